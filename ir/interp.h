@@ -1,0 +1,34 @@
+// The oracle: a slow evaluator that defines what a function means.
+//
+//   INTERP_F64    floats are double, transcendental functions libm's: for finite differences
+//   INTERP_EXACT  floats are f32 with the rounding, fold order and scalar definitions that
+//                 docs/numerics.md promises: kinterp and native kernels equal it bit for bit
+#pragma once
+#include "ir/ir.h"
+
+typedef enum { INTERP_F64, INTERP_EXACT } InterpMode;
+
+// A tensor's elements in the row-major order of its type's list. Floats are held as double (an f32
+// is exact in a double), integers and bools as their value.
+typedef struct {
+    TypeId type;
+    double *at;
+} Tensor;
+
+typedef struct {
+    Module *m;
+    InterpMode mode;
+    Arena *arena;
+    // Values of inputs by name; a function that needs one which is absent is an error.
+    bool (*input)(void *user, const char *name, TypeId type, double *out);
+    void *user;
+    Tensor *states;       // by StateId; assigned in place when the function has run
+    uint64_t seed, step;  // for random
+} Interp;
+
+void interp_init(Interp *in, Module *m, InterpMode mode, Arena *a); // states zeroed
+// Runs f. values[n] is the tensor of node n (NULL to not keep them). Returns false with the reason in
+// *why (unsupported op such as grad before autodiff, missing input).
+bool interp_run(Interp *in, const Func *f, Tensor *results, Tensor *values, Text *why);
+// The exact contraction and folds, shared with kinterp and tests.
+float exact_fold_row(ReduceKind kind, const float *x, int64_t n, int64_t stride);

@@ -1,0 +1,257 @@
+// The intermediate representation: a module of functions over tensors with named axes.
+//
+// Nodes are SSA values in a dense array per function; ids index side tables and are topologically
+// ordered (an operand's id is smaller than its user's). There are no pointers between nodes. Types,
+// attributes and names are interned in the module, so equal means equal id.
+//
+//   Module ─ axes[]  states[]  types[]  attrs[]  funcs[]
+//   Func   ─ nodes[] (op, type, attr, operands…)  results[] (name → node)
+//
+// Text form: docs/ir.md. Build nodes only through ir/build.h.
+#pragma once
+#include "ir/base/arena.h"
+#include "ir/base/diag.h"
+#include "ir/base/str.h"
+
+typedef uint32_t NodeId, TypeId, AxisId, AttrId, StateId, FuncId, ArgId;
+#define NONE UINT32_MAX // no node, type, attr, state, func; the absent axis is 0
+
+enum { MAX_AXES = 8, MAX_MESH = 4, MAX_OPERANDS = 64 };
+
+typedef enum {
+#define DTYPE(name, bytes, kind, st) ELEM_##name,
+#include "ir/dtypes.def"
+#undef DTYPE
+    ELEM_COUNT
+} Elem;
+typedef enum { ELEM_FLOAT, ELEM_INT, ELEM_UINT, ELEM_BOOL } ElemKind;
+typedef struct {
+    const char *name, *safetensors;
+    uint8_t bytes, kind;
+} ElemInfo;
+extern const ElemInfo elem_info[ELEM_COUNT];
+
+typedef enum {
+#define SCALAR(name, arity, rule, cost, meaning) OP_##name,
+#include "ir/scalar.def"
+#undef SCALAR
+    OP_SCALARS, // number of scalar ops; the scalar ops come first
+    OP_before_first = OP_SCALARS - 1,
+#define OPCODE(name, min, max, attr, kind, meaning) OP_##name,
+#include "ir/ops.def"
+#undef OPCODE
+    OP_COUNT
+} Op;
+
+typedef enum { OPK_SCALAR, OPK_LEAF, OPK_VIEW, OPK_FOLD, OPK_CONTRACT, OPK_INDEX, OPK_ORDER, OPK_REGION } OpKind;
+typedef enum { RULE_NONE, RULE_FLOAT, RULE_ARITH, RULE_LOGIC, RULE_SHIFT, RULE_COMPARE, RULE_PREDICATE, RULE_SELECT, RULE_CAST } ScalarRule;
+
+// Attribute record kinds: one per op that has one. ATTR_none = 0.
+typedef enum {
+    ATTR_none, ATTR_input, ATTR_state, ATTR_const, ATTR_iota, ATTR_extent, ATTR_random, ATTR_cast,
+    ATTR_rename, ATTR_split, ATTR_merge, ATTR_slice, ATTR_pad, ATTR_concat, ATTR_reduce,
+    ATTR_contract, ATTR_gather, ATTR_scatter_add, ATTR_grad, ATTR_assign, ATTR_group, ATTR_part,
+    ATTR_arg, ATTR_COUNT
+} AttrKind;
+
+typedef struct {
+    const char *name, *meaning;
+    uint8_t min, max;  // operands
+    uint8_t attr;      // AttrKind (cast and bitcast: ATTR_cast)
+    uint8_t kind;      // OpKind
+    uint8_t rule;      // ScalarRule, scalars only
+    uint8_t cost;      // scalars: adds per element
+} OpInfo;
+extern const OpInfo op_info[OP_COUNT];
+
+static inline bool op_is_scalar(Op op) { return op < OP_SCALARS; }
+
+typedef enum { REDUCE_sum, REDUCE_prod, REDUCE_min, REDUCE_max, REDUCE_any, REDUCE_all, REDUCE_COUNT } ReduceKind;
+// How a fold walks (docs/numerics.md):
+//   row  element i goes to accumulator i mod 128 within segments of 4096, halving tree, segments in
+//        order. The folded axes are the last axes of the operand, in order.
+//   col  elements in order within chunks of fold_chunk(n), each chunk from the identity, chunks in
+//        order. The operand's last axis is not folded.
+//   seq  elements in order, from the identity.
+// With a part axis the result keeps the partial folds (row: segments, col: chunks) along it instead
+// of adding them up; the sum of those `by=seq` is then the same fold, bit for bit.
+typedef enum { FOLD_row, FOLD_col, FOLD_seq, FOLD_COUNT } FoldBy;
+enum { FOLD_LANES = 128, FOLD_SEGMENT = 4096 };
+int64_t fold_chunk(int64_t n);                // rows per chunk for n rows: max(32, ceil(n / 256))
+int64_t fold_parts(FoldBy by, int64_t n);     // number of partial folds
+
+typedef enum { GROUP_map, GROUP_rows, GROUP_columns, GROUP_gemm, GROUP_gather, GROUP_scatter, GROUP_copy, GROUP_COUNT } GroupKind;
+extern const char *const reduce_names[REDUCE_COUNT];
+extern const char *const fold_names[FOLD_COUNT];
+extern const char *const group_names[GROUP_COUNT];
+
+// An ordered list of axes, at most MAX_AXES; unused entries are 0.
+typedef struct {
+    uint32_t n;
+    AxisId at[MAX_AXES];
+} AxisList;
+
+// All records share one struct: every op uses the fields that attrs.def lists for it and leaves the
+// others zero, so that comparing and hashing is comparing and hashing bytes.
+typedef struct {
+    uint8_t kind; // AttrKind
+    union {
+        struct { Sym name; AxisId range; } input;
+        struct { StateId state; } state, grad, assign;
+        struct { double value; } constant;
+        struct { AxisId axis; } iota, extent, gather, scatter_add;
+        struct { int64_t key, word, fixed; } random;
+        struct { uint32_t to; } cast;
+        struct { AxisId from, to; } rename;
+        struct { AxisId from; AxisList to; } split;
+        struct { AxisList from; AxisId to; } merge;
+        struct { AxisId from, to; int64_t start; } slice;
+        struct { AxisId from, to; int64_t start; double value; } pad;
+        struct { AxisList from; AxisId to; } concat;
+        struct { uint32_t kind; AxisList axes; uint32_t by; AxisId part; } reduce;
+        struct { AxisList axes; } contract;
+        struct { uint32_t kind; FuncId body; } group;
+        struct { int64_t index; } part, arg;
+    };
+} Attr;
+
+// One axis of a type. size is the planned extent; live is the id (plus one) of an i32 node that holds
+// the run-time length, or 0. Elements beyond it do not exist.
+typedef struct {
+    AxisId axis;
+    uint32_t live;
+    int64_t size;
+} TypeAxis;
+
+// Where a value lives on each mesh axis.
+typedef enum { PLACE_REPLICATED, PLACE_SHARDED, PLACE_PARTIAL_SUM, PLACE_PARTIAL_MAX } PlaceKind;
+typedef struct {
+    uint32_t kind; // PlaceKind
+    AxisId axis;   // SHARDED: the axis that is split
+} Place;
+
+// The list order is the physical row-major order; meaning goes by name only.
+typedef struct {
+    uint32_t elem; // Elem
+    uint32_t n;    // number of axes
+    TypeAxis axes[MAX_AXES];
+    Place place[MAX_MESH];
+} Type;
+
+typedef enum { PHASE_F, PHASE_B, PHASE_W, PHASE_U, PHASE_COUNT } Phase;
+
+typedef struct {
+    uint16_t op;
+    uint8_t phase;      // Phase
+    uint8_t clone;      // 0, or which recomputed copy
+    uint16_t n;         // number of operands
+    uint16_t inst;      // round of the unrolled block
+    TypeId type;
+    AttrId attr;        // 0: none
+    uint32_t first;     // operands are func->pool[first .. first + n)
+    uint32_t tmpl;      // id of the node in the block it came from, plus one; 0: none
+    Sym name;           // the user's name for the value, "" if none: "h.3.attn.q"
+    Loc loc;
+} Node;
+
+typedef enum { RESULT_loss, RESULT_metric, RESULT_output, RESULT_value } ResultKind;
+typedef struct {
+    Sym name;
+    NodeId node;
+    uint32_t kind; // ResultKind
+} Result;
+
+// Where memplan put a value: a region and a byte offset in it. Printed "@temp+4096".
+typedef enum { REGION_none, REGION_param, REGION_moment, REGION_accum, REGION_temp, REGION_input, REGION_scalar, REGION_COUNT } Region;
+extern const char *const region_names[REGION_COUNT];
+typedef struct {
+    uint32_t region; // Region
+    uint32_t pad;
+    int64_t offset;  // bytes, multiple of 64
+} Mem;
+
+typedef struct {
+    Sym name;
+    VEC(Node) nodes;
+    VEC(NodeId) pool;
+    VEC(Result) results;
+    VEC(Mem) mem; // empty before memplan, then one per node
+    bool region;  // body of a group: has arg nodes, no states
+} Func;
+
+typedef enum { STATE_param, STATE_moment, STATE_stat, STATE_counter, STATE_accum, STATE_KINDS } StateKind;
+extern const char *const state_kind_names[STATE_KINDS];
+// A value carried over steps. Its type's list order is the declared one: canonical in checkpoints.
+typedef struct {
+    Sym path;            // "h.3.attn.wq"; moments "h.3.attn.wq.adamw.m"
+    TypeId type;
+    uint8_t kind;        // StateKind; accum is zeroed at the start of a step and never saved
+    uint8_t frozen;
+    uint16_t n_batch;    // param w[b: i -> o]: the type lists b, then i, then o;
+    uint16_t n_in;       // these say how many axes b and i are
+    Mem mem;             // region none before memplan
+    Loc loc;
+} State;
+
+typedef struct {
+    Sym name;            // unique in the module: a second axis of that name prints as "half.2"
+    int64_t size;        // the whole extent (a type may hold less: a micro-batch)
+    uint8_t sample;      // 1: the plan's sample axis
+} Axis;
+
+typedef struct {
+    Arena *arena;
+    SymTab *syms;
+    Diag *diag;
+    VEC(Axis) axes;      // axes.at[0] is "no axis"
+    VEC(State) states;
+    VEC(Type) types;
+    VEC(Attr) attrs;     // attrs.at[0] is ATTR_none
+    VEC(Func *) funcs;
+    Map type_map, attr_map; // hash -> first id; chains through the vectors below
+    VEC(uint32_t) type_next, attr_next;
+} Module;
+
+Module *module_new(Arena *a, SymTab *syms, Diag *diag);
+Func *module_find(const Module *m, const char *name); // NULL when absent
+Func *func_new(Module *m, const char *name, FuncId *id);
+AxisId axis_new(Module *m, const char *name, int64_t size); // makes the name unique
+TypeId type_intern(Module *m, const Type *t);
+AttrId attr_intern(Module *m, const Attr *a);
+StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc);
+
+static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
+static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }
+static inline Node *node_at(const Func *f, NodeId n) { return &f->nodes.at[n]; }
+static inline const Type *type_of(const Module *m, const Func *f, NodeId n) {
+    return &m->types.at[f->nodes.at[n].type];
+}
+static inline const Attr *attr_of(const Module *m, const Func *f, NodeId n) {
+    return &m->attrs.at[f->nodes.at[n].attr];
+}
+static inline NodeId operand(const Func *f, NodeId n, uint32_t i) {
+    return f->pool.at[f->nodes.at[n].first + i];
+}
+
+int type_find(const Type *t, AxisId a);         // position, or -1
+int64_t type_count(const Type *t);              // number of elements
+int64_t type_bytes(const Type *t);
+void type_strides(const Type *t, int64_t strides[MAX_AXES]); // in elements, row-major
+bool list_has(const AxisList *l, AxisId a);
+
+// Printing and parsing are inverses at every stage.
+void ir_print_module(Text *to, const Module *m);
+void ir_print_func(Text *to, const Module *m, const Func *f);
+void ir_print_type(Text *to, const Module *m, TypeId t);     // f32[batch=8, dim=768]
+// Reports errors to d at the text's positions and returns NULL.
+Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file);
+
+// Checks invariants V1.. (verify.c); returns the number of violations, described in *why.
+int ir_verify(const Module *m, Text *why);
+
+// Roles of an axis for one operand of one node (ir/roles.c):
+//   EACH  result and operand keep the axis, element by element      SUM  summed away (linear)
+//   MAX   folded away, not linear                                   WHOLE needed whole, kept or not
+//   NEW   the operand lacks it, the result has it (broadcast)       ABSENT  neither has it
+typedef enum { ROLE_ABSENT, ROLE_EACH, ROLE_SUM, ROLE_MAX, ROLE_WHOLE, ROLE_NEW } Role;
+Role ir_role(const Module *m, const Func *f, NodeId n, uint32_t operand_index, AxisId a);
