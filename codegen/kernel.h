@@ -71,6 +71,7 @@ typedef struct {
     double value;
     uint64_t key;
     uint32_t word, fixed;
+    int64_t sample_stride; // random: elements between samples; env->sample times this is added
 } KOp;
 
 typedef struct {

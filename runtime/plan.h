@@ -16,6 +16,7 @@ typedef struct SnEnv {
     int32_t first;  // 1 in the first micro-batch of a step: accumulators read as zero
     uint32_t step;  // counts from 1
     uint64_t seed;
+    int64_t sample; // global index of the first sample of this micro-batch
 } SnEnv;
 
 // Native entries. bufs: one pointer per argument. scratch: at least the kernel's scratch bytes, 64-byte

@@ -1,0 +1,41 @@
+// From source text to a module: the functions step, eval, generate and init, before any pass.
+//
+//   step      the whole training step on the whole batch, training = true: results 'loss' (and named
+//             losses, metrics), then gradients (op grad), clipping, the optimizers and the schedule,
+//             and an assign per state
+//   eval      the losses and metrics on the whole batch, training = false
+//   generate  the outputs for a batch of 1, training = false (absent when the model has no output)
+//   init      an assign per state with its first value
+#pragma once
+#include "ir/ir.h"
+
+typedef struct {
+    const char *name, *value; // -D name=value
+} Define;
+
+// The plan half, resolved to text for the executable and the tools: "data" = "text", "data.path" =
+// "shakespeare.txt", "data.split" = "0.9", "micro" = "8", "batch" = "512", "steps" = "19000" …
+typedef struct {
+    const char *key, *value;
+} PlanOption;
+
+// A scalar of the run that the executable may set: its input name in the module and default value.
+typedef struct {
+    const char *name; // "lr.peak", "lr.steps"
+    Elem elem;
+    double value;
+} RunScalar;
+
+typedef struct {
+    Module *m;
+    const char *model_name; // "gpt2"
+    AxisId sample;          // the plan's sample axis
+    int64_t batch, micro;   // whole batch; samples per micro-batch
+    VEC(PlanOption) options;
+    VEC(RunScalar) scalars;
+} Program;
+
+// Compiles the file (already added to d). Errors go to d; NULL when there were any.
+Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const Define *defs, uint32_t ndefs);
+// The canonical layout of a source file, comments kept. NULL after errors.
+char *frontend_format(Arena *a, Diag *d, uint16_t file);
