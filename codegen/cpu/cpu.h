@@ -1,0 +1,60 @@
+// CPU code generation: kernels in, one object file (or code in this process) out. The only header
+// of codegen/cpu that others include; it names no LLVM type. docs/kernels.md says what a kernel is.
+//
+// Use: cpu_isa_resolve, cpu_module_new, cpu_add_kernel for each kernel and cpu_add_gemm once, then
+// either cpu_write_object or cpu_jit. Function-table indices are what the plan stores in
+// SnKernel.fn, SnPlan.ukr, pack_a, pack_b. The same calls in the same order give the same bytes.
+#pragma once
+#include "codegen/kernel.h"
+
+// An instruction set that code is generated for.
+typedef struct {
+    const char *name;  // "x86-64-v3" or "x86-64-v4": recorded in the plan
+    const char *tune;  // LLVM CPU name whose timings guide scheduling; never changes the result
+    uint32_t features; // SN_CPU_*: what the executable asks CPUID for at start
+    uint32_t lanes;    // f32 lanes of a register: 8 or 16
+    bool here;         // this machine can run it
+} CpuIsa;
+
+// Resolves --cpu: native, x86-64-v3, x86-64-v4. native is the best of the two that this machine
+// runs, tuned for it. False with the reason in *why.
+bool cpu_isa_resolve(Arena *a, const char *name, CpuIsa *isa, Text *why);
+
+typedef struct CpuModule CpuModule;
+// Lives until cpu_module_free; the arena holds its tables and must live as long.
+CpuModule *cpu_module_new(Arena *a, const CpuIsa *isa);
+void cpu_module_free(CpuModule *m);
+const CpuIsa *cpu_module_isa(const CpuModule *m);
+
+// Generates code for a finished kernel; returns its index in the function table. A kernel equal to
+// an earlier one shares its code. k must live as long as the module.
+uint32_t cpu_add_kernel(CpuModule *m, const Kernel *k);
+
+// The GEMM micro-kernel and packers (ukr.c): indices in the function table, and the tile.
+typedef struct {
+    uint32_t ukr, pack_a, pack_b; // SnUkrFn, SnPackFn, SnPackFn
+    uint32_t mr, nr;
+} CpuGemm;
+CpuGemm cpu_add_gemm(CpuModule *m);
+
+uint32_t cpu_functions(const CpuModule *m); // entries in the function table
+
+// Optimises, generates code, and writes a relocatable object that defines sn_functions and
+// sn_plan_blob (n bytes, 64-byte aligned). The module is used up. False with the reason in *why.
+bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path, Text *why);
+
+// The same code loaded into this process. The module is used up. NULL with the reason in *why.
+typedef struct CpuJit CpuJit;
+typedef void (*CpuFunction)(void); // cast to SnKernelFn, SnEpilogueFn, SnUkrFn, SnPackFn
+CpuJit *cpu_jit(CpuModule *m, Text *why);
+CpuFunction cpu_jit_function(const CpuJit *j, uint32_t index);
+void cpu_jit_free(CpuJit *j);
+
+// LLVM's text of the module before and after optimisation, for dumps and debugging.
+void cpu_print_llvm(CpuModule *m, Text *to);
+
+// Links an object with the runtime into an executable (codegen/link.c): position independent, no
+// build id, no paths inside. Written beside `out` under a temporary name, then renamed.
+// runtime: libsinter_runtime.a; main_object: the object or archive with main.
+bool link_executable(const char *object, const char *main_object, const char *runtime,
+                     const char *out, Text *why);
