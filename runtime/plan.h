@@ -25,12 +25,11 @@ typedef void (*SnKernelFn)(void *const *bufs, const SnEnv *env, int64_t task0, i
 // An epilogue runs on rows [row0, row1) x lanes [lane0, lane1); tile[(r - row0) * ld + (l - lane0)].
 typedef void (*SnEpilogueFn)(void *const *bufs, const SnEnv *env, const float *tile, int64_t ld,
                              int64_t row0, int64_t row1, int64_t lane0, int64_t lane1);
-// The GEMM micro-kernel: c[mr x nr] (+)= a panel (kc x mr) times b panel (kc x nr), both packed k-major.
-// One FMA chain per element over increasing k; load != 0 continues the chain from c, else from 0.
-typedef void (*SnUkrFn)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int64_t load);
-// Packs a panel: dst[k * width + i] = src[i * stride_i + k * stride_k] for i < count (0 beyond), k < kc.
-typedef void (*SnPackFn)(const float *src, int64_t stride_i, int64_t stride_k, int64_t count, int64_t kc,
-                         float *dst);
+// The GEMM micro-kernel of r rows x w lanes: to[r x w] = from + a panel (k-major, r floats per k) times
+// b (w lanes per k, ldb floats apart), one FMA chain per element over increasing k. from NULL: the chain
+// starts at 0. acc not NULL: the chain's end is added to it (acc + chain). lds count floats.
+typedef void (*SnUkrFn)(int64_t kc, const float *a, const float *b, int64_t ldb, const float *from,
+                        int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto);
 
 typedef enum { SN_REGION_NONE, SN_REGION_PARAM, SN_REGION_MOMENT, SN_REGION_ACCUM, SN_REGION_TEMP,
                SN_REGION_INPUT, SN_REGION_SCALAR, SN_REGIONS } SnRegion; // same order as ir's Region
@@ -106,9 +105,10 @@ typedef struct {
     uint32_t version, size;     // size of the blob in bytes
     SnStr sinter, target, cpu, model_name, model_text, ledger;
     uint32_t features;          // bits of SN_CPU_* that the code needs
-    uint32_t mr, nr;            // micro-kernel tile
-    uint32_t ukr, pack_a, pack_b; // indices in the function table
-    uint32_t functions;         // entries in the function table
+    uint32_t mr, nr;            // micro-kernel tile: rows, lanes (a multiple of 16)
+    uint32_t ukr;               // first micro-kernel in the function table: r rows x v vectors of 16
+                                // lanes is entry ukr + (v - 1) * mr + (r - 1), r <= mr, v <= nr / 16
+    uint32_t functions, pad;    // entries in the function table
     int64_t region_bytes[SN_REGIONS];
     SnTable kernels, gemms, cmds, args, sections, states, inputs, outputs, scalars, options, nodes, strings;
 } SnPlan;
