@@ -3,7 +3,7 @@
 //
 // Use: cpu_isa_resolve, cpu_module_new, cpu_add_kernel for each kernel and cpu_add_gemm once, then
 // either cpu_write_object or cpu_jit. Function-table indices are what the plan stores in
-// SnKernel.fn, SnPlan.ukr, pack_a, pack_b. The same calls in the same order give the same bytes.
+// SnKernel.fn and SnPlan.ukr. The same calls in the same order give the same bytes.
 #pragma once
 #include "codegen/kernel.h"
 
@@ -30,9 +30,9 @@ const CpuIsa *cpu_module_isa(const CpuModule *m);
 // an earlier one shares its code. k must live as long as the module.
 uint32_t cpu_add_kernel(CpuModule *m, const Kernel *k);
 
-// The GEMM micro-kernel and packers (ukr.c): indices in the function table, and the tile.
+// The GEMM micro-kernels (ukr.c): all of SnPlan.ukr, mr and nr, as they go into the plan.
 typedef struct {
-    uint32_t ukr, pack_a, pack_b; // SnUkrFn, SnPackFn, SnPackFn
+    uint32_t ukr; // first of mr * nr / 16 entries in the function table
     uint32_t mr, nr;
 } CpuGemm;
 CpuGemm cpu_add_gemm(CpuModule *m);
@@ -45,7 +45,7 @@ bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path
 
 // The same code loaded into this process. The module is used up. NULL with the reason in *why.
 typedef struct CpuJit CpuJit;
-typedef void (*CpuFunction)(void); // cast to SnKernelFn, SnEpilogueFn, SnUkrFn, SnPackFn
+typedef void (*CpuFunction)(void); // cast to SnKernelFn, SnEpilogueFn, SnUkrFn
 CpuJit *cpu_jit(CpuModule *m, Text *why);
 CpuFunction cpu_jit_function(const CpuJit *j, uint32_t index);
 void cpu_jit_free(CpuJit *j);

@@ -57,12 +57,11 @@ uint32_t cpu_functions(const CpuModule *m) { return m->entries.n; }
 static LLVMTypeRef function_type(const LlvmUnit *u, CpuFnKind kind) {
     LLVMTypeRef p = u->t_ptr, l = u->t_i64;
     LLVMTypeRef kernel[] = {p, p, l, l, p}, epilogue[] = {p, p, p, l, l, l, l, l};
-    LLVMTypeRef ukr[] = {l, p, p, p, l, l}, pack[] = {p, l, l, l, l, p};
+    LLVMTypeRef ukr[] = {l, p, p, l, p, l, p, l, p, l};
     switch (kind) {
     case FN_KERNEL: return LLVMFunctionType(u->t_void, kernel, 5, 0);
     case FN_EPILOGUE: return LLVMFunctionType(u->t_void, epilogue, 8, 0);
-    case FN_UKR: return LLVMFunctionType(u->t_void, ukr, 6, 0);
-    case FN_PACK: return LLVMFunctionType(u->t_void, pack, 6, 0);
+    case FN_UKR: return LLVMFunctionType(u->t_void, ukr, 10, 0);
     }
     __builtin_unreachable();
 }

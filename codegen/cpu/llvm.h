@@ -32,7 +32,7 @@ struct CpuModule {
 // with the unit's builder at the start of its only block, "entry". It is external but hidden, never
 // unwinds, and may use the full registers of the ISA. Parameters: LLVMGetParam.
 // `name` need not be unique: the symbol is made so.
-typedef enum { FN_KERNEL, FN_EPILOGUE, FN_UKR, FN_PACK } CpuFnKind; // signatures of runtime/plan.h
+typedef enum { FN_KERNEL, FN_EPILOGUE, FN_UKR } CpuFnKind; // signatures of runtime/plan.h
 LLVMValueRef llvm_define(CpuModule *m, CpuFnKind kind, const char *name, LlvmUnit **unit,
                          uint32_t *index);
 
