@@ -1,0 +1,259 @@
+// Fusion: one kernel for what should touch memory once.
+//
+// Stored values and folds are visited in topological order. Each joins the latest group that it reads
+// from (or that reads what it reads), if their iteration spaces agree, else it opens a group. Groups
+// are numbered in the order they open, and a node joins a group only if everything it reads comes
+// from groups with smaller or equal numbers, so edges never point backwards: groups stay convex and
+// their order is a schedule, by construction, without a cycle check. O(nodes + edges).
+//
+// A group's kinds: map (no folds), rows (folds along the last axes; softmax, norms and their
+// gradients), columns (folds along leading axes), gemm (a contraction and what follows on its tile),
+// scatter. Values that are cheap to compute again never enter a group of their own: fuse_inline.c.
+//
+// Bit-neutral: folds keep their order and values are rounded the same wherever they are computed.
+#include "passes/fuse.h"
+#include <string.h>
+
+static AxisList axes_of(const Type *t) {
+    AxisList l = {.n = t->n};
+    for (uint32_t i = 0; i < t->n; i++) l.at[i] = t->axes[i].axis;
+    return l;
+}
+
+static bool same_set(const AxisList *a, const AxisList *b) {
+    if (a->n != b->n) return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!list_has(b, a->at[i])) return false;
+    return true;
+}
+
+static bool same_list(const AxisList *a, const AxisList *b) {
+    return a->n == b->n && memcmp(a->at, b->at, a->n * sizeof a->at[0]) == 0;
+}
+
+static bool is_fold(const Fuse *x, NodeId n) { return node_at(x->f, n)->op == OP_reduce; }
+
+// The space in which node n is computed: a fold's is its operand's.
+static AxisList domain_of(const Fuse *x, NodeId n) {
+    return axes_of(type_of(x->m, x->f, is_fold(x, n) ? operand(x->f, n, 0) : n));
+}
+
+static const Type *domain_type(const Fuse *x, NodeId n) {
+    return type_of(x->m, x->f, is_fold(x, n) ? operand(x->f, n, 0) : n);
+}
+
+static FuseGroup open_group(const Fuse *x, NodeId n) {
+    FuseGroup g = {.kind = GROUP_map, .axes = domain_of(x, n)};
+    const Type *t = domain_type(x, n);
+    for (uint32_t i = 0; i < t->n; i++) g.size[i] = t->axes[i].size;
+    const Attr *at = attr_of(x->m, x->f, n);
+    Op op = (Op)node_at(x->f, n)->op;
+    if (op == OP_contract) g.kind = GROUP_gemm;
+    if (op == OP_scatter_add) g.kind = GROUP_scatter, g.closed = true;
+    if (op == OP_reduce) {
+        g.kind = at->reduce.by == FOLD_row ? GROUP_rows : GROUP_columns;
+        *(at->reduce.by == FOLD_row ? &g.lane : &g.walk) = at->reduce.axes;
+        // segments of one row are tasks of their own: nothing else has that shape
+        g.closed = at->reduce.by == FOLD_row && at->reduce.part;
+    }
+    return g;
+}
+
+// The axes before the folded ones, in order: the rows of a row group.
+static AxisList rows_of(const FuseGroup *g) {
+    AxisList l = {0};
+    for (uint32_t i = 0; i < g->axes.n; i++)
+        if (!list_has(&g->lane, g->axes.at[i])) l.at[l.n++] = g->axes.at[i];
+    return l;
+}
+
+static bool is_suffix(const AxisList *all, const AxisList *part) {
+    return part->n <= all->n &&
+           memcmp(all->at + all->n - part->n, part->at, part->n * sizeof part->at[0]) == 0;
+}
+
+static const char *cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g) {
+    const Attr *at = attr_of(x->m, x->f, n);
+    if (g->kind == GROUP_gemm) return "a row fold needs whole rows, a GEMM gives tiles";
+    if (g->kind == GROUP_columns) return "the group walks rows in chunks for a column fold";
+    if (at->reduce.part) return "the fold is cut into segments";
+    if (!is_suffix(&g->axes, &at->reduce.axes)) return "the fold is not along the group's last axes";
+    if (g->kind == GROUP_rows && !same_list(&g->lane, &at->reduce.axes)) return "the group folds other axes";
+    return NULL;
+}
+
+static const char *cannot_fold_columns(const Fuse *x, NodeId n, const FuseGroup *g) {
+    const AxisList *axes = &attr_of(x->m, x->f, n)->reduce.axes;
+    if (g->kind == GROUP_gemm) return "a column fold needs all rows, a GEMM gives tiles";
+    if (g->walk.n && !same_list(&g->walk, axes)) return "the group walks other axes";
+    // all rows are walked in the fold's order: kept axes may only stand before or after them
+    AxisList rows = rows_of(g);
+    if (g->kind == GROUP_rows && !is_suffix(&rows, axes)) return "the fold does not walk the group's rows";
+    if (g->kind == GROUP_map) {
+        for (uint32_t i = 0; i + axes->n <= g->axes.n; i++)
+            if (memcmp(g->axes.at + i, axes->at, axes->n * sizeof axes->at[0]) == 0) return NULL;
+        return "the folded axes do not lie side by side";
+    }
+    return NULL;
+}
+
+// The same name may stand for a cut of the axis: extents must agree too.
+static bool same_extents(const Fuse *x, NodeId n, const FuseGroup *g) {
+    const Type *t = domain_type(x, n);
+    for (uint32_t i = 0; i < g->axes.n; i++) {
+        int k = type_find(t, g->axes.at[i]);
+        if (k >= 0 && t->axes[k].size != g->size[i]) return false;
+    }
+    return true;
+}
+
+// Why node n cannot be computed in group g; NULL when it can. All that n reads comes from g or earlier.
+static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
+    Op op = (Op)node_at(x->f, n)->op;
+    if (op == OP_contract) return "a GEMM opens a group";
+    if (op == OP_scatter_add) return "scattered rows are added in order, by lanes";
+    if (g->closed) return "the group is complete";
+    if (g->reads + x->closure[n].reads > MAX_READS) return "the kernel would take too many arguments";
+    AxisList own = domain_of(x, n);
+    if (!same_extents(x, n, g)) return "another iteration space";
+    if (is_fold(x, n)) {
+        if (!same_set(&own, &g->axes)) return "another iteration space";
+        return attr_of(x->m, x->f, n)->reduce.by == FOLD_row ? cannot_fold_rows(x, n, g)
+                                                              : cannot_fold_columns(x, n, g);
+    }
+    if (g->kind == GROUP_gemm && !reads_member) return "does not follow from the GEMM's tile";
+    AxisList rows = rows_of(g);
+    if (g->kind == GROUP_rows && same_list(&own, &rows)) return NULL;
+    return same_list(&own, &g->axes) ? NULL : "another iteration space";
+}
+
+typedef struct {
+    uint32_t latest;    // largest group among what is read; GROUP_NONE when only sources are
+    uint32_t sibling;   // largest group that reads one of the same large values
+    bool column;        // reads a column fold's result from `latest`
+    bool moved;         // reads from `latest` at another place than its own
+} Reads;
+
+static bool is_column_fold(const Fuse *x, NodeId n) {
+    return is_fold(x, n) && attr_of(x->m, x->f, n)->reduce.by != FOLD_row;
+}
+
+static bool later(uint32_t a, uint32_t b) { return b == GROUP_NONE || (a != GROUP_NONE && a > b); }
+
+static void visit_read(Fuse *x, NodeId s, bool moved, void *user) {
+    Reads *r = user;
+    if (!x->is_source[s] && (later(x->group[s], r->latest) || x->group[s] == r->latest)) {
+        if (r->latest != x->group[s]) r->column = r->moved = false;
+        r->column |= is_column_fold(x, s) || node_at(x->f, s)->op == OP_scatter_add;
+        r->moved |= moved;
+        r->latest = x->group[s];
+    }
+    if (x->reader[s] != GROUP_NONE && later(x->reader[s], r->sibling)) r->sibling = x->reader[s];
+}
+
+static void visit_mark(Fuse *x, NodeId s, bool moved, void *user) {
+    (void)moved;
+    uint32_t g = *(uint32_t *)user;
+    if (x->reader[s] != g && (x->is_source[s] || x->group[s] != g)) x->groups.at[g].reads++;
+    x->reader[s] = g;
+}
+
+// `state + column fold`: the accumulation of a gradient, done where the fold's result is stored.
+static bool accumulates_fold(const Fuse *x, NodeId n, const FuseGroup *g) {
+    const Node *node = node_at(x->f, n);
+    if (node->op != OP_add || g->kind != GROUP_columns) return false;
+    NodeId a = operand(x->f, n, 0), b = operand(x->f, n, 1);
+    NodeId fold = is_column_fold(x, b) ? b : a, other = fold == b ? a : b;
+    return is_column_fold(x, fold) && node_at(x->f, other)->op == OP_state &&
+           g->members.n == 1 && g->members.at[0] == fold && node_at(x->f, fold)->type == node->type &&
+           node_at(x->f, other)->type == node->type && !x->need[fold] &&
+           x->users.first[fold + 1] - x->users.first[fold] == 1;
+}
+
+static void join(Fuse *x, NodeId n, uint32_t at) {
+    FuseGroup *g = &x->groups.at[at];
+    const Attr *attr = attr_of(x->m, x->f, n);
+    if (is_fold(x, n)) {
+        if (attr->reduce.by == FOLD_row) {
+            g->lane = attr->reduce.axes;
+            g->kind = GROUP_rows;
+        } else {
+            g->walk = attr->reduce.axes;
+            if (g->kind == GROUP_map) g->kind = GROUP_columns;
+        }
+    }
+    vec_push(x->a, &g->members, n);
+    x->group[n] = at;
+    fuse_sources(x, n, visit_mark, &at);
+}
+
+static const char *name_of(const Fuse *x, NodeId n) {
+    const char *s = sym_str(x->m->syms, node_at(x->f, n)->name);
+    return *s ? s : op_info[node_at(x->f, n)->op].name;
+}
+
+static void place_node(Fuse *x, NodeId n) {
+    Reads r = {.latest = GROUP_NONE, .sibling = GROUP_NONE};
+    fuse_sources(x, n, visit_read, &r);
+    const char *why = NULL;
+    if (r.latest != GROUP_NONE) {
+        FuseGroup *g = &x->groups.at[r.latest];
+        if (accumulates_fold(x, n, g)) {
+            join(x, n, r.latest);
+            return;
+        }
+        why = r.column  ? "reads a result that is complete only at the end"
+              : r.moved ? "reads the group's values at another place"
+                        : cannot_join(x, n, g, true);
+        if (!why) {
+            join(x, n, r.latest);
+            return;
+        }
+    }
+    if (r.sibling != GROUP_NONE && later(r.sibling, r.latest) &&
+        !cannot_join(x, n, &x->groups.at[r.sibling], false)) {
+        join(x, n, r.sibling);
+        return;
+    }
+    const Node *node = node_at(x->f, n);
+    if (why && node->op != OP_contract)
+        ledger_add(x->cx->ledger, false, "fuse", "join", name_of(x, n), 0, node->loc,
+                   "stored first: %s", why);
+    vec_push(x->a, &x->groups, open_group(x, n));
+    join(x, n, x->groups.n - 1);
+}
+
+static bool needs_group(const Fuse *x, NodeId n) {
+    Op op = (Op)node_at(x->f, n)->op;
+    return !x->is_source[n] && !x->is_inline[n] && op != OP_assign && op != OP_group && op != OP_part;
+}
+
+static bool fuse_func(PassCx *cx, FuncId id) {
+    Func *f = cx->m->funcs.at[id];
+    uint32_t count = f->nodes.n;
+    for (NodeId n = 0; n < count; n++) // groups are made once
+        if (node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_grad) return false;
+    Arena *a = cx->scratch;
+    Fuse x = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    x.is_inline = NEW_ARRAY(a, uint8_t, count + 1);
+    x.is_source = NEW_ARRAY(a, uint8_t, count + 1);
+    x.need = NEW_ARRAY(a, uint8_t, count + 1);
+    x.closure = NEW_ARRAY(a, Closure, count + 1);
+    x.group = NEW_ARRAY(a, uint32_t, count + 1);
+    x.reader = NEW_ARRAY(a, uint32_t, count + 1);
+    memset(x.group, 0xff, sizeof *x.group * count);
+    memset(x.reader, 0xff, sizeof *x.reader * count);
+    fuse_mark_inline(&x);
+    for (NodeId n = 0; n < count; n++)
+        if (needs_group(&x, n)) place_node(&x, n);
+    cx->m->funcs.at[id] = fuse_emit(&x, id);
+    return true;
+}
+
+bool pass_fuse(PassCx *cx) {
+    bool changed = false;
+    uint32_t count = cx->m->funcs.n; // bodies are appended while we walk
+    for (FuncId id = 0; id < count; id++)
+        if (!cx->m->funcs.at[id]->region) changed |= fuse_func(cx, id);
+    return changed;
+}

@@ -1,0 +1,142 @@
+// Fusion, first step: which values are never stored, but computed again in every kernel that reads
+// them.
+//
+// A value is inlined when it has one user, or when reading what it is made of costs no more memory
+// than reading it (at most one large source) and little work. So x - mean(x) is recomputed from x in
+// the backward pass, and a GELU's derivative from the pre-activation: neither is kept. The choice is
+// local and monotone, so one sweep in topological order suffices: O(nodes + edges).
+#include "passes/fuse.h"
+#include <string.h>
+
+enum {
+    MAX_INLINE_COST = 128,  // adds per element that are cheaper than one more load and store
+    MAX_INLINE_READS = 12,  // a long chain of sums is cut, so that a kernel has few arguments
+    MAX_SCALAR_COST = 8,    // a value without axes that costs more is computed once
+};
+
+static bool is_leaf_value(Op op) { return op == OP_const || op == OP_iota || op == OP_random; }
+static bool is_map(Op op) {
+    return op_is_scalar(op) || op == OP_rename || op == OP_split || op == OP_merge ||
+           op == OP_slice || op == OP_pad || op == OP_concat || op == OP_expand ||
+           op == OP_gather || op == OP_stop_gradient || op == OP_copy;
+}
+
+// The memory that a contraction or gather reads for operand o: the base of its views, or o itself
+// when they are not affine.
+static NodeId memory_of(Fuse *x, NodeId o) {
+    View v;
+    return ir_view(x->m, x->f, o, &v) ? v.base : o;
+}
+
+static void mark_needed(Fuse *x) {
+    for (NodeId n = 0; n < x->f->nodes.n; n++) {
+        const Node *node = node_at(x->f, n);
+        Op op = (Op)node->op;
+        if (op == OP_contract) {
+            for (uint32_t i = 0; i < 2; i++) x->need[memory_of(x, operand(x->f, n, i))] = 1;
+            if (node->n == 3) x->need[operand(x->f, n, 2)] = 1;
+        } else if (op == OP_gather) {
+            x->need[memory_of(x, operand(x->f, n, 0))] = 1;
+        } else if (op == OP_scatter_add || op == OP_assign) {
+            x->need[operand(x->f, n, 0)] = 1;
+        }
+    }
+    for (uint32_t i = 0; i < x->f->results.n; i++) x->need[x->f->results.at[i].node] = 1;
+}
+
+static void add_large(Closure *c, NodeId s) {
+    for (uint32_t i = 0; i < c->n && i < MAX_SOURCES; i++)
+        if (c->at[i] == s) return;
+    if (c->n < MAX_SOURCES) c->at[c->n] = s;
+    if (c->n <= MAX_SOURCES) c->n++;
+}
+
+static Closure closure_of(Fuse *x, NodeId n) {
+    Closure c = {0};
+    const Node *node = node_at(x->f, n);
+    int64_t own = type_count(type_of(x->m, x->f, n));
+    c.cost = op_is_scalar((Op)node->op) ? op_info[node->op].cost : node->op == OP_random ? 60 : 0;
+    if (node->op == OP_concat) c.cost += node->n;
+    for (uint32_t i = 0; i < node->n; i++) {
+        NodeId o = operand(x->f, n, i);
+        if (x->is_inline[o]) {
+            const Closure *in = &x->closure[o];
+            c.cost += in->cost;
+            c.reads += in->reads;
+            if (in->n > MAX_SOURCES) c.n = MAX_SOURCES + 1;
+            for (uint32_t k = 0; k < in->n && k < MAX_SOURCES; k++)
+                if (type_count(type_of(x->m, x->f, in->at[k])) * 4 >= own) add_large(&c, in->at[k]);
+        } else {
+            c.reads++;
+            if (type_count(type_of(x->m, x->f, o)) * 4 >= own) add_large(&c, o);
+        }
+        if (c.cost > 1u << 20) c.cost = 1u << 20;
+    }
+    return c;
+}
+
+// True when some user would compute n many times over: n lacks leading axes of the user (a missing
+// suffix is a value per row, computed once per row).
+static bool is_repeated(Fuse *x, NodeId n) {
+    const Type *t = type_of(x->m, x->f, n);
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
+        const Type *u = type_of(x->m, x->f, x->users.list[i]);
+        if (type_count(u) < 4 * type_count(t)) continue;
+        for (uint32_t k = 0; k < t->n && k < u->n; k++)
+            if (type_find(t, u->axes[k].axis) < 0) return true;
+    }
+    return false;
+}
+
+// Users that read from memory what they read: nothing is computed inside a contraction's operand.
+static bool may_inline(Fuse *x, NodeId n) {
+    Op op = (Op)node_at(x->f, n)->op;
+    if (x->need[n]) return false;
+    if (is_leaf_value(op)) return true;
+    if (!is_map(op)) return false;
+    const Closure *c = &x->closure[n];
+    const Type *t = type_of(x->m, x->f, n);
+    View v;
+    bool alias = op != OP_gather && !op_is_scalar(op) && ir_view(x->m, x->f, n, &v) && v.base != n;
+    if (alias && c->cost <= MAX_SCALAR_COST) return true;
+    if (c->reads > MAX_INLINE_READS) return false;
+    if (t->n == 0 && c->cost > MAX_SCALAR_COST) return false;
+    if (c->cost > MAX_SCALAR_COST && is_repeated(x, n)) return false;
+    uint32_t uses = x->users.first[n + 1] - x->users.first[n];
+    return uses <= 1 || (c->n <= 1 && c->cost <= MAX_INLINE_COST);
+}
+
+void fuse_mark_inline(Fuse *x) {
+    mark_needed(x);
+    for (NodeId n = 0; n < x->f->nodes.n; n++) {
+        Op op = (Op)node_at(x->f, n)->op;
+        x->closure[n] = closure_of(x, n);
+        x->is_source[n] = op == OP_input || op == OP_state;
+        x->is_inline[n] = !x->is_source[n] && may_inline(x, n);
+    }
+}
+
+static bool moves_index(Op op, uint32_t operand_index) {
+    return op == OP_rename || op == OP_split || op == OP_merge || op == OP_slice || op == OP_pad ||
+           op == OP_concat || (op == OP_gather && operand_index == 0);
+}
+
+void fuse_sources(Fuse *x, NodeId n, FuseVisit *visit, void *user) {
+    typedef struct {
+        NodeId node;
+        bool moved;
+    } Step;
+    VEC(Step) stack = {0};
+    vec_push(x->a, &stack, ((Step){n, false}));
+    while (stack.n) {
+        Step at = stack.at[--stack.n];
+        for (uint32_t i = 0; i < node_at(x->f, at.node)->n; i++) {
+            NodeId o = operand(x->f, at.node, i);
+            bool moved = at.moved || moves_index((Op)node_at(x->f, at.node)->op, i);
+            if (x->is_inline[o])
+                vec_push(x->a, &stack, ((Step){o, moved}));
+            else
+                visit(x, o, moved, user);
+        }
+    }
+}
