@@ -210,15 +210,21 @@ typedef struct {
     VEC(Func *) funcs;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
+    Map axis_map;        // name -> axis
+    Map axis_last;       // wanted name -> the last suffix that axis_new gave
+    Map state_map;       // path -> first state of that path
 } Module;
 
 Module *module_new(Arena *a, SymTab *syms, Diag *diag);
 Func *module_find(const Module *m, const char *name); // NULL when absent
 Func *func_new(Module *m, const char *name, FuncId *id);
 AxisId axis_new(Module *m, const char *name, int64_t size); // makes the name unique
+AxisId axis_find(const Module *m, Sym name);                // 0 when absent
 TypeId type_intern(Module *m, const Type *t);
+TypeId type_scalar(Module *m, Elem e);                      // no axes
 AttrId attr_intern(Module *m, const Attr *a);
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc);
+StateId state_find(const Module *m, Sym path);              // NONE when absent
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }

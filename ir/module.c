@@ -1,0 +1,190 @@
+// The module: tables of elements and ops, interning of types and attributes, axes, states and
+// functions.
+//
+// Interning makes equality of types and attributes equality of ids, which every pass relies on. It
+// compares bytes, so a type or attribute is first copied into zeroed memory, used parts only. All
+// look-ups are hashed: building a module of n nodes is O(n).
+#include "ir/attr.h"
+#include <string.h>
+
+const ElemInfo elem_info[ELEM_COUNT] = {
+#define DTYPE(name, bytes, kind, st) {#name, st, bytes, ELEM_##kind},
+#include "ir/dtypes.def"
+#undef DTYPE
+};
+
+// ATTR_none or ATTR_cast: what a scalar rule asks of the attribute.
+#define RULE_ATTR(rule) (RULE_##rule == RULE_CAST ? ATTR_cast : ATTR_none)
+const OpInfo op_info[OP_COUNT] = {
+#define SCALAR(name, arity, rule, cost, meaning)                                                   \
+    {#name, meaning, arity, arity, RULE_ATTR(rule), OPK_SCALAR, RULE_##rule, cost},
+#include "ir/scalar.def"
+#undef SCALAR
+#define OPCODE(name, min, max, attr, kind, meaning)                                                \
+    {#name, meaning, min, max, ATTR_##attr, OPK_##kind, RULE_NONE, 0},
+#include "ir/ops.def"
+#undef OPCODE
+};
+
+const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "any", "all"};
+const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
+const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "gemm",
+                                              "gather", "scatter", "copy"};
+const char *const region_names[REGION_COUNT] = {"none", "param", "moment", "accum",
+                                                "temp", "input", "scalar"};
+const char *const state_kind_names[STATE_KINDS] = {"param", "moment", "stat", "counter", "accum"};
+
+int64_t fold_chunk(int64_t n) {
+    int64_t even = n / 256 + (n % 256 != 0);
+    return even > 32 ? even : 32;
+}
+
+static int64_t parts_of(int64_t n, int64_t size) { return n / size + (n % size != 0); }
+
+int64_t fold_parts(FoldBy by, int64_t n) {
+    switch (by) {
+    case FOLD_row: return parts_of(n, FOLD_SEGMENT);
+    case FOLD_col: return parts_of(n, fold_chunk(n));
+    case FOLD_seq: return 1;
+    case FOLD_COUNT: break;
+    }
+    unreachable(by);
+}
+
+Module *module_new(Arena *a, SymTab *syms, Diag *diag) {
+    Module *m = NEW(a, Module);
+    m->arena = a;
+    m->syms = syms;
+    m->diag = diag;
+    m->type_map.arena = m->attr_map.arena = a;
+    m->axis_map.arena = m->axis_last.arena = m->state_map.arena = a;
+    vec_push(a, &m->axes, ((Axis){0, 0, 0}));
+    vec_push(a, &m->attrs, ((Attr){0}));
+    vec_push(a, &m->attr_next, NONE);
+    return m;
+}
+
+Func *func_new(Module *m, const char *name, FuncId *id) {
+    Func *f = NEW(m->arena, Func);
+    f->name = sym(m->syms, name);
+    if (id) *id = m->funcs.n;
+    vec_push(m->arena, &m->funcs, f);
+    return f;
+}
+
+Func *module_find(const Module *m, const char *name) {
+    for (uint32_t i = 0; i < m->funcs.n; i++) {
+        Func *f = m->funcs.at[i];
+        if (!f->region && strcmp(sym_str(m->syms, f->name), name) == 0) return f;
+    }
+    return NULL;
+}
+
+// A taken name gets the next free suffix: half, half.2, half.3. axis_last remembers where to go on,
+// so that many axes of one name cost O(1) each.
+static Sym unique_axis_name(Module *m, Sym wanted) {
+    if (!map_find(&m->axis_map, wanted)) return wanted;
+    uint32_t *last = map_slot(&m->axis_last, wanted, NULL);
+    if (*last == 0) *last = 1;
+    for (;;) {
+        Sym s = sym(m->syms, arena_printf(m->arena, "%s.%u", sym_str(m->syms, wanted), ++*last));
+        if (!map_find(&m->axis_map, s)) return s;
+    }
+}
+
+AxisId axis_new(Module *m, const char *name, int64_t size) {
+    Sym unique = unique_axis_name(m, sym(m->syms, name));
+    AxisId id = m->axes.n;
+    vec_push(m->arena, &m->axes, ((Axis){unique, size, 0}));
+    *map_slot(&m->axis_map, unique, NULL) = id;
+    return id;
+}
+
+AxisId axis_find(const Module *m, Sym name) {
+    const uint32_t *id = map_find(&m->axis_map, name);
+    return id ? *id : 0;
+}
+
+StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc) {
+    State s = {.path = sym(m->syms, path), .type = type, .kind = (uint8_t)kind, .loc = loc};
+    StateId id = m->states.n;
+    vec_push(m->arena, &m->states, s);
+    bool fresh;
+    uint32_t *slot = map_slot(&m->state_map, s.path, &fresh);
+    if (fresh) *slot = id;
+    return id;
+}
+
+StateId state_find(const Module *m, Sym path) {
+    const uint32_t *id = map_find(&m->state_map, path);
+    return id ? *id : NONE;
+}
+
+TypeId type_intern(Module *m, const Type *t) {
+    CHECK(t->n <= MAX_AXES, "type with %u axes", t->n);
+    Type clean;
+    memset(&clean, 0, sizeof clean);
+    clean.elem = t->elem;
+    clean.n = t->n;
+    memcpy(clean.axes, t->axes, t->n * sizeof t->axes[0]);
+    for (int i = 0; i < MAX_MESH; i++)
+        if (t->place[i].kind != PLACE_REPLICATED) {
+            clean.place[i].kind = t->place[i].kind;
+            if (t->place[i].kind == PLACE_SHARDED) clean.place[i].axis = t->place[i].axis;
+        }
+    bool fresh;
+    uint32_t *head = map_slot(&m->type_map, hash_bytes(HASH_SEED, &clean, sizeof clean), &fresh);
+    uint32_t first = fresh ? NONE : *head;
+    for (TypeId i = first; i != NONE; i = m->type_next.at[i])
+        if (memcmp(&m->types.at[i], &clean, sizeof clean) == 0) return i;
+    TypeId id = m->types.n;
+    *head = id;
+    vec_push(m->arena, &m->types, clean);
+    vec_push(m->arena, &m->type_next, first);
+    return id;
+}
+
+TypeId type_scalar(Module *m, Elem e) { return type_intern(m, &(Type){.elem = e}); }
+
+AttrId attr_intern(Module *m, const Attr *a) {
+    if (a->kind == ATTR_none) return 0;
+    Attr clean = attr_clean(a);
+    bool fresh;
+    uint32_t *head = map_slot(&m->attr_map, hash_bytes(HASH_SEED, &clean, sizeof clean), &fresh);
+    uint32_t first = fresh ? NONE : *head;
+    for (AttrId i = first; i != NONE; i = m->attr_next.at[i])
+        if (memcmp(&m->attrs.at[i], &clean, sizeof clean) == 0) return i;
+    AttrId id = m->attrs.n;
+    *head = id;
+    vec_push(m->arena, &m->attrs, clean);
+    vec_push(m->arena, &m->attr_next, first);
+    return id;
+}
+
+int type_find(const Type *t, AxisId a) {
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->axes[i].axis == a) return (int)i;
+    return -1;
+}
+
+int64_t type_count(const Type *t) {
+    int64_t count = 1;
+    for (uint32_t i = 0; i < t->n; i++) count *= t->axes[i].size;
+    return count;
+}
+
+int64_t type_bytes(const Type *t) { return type_count(t) * elem_info[t->elem].bytes; }
+
+void type_strides(const Type *t, int64_t strides[MAX_AXES]) {
+    int64_t stride = 1;
+    for (uint32_t i = t->n; i-- > 0;) {
+        strides[i] = stride;
+        stride *= t->axes[i].size;
+    }
+}
+
+bool list_has(const AxisList *l, AxisId a) {
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->at[i] == a) return true;
+    return false;
+}
