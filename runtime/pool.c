@@ -113,6 +113,7 @@ static void *worker_main(void *arg) {
 static void publish(SnPool *p, int64_t tasks, int64_t grain, SnTaskFn fn, void *user) {
     uint64_t job = (atomic_load(&p->ticket) >> RANGE_BITS) + 1;
     atomic_store(&p->ticket, job << RANGE_BITS | CLOSED);
+    atomic_thread_fence(memory_order_release); // CLOSED is seen before any new field
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->user, user, memory_order_relaxed);
     atomic_store_explicit(&p->tasks, tasks, memory_order_relaxed);
@@ -227,7 +228,8 @@ static int cgroup_cpus(void) {
     if (!read_small("/proc/self/cgroup", text, sizeof text)) return 0;
     const char *roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/cpu"};
     int best = 0;
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         char *group = strchr(line, ':');
         group = group ? strchr(group + 1, ':') : NULL;
         if (!group || strstr(group, "..")) continue;

@@ -1,0 +1,390 @@
+// Training data from files: text (a byte is an id), raw token files, and tensors by name.
+//
+// Why a sample is found by its number alone: the order of samples is a function of the seed and one
+// global counter, so a run resumes at any position without replaying, and cutting a batch in other
+// micro-batches reads the same samples. Pass p over the n training samples visits them in the order
+// of a keyed permutation (random.c) that needs no memory. In each pass all windows move by one random
+// shift below the stride, so that the model sees other cuts of the text.
+//
+// Files are read by pread into buffers (a file that shrinks is an error, not a fault), ids are checked
+// against the input's range as they are read. Reading ahead is left to the system, which is told the
+// samples of the next step. A sample costs O(window).
+#define _GNU_SOURCE
+#include "runtime/safetensors.h"
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// llm.c's token shards start with 256 int32: magic, version, number of ids.
+enum { SHARD_HEADER = 1024, SHARD_MAGIC_16 = 20240520, SHARD_MAGIC_32 = 20240801 };
+enum { SHIFT_MIN_SAMPLES = 16 }; // below this, giving up one sample to the shift costs too much
+
+typedef struct {
+    char *path;
+    int fd;
+    int width;       // bytes of an id
+    int64_t skip;    // bytes before the first id
+    int64_t ids;
+    int64_t first;   // number of the file's first id among all
+} File;
+
+struct SnData {
+    SnDataSpec spec; // strings are copies
+    char *path, *input;
+    File *files;
+    int64_t nfiles, ids;
+    int64_t begin[2], count[2]; // ids (or samples of tensors) of each split
+    int64_t samples[2];
+    unsigned char *raw; // one window as it stands in the file
+    size_t raw_size;
+    SnSafetensors *tensors;
+};
+
+SnDataKind sn_data_kind(const SnData *d) { return d->spec.kind; }
+int64_t sn_data_ids(const SnData *d) { return d->ids; }
+int64_t sn_data_samples(const SnData *d, SnSplit split) { return d->samples[split]; }
+
+// Looks for a shard header; leaves width and skip alone when there is none.
+static SnStatus read_shard_header(File *f, int64_t size, SnError *e) {
+    int32_t head[3];
+    if (size < SHARD_HEADER || pread(f->fd, head, sizeof head, 0) != (ssize_t)sizeof head) return SN_OK;
+    if (head[0] != SHARD_MAGIC_16 && head[0] != SHARD_MAGIC_32) return SN_OK;
+    f->width = head[0] == SHARD_MAGIC_16 ? 2 : 4;
+    f->skip = SHARD_HEADER;
+    if ((size - SHARD_HEADER) / f->width != head[2])
+        return sn_fail(e, SN_USER, "%s: the header says %d tokens, the file holds %lld", f->path, head[2],
+                       (long long)((size - SHARD_HEADER) / f->width));
+    return SN_OK;
+}
+
+static SnStatus open_file(SnData *d, File *f, const char *path, SnError *e) {
+    struct stat info;
+    f->path = strdup(path);
+    if (!f->path) return sn_fail(e, SN_MACHINE, "out of memory");
+    f->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (f->fd < 0 || fstat(f->fd, &info))
+        return sn_fail(e, SN_USER, "data: %s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode)) return sn_fail(e, SN_USER, "data: %s is not a file", path);
+    f->width = d->spec.kind == SN_DATA_TEXT ? 1 : d->spec.width ? d->spec.width : 2;
+    if (d->spec.kind == SN_DATA_TOKENS && !d->spec.width) {
+        SnStatus s = read_shard_header(f, info.st_size, e);
+        if (s) return s;
+    }
+    if ((info.st_size - f->skip) % f->width)
+        return sn_fail(e, SN_USER, "data: %s: %lld bytes are no whole number of %d-byte tokens", path,
+                       (long long)(info.st_size - f->skip), f->width);
+    f->ids = (info.st_size - f->skip) / f->width;
+    f->first = d->ids;
+    d->ids += f->ids;
+    return SN_OK;
+}
+
+static SnStatus open_list(SnData *d, char *const *paths, size_t n, SnError *e) {
+    d->files = calloc(n ? n : 1, sizeof *d->files);
+    if (!d->files) return sn_fail(e, SN_MACHINE, "out of memory");
+    for (size_t i = 0; i < n; i++) d->files[i].fd = -1;
+    for (size_t i = 0; i < n; i++) {
+        d->nfiles++;
+        SnStatus s = open_file(d, &d->files[i], paths[i], e);
+        if (s) return s;
+    }
+    return SN_OK;
+}
+
+// A plain name is a file even when it looks like a pattern; a pattern must match something.
+static SnStatus open_files(SnData *d, SnError *e) {
+    if (!access(d->path, F_OK) || !strpbrk(d->path, "*?[")) return open_list(d, &d->path, 1, e);
+    glob_t found;
+    if (glob(d->path, 0, NULL, &found))
+        return sn_fail(e, SN_USER, "data: no file matches '%s'", d->path);
+    SnStatus s = open_list(d, found.gl_pathv, found.gl_pathc, e);
+    globfree(&found);
+    return s;
+}
+
+// All tensors of the file must hold the same number of samples.
+static SnStatus open_tensors(SnData *d, SnError *e) {
+    SnStatus s = sn_st_open(d->path, &d->tensors, e);
+    if (s) return s;
+    for (uint32_t i = 0; i < sn_st_count(d->tensors); i++) {
+        const SnTensorInfo *t = sn_st_at(d->tensors, i), *t0 = sn_st_at(d->tensors, 0);
+        if (!t->ndim || t->shape[0] != t0->shape[0])
+            return sn_fail(e, SN_USER, "data: %s: tensors '%.100s' and '%.100s' differ in their first size, "
+                           "the number of samples", d->path, t0->name, t->name);
+        d->ids = t->shape[0];
+    }
+    return SN_OK;
+}
+
+static int64_t windows_in(const SnData *d, int64_t ids) {
+    int64_t free_ids = ids - 1 - d->spec.window;
+    return free_ids < 0 ? 0 : free_ids / d->spec.stride + 1;
+}
+
+// Gives the first share of the ids to training and the rest to validation.
+static SnStatus cut_splits(SnData *d, SnError *e) {
+    int64_t train = (int64_t)((double)d->ids * d->spec.split);
+    if (d->spec.split >= 1 || train > d->ids) train = d->ids;
+    d->begin[SN_VALID] = train;
+    d->count[SN_TRAIN] = train;
+    d->count[SN_VALID] = d->ids - train;
+    for (int s = 0; s < 2; s++)
+        d->samples[s] = d->tensors ? d->count[s] : windows_in(d, d->count[s]);
+    if (d->samples[SN_TRAIN]) return SN_OK;
+    if (d->tensors) return sn_fail(e, SN_USER, "data: %s holds no samples", d->path);
+    return sn_fail(e, SN_USER, "data: %s: %lld tokens for training are too few, one sample takes %lld",
+                   d->path, (long long)train, (long long)d->spec.window + 1);
+}
+
+static SnStatus open_all(SnData *d, SnError *e) {
+    if (!d->path || !d->input) return sn_fail(e, SN_MACHINE, "out of memory");
+    SnStatus s = d->spec.kind == SN_DATA_TENSORS ? open_tensors(d, e) : open_files(d, e);
+    if (!s) s = cut_splits(d, e);
+    if (s) return s;
+    d->raw_size = (size_t)(d->spec.window + 1) * 4;
+    d->raw = malloc(d->raw_size);
+    return d->raw ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
+}
+
+SnStatus sn_data_new(const SnDataSpec *spec, SnData **out, SnError *e) {
+    *out = NULL;
+    if (!(spec->split > 0 && spec->split <= 1))
+        return sn_fail(e, SN_USER, "data: the split must be above 0 and at most 1");
+    if (spec->width != 0 && spec->width != 1 && spec->width != 2 && spec->width != 4)
+        return sn_fail(e, SN_USER, "data: a token takes 1, 2 or 4 bytes, not %d", spec->width);
+    SnData *d = calloc(1, sizeof *d);
+    if (!d) return sn_fail(e, SN_MACHINE, "out of memory");
+    d->spec = *spec;
+    if (d->spec.stride < 1) d->spec.stride = d->spec.window < 1 ? 1 : d->spec.window;
+    d->path = strdup(spec->path);
+    d->input = strdup(spec->input ? spec->input : "");
+    SnStatus s = open_all(d, e);
+    if (s) {
+        sn_data_free(d);
+        return s;
+    }
+    *out = d;
+    return SN_OK;
+}
+
+void sn_data_free(SnData *d) {
+    if (!d) return;
+    for (int64_t i = 0; i < d->nfiles; i++) {
+        if (d->files[i].fd >= 0) close(d->files[i].fd);
+        free(d->files[i].path);
+    }
+    sn_st_close(d->tensors);
+    free(d->files);
+    free(d->path);
+    free(d->input);
+    free(d->raw);
+    free(d);
+}
+
+// A 64-bit number for this pass: word 0 keys the permutation, word 1 makes the shift.
+static uint64_t pass_number(const SnData *d, uint64_t pass, uint32_t word) {
+    const uint32_t counter[4] = {(uint32_t)pass, (uint32_t)(pass >> 32), word, 0x44415441u};
+    const uint32_t key[2] = {(uint32_t)d->spec.seed, (uint32_t)(d->spec.seed >> 32)};
+    return (uint64_t)sn_philox(counter, key, 1) << 32 | sn_philox(counter, key, 0);
+}
+
+// The place of sample g of the endless sequence: its number among the samples of the split, and by
+// how much the windows of its pass are shifted.
+static int64_t place(const SnData *d, SnSplit split, uint64_t g, int64_t *shift) {
+    uint64_t n = (uint64_t)d->samples[split];
+    bool shifted = split == SN_TRAIN && d->spec.shuffle && !d->tensors && n >= SHIFT_MIN_SAMPLES;
+    n -= shifted; // the last window would stick out
+    uint64_t pass = g / n, i = g % n;
+    *shift = shifted ? (int64_t)(pass_number(d, pass, 1) % (uint64_t)d->spec.stride) : 0;
+    if (!d->spec.shuffle) return (int64_t)i;
+    // Validation samples are shuffled once and for all: the first few then speak for the whole.
+    uint64_t key = split == SN_TRAIN ? pass_number(d, pass, 0) : 0x56414c4944u;
+    return (int64_t)sn_permute(n, key, i);
+}
+
+static const File *file_of(const SnData *d, int64_t id) {
+    int64_t low = 0, high = d->nfiles - 1;
+    while (low < high) {
+        int64_t mid = low + (high - low + 1) / 2;
+        if (d->files[mid].first <= id)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    return &d->files[low];
+}
+
+static uint32_t raw_id(const unsigned char *raw, int width, int64_t i) {
+    uint32_t id = 0;
+    memcpy(&id, raw + i * width, (size_t)width); // little-endian, as the machine
+    return id;
+}
+
+// Reads ids [at, at + n) of one file into d->raw, then as numbers.
+static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32_t *ids, SnError *e) {
+    char *to = (char *)d->raw;
+    size_t left = (size_t)(n * f->width);
+    off_t from = (off_t)(f->skip + at * f->width);
+    while (left) {
+        ssize_t got = pread(f->fd, to, left, from);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0)
+            return sn_fail(e, SN_USER, "data: %s: cannot read at byte %lld: %s", f->path, (long long)from,
+                           got ? strerror(errno) : "the file has become shorter");
+        to += got;
+        from += got;
+        left -= (size_t)got;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t id = raw_id(d->raw, f->width, i);
+        if (id >= (uint64_t)d->spec.range)
+            return sn_fail(e, SN_USER, "data: %s: %s %u at position %lld is outside of the range of '%s', "
+                           "which ends at %lld", f->path, f->width == 1 ? "byte" : "token", id,
+                           (long long)(at + i), d->input, (long long)d->spec.range - 1);
+        ids[i] = (int32_t)id;
+    }
+    return SN_OK;
+}
+
+// A window may run over the end of a file into the next.
+static SnStatus read_window(SnData *d, int64_t at, int32_t *ids, SnError *e) {
+    for (int64_t left = d->spec.window + 1; left > 0;) {
+        const File *f = file_of(d, at);
+        int64_t inside = at - f->first, n = f->ids - inside;
+        if (n > left) n = left;
+        SnStatus s = read_part(d, f, inside, n, ids, e);
+        if (s) return s;
+        ids += n;
+        at += n;
+        left -= n;
+    }
+    return SN_OK;
+}
+
+static int64_t window_start(const SnData *d, SnSplit split, uint64_t g) {
+    int64_t shift, i = place(d, split, g, &shift);
+    return d->begin[split] + shift + i * d->spec.stride;
+}
+
+SnStatus sn_data_windows(SnData *d, SnSplit split, uint64_t first, int64_t count, int32_t *ids,
+                         SnError *e) {
+    assert(!d->tensors && d->samples[split] > 0);
+    for (int64_t i = 0; i < count; i++) {
+        SnStatus s = read_window(d, window_start(d, split, first + (uint64_t)i),
+                                 ids + i * (d->spec.window + 1), e);
+        if (s) return s;
+    }
+    return SN_OK;
+}
+
+void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count) {
+    if (d->tensors || !d->samples[split]) return;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = window_start(d, split, first + (uint64_t)i);
+        const File *f = file_of(d, at);
+        off_t from = (off_t)(f->skip + (at - f->first) * f->width);
+        (void)posix_fadvise(f->fd, from, (off_t)((d->spec.window + 1) * f->width), POSIX_FADV_WILLNEED);
+    }
+}
+
+// How the elements of a file become those of an input. Signed and unsigned bytes and wide integers
+// are common in exported data sets.
+typedef enum { FROM_F32, FROM_I32, FROM_U32, FROM_BOOL, FROM_U8, FROM_U16, FROM_I64, FROM_NONE } From;
+
+static From from_dtype(const char *dtype) {
+    const char *names[] = {"F32", "I32", "U32", "BOOL", "U8", "U16", "I64"};
+    for (int i = 0; i < FROM_NONE; i++)
+        if (!strcmp(names[i], dtype)) return (From)i;
+    return FROM_NONE;
+}
+
+// Element i as a double (integers beyond 2^53 are outside of any range).
+static double from_raw(const unsigned char *raw, From from, int64_t i) {
+    float f;
+    int32_t s;
+    uint32_t u;
+    uint16_t h;
+    int64_t l;
+    switch (from) {
+    case FROM_F32: memcpy(&f, raw + i * 4, 4); return (double)f;
+    case FROM_I32: memcpy(&s, raw + i * 4, 4); return (double)s;
+    case FROM_U32: memcpy(&u, raw + i * 4, 4); return (double)u;
+    case FROM_U16: memcpy(&h, raw + i * 2, 2); return (double)h;
+    case FROM_I64: memcpy(&l, raw + i * 8, 8); return (double)l;
+    case FROM_BOOL:
+    case FROM_U8: return (double)raw[i];
+    case FROM_NONE: break;
+    }
+    return 0;
+}
+
+// Stores value as element i; false when the element type cannot hold it.
+static bool store(void *dst, uint32_t elem, int64_t i, double value) {
+    switch (elem) {
+    case 0: ((float *)dst)[i] = (float)value; return true;
+    case 1:
+        if (!(value >= INT32_MIN && value <= INT32_MAX)) return false;
+        ((int32_t *)dst)[i] = (int32_t)value;
+        return true;
+    case 2:
+        if (!(value >= 0 && value <= UINT32_MAX)) return false;
+        ((uint32_t *)dst)[i] = (uint32_t)value;
+        return true;
+    }
+    if (value != 0 && value != 1) return false;
+    ((unsigned char *)dst)[i] = value != 0;
+    return true;
+}
+
+static SnStatus convert(const SnData *d, const SnTensorInfo *t, int64_t sample, int64_t n, uint32_t elem,
+                        int64_t range, void *dst, SnError *e) {
+    From from = from_dtype(t->dtype);
+    for (int64_t i = 0; i < n; i++) {
+        double value = from_raw(d->raw, from, i);
+        bool whole = elem == 0 || value == (double)(int64_t)value;
+        bool inside = !range || (value >= 0 && value < (double)range);
+        if (!whole || !inside || !store(dst, elem, i, value))
+            return sn_fail(e, SN_USER, "data: %s: tensor '%.100s': value %g in sample %lld is outside of the "
+                           "range of the input, which ends at %lld", d->path, t->name, value,
+                           (long long)sample, (long long)range - 1);
+    }
+    return SN_OK;
+}
+
+static SnStatus grow_raw(SnData *d, size_t bytes, SnError *e) {
+    if (bytes <= d->raw_size) return SN_OK;
+    unsigned char *grown = realloc(d->raw, bytes);
+    if (!grown) return sn_fail(e, SN_MACHINE, "out of memory");
+    d->raw = grown;
+    d->raw_size = bytes;
+    return SN_OK;
+}
+
+SnStatus sn_data_tensor(SnData *d, SnSplit split, uint64_t first, int64_t count, const char *name,
+                        uint32_t elem, int64_t sample_bytes, int64_t range, void *dst, SnError *e) {
+    assert(d->tensors && d->samples[split] > 0);
+    const SnTensorInfo *t = sn_st_find(d->tensors, name);
+    if (!t) return sn_fail(e, SN_USER, "data: %s has no tensor '%s'", d->path, name);
+    int64_t n = sample_bytes / (elem == 3 ? 1 : 4); // elements of a sample
+    uint64_t bytes = (uint64_t)n * t->item;
+    if (from_dtype(t->dtype) == FROM_NONE || (from_dtype(t->dtype) == FROM_F32 && elem != 0))
+        return sn_fail(e, SN_USER, "data: %s: tensor '%s' has type %s, which does not fit the input", d->path,
+                       name, t->dtype);
+    if (t->bytes != bytes * (uint64_t)d->ids)
+        return sn_fail(e, SN_USER, "data: %s: tensor '%s' has %llu elements in a sample, the input %lld",
+                       d->path, name, (unsigned long long)(t->bytes / t->item / (uint64_t)d->ids),
+                       (long long)n);
+    SnStatus s = grow_raw(d, (size_t)bytes, e);
+    for (int64_t i = 0; i < count && !s; i++) {
+        int64_t shift, sample = d->begin[split] + place(d, split, first + (uint64_t)i, &shift);
+        s = sn_st_read(d->tensors, t, (uint64_t)sample * bytes, bytes, d->raw, e);
+        if (!s) s = convert(d, t, sample, n, elem, range, (char *)dst + i * sample_bytes, e);
+    }
+    return s;
+}

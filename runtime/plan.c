@@ -1,0 +1,321 @@
+// Checks a plan once, and looks things up in it.
+//
+// Why: the plan is trusted by everything that walks it, at full speed and without checks of its own.
+// So every offset, count and index is checked here against the blob and the regions; a matrix
+// product's strides are checked against its buffers. What kernels do inside their buffers is the
+// compiler's promise (kernel_finish). Linear in the size of the blob.
+//
+// Tables lie at multiples of 8 bytes from the blob's start; the string table ends with a NUL.
+#include "runtime/sinter.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ELEMS = 4 };
+static const int64_t elem_bytes[ELEMS] = {4, 4, 4, 1}; // f32 i32 u32 bool, as in ir/dtypes.def
+
+typedef struct {
+    const SnPlan *plan;
+    SnError *e;
+} Check;
+
+#define FAIL(...) sn_fail(c->e, SN_PLAN, "damaged plan: " __VA_ARGS__)
+
+static SnStatus check_table(const Check *c, SnTable t, size_t item, const char *what) {
+    uint64_t end = (uint64_t)t.offset + (uint64_t)t.count * item;
+    if (t.offset % 8 || t.offset < sizeof(SnPlan) || end > c->plan->size)
+        return FAIL("table '%s' lies outside of the plan", what);
+    return SN_OK;
+}
+
+static SnStatus check_tables(const Check *c) {
+    const SnPlan *p = c->plan;
+    const struct {
+        SnTable table;
+        size_t item;
+        const char *what;
+    } all[] = {{p->kernels, sizeof(SnKernel), "kernels"},    {p->gemms, sizeof(SnGemm), "gemms"},
+               {p->cmds, sizeof(SnCmd), "commands"},         {p->args, sizeof(SnArg), "arguments"},
+               {p->sections, sizeof(SnSection), "sections"}, {p->states, sizeof(SnState), "states"},
+               {p->inputs, sizeof(SnPort), "inputs"},        {p->outputs, sizeof(SnPort), "outputs"},
+               {p->scalars, sizeof(SnScalar), "scalars"},    {p->options, sizeof(SnOption), "options"},
+               {p->nodes, sizeof(SnStr), "nodes"},           {p->strings, 1, "strings"}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        SnStatus s = check_table(c, all[i].table, all[i].item, all[i].what);
+        if (s) return s;
+    }
+    if (!p->strings.count || SN_STRING(p, p->strings.count - 1)[0])
+        return FAIL("the strings do not end");
+    return SN_OK;
+}
+
+static bool good_string(const Check *c, SnStr s) { return s < c->plan->strings.count; }
+
+static bool good_function(const Check *c, uint32_t f) { return f < c->plan->functions; }
+
+static bool good_place(const Check *c, uint32_t region, int64_t offset, int64_t bytes) {
+    if (region >= SN_REGIONS || offset < 0 || bytes < 0) return false;
+    if (region == SN_REGION_NONE) return offset == 0 && bytes == 0;
+    return offset <= c->plan->region_bytes[region] && bytes <= c->plan->region_bytes[region] - offset;
+}
+
+// Bytes of a tensor, or -1 when its element type or sizes are out of range.
+static int64_t tensor_bytes(uint32_t elem, uint32_t naxes, const int64_t *size) {
+    if (elem >= ELEMS || naxes > SN_MAX_AXES) return -1;
+    int64_t n = elem_bytes[elem];
+    for (uint32_t i = 0; i < naxes; i++)
+        if (size[i] < 0 || __builtin_mul_overflow(n, size[i], &n)) return -1;
+    return n;
+}
+
+static SnStatus check_header(const Check *c) {
+    const SnPlan *p = c->plan;
+    if (p->magic != SN_PLAN_MAGIC) return FAIL("it does not start with the magic number");
+    if (p->version != SN_PLAN_VERSION)
+        return sn_fail(c->e, SN_PLAN, "the plan has version %u, this runtime reads version %u",
+                       p->version, SN_PLAN_VERSION);
+    if (p->size < sizeof *p) return FAIL("it is %u bytes long", p->size);
+    int64_t total = 0;
+    for (int r = 0; r < SN_REGIONS; r++)
+        if (p->region_bytes[r] < 0 || __builtin_add_overflow(total, p->region_bytes[r], &total) ||
+            total > INT64_C(1) << 56)
+            return FAIL("region %d has an impossible size", r);
+    return SN_OK;
+}
+
+static SnStatus check_names(const Check *c) {
+    const SnPlan *p = c->plan;
+    const SnStr names[] = {p->sinter, p->target, p->cpu, p->model_name, p->model_text, p->ledger};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!good_string(c, names[i])) return FAIL("string %zu of the header", i);
+    for (uint32_t i = 0; i < p->nodes.count; i++)
+        if (!good_string(c, SN_AT(p, SnStr, nodes)[i])) return FAIL("name of node %u", i);
+    for (uint32_t i = 0; i < p->options.count; i++) {
+        const SnOption *o = &SN_AT(p, SnOption, options)[i];
+        if (!good_string(c, o->key) || !good_string(c, o->value)) return FAIL("option %u", i);
+    }
+    for (uint32_t i = 0; i < p->scalars.count; i++) {
+        const SnScalar *s = &SN_AT(p, SnScalar, scalars)[i];
+        if (!good_string(c, s->name) || s->elem >= ELEMS || s->offset % elem_bytes[s->elem] ||
+            !good_place(c, SN_REGION_SCALAR, s->offset, elem_bytes[s->elem]))
+            return FAIL("scalar %u", i);
+    }
+    return SN_OK;
+}
+
+static SnStatus check_kernels(const Check *c) {
+    const SnPlan *p = c->plan;
+    for (uint32_t i = 0; i < p->kernels.count; i++) {
+        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[i];
+        if (!good_string(c, k->name) || !good_function(c, k->fn) || k->tasks < 0 || k->scratch < 0 ||
+            k->scratch > INT64_C(1) << 40)
+            return FAIL("kernel %u", i);
+    }
+    return SN_OK;
+}
+
+// Lowest and highest element offset that the dimensions reach in one matrix. Returns false on
+// overflow. Extents are positive.
+static bool reach(const SnDim *d, uint32_t n, size_t stride_at, int64_t *low, int64_t *high) {
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t stride, span;
+        memcpy(&stride, (const char *)&d[i] + stride_at, sizeof stride);
+        if (__builtin_mul_overflow(d[i].extent - 1, stride, &span) ||
+            __builtin_add_overflow(span < 0 ? *low : *high, span, span < 0 ? low : high))
+            return false;
+    }
+    return true;
+}
+
+// Whether all elements that the product touches of one matrix lie inside of `bytes`.
+static bool inside(const SnGemm *g, size_t stride_at, int64_t base, int64_t bytes) {
+    int64_t low = base, high = base;
+    return reach(g->batch, g->nbatch, stride_at, &low, &high) &&
+           reach(g->m, g->nm, stride_at, &low, &high) && reach(g->n, g->nn, stride_at, &low, &high) &&
+           reach(g->k, g->nk, stride_at, &low, &high) && low >= 0 && high < bytes / 4;
+}
+
+static bool good_dims(const SnDim *d, uint32_t n, int64_t *total) {
+    if (n > SN_GEMM_DIMS) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (d[i].extent < 1 || __builtin_mul_overflow(*total, d[i].extent, total)) return false;
+    return true;
+}
+
+static SnStatus check_gemms(const Check *c) {
+    const SnPlan *p = c->plan;
+    uint64_t edges = (uint64_t)p->mr * (p->nr / 16); // micro-kernels, one per edge size
+    if (p->gemms.count && (!p->mr || p->mr > 64 || !p->nr || p->nr > 256 || p->nr % 16 ||
+                           p->ukr > p->functions || edges > p->functions - p->ukr))
+        return FAIL("the micro-kernel");
+    for (uint32_t i = 0; i < p->gemms.count; i++) {
+        const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
+        int64_t total = 1;
+        if (!good_dims(g->batch, g->nbatch, &total) || !good_dims(g->m, g->nm, &total) ||
+            !good_dims(g->n, g->nn, &total) || !good_dims(g->k, g->nk, &total))
+            return FAIL("extents of matrix product %u", i);
+        if (g->epilogue != UINT32_MAX && (g->epilogue >= p->kernels.count ||
+                                          !SN_AT(p, SnKernel, kernels)[g->epilogue].tile))
+            return FAIL("epilogue of matrix product %u", i);
+        if (g->epilogue == UINT32_MAX && g->c_arg == UINT32_MAX)
+            return FAIL("matrix product %u stores nothing", i);
+    }
+    return SN_OK;
+}
+
+static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
+    const SnGemm *g = &SN_AT(c->plan, SnGemm, gemms)[cmd->fn];
+    const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
+    if (cmd->nargs < 2 || (g->c_arg != UINT32_MAX && g->c_arg >= cmd->nargs) ||
+        (g->acc_arg != UINT32_MAX && g->acc_arg >= cmd->nargs) ||
+        (g->epilogue != UINT32_MAX && g->epilogue_args > cmd->nargs))
+        return FAIL("arguments of command %u", at);
+    bool good = inside(g, offsetof(SnDim, a), g->base_a, args[0].bytes) &&
+                inside(g, offsetof(SnDim, b), g->base_b, args[1].bytes);
+    if (g->c_arg != UINT32_MAX)
+        good = good && inside(g, offsetof(SnDim, c), g->base_c, args[g->c_arg].bytes);
+    if (g->acc_arg != UINT32_MAX)
+        good = good && inside(g, offsetof(SnDim, c), g->base_c, args[g->acc_arg].bytes);
+    return good ? SN_OK : FAIL("command %u reaches outside of its buffers", at);
+}
+
+static SnStatus check_cmd(const Check *c, uint32_t at, const SnCmd *cmd) {
+    const SnPlan *p = c->plan;
+    if (cmd->op > SN_CMD_COPY || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
+    if (cmd->args > p->args.count || cmd->nargs > p->args.count - cmd->args)
+        return FAIL("arguments of command %u", at);
+    if (cmd->node != UINT32_MAX && cmd->node >= p->nodes.count) return FAIL("node of command %u", at);
+    const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;
+    switch ((SnCmdOp)cmd->op) {
+    case SN_CMD_KERNEL:
+        if (cmd->fn >= p->kernels.count || SN_AT(p, SnKernel, kernels)[cmd->fn].tile)
+            return FAIL("kernel of command %u", at);
+        return SN_OK;
+    case SN_CMD_GEMM:
+        if (cmd->fn >= p->gemms.count) return FAIL("matrix product of command %u", at);
+        return check_gemm_args(c, at, cmd);
+    case SN_CMD_FILL: return cmd->nargs == 1 ? SN_OK : FAIL("arguments of command %u", at);
+    case SN_CMD_COPY:
+        if (cmd->nargs != 2 || args[0].bytes != args[1].bytes)
+            return FAIL("arguments of command %u", at);
+        return SN_OK;
+    }
+    return FAIL("kind of command %u", at);
+}
+
+static SnStatus check_commands(const Check *c) {
+    const SnPlan *p = c->plan;
+    for (uint32_t i = 0; i < p->args.count; i++) {
+        const SnArg *a = &SN_AT(p, SnArg, args)[i];
+        if (!good_place(c, a->region, a->offset, a->bytes)) return FAIL("argument %u", i);
+    }
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        SnStatus s = check_cmd(c, i, &SN_AT(p, SnCmd, cmds)[i]);
+        if (s) return s;
+    }
+    for (uint32_t i = 0; i < p->sections.count; i++) {
+        const SnSection *s = &SN_AT(p, SnSection, sections)[i];
+        if (!good_string(c, s->name) || s->cmd > p->cmds.count || s->count > p->cmds.count - s->cmd)
+            return FAIL("section %u", i);
+    }
+    return SN_OK;
+}
+
+static SnStatus check_states(const Check *c) {
+    const SnPlan *p = c->plan;
+    for (uint32_t i = 0; i < p->states.count; i++) {
+        const SnState *s = &SN_AT(p, SnState, states)[i];
+        if (!good_string(c, s->path) || s->bytes != tensor_bytes(s->elem, s->naxes, s->size) ||
+            s->region == SN_REGION_NONE || s->offset % 4 ||
+            !good_place(c, s->region, s->offset, s->bytes))
+            return FAIL("state %u", i);
+        for (uint32_t a = 0; a < s->naxes; a++)
+            if (!good_string(c, s->axis[a])) return FAIL("axis of state %u", i);
+    }
+    return SN_OK;
+}
+
+static SnStatus check_ports(const Check *c, const SnPort *ports, uint32_t n, const char *what) {
+    for (uint32_t i = 0; i < n; i++) {
+        const SnPort *t = &ports[i];
+        if (!good_string(c, t->name) || !good_string(c, t->section) ||
+            t->bytes != tensor_bytes(t->elem, t->naxes, t->size) || t->sample > t->naxes ||
+            t->region == SN_REGION_NONE || t->offset % 4 ||
+            !good_place(c, t->region, t->offset, t->bytes))
+            return FAIL("%s %u", what, i);
+        for (uint32_t a = 0; a < t->naxes; a++)
+            if (!good_string(c, t->axis[a])) return FAIL("axis of %s %u", what, i);
+    }
+    return SN_OK;
+}
+
+SnStatus sn_plan_check(const void *blob, SnError *e) {
+    const Check check = {blob, e}, *c = &check;
+    const SnPlan *p = blob;
+    if ((uintptr_t)blob % 8) return FAIL("it is not aligned");
+    SnStatus s = check_header(c);
+    if (!s) s = check_tables(c);
+    if (!s) s = check_names(c);
+    if (!s) s = check_kernels(c);
+    if (!s) s = check_gemms(c);
+    if (!s) s = check_commands(c);
+    if (!s) s = check_states(c);
+    if (!s) s = check_ports(c, SN_AT(p, SnPort, inputs), p->inputs.count, "input");
+    if (!s) s = check_ports(c, SN_AT(p, SnPort, outputs), p->outputs.count, "output");
+    return s;
+}
+
+const SnSection *sn_plan_section(const SnPlan *p, const char *name) {
+    for (uint32_t i = 0; i < p->sections.count; i++) {
+        const SnSection *s = &SN_AT(p, SnSection, sections)[i];
+        if (!strcmp(SN_STRING(p, s->name), name)) return s;
+    }
+    return NULL;
+}
+
+static const SnPort *find_port(const SnPlan *p, const SnPort *ports, uint32_t n, const char *section,
+                               const char *name) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(SN_STRING(p, ports[i].section), section) &&
+            !strcmp(SN_STRING(p, ports[i].name), name))
+            return &ports[i];
+    return NULL;
+}
+
+const SnPort *sn_plan_input(const SnPlan *p, const char *section, const char *name) {
+    return find_port(p, SN_AT(p, SnPort, inputs), p->inputs.count, section, name);
+}
+
+const SnPort *sn_plan_output(const SnPlan *p, const char *section, const char *name) {
+    return find_port(p, SN_AT(p, SnPort, outputs), p->outputs.count, section, name);
+}
+
+const SnScalar *sn_plan_scalar(const SnPlan *p, const char *name) {
+    for (uint32_t i = 0; i < p->scalars.count; i++) {
+        const SnScalar *s = &SN_AT(p, SnScalar, scalars)[i];
+        if (!strcmp(SN_STRING(p, s->name), name)) return s;
+    }
+    return NULL;
+}
+
+const char *sn_plan_option(const SnPlan *p, const char *key, const char *otherwise) {
+    for (uint32_t i = 0; i < p->options.count; i++) {
+        const SnOption *o = &SN_AT(p, SnOption, options)[i];
+        if (!strcmp(SN_STRING(p, o->key), key)) return SN_STRING(p, o->value);
+    }
+    return otherwise;
+}
+
+double sn_plan_number(const SnPlan *p, const char *key, double otherwise) {
+    const char *text = sn_plan_option(p, key, NULL);
+    if (!text) return otherwise;
+    char *end;
+    double value = strtod(text, &end);
+    return end != text && !*end && isfinite(value) ? value : otherwise;
+}
+
+int sn_port_axis(const SnPlan *p, const SnPort *port, const char *axis) {
+    for (int i = 0; i < port->naxes; i++)
+        if (!strcmp(SN_STRING(p, port->axis[i]), axis)) return i;
+    return -1;
+}
