@@ -1,0 +1,133 @@
+// From LLVM modules to an object file. The pass list is short because the printer already emits
+// vectors and hoists what a row or a task needs once: what is left is common subexpressions,
+// constant addresses out of loops, and dead code. O2 costs twice the time and gains nothing
+// measurable.
+//
+// The function table and the plan are constant data of the first unit. With several units the
+// objects are compiled on one thread each; which function is in which unit depends on its index
+// only, so the bytes are the same in every build.
+#include "codegen/cpu/object.h"
+#include <errno.h>
+#include <llvm-c/Error.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <pthread.h>
+#include <string.h>
+
+static const char passes[] =
+    "function(mem2reg,early-cse,instcombine<no-verify-fixpoint>,loop-mssa(licm),gvn,simplifycfg)";
+
+// A declaration of entry i in unit u, or its definition when it lives there.
+static LLVMValueRef entry_in(CpuModule *m, LlvmUnit *u, uint32_t i) {
+    LLVMValueRef fn = LLVMGetNamedFunction(u->module, m->entries.at[i].symbol);
+    if (fn) return fn;
+    fn = LLVMAddFunction(u->module, m->entries.at[i].symbol,
+                         LLVMFunctionType(u->t_void, NULL, 0, 0));
+    LLVMSetVisibility(fn, LLVMHiddenVisibility);
+    return fn;
+}
+
+static LLVMValueRef constant(LlvmUnit *u, const char *name, LLVMValueRef value) {
+    LLVMValueRef g = LLVMAddGlobal(u->module, LLVMTypeOf(value), name);
+    LLVMSetInitializer(g, value);
+    LLVMSetGlobalConstant(g, 1);
+    LLVMSetVisibility(g, LLVMHiddenVisibility);
+    LLVMSetAlignment(g, 64);
+    return g;
+}
+
+static void add_tables(CpuModule *m, const void *plan, size_t n) {
+    LlvmUnit *u = &m->unit[0];
+    uint32_t count = m->entries.n;
+    LLVMValueRef *table = NEW_ARRAY(m->arena, LLVMValueRef, count + 1);
+    for (uint32_t i = 0; i < count; i++) table[i] = entry_in(m, u, i);
+    table[count] = LLVMConstNull(u->t_ptr);
+    constant(u, "sn_functions", LLVMConstArray2(u->t_ptr, table, count + 1));
+    if (plan) constant(u, "sn_plan_blob", LLVMConstStringInContext2(u->cx, plan, n, 1));
+}
+
+typedef struct {
+    CpuModule *m;
+    LlvmUnit *u;
+    LLVMMemoryBufferRef out;
+    char *error; // of LLVM's, or NULL
+} Job;
+
+static void *compile(void *arg) {
+    Job *j = arg;
+    LLVMTargetMachineRef tm = llvm_target_machine(&j->m->isa);
+    LLVMSetTarget(j->u->module, "x86_64-pc-linux-gnu");
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(tm);
+    LLVMSetModuleDataLayout(j->u->module, layout);
+    LLVMDisposeTargetData(layout);
+    LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+    LLVMErrorRef failed = LLVMRunPasses(j->u->module, passes, tm, options);
+    LLVMDisposePassBuilderOptions(options);
+    if (failed) {
+        char *text = LLVMGetErrorMessage(failed);
+        j->error = LLVMCreateMessage(text);
+        LLVMDisposeErrorMessage(text);
+    } else if (!LLVMTargetMachineEmitToMemoryBuffer(tm, j->u->module, LLVMObjectFile, &j->error,
+                                                    &j->out)) {
+        j->error = NULL;
+    }
+    LLVMDisposeTargetMachine(tm);
+    return NULL;
+}
+
+bool object_compile(CpuModule *m, const void *plan, size_t n,
+                    LLVMMemoryBufferRef out[CPU_MAX_UNITS], Text *why) {
+    add_tables(m, plan, n);
+    Job job[CPU_MAX_UNITS] = {0};
+    pthread_t thread[CPU_MAX_UNITS];
+    bool started[CPU_MAX_UNITS] = {false}, good = true;
+    for (uint32_t i = 0; i < m->units; i++) job[i] = (Job){.m = m, .u = &m->unit[i]};
+    for (uint32_t i = 1; i < m->units; i++)
+        started[i] = pthread_create(&thread[i], NULL, compile, &job[i]) == 0;
+    for (uint32_t i = 0; i < m->units; i++)
+        if (!started[i]) compile(&job[i]);
+    for (uint32_t i = 0; i < m->units; i++) {
+        if (started[i]) pthread_join(thread[i], NULL);
+        out[i] = job[i].out;
+        if (!job[i].error) continue;
+        text_printf(why, "LLVM: %s", job[i].error);
+        LLVMDisposeMessage(job[i].error);
+        good = false;
+    }
+    return good;
+}
+
+static bool write_file(const char *path, const char *data, size_t n, Text *why) {
+    FILE *f = fopen(path, "wb");
+    if (!f) {
+        text_printf(why, "cannot write '%s': %s", path, strerror(errno));
+        return false;
+    }
+    bool good = fwrite(data, 1, n, f) == n;
+    int code = errno;
+    if (fclose(f) != 0 && good) {
+        good = false;
+        code = errno;
+    }
+    if (!good) {
+        text_printf(why, "cannot write '%s': %s", path, strerror(code));
+        remove(path);
+    }
+    return good;
+}
+
+bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path, Text *why) {
+    LLVMMemoryBufferRef out[CPU_MAX_UNITS] = {NULL};
+    bool good = object_compile(m, plan, n, out, why);
+    if (good) good = write_file(path, LLVMGetBufferStart(out[0]), LLVMGetBufferSize(out[0]), why);
+    for (uint32_t i = 0; i < m->units; i++)
+        if (out[i]) LLVMDisposeMemoryBuffer(out[i]);
+    return good;
+}
+
+void cpu_print_llvm(CpuModule *m, Text *to) {
+    for (uint32_t i = 0; i < m->units; i++) {
+        char *s = LLVMPrintModuleToString(m->unit[i].module);
+        text_put(to, s, strlen(s));
+        LLVMDisposeMessage(s);
+    }
+}

@@ -1,0 +1,456 @@
+// Prints a kernel as LLVM code: tasks, rows, phases and sweeps over the lanes. The result is
+// already vector code (16 lanes, no fast-math flags), so every instruction set gives the same bits;
+// LLVM splits the vectors where registers are narrower.
+//
+//   for rows of the tasks:          outer indices decoded from the row's number
+//     for phase p:
+//       row-level ops wanted by p   scalars, computed once a row
+//       for lane = 0, 16, ...:      full vectors without masks
+//       last lanes                  one masked vector, when the count is no multiple of 16
+//       row-level stores
+//
+// An op is printed where it is wanted first: row-level values stay for the rest of the row,
+// lane-level ones for the body of one sweep, held ones are kept in scratch for later phases. Needs
+// a kernel that kernel_finish accepted. Time and code size are linear in ops times phases that want
+// them.
+#include "codegen/cpu/print.h"
+#include "runtime/plan.h"
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
+LLVMValueRef print_at(const Print *p, KId id) {
+    LLVMValueRef v = p->k->ops.at[id].lane ? p->vec[id] : p->row[id];
+    assert(v && "op used before it is printed");
+    return v;
+}
+
+static bool lane_axis(const Print *p, uint32_t axis) { return axis == p->k->outers; }
+
+static LLVMValueRef print_index(const Print *p, const KOp *o) {
+    LLVMBuilderRef b = p->u->b;
+    if (!lane_axis(p, o->axis)) return LLVMBuildTrunc(b, p->axis[o->axis], p->u->t_i32, "");
+    LLVMValueRef first = LLVMBuildTrunc(b, p->lane, p->u->t_i32, "");
+    return LLVMBuildAdd(b, llvm_splat(p->u, first, VEC_LANES), print_iota(p->u->t_i32), "");
+}
+
+static SV operand_sv(const Print *p, KId id) {
+    return id == NONE ? (SV){0} : print_sv(print_at(p, id));
+}
+
+static LLVMValueRef print_op(Print *p, const KOp *o) {
+    switch ((KOpKind)o->kind) {
+    case KOP_scalar:
+        return print_value(scalar_expand(&p->ops, (Op)o->op, (Elem)o->elem, (Elem)o->to,
+                                         operand_sv(p, o->a), operand_sv(p, o->b),
+                                         operand_sv(p, o->c)));
+    case KOP_const: return print_const(p, (Elem)o->to, o->value);
+    case KOP_index: return print_index(p, o);
+    case KOP_load: return print_load(p, o);
+    case KOP_random: return print_random(p, o);
+    case KOP_fold: return print_fold_value(p, o->fold);
+    case KOP_tile: return print_tile(p, p->tile_row);
+    case KOP_KINDS: break;
+    }
+    assert(!"unknown kind of op");
+    return NULL;
+}
+
+// A lane-level value that an earlier phase left in scratch.
+static bool is_held(const Print *p, KId id) {
+    return p->held_in[id] != 0 && p->held_in[id] <= p->phase;
+}
+
+// Operands of an op that this sweep must have.
+static void want_operands(Print *p, KId id) {
+    const KOp *o = &p->k->ops.at[id];
+    KId from[] = {NONE, NONE, NONE, NONE, NONE};
+    if (o->kind == KOP_scalar) memcpy(from, (KId[]){o->a, o->b, o->c}, 3 * sizeof(KId));
+    if (o->kind == KOP_load) from[3] = o->mask;
+    if (o->kind == KOP_load || o->kind == KOP_random) from[4] = o->index.op;
+    for (int i = 0; i < 5; i++)
+        if (from[i] != NONE) p->need[from[i]] = 1;
+}
+
+static void want(Print *p, KId id) {
+    if (id != NONE) p->need[id] = 1;
+}
+
+// Closes p->need over operands and prints the row-level ops of it that are new.
+static void print_row_ops(Print *p) {
+    for (KId id = p->k->ops.n; id-- > 0;) {
+        bool there = p->k->ops.at[id].lane ? is_held(p, id) : p->row[id] != NULL;
+        if (p->need[id] && !there) want_operands(p, id);
+    }
+    for (KId id = 0; id < p->k->ops.n; id++)
+        if (p->need[id] && !p->k->ops.at[id].lane && !p->row[id])
+            p->row[id] = print_op(p, &p->k->ops.at[id]);
+}
+
+static void print_lane_ops(Print *p) {
+    memset(p->vec, 0, sizeof *p->vec * p->k->ops.n);
+    for (KId id = 0; id < p->k->ops.n; id++) {
+        const KOp *o = &p->k->ops.at[id];
+        if (!p->need[id] || !o->lane) continue;
+        if (is_held(p, id)) {
+            p->vec[id] = print_scratch_load(p, (Elem)o->to, p->place[id]);
+            continue;
+        }
+        p->vec[id] = print_lanes(p, print_op(p, o));
+        if (o->hold && p->place[id] >= 0)
+            print_scratch_store(p, (Elem)o->to, p->place[id], p->vec[id]);
+    }
+}
+
+static bool store_is_lane(const Print *p, const KStore *s) {
+    const KOp *ops = p->k->ops.at;
+    return ops[s->value].lane || print_index_lane(p, &s->index) ||
+           (s->mask != NONE && ops[s->mask].lane);
+}
+
+static void print_stores(Print *p, bool lane) {
+    for (uint32_t i = 0; i < p->k->stores.n; i++) {
+        const KStore *s = &p->k->stores.at[i];
+        if (s->phase != p->phase || store_is_lane(p, s) != lane) continue;
+        LLVMValueRef mask = s->mask == NONE ? NULL : print_at(p, s->mask);
+        print_store(p, s->arg, &s->index, NULL, print_at(p, s->value), mask);
+    }
+}
+
+// What a vector of a sweep does.
+typedef void Body(Print *p);
+
+static void phase_body(Print *p) {
+    print_lane_ops(p);
+    for (uint32_t f = 0; f < p->k->folds.n; f++) {
+        const KFold *fold = &p->k->folds.at[f];
+        if (fold->phase != p->phase) continue;
+        if (fold->column)
+            print_column_step(p, f);
+        else
+            print_fold_step(p, f);
+    }
+    print_stores(p, true);
+}
+
+static void columns_begin_body(Print *p) {
+    for (uint32_t f = 0; f < p->k->folds.n; f++)
+        if (p->k->folds.at[f].column) print_column_begin(p, f);
+}
+
+static void columns_end_body(Print *p) {
+    print_lane_ops(p);
+    for (uint32_t f = 0; f < p->k->folds.n; f++)
+        if (p->k->folds.at[f].column) print_column_end(p, f);
+}
+
+// Body for lanes [from, to): whole vectors, then a masked one where the count may ask for it.
+static void sweep(Print *p, LLVMValueRef from, LLVMValueRef to, Body *body) {
+    LLVMBuilderRef b = p->u->b;
+    LLVMValueRef count = LLVMBuildSub(b, to, from, "");
+    LLVMValueRef whole = LLVMBuildAnd(b, count, llvm_i64(p->u, ~(int64_t)(VEC_LANES - 1)), "");
+    LLVMValueRef full = LLVMBuildAdd(b, from, whole, "");
+    LlvmLoop l = llvm_loop(p->u, from, full, VEC_LANES, "lanes");
+    p->lane = l.i;
+    p->mask = NULL;
+    body(p);
+    llvm_loop_end(p->u, &l);
+    if (p->tail) {
+        LLVMBasicBlockRef rest = llvm_block(p->u, "rest"), done = llvm_block(p->u, "swept");
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, full, to, ""), rest, done);
+        LLVMPositionBuilderAtEnd(b, rest);
+        LLVMValueRef n = LLVMBuildTrunc(b, LLVMBuildSub(b, to, full, ""), p->u->t_i32, "");
+        p->mask = LLVMBuildICmp(b, LLVMIntULT, print_iota(p->u->t_i32),
+                                llvm_splat(p->u, n, VEC_LANES), "");
+        p->lane = full;
+        body(p);
+        LLVMBuildBr(b, done);
+        LLVMPositionBuilderAtEnd(b, done);
+    }
+    p->lane = p->mask = NULL;
+    memset(p->vec, 0, sizeof *p->vec * p->k->ops.n);
+}
+
+static LLVMValueRef smaller(const Print *p, LLVMValueRef a, LLVMValueRef b) {
+    return llvm_intrinsic(p->u, "llvm.smin", &p->u->t_i64, 1, (LLVMValueRef[]){a, b}, 2);
+}
+
+static bool row_fold_here(const Print *p, uint32_t f) {
+    return !p->k->folds.at[f].column && p->k->folds.at[f].phase == p->phase;
+}
+
+// A sweep with row folds: segment by segment.
+static void fold_sweep(Print *p) {
+    for (uint32_t f = 0; f < p->k->folds.n; f++)
+        if (row_fold_here(p, f)) print_fold_row(p, f);
+    bool several = p->k->extent[p->k->outers] > FOLD_SEGMENT;
+    LLVMValueRef from = p->lane_begin, to = p->lane_end;
+    LlvmLoop l = {0};
+    if (several) {
+        l = llvm_loop(p->u, from, to, FOLD_SEGMENT, "segments");
+        from = l.i;
+        to = smaller(p, to, LLVMBuildAdd(p->u->b, from, llvm_i64(p->u, FOLD_SEGMENT), ""));
+    }
+    for (uint32_t f = 0; f < p->k->folds.n; f++)
+        if (row_fold_here(p, f)) print_fold_begin(p, f);
+    sweep(p, from, to, phase_body);
+    for (uint32_t f = 0; f < p->k->folds.n; f++)
+        if (row_fold_here(p, f)) print_fold_segment(p, f);
+    if (several) llvm_loop_end(p->u, &l);
+}
+
+// Marks what the phase's stores and folds need; says whether there is something to do per lane, and
+// whether there are row folds.
+static void want_phase(Print *p, bool *lanes, bool *folds) {
+    memset(p->need, 0, p->k->ops.n);
+    *lanes = *folds = false;
+    for (uint32_t i = 0; i < p->k->stores.n; i++) {
+        const KStore *s = &p->k->stores.at[i];
+        if (s->phase != p->phase) continue;
+        want(p, s->value);
+        want(p, s->mask);
+        want(p, s->index.op);
+        if (store_is_lane(p, s)) *lanes = true;
+    }
+    for (uint32_t f = 0; f < p->k->folds.n; f++) {
+        if (p->k->folds.at[f].phase != p->phase) continue;
+        want(p, p->k->folds.at[f].value);
+        *lanes = true;
+        if (!p->k->folds.at[f].column) *folds = true;
+    }
+}
+
+static void print_phase(Print *p) {
+    bool lanes, folds;
+    want_phase(p, &lanes, &folds);
+    print_row_ops(p);
+    if (folds)
+        fold_sweep(p);
+    else if (lanes)
+        sweep(p, p->lane_begin, p->lane_end, phase_body);
+    for (KId id = 0; lanes && id < p->k->ops.n; id++)
+        if (p->need[id] && p->k->ops.at[id].hold && p->place[id] >= 0 && !p->held_in[id])
+            p->held_in[id] = p->phase + 1;
+    print_stores(p, false);
+}
+
+// Indices of axes [from, to) out of a row-major number.
+static void decode(Print *p, LLVMValueRef number, uint32_t from, uint32_t to) {
+    LLVMBuilderRef b = p->u->b;
+    for (uint32_t i = to; i-- > from;) {
+        LLVMValueRef n = llvm_i64(p->u, p->k->extent[i]);
+        p->axis[i] = i == from ? number : LLVMBuildURem(b, number, n, "");
+        number = LLVMBuildUDiv(b, number, n, "");
+    }
+}
+
+static void print_row(Print *p) {
+    memset(p->row, 0, sizeof *p->row * p->k->ops.n);
+    memset(p->held_in, 0, sizeof *p->held_in * p->k->ops.n);
+    const Kernel *k = p->k;
+    if (k->flat) {
+        LLVMValueRef extent = llvm_i64(p->u, k->extent[k->outers]);
+        LLVMValueRef before = LLVMBuildMul(p->u->b, p->axis[k->outers - 1], extent, "");
+        p->lane_end =
+            smaller(p, extent, LLVMBuildSub(p->u->b, llvm_i64(p->u, k->flat), before, ""));
+    }
+    for (p->phase = 0; p->phase < k->phases; p->phase++) print_phase(p);
+    memset(p->row, 0, sizeof *p->row * k->ops.n);
+}
+
+static int64_t row_count(const Kernel *k, uint32_t from, uint32_t to) {
+    int64_t n = 1;
+    for (uint32_t i = from; i < to; i++) n *= k->extent[i];
+    return n;
+}
+
+static bool has_columns(const Print *p) {
+    for (uint32_t f = 0; f < p->k->folds.n; f++)
+        if (p->k->folds.at[f].column) return true;
+    return false;
+}
+
+static void columns_begin(Print *p) {
+    if (has_columns(p)) sweep(p, p->lane_begin, p->lane_end, columns_begin_body);
+}
+
+// After a task's rows: the walked axes have no index any more, and what is added is read now.
+static void columns_end(Print *p) {
+    if (!has_columns(p)) return;
+    uint32_t walked = p->k->order == KORDER_chunks ? p->k->walk : 0;
+    for (uint32_t i = walked; i < p->k->outers; i++) p->axis[i] = llvm_i64(p->u, 0);
+    memset(p->row, 0, sizeof *p->row * p->k->ops.n);
+    memset(p->need, 0, p->k->ops.n);
+    memset(p->held_in, 0, sizeof *p->held_in * p->k->ops.n);
+    memset(p->place, 0xff, sizeof *p->place * p->k->ops.n);
+    for (uint32_t f = 0; f < p->k->folds.n; f++) {
+        if (!p->k->folds.at[f].column) continue;
+        want(p, p->k->folds.at[f].plus);
+        want(p, p->k->folds.at[f].index.op);
+    }
+    print_row_ops(p);
+    sweep(p, p->lane_begin, p->lane_end, columns_end_body);
+    memset(p->row, 0, sizeof *p->row * p->k->ops.n);
+}
+
+static void print_rows(Print *p, LLVMValueRef from, LLVMValueRef to, uint32_t first,
+                       uint32_t last) {
+    LlvmLoop l = llvm_loop(p->u, from, to, 1, "rows");
+    decode(p, l.i, first, last);
+    p->tile_row = l.i;
+    print_row(p);
+    llvm_loop_end(p->u, &l);
+}
+
+// Tasks are neighbouring rows: one loop over all of them.
+static void order_rows(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
+    LLVMValueRef grain = llvm_i64(p->u, p->k->grain),
+                 n = llvm_i64(p->u, row_count(p->k, 0, p->k->outers));
+    LLVMValueRef from = LLVMBuildMul(p->u->b, task0, grain, "");
+    LLVMValueRef to = smaller(p, LLVMBuildMul(p->u->b, task1, grain, ""), n);
+    print_rows(p, from, to, 0, p->k->outers);
+}
+
+// Task t is chunk t mod chunks of grid point t / chunks.
+static void order_chunks(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
+    const Kernel *k = p->k;
+    LLVMBuilderRef b = p->u->b;
+    int64_t rows = row_count(k, k->walk, k->outers), chunks = (rows + k->grain - 1) / k->grain;
+    LlvmLoop l = llvm_loop(p->u, task0, task1, 1, "tasks");
+    p->chunk = LLVMBuildURem(b, l.i, llvm_i64(p->u, chunks), "");
+    decode(p, LLVMBuildUDiv(b, l.i, llvm_i64(p->u, chunks), ""), 0, k->walk);
+    LLVMValueRef from = LLVMBuildMul(b, p->chunk, llvm_i64(p->u, k->grain), "");
+    LLVMValueRef to =
+        smaller(p, LLVMBuildAdd(b, from, llvm_i64(p->u, k->grain), ""), llvm_i64(p->u, rows));
+    columns_begin(p);
+    print_rows(p, from, to, k->walk, k->outers);
+    columns_end(p);
+    llvm_loop_end(p->u, &l);
+}
+
+// Every task walks all rows over its own lanes.
+static void order_lanes(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
+    const Kernel *k = p->k;
+    LlvmLoop l = llvm_loop(p->u, task0, task1, 1, "tasks");
+    LLVMValueRef grain = llvm_i64(p->u, k->grain);
+    p->lane_begin = LLVMBuildMul(p->u->b, l.i, grain, "");
+    p->lane_end = smaller(p, LLVMBuildAdd(p->u->b, p->lane_begin, grain, ""),
+                          llvm_i64(p->u, k->extent[k->outers]));
+    columns_begin(p);
+    print_rows(p, llvm_i64(p->u, 0), llvm_i64(p->u, row_count(k, 0, k->outers)), 0, k->outers);
+    columns_end(p);
+    llvm_loop_end(p->u, &l);
+}
+
+static void order_tile(Print *p) {
+    p->tile = LLVMGetParam(p->fn, 2);
+    p->ld = LLVMGetParam(p->fn, 3);
+    p->row0 = LLVMGetParam(p->fn, 4);
+    p->lane0 = p->lane_begin = LLVMGetParam(p->fn, 6);
+    p->lane_end = LLVMGetParam(p->fn, 7);
+    print_rows(p, p->row0, LLVMGetParam(p->fn, 5), 0, p->k->outers);
+}
+
+// Whether a sweep may end within a vector.
+static bool may_have_tail(const Kernel *k) {
+    int64_t n = k->extent[k->outers];
+    switch ((KOrder)k->order) {
+    case KORDER_rows:
+    case KORDER_chunks: return n % VEC_LANES != 0 || k->flat % VEC_LANES != 0;
+    case KORDER_lanes: return n % VEC_LANES != 0 || k->grain % VEC_LANES != 0;
+    case KORDER_tile:
+    case KORDER_COUNT: break;
+    }
+    return true;
+}
+
+// Lays out held rows and column accumulators, in the order of kernel_finish.
+static void lay_out(Print *p) {
+    const Kernel *k = p->k;
+    int64_t lanes = k->order == KORDER_lanes ? k->grain : k->extent[k->outers];
+    int64_t row = (lanes + VEC_LANES - 1) / VEC_LANES * VEC_LANES * 4, at = 0;
+    for (KId id = 0; id < k->ops.n; id++) {
+        p->place[id] = -1;
+        if (!k->ops.at[id].hold || !k->ops.at[id].lane) continue;
+        p->place[id] = at;
+        at += row;
+    }
+    for (uint32_t f = 0; f < k->folds.n; f++) {
+        if (!k->folds.at[f].column) continue;
+        p->column[f] = at;
+        at += row;
+    }
+    assert(at <= k->scratch && "kernel_finish counts less scratch than the printer lays out");
+}
+
+// Arguments and the environment, loaded once.
+static void print_prologue(Print *p) {
+    const LlvmUnit *u = p->u;
+    LLVMValueRef bufs = LLVMGetParam(p->fn, 0), env = LLVMGetParam(p->fn, 1);
+    for (uint32_t i = 0; i < p->k->args.n; i++)
+        p->buf[i] = llvm_load(u, u->t_ptr, llvm_at(u, u->t_ptr, bufs, llvm_i64(u, i)), 8);
+    LLVMValueRef first = llvm_load(u, u->t_i32, env, 4);
+    p->first = LLVMBuildICmp(u->b, LLVMIntNE, first, llvm_i32(u, 0), "");
+    p->step =
+        llvm_load(u, u->t_i32, llvm_at(u, u->t_i8, env, llvm_i64(u, offsetof(SnEnv, step))), 4);
+    p->seed =
+        llvm_load(u, u->t_i64, llvm_at(u, u->t_i8, env, llvm_i64(u, offsetof(SnEnv, seed))), 8);
+    p->sample =
+        llvm_load(u, u->t_i64, llvm_at(u, u->t_i8, env, llvm_i64(u, offsetof(SnEnv, sample))), 8);
+    p->zero = llvm_local(u, u->t_i64, "zero");
+    llvm_store(u, llvm_i64(u, 0), p->zero, 8);
+    p->lane_begin = llvm_i64(u, 0);
+    p->lane_end = llvm_i64(u, p->k->extent[p->k->outers]);
+    p->tail = may_have_tail(p->k);
+}
+
+static void print_kernel(Print *p) {
+    print_prologue(p);
+    lay_out(p);
+    LLVMValueRef task0 = NULL, task1 = NULL;
+    if (p->k->order != KORDER_tile) {
+        task0 = LLVMGetParam(p->fn, 2);
+        task1 = LLVMGetParam(p->fn, 3);
+        p->scratch = LLVMGetParam(p->fn, 4);
+    }
+    switch ((KOrder)p->k->order) {
+    case KORDER_rows: order_rows(p, task0, task1); break;
+    case KORDER_chunks: order_chunks(p, task0, task1); break;
+    case KORDER_lanes: order_lanes(p, task0, task1); break;
+    case KORDER_tile: order_tile(p); break;
+    case KORDER_COUNT: break;
+    }
+    LLVMBuildRetVoid(p->u->b);
+}
+
+static Print *print_new(CpuModule *m, Arena *a, const Kernel *k) {
+    Print *p = NEW(a, Print);
+    p->m = m;
+    p->k = k;
+    p->ops = print_scalar_ops(p);
+    p->row = NEW_ARRAY(a, LLVMValueRef, k->ops.n + 1);
+    p->vec = NEW_ARRAY(a, LLVMValueRef, k->ops.n + 1);
+    p->need = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
+    p->held_in = NEW_ARRAY(a, uint32_t, k->ops.n + 1);
+    p->place = NEW_ARRAY(a, int64_t, k->ops.n + 1);
+    p->column = NEW_ARRAY(a, int64_t, k->folds.n + 1);
+    p->acc = NEW_ARRAY(a, LLVMValueRef, k->folds.n + 1);
+    p->total = NEW_ARRAY(a, LLVMValueRef, k->folds.n + 1);
+    return p;
+}
+
+uint32_t cpu_add_kernel(CpuModule *m, const Kernel *k) {
+    bool fresh = false;
+    uint32_t *slot = map_slot(&m->kernels, k->hash, &fresh);
+    if (!fresh && kernel_equal(m->entries.at[*slot - 1].kernel, k)) return *slot - 1;
+    Arena *scratch = arena_new();
+    Print *p = print_new(m, scratch, k);
+    uint32_t index = 0;
+    CpuFnKind kind = k->order == KORDER_tile ? FN_EPILOGUE : FN_KERNEL;
+    p->fn = llvm_define(m, kind, k->name, &p->u, &index);
+    m->entries.at[index].kernel = k;
+    if (fresh) *slot = index + 1;
+    print_kernel(p);
+    arena_free(scratch);
+    return index;
+}
