@@ -226,6 +226,7 @@ typedef enum {
 struct Stmt {
     StmtKind kind;
     Loc loc;
+    uint16_t depth; // 1 without bodies inside
     union {
         AxisDeclList axes;      // S_axis
         DeclList decls;         // S_param, S_state
