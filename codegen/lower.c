@@ -1,0 +1,546 @@
+// Group to kernel: see lower.h. The kernel's axes are the tensor axes of the group's iteration space,
+// outer ones first, the lane's last; then neighbours that every access walks as one are merged. Where
+// several lane axes do not merge, the group is lowered again with one lane axis and indices computed
+// by division: slow and right.
+#include "codegen/lower_value.h"
+#include <string.h>
+
+enum {
+    TASK_ELEMENTS = 16384, // elements per task: long enough to hide claiming a task
+    FLAT_LANES = 4096,     // a long row without structure is cut into rows of this length
+    SCATTER_LANES = 128,   // columns that one scatter task owns
+    HOLD_COST = 8,         // a value that costs more adds than this is kept for the next phase
+};
+
+typedef struct {
+    AxisId axis[MAX_AXES];
+    int64_t size[MAX_AXES];
+    uint32_t n;
+} Axes;
+
+typedef struct {
+    Axes outer, lane;
+    uint32_t walk;     // first walked outer axis; outer.n when none is
+    int64_t chunk;     // rows per task of walked axes
+    bool segments;     // the last outer axis counts segments of the lane axes
+    bool one_lane;     // lane axes are one kernel axis, read by division
+} Space;
+
+static void add_axis(Axes *a, const Type *t, AxisId axis) {
+    a->axis[a->n] = axis;
+    a->size[a->n++] = t->axes[type_find(t, axis)].size;
+}
+
+static int64_t product(const Axes *a, uint32_t from) {
+    int64_t p = 1;
+    for (uint32_t i = from; i < a->n; i++) p *= a->size[i];
+    return p;
+}
+
+// ---- the iteration space ------------------------------------------------------------------------
+
+static Space space_rows(const Type *t, const Attr *at) {
+    Space s = {0};
+    for (uint32_t i = 0; i < t->n; i++)
+        if (!list_has(&at->reduce.axes, t->axes[i].axis)) add_axis(&s.outer, t, t->axes[i].axis);
+    for (uint32_t i = 0; i < at->reduce.axes.n; i++) add_axis(&s.lane, t, at->reduce.axes.at[i]);
+    s.walk = s.outer.n;
+    s.segments = at->reduce.part != 0;
+    return s;
+}
+
+static void walk_axes(Space *s, const Type *t, const Attr *at) {
+    Axes kept = {0};
+    for (uint32_t i = 0; i < s->outer.n; i++)
+        if (!list_has(&at->reduce.axes, s->outer.axis[i])) add_axis(&kept, t, s->outer.axis[i]);
+    s->outer = kept;
+    s->walk = kept.n;
+    for (uint32_t i = 0; i < at->reduce.axes.n; i++) add_axis(&s->outer, t, at->reduce.axes.at[i]);
+    int64_t rows = product(&s->outer, s->walk);
+    s->chunk = at->reduce.by == FOLD_col ? fold_chunk(rows) : rows;
+    if (s->chunk < 1) s->chunk = 1;
+}
+
+static Space space_columns(const Type *t, const Attr *at) {
+    Space s = {0};
+    uint32_t suffix = t->n; // the kept axes after the last folded one are the lanes
+    while (suffix > 0 && !list_has(&at->reduce.axes, t->axes[suffix - 1].axis)) suffix--;
+    for (uint32_t i = 0; i < suffix; i++) add_axis(&s.outer, t, t->axes[i].axis);
+    for (uint32_t i = suffix; i < t->n; i++) add_axis(&s.lane, t, t->axes[i].axis);
+    walk_axes(&s, t, at);
+    return s;
+}
+
+static Space space_map(const Type *t) {
+    Space s = {0};
+    for (uint32_t i = 0; i + 1 < t->n; i++) add_axis(&s.outer, t, t->axes[i].axis);
+    if (t->n) add_axis(&s.lane, t, t->axes[t->n - 1].axis);
+    s.walk = s.outer.n;
+    return s;
+}
+
+static const Type *operand_type(const Lower *l, NodeId n) {
+    return type_of(l->m, l->f, operand(l->f, n, 0));
+}
+
+static bool is_column(const Lower *l, NodeId n) {
+    return node_at(l->f, n)->op == OP_reduce && attr_of(l->m, l->f, n)->reduce.by != FOLD_row;
+}
+
+static Space space_of(const Lower *l) {
+    NodeId row = NONE, column = NONE;
+    for (NodeId n = 0; n < l->f->nodes.n; n++) {
+        if (node_at(l->f, n)->op != OP_reduce) continue;
+        if (is_column(l, n))
+            column = column == NONE ? n : column;
+        else
+            row = row == NONE ? n : row;
+    }
+    if (row != NONE) {
+        Space s = space_rows(operand_type(l, row), attr_of(l->m, l->f, row));
+        if (column != NONE) walk_axes(&s, operand_type(l, column), attr_of(l->m, l->f, column));
+        return s;
+    }
+    if (column != NONE) return space_columns(operand_type(l, column), attr_of(l->m, l->f, column));
+    return space_map(type_of(l->m, l->f, l->f->results.at[0].node));
+}
+
+// ---- kernel axes --------------------------------------------------------------------------------
+
+static void kernel_axis(Lower *l, uint32_t k, AxisId axis, int64_t extent) {
+    KIndex e;
+    memset(&e, 0, sizeof e);
+    e.op = NONE;
+    e.stride[k] = 1;
+    l->k->extent[k] = extent;
+    l->axes[k] = axis;
+    l->axis_expr[k] = lower_expr(l, &e);
+}
+
+static KId index_of(Lower *l, uint32_t axis) {
+    KOp o;
+    memset(&o, 0, sizeof o);
+    o.kind = KOP_index;
+    o.to = o.elem = ELEM_i32;
+    o.axis = axis;
+    o.a = o.b = o.c = o.mask = o.index.op = NONE;
+    return lower_op(l, &o);
+}
+
+// One lane axis for several tensor axes: each index is a remainder of a quotient of the lane's.
+static void divided_lane(Lower *l, const Space *s, uint32_t lane) {
+    KId v = index_of(l, lane);
+    if (s->segments) {
+        KId cut = lower_scalar(l, OP_mul, ELEM_i32, ELEM_i32, index_of(l, lane - 1),
+                               lower_int(l, FOLD_SEGMENT), NONE);
+        v = lower_scalar(l, OP_add, ELEM_i32, ELEM_i32, v, cut, NONE);
+    }
+    for (uint32_t i = s->lane.n; i-- > 0;) {
+        KIndex e;
+        memset(&e, 0, sizeof e);
+        KId size = lower_int(l, s->lane.size[i]);
+        e.op = i ? lower_scalar(l, OP_rem, ELEM_i32, ELEM_i32, v, size, NONE) : v;
+        e.op_stride = 1;
+        v = i ? lower_scalar(l, OP_div, ELEM_i32, ELEM_i32, v, size, NONE) : v;
+        // slots beyond the kernel's own axes only name the tensor axis
+        l->axes[lane + i] = s->lane.axis[i];
+        l->axis_expr[lane + i] = lower_expr(l, &e);
+    }
+}
+
+// Returns the number of kernel axes.
+static uint32_t set_axes(Lower *l, const Space *s) {
+    uint32_t n = 0;
+    if (s->outer.n + s->lane.n + 2 > K_MAX_AXES) {
+        l->failed = "more axes than a kernel has";
+        return 1;
+    }
+    for (; n < s->outer.n; n++) kernel_axis(l, n, s->outer.axis[n], s->outer.size[n]);
+    if (s->one_lane) {
+        int64_t lanes = product(&s->lane, 0);
+        if (s->segments) {
+            kernel_axis(l, n++, 0, (lanes + FOLD_SEGMENT - 1) / FOLD_SEGMENT);
+            l->k->flat = lanes;
+            lanes = FOLD_SEGMENT;
+        }
+        kernel_axis(l, n, 0, lanes);
+        divided_lane(l, s, n);
+        return n + 1;
+    }
+    for (uint32_t i = 0; i < s->lane.n; i++)
+        kernel_axis(l, n + i, s->lane.axis[i], s->lane.size[i]);
+    if (s->lane.n == 0) kernel_axis(l, n, 0, 1);
+    return n + (s->lane.n ? s->lane.n : 1);
+}
+
+// ---- folds and stores ---------------------------------------------------------------------------
+
+// First phase in which each op may be evaluated.
+static uint32_t ready_of(const Lower *l, KId op) {
+    const KOp *o = &l->k->ops.at[op];
+    if (o->kind == KOP_fold) return l->k->folds.at[o->fold].phase + 1;
+    uint32_t r = 0;
+    const KId in[] = {o->a, o->b, o->c, o->mask, o->index.op};
+    for (uint32_t i = 0; i < 5; i++)
+        if (in[i] != NONE) {
+            uint32_t x = l->k->ops.at[in[i]].ready;
+            if (x > r) r = x;
+        }
+    return r;
+}
+
+static uint32_t ready_phase(Lower *l, KId value) {
+    // ops are appended in order, so those before hold their value already
+    for (KId i = 0; i <= value; i++) l->k->ops.at[i].ready = (uint8_t)ready_of(l, i);
+    return l->k->ops.at[value].ready;
+}
+
+static void add_row_fold(Lower *l, NodeId n) {
+    NodeId x = operand(l->f, n, 0);
+    const Attr *at = attr_of(l->m, l->f, n);
+    KFold fold;
+    memset(&fold, 0, sizeof fold);
+    fold.kind = at->reduce.kind;
+    fold.value = lower_value(l, x, lower_identity(l, type_of(l->m, l->f, x)), NONE);
+    fold.phase = ready_phase(l, fold.value);
+    fold.plus = fold.index.op = NONE;
+    vec_push(l->a, &l->k->folds, fold);
+    KOp o;
+    memset(&o, 0, sizeof o);
+    o.kind = KOP_fold;
+    o.to = o.elem = (uint8_t)type_of(l->m, l->f, n)->elem;
+    o.fold = l->k->folds.n - 1;
+    o.a = o.b = o.c = o.mask = o.index.op = NONE;
+    l->fold_value[n] = lower_op(l, &o);
+}
+
+// The index of a column fold's result: kept axes and lanes as they are, the part axis by chunk.
+static KIndex column_index(Lower *l, const Type *t, AxisId part, int64_t *chunk_stride) {
+    int64_t strides[MAX_AXES];
+    type_strides(t, strides);
+    Type kept = *t;
+    KIndex e;
+    memset(&e, 0, sizeof e);
+    e.op = NONE;
+    for (uint32_t i = 0; i < kept.n; i++) {
+        if (t->axes[i].axis == part && part) {
+            *chunk_stride = strides[i];
+            continue;
+        }
+        for (uint32_t k = 0; k < K_MAX_AXES; k++)
+            if (l->axes[k] == t->axes[i].axis) {
+                const KIndex *x = &l->exprs.at[l->axis_expr[k]];
+                for (uint32_t j = 0; j < K_MAX_AXES; j++) e.stride[j] += x->stride[j] * strides[i];
+                if (x->op != NONE) l->failed = "a column fold over lanes that do not merge";
+            }
+    }
+    return e;
+}
+
+static bool is_result(const Func *f, NodeId n, uint32_t *index) {
+    for (*index = 0; *index < f->results.n; (*index)++)
+        if (f->results.at[*index].node == n) return true;
+    return false;
+}
+
+// `state + fold` where the fold's result is stored (passes/fuse.c, accumulates_fold).
+static NodeId accumulating_add(const Lower *l, NodeId fold) {
+    for (NodeId n = fold + 1; n < l->f->nodes.n; n++) {
+        const Node *node = node_at(l->f, n);
+        if (node->op == OP_add && (operand(l->f, n, 0) == fold || operand(l->f, n, 1) == fold)) return n;
+    }
+    return NONE;
+}
+
+static void add_column_fold(Lower *l, NodeId n) {
+    NodeId x = operand(l->f, n, 0), out = n;
+    const Attr *at = attr_of(l->m, l->f, n);
+    KFold fold;
+    memset(&fold, 0, sizeof fold);
+    fold.kind = at->reduce.kind;
+    fold.column = true;
+    fold.value = lower_value(l, x, lower_identity(l, type_of(l->m, l->f, x)), NONE);
+    fold.phase = ready_phase(l, fold.value);
+    fold.plus = NONE;
+    uint32_t result;
+    if (!is_result(l->f, n, &result)) {
+        out = accumulating_add(l, n);
+        if (out == NONE || !is_result(l->f, out, &result)) {
+            l->failed = "a column fold that is not stored";
+            return;
+        }
+        NodeId other = operand(l->f, out, operand(l->f, out, 0) == n ? 1 : 0);
+        fold.plus = lower_value(l, other, lower_identity(l, type_of(l->m, l->f, other)), NONE);
+    }
+    const Type *t = type_of(l->m, l->f, out);
+    fold.arg = lower_arg(l, true, result, t, KARG_out);
+    fold.index = column_index(l, t, at->reduce.part, &fold.chunk_stride);
+    vec_push(l->a, &l->k->folds, fold);
+}
+
+static bool stored_by_fold(const Lower *l, NodeId n) {
+    if (is_column(l, n)) return true;
+    const Node *node = node_at(l->f, n);
+    for (uint32_t i = 0; i < node->n; i++)
+        if (node->op == OP_add && is_column(l, operand(l->f, n, i))) return true;
+    return false;
+}
+
+static void add_stores(Lower *l, const Space *s) {
+    for (uint32_t i = 0; i < l->f->results.n; i++) {
+        NodeId n = l->f->results.at[i].node;
+        if (stored_by_fold(l, n)) continue;
+        const Type *t = type_of(l->m, l->f, n);
+        KStore st;
+        memset(&st, 0, sizeof st);
+        st.mask = NONE;
+        if (s->segments) { // the segment axis is the result's last: finish_axes adds its stride
+            Type rows = *t;
+            rows.n--;
+            PosId at = lower_identity(l, &rows);
+            st.value = l->fold_value[n];
+            st.index = lower_index(l, &rows, at);
+            for (uint32_t k = 0; k < K_MAX_AXES; k++) st.index.stride[k] *= t->axes[t->n - 1].size;
+        } else {
+            PosId at = lower_identity(l, t);
+            st.value = lower_value(l, n, at, NONE);
+            st.index = lower_index(l, t, at);
+        }
+        st.phase = ready_phase(l, st.value);
+        st.arg = lower_arg(l, true, i, t, KARG_out);
+        vec_push(l->a, &l->k->stores, st);
+    }
+}
+
+// ---- finishing ----------------------------------------------------------------------------------
+
+static bool is_lane(const Kernel *k, const KOp *o) {
+    if ((o->kind == KOP_load || o->kind == KOP_random) && o->index.stride[k->outers]) return true;
+    if (o->kind == KOP_tile || (o->kind == KOP_index && o->axis == k->outers)) return true;
+    const KId in[] = {o->a, o->b, o->c, o->mask, o->index.op};
+    for (uint32_t i = 0; i < 5; i++)
+        if (in[i] != NONE && k->ops.at[in[i]].lane) return true;
+    return false;
+}
+
+// A value of the lanes that two phases need and that is not cheap is kept from the first for the others.
+static void mark_held(Lower *l) {
+    Kernel *k = l->k;
+    uint32_t *phases = NEW_ARRAY(l->a, uint32_t, k->ops.n + 1);
+    for (KId i = 0; i < k->ops.n; i++) k->ops.at[i].lane = is_lane(k, &k->ops.at[i]);
+    for (uint32_t i = 0; i < k->stores.n; i++) phases[k->stores.at[i].value] |= 1u << k->stores.at[i].phase;
+    for (uint32_t i = 0; i < k->folds.n; i++) phases[k->folds.at[i].value] |= 1u << k->folds.at[i].phase;
+    for (KId i = k->ops.n; i-- > 0;) {
+        KOp *o = &k->ops.at[i];
+        uint32_t p = phases[i];
+        if (!o->lane) continue;
+        if ((p & (p - 1)) && o->kind == KOP_scalar && op_info[o->op].cost >= HOLD_COST &&
+            elem_info[o->to].bytes == 4) {
+            o->hold = 1;
+            p &= ~p + 1;
+        }
+        const KId in[] = {o->a, o->b, o->c, o->mask, o->index.op};
+        for (uint32_t j = 0; j < 5; j++)
+            if (in[j] != NONE) phases[in[j]] |= p;
+    }
+}
+
+static bool add_cut_axis(KIndex *e, void *user) {
+    const Kernel *k = user; // outers still counts the axes before the cut
+    int64_t lane = e->stride[k->outers];
+    e->stride[k->outers + 1] = lane;
+    e->stride[k->outers] = lane * FLAT_LANES;
+    return true;
+}
+
+// A row of `lanes` elements becomes rows of FLAT_LANES: the cuts are a new last outer axis.
+static void cut_lane(Kernel *k) {
+    for (KId i = 0; i < k->ops.n; i++)
+        if (k->ops.at[i].kind == KOP_load || k->ops.at[i].kind == KOP_random)
+            add_cut_axis(&k->ops.at[i].index, k);
+    for (uint32_t i = 0; i < k->stores.n; i++) add_cut_axis(&k->stores.at[i].index, k);
+    int64_t lanes = k->extent[k->outers];
+    k->flat = lanes;
+    k->extent[k->outers + 1] = FLAT_LANES;
+    k->extent[k->outers] = (lanes + FLAT_LANES - 1) / FLAT_LANES;
+    k->outers++;
+}
+
+static bool lane_index_used(const Kernel *k) {
+    for (KId i = 0; i < k->ops.n; i++)
+        if (k->ops.at[i].kind == KOP_index && k->ops.at[i].axis == k->outers) return true;
+    return false;
+}
+
+// Merges axes and sets the order in which tasks walk. False when the lane axes do not merge to one.
+static bool finish_axes(Lower *l, const Space *s, uint32_t naxes) {
+    Kernel *k = l->k;
+    uint32_t outer = s->outer.n + (s->one_lane && s->segments);
+    uint32_t walked = s->walk;
+    if (l->f->results.n && s->chunk == 0 && k->folds.n == 0 && !s->one_lane) { // a map: any split will do
+        uint32_t left = lower_collapse(k, naxes, 0, naxes);
+        outer = left - 1;
+        walked = outer;
+    } else {
+        uint32_t lanes = lower_collapse(k, naxes, outer, naxes);
+        if (lanes != 1) return false;
+        naxes = outer + 1;
+        uint32_t fixed = s->one_lane && s->segments; // the cut axis stays by itself
+        uint32_t tail = lower_collapse(k, naxes, walked, outer - fixed);
+        uint32_t gone = outer - fixed - walked - tail;
+        outer -= gone, naxes -= gone;
+        uint32_t head = lower_collapse(k, naxes, 0, walked);
+        outer -= walked - head;
+        walked = head;
+    }
+    k->outers = outer;
+    bool long_row = k->extent[outer] > 2 * FLAT_LANES;
+    if (s->segments && !s->one_lane) {
+        if (lane_index_used(k)) return false;
+        cut_lane(k);
+    } else if (k->folds.n == 0 && s->chunk == 0 && outer == 0 && long_row && !lane_index_used(k)) {
+        cut_lane(k);
+    }
+    for (uint32_t i = 0; s->segments && i < k->stores.n; i++)
+        k->stores.at[i].index.stride[k->outers - 1] = 1;
+    k->walk = s->chunk ? walked : k->outers;
+    k->order = s->chunk ? KORDER_chunks : KORDER_rows;
+    int64_t lanes = k->extent[k->outers] > 0 ? k->extent[k->outers] : 1;
+    k->grain = s->chunk ? s->chunk : TASK_ELEMENTS / lanes;
+    if (k->grain < 1) k->grain = 1;
+    return true;
+}
+
+static Lower lower_new(Arena *a, const Module *m, const Func *body, const uint8_t *acc, Loc loc) {
+    Lower l = {.a = a, .m = m, .f = body, .acc = acc, .tile = NONE};
+    l.k = NEW(a, Kernel);
+    l.k->loc = loc;
+    l.memo.arena = a;
+    l.arg_of = NEW_ARRAY(a, uint32_t, MAX_OPERANDS);
+    l.fold_value = NEW_ARRAY(a, KId, body->nodes.n + 1);
+    memset(l.fold_value, 0xff, sizeof(KId) * (body->nodes.n + 1));
+    return l;
+}
+
+static bool build_kernel(Lower *l, bool one_lane) {
+    Space s = space_of(l);
+    s.one_lane = one_lane;
+    uint32_t naxes = set_axes(l, &s);
+    if (l->failed) return false;
+    for (NodeId n = 0; n < l->f->nodes.n; n++) {
+        if (node_at(l->f, n)->op != OP_reduce) continue;
+        if (is_column(l, n))
+            add_column_fold(l, n);
+        else
+            add_row_fold(l, n);
+    }
+    if (l->failed) return false;
+    add_stores(l, &s);
+    if (!finish_axes(l, &s, naxes)) return false;
+    mark_held(l);
+    return true;
+}
+
+// ---- scatter ------------------------------------------------------------------------------------
+
+// Rows are the index's axes, in order; lanes are what a row of x holds. Each task owns lanes and walks
+// all rows, so that sums into one place happen in row order without atomics.
+static bool build_scatter(Lower *l, bool one_lane) {
+    NodeId n = l->f->results.at[0].node;
+    NodeId index = operand(l->f, n, 1), x = operand(l->f, n, 2);
+    const Type *it = type_of(l->m, l->f, index), *xt = type_of(l->m, l->f, x);
+    const Type *t = type_of(l->m, l->f, n);
+    AxisId axis = attr_of(l->m, l->f, n)->scatter_add.axis;
+    Space s = {.one_lane = one_lane};
+    for (uint32_t i = 0; i < it->n; i++) add_axis(&s.outer, it, it->axes[i].axis);
+    for (uint32_t i = 0; i < xt->n; i++)
+        if (type_find(it, xt->axes[i].axis) < 0) add_axis(&s.lane, xt, xt->axes[i].axis);
+    s.walk = s.outer.n;
+    uint32_t naxes = set_axes(l, &s);
+    if (l->failed) return false;
+
+    KId at = lower_value(l, index, lower_identity(l, it), NONE);
+    KId low = lower_scalar(l, OP_le, ELEM_i32, ELEM_bool, lower_int(l, 0), at, NONE);
+    int64_t size = t->axes[type_find(t, axis)].size;
+    KId high = lower_scalar(l, OP_lt, ELEM_i32, ELEM_bool, at, lower_int(l, size), NONE);
+    KId inside = lower_scalar(l, OP_and, ELEM_bool, ELEM_bool, low, high, NONE);
+    Type rest = *xt; // the axes of the target besides the scattered one, at the row's position
+    KIndex target = {.op = at, .op_stride = 0};
+    int64_t strides[MAX_AXES];
+    type_strides(t, strides);
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->axes[i].axis == axis) {
+            target.op_stride = strides[i];
+            continue;
+        }
+        Type one = {.n = 1};
+        one.axes[0] = rest.axes[type_find(&rest, t->axes[i].axis)];
+        KIndex e = lower_index(l, &one, lower_identity(l, &one));
+        if (e.op != NONE) {
+            l->failed = "a scatter of lanes that do not merge";
+            return false;
+        }
+        for (uint32_t k = 0; k < K_MAX_AXES; k++) target.stride[k] += e.stride[k] * strides[i];
+    }
+    KOp load;
+    memset(&load, 0, sizeof load);
+    load.kind = KOP_load;
+    load.to = load.elem = (uint8_t)t->elem;
+    load.a = load.b = load.c = NONE;
+    load.mask = inside;
+    load.index = target;
+    load.arg = lower_arg(l, true, 0, t, KARG_inout);
+    KId value = lower_value(l, x, lower_identity(l, xt), NONE);
+    KId sum = lower_scalar(l, OP_add, (Elem)t->elem, (Elem)t->elem, lower_op(l, &load), value, NONE);
+    KStore st = {.arg = load.arg, .index = target, .value = sum, .mask = inside};
+    vec_push(l->a, &l->k->stores, st);
+
+    Kernel *k = l->k;
+    uint32_t outer = s.outer.n;
+    if (lower_collapse(k, naxes, outer, naxes) != 1) return false;
+    outer = lower_collapse(k, outer + 1, 0, outer);
+    k->outers = k->walk = outer;
+    k->order = KORDER_lanes;
+    k->grain = SCATTER_LANES;
+    return true;
+}
+
+// ---- groups -------------------------------------------------------------------------------------
+
+bool lower_gemm(Lower *l, bool one_lane, Lowered *out); // lower_gemm.c
+
+static const char *kernel_name(Arena *a, const Module *m, const Func *f, NodeId group, uint32_t kind) {
+    const char *name = sym_str(m->syms, node_at(f, group)->name);
+    return arena_printf(a, "%s.%s", group_names[kind], *name ? name : "value");
+}
+
+bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const uint8_t *acc_operand,
+                 Lowered *out, Text *why) {
+    const Attr *attr = attr_of(m, f, group);
+    const Func *body = m->funcs.at[attr->group.body];
+    uint32_t kind = attr->group.kind;
+    for (int one_lane = 0; one_lane < 2; one_lane++) {
+        memset(out, 0, sizeof *out);
+        Lower l = lower_new(a, m, body, acc_operand, node_at(f, group)->loc);
+        l.k->name = kernel_name(a, m, f, group, kind);
+        bool ok = kind == GROUP_gemm      ? lower_gemm(&l, one_lane, out)
+                  : kind == GROUP_scatter ? build_scatter(&l, one_lane)
+                                          : build_kernel(&l, one_lane);
+        if (ok && out->is_gemm && !out->kernel) return true;
+        if (ok) {
+            out->kernel = l.k;
+            out->refs = l.refs;
+            out->in_place = kind == GROUP_scatter;
+            if (kind == GROUP_scatter) {
+                NodeId acc = operand(body, body->results.at[0].node, 0);
+                out->acc = (LowerRef){false, (uint32_t)attr_of(m, body, acc)->arg.index};
+            }
+            return kernel_finish(l.k, why);
+        }
+        if (l.failed || one_lane) {
+            text_printf(why, "%s", l.failed ? l.failed : "the lane axes cannot be walked as one");
+            return false;
+        }
+    }
+    return false;
+}

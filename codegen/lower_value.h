@@ -1,0 +1,46 @@
+// Inside the lowering: kernels under construction and values at positions.
+#pragma once
+#include "codegen/lower.h"
+
+// Where a node is evaluated: for each axis of its type, the index along it as a KIndex (in units of
+// that axis). Both are interned: equal ids are equal contents.
+typedef uint32_t ExprId, PosId;
+typedef struct {
+    uint32_t n;
+    AxisId axis[MAX_AXES];
+    ExprId expr[MAX_AXES];
+} Pos;
+
+typedef struct {
+    Arena *a;
+    const Module *m;
+    const Func *f;           // the group's body
+    const uint8_t *acc;      // operand is an accumulator
+    Kernel *k;
+    LowerRefs refs;
+    VEC(KIndex) exprs;
+    VEC(Pos) positions;
+    Map memo;                // (node, position, mask) -> op + 1
+    uint32_t *arg_of;        // operand -> kernel argument + 1
+    KId *fold_value;         // body node -> KOP_fold op, or NONE
+    NodeId tile;             // the contraction whose value is KOP_tile, or NONE
+    AxisId axes[K_MAX_AXES]; // tensor axis that kernel axis i stands for, 0: none
+    ExprId axis_expr[K_MAX_AXES];
+    const char *failed;      // why this group cannot be lowered
+} Lower;
+
+KId lower_value(Lower *l, NodeId n, PosId at, KId mask);
+// The element index of a tensor of type t at a position.
+KIndex lower_index(Lower *l, const Type *t, PosId at);
+PosId lower_identity(Lower *l, const Type *t);  // kernel axes as they are
+ExprId lower_expr(Lower *l, const KIndex *e);
+uint32_t lower_arg(Lower *l, bool result, uint32_t index, const Type *t, KArgMode mode);
+KId lower_op(Lower *l, const KOp *op);
+KId lower_scalar(Lower *l, Op op, Elem elem, Elem to, KId a, KId b, KId c);
+KId lower_int(Lower *l, int64_t v);
+PosId lower_with(Lower *l, PosId at, AxisId from, AxisId to, ExprId e);
+ExprId lower_at(Lower *l, PosId at, AxisId a);
+
+// Merges neighbouring kernel axes that every access walks as one, within [first, last). Returns the
+// number of axes left in that range.
+uint32_t lower_collapse(Kernel *k, uint32_t naxes, uint32_t first, uint32_t last);
