@@ -33,6 +33,9 @@ const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "g
 const char *const region_names[REGION_COUNT] = {"none", "param", "moment", "accum",
                                                 "temp", "input", "scalar"};
 const char *const state_kind_names[STATE_KINDS] = {"param", "moment", "stat", "counter", "accum"};
+const char *const mesh_names[MAX_MESH] = {"data", "context", "tensor", "pipe"};
+const char *const result_names[] = {"loss", "metric", "output", "value"};
+const char phase_letters[PHASE_COUNT + 1] = "FBWU";
 
 int64_t fold_chunk(int64_t n) {
     int64_t even = n / 256 + (n % 256 != 0);

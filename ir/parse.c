@@ -1,0 +1,646 @@
+// Parses the text form of a module. ir/print.c is the inverse; docs/ir.md has the grammar.
+//
+// Text may come from a user's file or a fuzzer: every reference is looked up, every size bounded,
+// every node goes through the type rules, and the first fault is reported at its place and ends the
+// parse. Recursive descent over characters; only regions nest, MAX_DEPTH deep. Linear in the text.
+#include "ir/attr.h"
+#include "ir/build.h"
+#include "ir/infer.h"
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_DEPTH = 8, MAX_FILES = 1024, MAX_FUNCS = 1 << 16 };
+
+typedef struct {
+    Arena *arena;
+    Module *m;
+    Diag *d;
+    uint16_t file;
+    const char *text, *at, *end;
+    bool failed;
+    VEC(uint16_t) files;  // number in the header, less one -> file of the Diag
+    VEC(uint8_t) defined; // by FuncId
+    Func *f;              // the function being read, or NULL
+    Map labels;           // of f: Sym -> NodeId
+    int depth;
+} Parser;
+
+// ---- characters and words
+
+static Loc range(const Parser *p, const char *from) {
+    return (Loc){p->file, (uint32_t)(from - p->text), (uint32_t)(p->at - p->text)};
+}
+
+#define ERROR(p, from, ...)                                                                        \
+    do {                                                                                           \
+        if (!(p)->failed) diag_error((p)->d, range((p), (from)), __VA_ARGS__);                     \
+        (p)->failed = true;                                                                        \
+    } while (0)
+
+static void skip(Parser *p) {
+    while (p->at < p->end) {
+        if (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r') {
+            p->at++;
+        } else if (*p->at == '/' && p->at + 1 < p->end && p->at[1] == '/') {
+            while (p->at < p->end && *p->at != '\n') p->at++;
+        } else {
+            return;
+        }
+    }
+}
+
+// The next character that is no space, or 0 at the end and after an error.
+static char peek(Parser *p) {
+    skip(p);
+    return p->failed || p->at == p->end ? 0 : *p->at;
+}
+
+static bool take(Parser *p, char c) {
+    if (c == 0 || peek(p) != c) return false;
+    p->at++;
+    return true;
+}
+
+static bool expect(Parser *p, char c) {
+    if (take(p, c)) return true;
+    ERROR(p, p->at, "expected '%c'", c);
+    return false;
+}
+
+static bool is_word_char(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.'; }
+
+// Length of the word at the cursor: [A-Za-z_][A-Za-z0-9_.]*
+static size_t word_length(Parser *p) {
+    char c = peek(p);
+    if (!isalpha((unsigned char)c) && c != '_') return 0;
+    size_t n = 1;
+    while (p->at + n < p->end && is_word_char(p->at[n])) n++;
+    return n;
+}
+
+static bool take_word(Parser *p, const char *word) {
+    size_t n = word_length(p);
+    if (n == 0 || n != strlen(word) || memcmp(p->at, word, n) != 0) return false;
+    p->at += n;
+    return true;
+}
+
+// The index of the next word in a list of names, or n with an error. Leaves the word behind.
+static uint32_t one_of(Parser *p, const char *const *names, uint32_t n, const char *what) {
+    size_t len = word_length(p);
+    const char *from = p->at;
+    p->at += len;
+    for (uint32_t i = 0; len && i < n; i++)
+        if (strlen(names[i]) == len && memcmp(names[i], from, len) == 0) return i;
+    if (len)
+        ERROR(p, from, "unknown %s '%.*s'", what, len > 40 ? 40 : (int)len, from);
+    else
+        ERROR(p, from, "expected %s", what);
+    return n;
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+}
+
+// After the opening quote. Only \xNN escapes; no control characters.
+static Sym quoted(Parser *p) {
+    Text t = {.arena = p->arena};
+    const char *from = p->at;
+    while (p->at < p->end && *p->at != '"') {
+        char c = *p->at++;
+        if (c == '\\') {
+            int hi = -1, lo = -1;
+            if (p->end - p->at >= 3 && p->at[0] == 'x')
+                hi = hex_digit(p->at[1]), lo = hex_digit(p->at[2]);
+            if (hi < 0 || lo < 0 || hi + lo == 0) {
+                ERROR(p, p->at - 1, "expected an escape '\\xNN'");
+                return 0;
+            }
+            c = (char)(unsigned char)(hi * 16 + lo);
+            p->at += 3;
+        } else if ((unsigned char)c < 32 || c == 127) {
+            ERROR(p, p->at - 1, "control character in a name");
+            return 0;
+        }
+        text_put(&t, &c, 1);
+    }
+    if (p->at == p->end) {
+        ERROR(p, from, "name without closing quote");
+        return 0;
+    }
+    p->at++;
+    return sym_intern(p->m->syms, t.at, t.n);
+}
+
+static Sym name(Parser *p) {
+    if (take(p, '"')) return quoted(p);
+    size_t n = word_length(p);
+    if (n == 0) {
+        ERROR(p, p->at, "expected a name");
+        return 0;
+    }
+    p->at += n;
+    return sym_intern(p->m->syms, p->at - n, n);
+}
+
+static int64_t integer(Parser *p, int64_t low, int64_t high) {
+    char c = peek(p);
+    const char *from = p->at;
+    bool negative = c == '-';
+    if (negative) p->at++;
+    uint64_t x = 0, limit = negative ? (uint64_t)INT64_MAX + 1 : (uint64_t)INT64_MAX;
+    if (p->at == p->end || !isdigit((unsigned char)*p->at)) ERROR(p, from, "expected an integer");
+    for (; !p->failed && p->at < p->end && isdigit((unsigned char)*p->at); p->at++) {
+        uint64_t digit = (uint64_t)(*p->at - '0');
+        if (x > (limit - digit) / 10) {
+            ERROR(p, from, "integer out of range");
+            return low;
+        }
+        x = x * 10 + digit;
+    }
+    int64_t value = negative ? (int64_t)(0 - x) : (int64_t)x;
+    if (!p->failed && value >= low && value <= high) return value;
+    ERROR(p, from, "integer out of range, expected %lld to %lld", (long long)low, (long long)high);
+    return low;
+}
+
+static double number(Parser *p) {
+    char buf[48];
+    size_t n = 0;
+    peek(p);
+    const char *from = p->at;
+    while (p->at < p->end && n + 1 < sizeof buf &&
+           (is_word_char(*p->at) || *p->at == '-' || *p->at == '+'))
+        buf[n++] = *p->at++;
+    buf[n] = 0;
+    char *rest = buf;
+    double x = strtod(buf, &rest);
+    if (n == 0 || *rest) ERROR(p, from, "expected a number");
+    return x;
+}
+
+// ---- references
+
+static AxisId axis(Parser *p) {
+    peek(p);
+    const char *from = p->at;
+    Sym s = name(p);
+    AxisId a = axis_find(p->m, s);
+    if (!a) ERROR(p, from, "unknown axis '%.100s'", sym_str(p->m->syms, s));
+    return a;
+}
+
+static StateId state(Parser *p) {
+    peek(p);
+    const char *from = p->at;
+    Sym s = name(p);
+    StateId id = state_find(p->m, s);
+    if (id == NONE) ERROR(p, from, "unknown state '%.100s'", sym_str(p->m->syms, s));
+    return id;
+}
+
+// A label after '%': letters, digits, '_' and '.'.
+static Sym label(Parser *p) {
+    if (!expect(p, '%')) return 0;
+    const char *from = p->at;
+    while (p->at < p->end && is_word_char(*p->at)) p->at++;
+    if (p->at == from) ERROR(p, from, "expected a label after '%%'");
+    return sym_intern(p->m->syms, from, (size_t)(p->at - from));
+}
+
+static NodeId node_ref(Parser *p) {
+    peek(p);
+    const char *from = p->at;
+    Sym s = label(p);
+    const uint32_t *id = map_find(&p->labels, s);
+    if (p->f && id) return *id;
+    ERROR(p, from, "no node '%%%.100s' before here", sym_str(p->m->syms, s));
+    return 0;
+}
+
+// A function's slot: an explicit '#id', or the next free one.
+static FuncId func_ref(Parser *p) {
+    FuncId id = p->m->funcs.n;
+    if (take(p, '#')) id = (FuncId)integer(p, 0, MAX_FUNCS - 1);
+    if (id >= MAX_FUNCS) ERROR(p, p->at, "too many functions");
+    while (!p->failed && p->m->funcs.n <= id) {
+        func_new(p->m, "", NULL);
+        vec_push(p->arena, &p->defined, 0);
+    }
+    return id;
+}
+
+// ---- types
+
+static void mesh(Parser *p, Type *t, PlaceKind kind, AxisId a) {
+    const char *from = p->at;
+    uint32_t i = one_of(p, mesh_names, MAX_MESH, "mesh axis");
+    if (p->failed) return;
+    if (t->place[i].kind != PLACE_REPLICATED) ERROR(p, from, "second placement on one mesh axis");
+    t->place[i] = (Place){kind, a};
+}
+
+static void type_axis(Parser *p, Type *t) {
+    const char *from = p->at;
+    AxisId a = axis(p);
+    if (p->failed) return;
+    if (t->n == MAX_AXES) {
+        ERROR(p, from, "more than %d axes", MAX_AXES);
+        return;
+    }
+    TypeAxis x = {a, 0, p->m->axes.at[a].size};
+    while (take(p, '/')) mesh(p, t, PLACE_SHARDED, a);
+    if (take(p, '=')) x.size = integer(p, 0, (int64_t)1 << MAX_ELEMENTS_LOG2);
+    if (take(p, '<')) x.live = node_ref(p) + 1;
+    t->axes[t->n++] = x;
+}
+
+static uint32_t elem(Parser *p) {
+    const char *names[ELEM_COUNT];
+    for (uint32_t i = 0; i < ELEM_COUNT; i++) names[i] = elem_info[i].name;
+    return one_of(p, names, ELEM_COUNT, "element type");
+}
+
+static TypeId type(Parser *p) {
+    peek(p);
+    const char *from = p->at;
+    Type t = {.elem = elem(p)};
+    if (take(p, '[') && !take(p, ']')) {
+        do {
+            type_axis(p, &t);
+        } while (take(p, ','));
+        expect(p, ']');
+    }
+    for (;;) {
+        if (take(p, '+'))
+            mesh(p, &t, PLACE_PARTIAL_SUM, 0);
+        else if (take(p, '^'))
+            mesh(p, &t, PLACE_PARTIAL_MAX, 0);
+        else
+            break;
+    }
+    Text why = {.arena = p->arena};
+    if (p->failed) return 0;
+    if (!type_check(p->m, &t, &why)) ERROR(p, from, "%s", why.at);
+    return type_intern(p->m, &t);
+}
+
+// ---- attributes
+
+static AxisList axes(Parser *p) {
+    AxisList l = {0};
+    if (!expect(p, '(') || take(p, ')')) return l;
+    do {
+        const char *from = p->at;
+        AxisId a = axis(p);
+        if (l.n == MAX_AXES) ERROR(p, from, "more than %d axes", MAX_AXES);
+        if (!p->failed) l.at[l.n++] = a;
+    } while (take(p, ','));
+    expect(p, ')');
+    return l;
+}
+
+static void field_value(Parser *p, const AttrField *f, void *to) {
+    uint32_t n;
+    const char *const *names = field_names((FieldKind)f->kind, &n);
+    switch ((FieldKind)f->kind) {
+    case FIELD_AXIS: *(AxisId *)to = axis(p); return;
+    case FIELD_AXES: *(AxisList *)to = axes(p); return;
+    case FIELD_I64: *(int64_t *)to = integer(p, INT64_MIN, INT64_MAX); return;
+    case FIELD_F64: *(double *)to = number(p); return;
+    case FIELD_SYM: *(Sym *)to = name(p); return;
+    case FIELD_DTYPE: *(uint32_t *)to = elem(p); return;
+    case FIELD_STATE: *(StateId *)to = state(p); return;
+    case FIELD_FUNC: *(FuncId *)to = func_ref(p); return;
+    case FIELD_REDUCE:
+    case FIELD_FOLD:
+    case FIELD_GROUP: *(uint32_t *)to = one_of(p, names, n, f->name); return;
+    }
+    unreachable(f->kind);
+}
+
+static void field(Parser *p, Attr *a) {
+    uint32_t first, n = attr_record((AttrKind)a->kind, &first);
+    peek(p);
+    const char *from = p->at;
+    Sym s = name(p);
+    for (uint32_t i = first; i < first + n && !p->failed; i++)
+        if (strcmp(attr_fields[i].name, sym_str(p->m->syms, s)) == 0) {
+            if (expect(p, '=')) field_value(p, &attr_fields[i], attr_field(a, &attr_fields[i]));
+            return;
+        }
+    ERROR(p, from, "no attribute '%.100s' here", sym_str(p->m->syms, s));
+}
+
+// After the opening brace.
+static void fields(Parser *p, Attr *a) {
+    if (take(p, '}')) return;
+    do {
+        field(p, a);
+    } while (take(p, ','));
+    expect(p, '}');
+}
+
+// References whose zero is a thing start as none; they must be written.
+static Attr attr_start(Op op) {
+    Attr a;
+    memset(&a, 0, sizeof a);
+    a.kind = op_info[op].attr;
+    uint32_t first, n = attr_record((AttrKind)a.kind, &first);
+    for (uint32_t i = first; i < first + n; i++) {
+        FieldKind k = (FieldKind)attr_fields[i].kind;
+        if (k == FIELD_STATE || k == FIELD_FUNC)
+            *(uint32_t *)attr_field(&a, &attr_fields[i]) = NONE;
+    }
+    return a;
+}
+
+// ---- functions
+
+// What follows '@': a source range "3:10-20" or a place in memory "temp+4096".
+static void at_tail(Parser *p, Loc *loc, Mem *mem) {
+    const char *from = p->at;
+    if (isdigit((unsigned char)peek(p))) {
+        int64_t file = integer(p, 1, UINT16_MAX);
+        if (file > p->files.n) {
+            ERROR(p, from, "source file %lld is not in the header", (long long)file);
+            return;
+        }
+        expect(p, ':');
+        int64_t start = integer(p, 0, UINT32_MAX);
+        expect(p, '-');
+        int64_t end = integer(p, start, UINT32_MAX);
+        if (!p->failed) *loc = (Loc){p->files.at[file - 1], (uint32_t)start, (uint32_t)end};
+        return;
+    }
+    uint32_t region = one_of(p, region_names, REGION_COUNT, "memory region");
+    if (region == REGION_none) ERROR(p, from, "expected a memory region");
+    expect(p, '+');
+    *mem = (Mem){.region = region, .offset = integer(p, 0, INT64_MAX)};
+}
+
+static void phase(Parser *p, Builder *b) {
+    const char *c = p->at < p->end && *p->at ? strchr(phase_letters, *p->at) : NULL;
+    if (c)
+        b->phase = (Phase)(c - phase_letters), p->at++;
+    else
+        ERROR(p, p->at, "expected a phase: one of %s", phase_letters);
+}
+
+typedef struct {
+    Builder b;
+    Op op;
+    Attr attr;
+    NodeId operands[MAX_OPERANDS];
+    uint32_t n;
+    TypeId type;
+    Mem mem;
+} Line;
+
+// Everything after the operands but the region, in any order.
+static void tails(Parser *p, Line *l) {
+    for (;;) {
+        if (take(p, ':'))
+            l->type = type(p);
+        else if (take(p, '{'))
+            fields(p, &l->attr);
+        else if (take(p, '!'))
+            phase(p, &l->b);
+        else if (take(p, '"'))
+            l->b.name = quoted(p);
+        else if (take(p, '@'))
+            at_tail(p, &l->b.loc, &l->mem);
+        else if (take_word(p, "inst"))
+            expect(p, '='), l->b.inst = (uint16_t)integer(p, 0, UINT16_MAX);
+        else if (take_word(p, "clone"))
+            expect(p, '='), l->b.clone = (uint8_t)integer(p, 0, UINT8_MAX);
+        else if (take_word(p, "tmpl"))
+            expect(p, '='), l->b.tmpl = (uint32_t)integer(p, 0, UINT32_MAX - 1) + 1;
+        else
+            return;
+    }
+}
+
+static Op op(Parser *p) {
+    size_t len = word_length(p);
+    const char *from = p->at;
+    p->at += len;
+    for (int i = 0; i < OP_COUNT; i++)
+        if (strlen(op_info[i].name) == len && memcmp(op_info[i].name, from, len) == 0) return (Op)i;
+    ERROR(p, from, "unknown op '%.*s'", len > 40 ? 40 : (int)len, from);
+    return OP_const;
+}
+
+static void operands(Parser *p, Line *l) {
+    if (peek(p) != '%') return;
+    do {
+        const char *from = p->at;
+        NodeId n = node_ref(p);
+        if (l->n == MAX_OPERANDS) ERROR(p, from, "more than %d operands", MAX_OPERANDS);
+        if (!p->failed) l->operands[l->n++] = n;
+    } while (take(p, ','));
+}
+
+static void check_line(Parser *p, const Line *l, const char *from) {
+    TypeId types[MAX_OPERANDS];
+    for (uint32_t i = 0; i < l->n; i++) types[i] = node_at(p->f, l->operands[i])->type;
+    Text why = {.arena = p->arena};
+    if (p->failed) return;
+    if (ir_infer(p->m, l->op, &l->attr, types, l->n, l->type, &why) == NONE)
+        ERROR(p, from, "%s", why.at);
+}
+
+static void body(Parser *p, FuncId id);
+
+// The region of a group. Labels inside are its own.
+static void region(Parser *p, const Line *l) {
+    FuncId id = l->attr.group.body;
+    if (!take_word(p, "region")) return;
+    const char *from = p->at;
+    if (l->op != OP_group)
+        ERROR(p, from, "'%s' has no region", op_info[l->op].name);
+    else if (p->defined.at[id])
+        ERROR(p, from, "region #%u is defined twice", id);
+    else if (p->depth == MAX_DEPTH)
+        ERROR(p, from, "regions nested too deep");
+    if (p->failed) return;
+    Func *outer = p->f;
+    Map labels = p->labels;
+    Func *f = p->m->funcs.at[id];
+    f->region = true;
+    f->name = name(p);
+    p->depth++;
+    body(p, id);
+    p->depth--;
+    p->f = outer;
+    p->labels = labels;
+}
+
+static void node(Parser *p) {
+    const char *from = p->at;
+    Sym s = label(p);
+    bool fresh;
+    if (map_find(&p->labels, s)) ERROR(p, from, "second node '%%%.100s'", sym_str(p->m->syms, s));
+    expect(p, '=');
+    Line l = {.b = {.m = p->m, .f = p->f}, .op = op(p), .type = NONE};
+    if (p->failed) return;
+    l.attr = attr_start(l.op);
+    operands(p, &l);
+    tails(p, &l);
+    if (!p->failed && l.op == OP_group && l.attr.group.body == NONE)
+        l.attr.group.body = func_ref(p);
+    check_line(p, &l, from);
+    if (p->failed) return;
+    if (l.mem.region != REGION_none && !p->f->mem.cap) {
+        ERROR(p, from, "a place in memory in a function that is not 'planned'");
+        return;
+    }
+    NodeId id = ir_node(&l.b, l.op, l.attr.kind ? &l.attr : NULL, l.operands, l.n, l.type);
+    *map_slot(&p->labels, s, &fresh) = id;
+    if (p->f->mem.cap) vec_push(p->m->arena, &p->f->mem, l.mem);
+    region(p, &l);
+}
+
+static bool result(Parser *p) {
+    for (uint32_t i = 0; i < RESULT_KINDS; i++) {
+        if (!take_word(p, result_names[i])) continue;
+        Sym s = name(p);
+        expect(p, '=');
+        NodeId n = node_ref(p);
+        if (!p->failed) func_result(p->m, p->f, sym_str(p->m->syms, s), n, (ResultKind)i);
+        return true;
+    }
+    return false;
+}
+
+// "[planned] { nodes results }" of function id. A planned function has a place for every node.
+static void body(Parser *p, FuncId id) {
+    p->f = p->m->funcs.at[id];
+    p->labels = (Map){.arena = p->arena};
+    p->defined.at[id] = 1;
+    if (take_word(p, "planned"))
+        p->f->mem.at = vec_grow(p->m->arena, NULL, 0, &p->f->mem.cap, sizeof(Mem));
+    expect(p, '{');
+    while (!p->failed && !take(p, '}')) {
+        if (peek(p) == '%')
+            node(p);
+        else if (!result(p))
+            ERROR(p, p->at, "expected a node, a result or '}'");
+    }
+}
+
+static void func(Parser *p, bool is_region) {
+    Sym s = name(p);
+    const char *from = p->at;
+    FuncId id = func_ref(p);
+    if (p->failed) return;
+    if (p->defined.at[id]) {
+        ERROR(p, from, "function #%u is defined twice", id);
+        return;
+    }
+    p->m->funcs.at[id]->name = s;
+    p->m->funcs.at[id]->region = is_region;
+    body(p, id);
+    p->f = NULL;
+}
+
+// ---- the header
+
+static void file_line(Parser *p) {
+    const char *from = p->at;
+    int64_t n = integer(p, 1, MAX_FILES);
+    Sym s = name(p);
+    if (p->failed) return;
+    if (n != (int64_t)p->files.n + 1) {
+        ERROR(p, from, "source files are numbered from 1 on");
+        return;
+    }
+    const char *path = sym_str(p->m->syms, s);
+    uint32_t i = 1;
+    while (i < p->d->files.n && strcmp(p->d->files.at[i].path, path) != 0) i++;
+    if (i == UINT16_MAX) {
+        ERROR(p, from, "too many source files");
+        return;
+    }
+    // The text of a source that is not at hand is empty: its faults show without the line.
+    if (i == p->d->files.n) diag_add_file(p->d, path, "", 0, strcmp(path, "std.sn") == 0);
+    vec_push(p->arena, &p->files, (uint16_t)i);
+}
+
+static void axis_line(Parser *p) {
+    peek(p);
+    const char *from = p->at;
+    Sym s = name(p);
+    if (!p->failed && (s == 0 || axis_find(p->m, s)))
+        ERROR(p, from, "axis '%.100s' is declared twice or has no name", sym_str(p->m->syms, s));
+    expect(p, '=');
+    int64_t size = integer(p, 0, (int64_t)1 << MAX_ELEMENTS_LOG2);
+    if (p->failed) return;
+    AxisId a = axis_new(p->m, sym_str(p->m->syms, s), size);
+    p->m->axes.at[a].sample = take_word(p, "sample");
+}
+
+static void state_tails(Parser *p, State *s) {
+    for (;;) {
+        if (take_word(p, "frozen"))
+            s->frozen = 1;
+        else if (take_word(p, "n_batch"))
+            expect(p, '='), s->n_batch = (uint16_t)integer(p, 0, MAX_AXES);
+        else if (take_word(p, "n_in"))
+            expect(p, '='), s->n_in = (uint16_t)integer(p, 0, MAX_AXES);
+        else if (take(p, '@'))
+            at_tail(p, &s->loc, &s->mem);
+        else
+            return;
+    }
+}
+
+static void state_line(Parser *p) {
+    peek(p);
+    const char *from = p->at;
+    Sym s = name(p);
+    if (!p->failed && (s == 0 || state_find(p->m, s) != NONE))
+        ERROR(p, from, "state '%.100s' is declared twice or has no name", sym_str(p->m->syms, s));
+    expect(p, ':');
+    TypeId t = type(p);
+    uint32_t kind = one_of(p, state_kind_names, STATE_KINDS, "kind of state");
+    if (p->failed) return;
+    StateId id = state_new(p->m, sym_str(p->m->syms, s), t, (StateKind)kind, (Loc){0});
+    state_tails(p, &p->m->states.at[id]);
+}
+
+static void item(Parser *p) {
+    if (take_word(p, "file"))
+        file_line(p);
+    else if (take_word(p, "axis"))
+        axis_line(p);
+    else if (take_word(p, "state"))
+        state_line(p);
+    else if (take_word(p, "func"))
+        func(p, false);
+    else if (take_word(p, "region"))
+        func(p, true);
+    else
+        ERROR(p, p->at, "expected 'file', 'axis', 'state', 'func' or 'region'");
+}
+
+Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {
+    const SourceFile source = d->files.at[file];
+    Module *m = module_new(a, syms, d);
+    Parser p = {.arena = a, .m = m, .d = d, .file = file};
+    p.text = p.at = source.text;
+    p.end = source.text + source.size;
+    if (source.size > UINT32_MAX / 2) ERROR(&p, p.at, "the file is too large");
+    skip(&p);
+    while (!p.failed && p.at < p.end) {
+        item(&p);
+        skip(&p);
+    }
+    for (FuncId i = 0; i < m->funcs.n && !p.failed; i++)
+        if (!p.defined.at[i]) ERROR(&p, p.at, "function #%u is not defined", i);
+    return p.failed ? NULL : m;
+}
