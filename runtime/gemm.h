@@ -1,4 +1,5 @@
-// C = A * B (+ acc, + epilogue) over nested batch, m, n and k: the driver that the plan walker calls.
+// C = A * B (+ acc, + epilogue) over nested batch, m, n and k: the driver that the plan walker
+// calls.
 //
 // A GEMM is prepared once, when the plan is loaded, and then run any number of times in up to three
 // phases of independent tasks with a barrier after each. Nothing is allocated here: the caller owns
@@ -8,8 +9,8 @@
 //   SnGemmJob job;
 //   sn_gemm_prepare(&job, gemm, &kit, epilogue);        // at load; note job.shared and job.scratch
 //   for (phase = 0; phase < SN_GEMM_PHASES; phase++)    // each time; skip phases without tasks
-//       in parallel over [0, job.tasks[phase]):  sn_gemm_run(&job, phase, bufs, env, t0, t1, shared, scratch)
-//       barrier
+//       in parallel over [0, job.tasks[phase]):  sn_gemm_run(&job, phase, bufs, env, t0, t1,
+//       shared, scratch) barrier
 #pragma once
 #include "runtime/plan.h"
 #include <stdbool.h>
@@ -39,28 +40,32 @@ typedef struct {
 typedef struct {
     const SnGemm *gemm;
     SnGemmKit kit;
-    SnEpilogueFn epilogue;              // NULL: none
+    SnEpilogueFn epilogue; // NULL: none
     SnGemmAxis batch, m, n, k;
     int64_t base_a, base_b, base_c;
-    bool swapped;                       // rows of the micro-kernel are n, its lanes are m
-    bool share_a, share_b;              // packed in phase 0 for all tasks; else by each task
-    bool direct_b;                      // B is read where it lies: lanes are adjacent, little reuse
-    bool split;                         // segments of k are tasks of their own, combined in phase 2
-    int64_t segments, kc, kblocks;      // k: segments of 4096, each in kblocks blocks of kc (last shorter)
-    int64_t mb, nb, mblocks, nblocks;   // a task computes mb x nb of C
-    int64_t batches;                    // batch elements in a task
-    int64_t n_pad;                      // n up to whole vectors
-    int64_t pack_group, pack_b0;        // phase 0: panels in a task; first task that packs B
-    int64_t shared_b, shared_part;      // where packed B and partial sums start, in floats
-    int64_t scratch_b, scratch_x, scratch_t; // where a thread's B panel, chain and total start, in floats
-    int64_t ld_x;                       // leading dimension of the chain's block
-    int64_t tasks[SN_GEMM_PHASES];      // 0: the phase has nothing to do
-    int64_t shared, scratch;            // bytes of workspace: shared by all, and of each thread
+    bool swapped;          // rows of the micro-kernel are n, its lanes are m
+    bool share_a, share_b; // packed in phase 0 for all tasks; else by each task
+    bool direct_b;         // B is read where it lies: lanes are adjacent, little reuse
+    bool split;            // segments of k are tasks of their own, combined in phase 2
+    int64_t segments, kc,
+        kblocks; // k: segments of 4096, each in kblocks blocks of kc (last shorter)
+    int64_t mb, nb, mblocks, nblocks; // a task computes mb x nb of C
+    int64_t batches;                  // batch elements in a task
+    int64_t n_pad;                    // n up to whole vectors
+    int64_t pack_group, pack_b0;      // phase 0: panels in a task; first task that packs B
+    int64_t shared_b, shared_part;    // where packed B and partial sums start, in floats
+    int64_t scratch_b, scratch_x, scratch_t,
+        scratch_e;                 // in a thread's scratch, in floats: B panel,
+                                   // chains, totals, a transposed strip for the epilogue
+    int64_t ld_x;                  // leading dimension of the chain's block
+    int64_t tasks[SN_GEMM_PHASES]; // 0: the phase has nothing to do
+    int64_t shared, scratch;       // bytes of workspace: shared by all, and of each thread
 } SnGemmJob;
 
-// Decides how `gemm` is cut, from its shape and the tile alone. epilogue: NULL exactly when the GEMM
-// has none. The job refers to `gemm` and to kit->ukr, which must stay.
-void sn_gemm_prepare(SnGemmJob *job, const SnGemm *gemm, const SnGemmKit *kit, SnEpilogueFn epilogue);
+// Decides how `gemm` is cut, from its shape and the tile alone. epilogue: NULL exactly when the
+// GEMM has none. The job refers to `gemm` and to kit->ukr, which must stay.
+void sn_gemm_prepare(SnGemmJob *job, const SnGemm *gemm, const SnGemmKit *kit,
+                     SnEpilogueFn epilogue);
 
 // Runs tasks [task0, task1) of a phase. bufs: the command's arguments. shared, scratch: 64-byte
 // aligned, at least job->shared and job->scratch bytes; contents need not survive between GEMMs.

@@ -29,7 +29,8 @@ enum { P_KC, P_A, P_B, P_LDB, P_FROM, P_LDFROM, P_ACC, P_LDACC, P_TO, P_LDTO };
 static LLVMValueRef param(const Ukr *x, unsigned p) { return LLVMGetParam(x->fn, p); }
 
 // Address of vector v of row r of a block at `base` with leading dimension `ld`.
-static LLVMValueRef place(const Ukr *x, LLVMValueRef base, LLVMValueRef ld, uint32_t r, uint32_t v) {
+static LLVMValueRef place(const Ukr *x, LLVMValueRef base, LLVMValueRef ld, uint32_t r,
+                          uint32_t v) {
     const LlvmUnit *u = x->u;
     LLVMValueRef row = LLVMBuildMul(u->b, ld, llvm_i64(u, r), "");
     LLVMValueRef at = LLVMBuildAdd(u->b, row, llvm_i64(u, v * LANES), "");
@@ -59,7 +60,9 @@ static void step(Ukr *x, LLVMValueRef a, LLVMValueRef b) {
 }
 
 // for (k = from; k < to; k += unroll) with a and b moving along; the accumulators are phis.
-typedef struct { LLVMValueRef k, a, b; } Cursor;
+typedef struct {
+    LLVMValueRef k, a, b;
+} Cursor;
 
 static Cursor sweep(Ukr *x, Cursor at, LLVMValueRef to, uint32_t unroll) {
     const LlvmUnit *u = x->u;
@@ -150,8 +153,8 @@ static uint32_t emit(CpuModule *m, uint32_t rows, uint32_t vectors) {
     merge(&x, P_ACC, true);
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t v = 0; v < vectors; v++)
-            llvm_store(u, x.acc[r * vectors + v], place(&x, param(&x, P_TO), param(&x, P_LDTO), r, v),
-                       4);
+            llvm_store(u, x.acc[r * vectors + v],
+                       place(&x, param(&x, P_TO), param(&x, P_LDTO), r, v), 4);
     LLVMBuildRetVoid(u->b);
     return index;
 }

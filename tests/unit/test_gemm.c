@@ -1,0 +1,430 @@
+// The GEMM against its definition (docs/numerics.md, Contractions), by equality of bits: random
+// nested extents, strides, accumulators and epilogues, every instruction set that runs here, tasks
+// cut and ordered at random or run by several threads. The reference below is a transcription of
+// that page.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "codegen/cpu/cpu.h"
+#include "runtime/gemm.h"
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CASES = 400, POISON = 0x7fc0dead };
+
+static const char *const isas[] = {"x86-64-v3", "x86-64-v4", "native"};
+enum { ISAS = sizeof isas / sizeof *isas };
+
+typedef struct {
+    Arena *arena;
+    uint32_t n;
+    const char *name[ISAS];
+    SnGemmKit kit[ISAS];
+    CpuJit *jit[ISAS];
+} World;
+
+// ---- Random numbers and cases -----------------------------------------------------------------
+
+static uint64_t state = 1;
+static uint32_t next(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33);
+}
+static int64_t pick(int64_t lo, int64_t hi) { return lo + (int64_t)next() % (hi - lo + 1); }
+
+static float value(void) {
+    switch (next() % 16) {
+    case 0: return 0.0f;
+    case 1: return -0.0f;
+    case 2: return 1e-40f;  // subnormal
+    case 3: return -3e-23f; // products underflow
+    case 4: return 1e15f;
+    }
+    return (float)(int32_t)next() * 0x1p-31f - 0.5f;
+}
+
+typedef struct {
+    SnGemm g;
+    int64_t count[3]; // floats of A, B, C
+    float *a, *b, *c, *acc;
+    float *want, *want_out;
+    int64_t batch, m, n, k;
+} Case;
+
+static int64_t extent(const SnDim *d, uint32_t n) {
+    int64_t size = 1;
+    for (uint32_t i = 0; i < n; i++) size *= d[i].extent;
+    return size;
+}
+
+// Splits `size` into up to `most` nested extents.
+static uint32_t nest(SnDim *d, int64_t size, uint32_t most) {
+    uint32_t n = 0;
+    while (n + 1 < most && size > 1 && next() % 3 == 0) {
+        int64_t f = pick(2, 5);
+        if (size % f) continue;
+        d[n++].extent = f;
+        size /= f;
+    }
+    if (size != 1 || next() % 2) d[n++].extent = size;
+    return n;
+}
+
+// Lays the given dims out in a random order; which chooses the stride (0 a, 1 b, 2 c). Returns the
+// number of elements that the matrix spans.
+static int64_t lay_out(SnDim **dims, uint32_t n, int which, bool gaps) {
+    int64_t at = gaps && next() % 4 == 0 ? 2 : 1;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t o = i + next() % (n - i);
+        SnDim *d = dims[o];
+        dims[o] = dims[i];
+        dims[i] = d;
+        if (which == 0) d->a = at;
+        if (which == 1) d->b = at;
+        if (which == 2) d->c = at;
+        at = at * (d->extent ? d->extent : 1) + (gaps && next() % 4 == 0 ? pick(1, 3) : 0);
+    }
+    return at + 1;
+}
+
+static uint32_t gather(SnDim **to, uint32_t n, SnDim *d, uint32_t count) {
+    for (uint32_t i = count; i-- > 0;) to[n++] = &d[i];
+    return n;
+}
+
+static void case_layout(Case *x, bool gaps) {
+    SnGemm *g = &x->g;
+    SnDim *dims[12];
+    uint32_t n = gather(dims, 0, g->k, g->nk);
+    n = gather(dims, gather(dims, n, g->m, g->nm), g->batch, g->nbatch);
+    x->count[0] = lay_out(dims, n, 0, gaps);
+    n = gather(dims, 0, g->n, g->nn);
+    n = gather(dims, gather(dims, n, g->k, g->nk), g->batch, g->nbatch);
+    x->count[1] = lay_out(dims, n, 1, gaps);
+    n = gather(dims, 0, g->n, g->nn);
+    n = gather(dims, gather(dims, n, g->m, g->nm), g->batch, g->nbatch);
+    x->count[2] = lay_out(dims, n, 2, gaps);
+    g->base_a = pick(0, 3), g->base_b = pick(0, 3), g->base_c = pick(0, 3);
+    x->count[0] += g->base_a, x->count[1] += g->base_b, x->count[2] += g->base_c;
+}
+
+static void decode(const SnDim *d, uint32_t n, int64_t i, SnDim *at) {
+    for (uint32_t q = n; q-- > 0;) {
+        int64_t r = i % d[q].extent;
+        i /= d[q].extent;
+        at->a += r * d[q].a, at->b += r * d[q].b, at->c += r * d[q].c;
+    }
+}
+
+// The promised sum of one element.
+static float dot(const Case *x, const SnDim *at) {
+    float total = 0.0f;
+    for (int64_t s = 0; s < x->k || s == 0; s += 4096) {
+        float chain = 0.0f;
+        for (int64_t k = s; k < x->k && k < s + 4096; k++) {
+            SnDim q = *at;
+            decode(x->g.k, x->g.nk, k, &q);
+            chain = fmaf(x->a[q.a], x->b[q.b], chain);
+        }
+        if (x->k <= 4096) return chain;
+        total = total + chain;
+    }
+    return total;
+}
+
+static float epilogue_value(float v, int64_t row, int64_t lane) {
+    return v * 2.0f + (float)(row * 1000 + lane);
+}
+
+// bufs[0] is the output, bufs[1] holds the number of lanes.
+static void epilogue(void *const *bufs, const SnEnv *env, const float *tile, int64_t ld,
+                     int64_t row0, int64_t row1, int64_t lane0, int64_t lane1) {
+    (void)env;
+    int64_t lanes = *(const int64_t *)bufs[1];
+    for (int64_t r = row0; r < row1; r++)
+        for (int64_t l = lane0; l < lane1; l++) {
+            float *out = (float *)bufs[0] + r * lanes + l;
+            if (lanes <= l || memcmp(out, &(int32_t){POISON}, 4))
+                *out = NAN; // outside, or twice
+            else
+                *out = epilogue_value(tile[(r - row0) * ld + (l - lane0)], r, l);
+        }
+}
+
+static float *floats(int64_t n, bool poison) {
+    float *p = malloc((size_t)(n + 1) * sizeof *p);
+    assert_non_null(p);
+    for (int64_t i = 0; i <= n; i++) {
+        if (poison)
+            memcpy(p + i, &(int32_t){POISON}, 4);
+        else
+            p[i] = value();
+    }
+    return p;
+}
+
+static void case_fill(Case *x, bool first) {
+    SnGemm *g = &x->g;
+    x->batch = extent(g->batch, g->nbatch), x->m = extent(g->m, g->nm);
+    x->n = extent(g->n, g->nn), x->k = extent(g->k, g->nk);
+    x->a = floats(x->count[0], false), x->b = floats(x->count[1], false);
+    x->c = floats(x->count[2], true), x->acc = floats(x->count[2], false);
+    x->want = floats(x->count[2], true), x->want_out = floats(x->batch * x->m * x->n, true);
+    if (g->acc_arg == g->c_arg) memcpy(x->want, x->acc, (size_t)x->count[2] * sizeof *x->acc);
+    for (int64_t e = 0; e < x->batch; e++)
+        for (int64_t i = 0; i < x->m; i++)
+            for (int64_t j = 0; j < x->n; j++) {
+                SnDim at = {.a = g->base_a, .b = g->base_b, .c = g->base_c};
+                decode(g->batch, g->nbatch, e, &at);
+                decode(g->m, g->nm, i, &at);
+                decode(g->n, g->nn, j, &at);
+                float v = dot(x, &at);
+                if (g->acc_arg != UINT32_MAX) v = (g->acc_first && first ? 0.0f : x->acc[at.c]) + v;
+                if (g->c_arg != UINT32_MAX) x->want[at.c] = v;
+                x->want_out[(e * x->m + i) * x->n + j] = epilogue_value(v, e * x->m + i, j);
+            }
+}
+
+static void case_free(Case *x) {
+    float *p[] = {x->a, x->b, x->c, x->acc, x->want, x->want_out};
+    for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
+}
+
+// ---- Running ----------------------------------------------------------------------------------
+
+typedef struct {
+    const SnGemmJob *job;
+    uint32_t phase;
+    void *const *bufs;
+    const SnEnv *env;
+    int64_t t0, t1;
+    void *shared, *scratch;
+} Share;
+
+static void *run_share(void *p) {
+    const Share *s = p;
+    sn_gemm_run(s->job, s->phase, s->bufs, s->env, s->t0, s->t1, s->shared, s->scratch);
+    return NULL;
+}
+
+static void *workspace(int64_t bytes) {
+    size_t size = ((size_t)bytes + 127) / 64 * 64;
+    char *p = aligned_alloc(64, size);
+    assert_non_null(p);
+    memset(p, 0xff, size); // NaN everywhere: what is read was written
+    return p;
+}
+
+// Runs all phases: tasks dealt to `threads` in stretches cut at random; with real threads, or one
+// after the other from the last to the first.
+static void run_job(const SnGemmJob *job, void *const *bufs, const SnEnv *env, int64_t threads,
+                    bool real) {
+    void *shared = workspace(job->shared), *scratch[4];
+    for (int64_t t = 0; t < threads; t++) scratch[t] = workspace(job->scratch);
+    for (uint32_t phase = 0; phase < SN_GEMM_PHASES; phase++) {
+        Share share[4];
+        pthread_t id[4];
+        int64_t at = 0, n = job->tasks[phase];
+        for (int64_t t = 0; t < threads; t++) {
+            int64_t to = t + 1 == threads ? n : pick(at, n);
+            share[t] = (Share){job, phase, bufs, env, at, to, shared, scratch[t]};
+            at = to;
+        }
+        for (int64_t t = threads; t-- > 0;) {
+            if (!real)
+                run_share(&share[t]);
+            else
+                assert_int_equal(pthread_create(&id[t], NULL, run_share, &share[t]), 0);
+        }
+        for (int64_t t = 0; real && t < threads; t++) pthread_join(id[t], NULL);
+    }
+    char *end = (char *)shared + (job->shared + 63) / 64 * 64;
+    for (int i = 0; i < 64; i++) assert_int_equal((unsigned char)end[i], 0xff);
+    for (int64_t t = 0; t < threads; t++) {
+        end = (char *)scratch[t] + (job->scratch + 63) / 64 * 64;
+        for (int i = 0; i < 64; i++) assert_int_equal((unsigned char)end[i], 0xff);
+        free(scratch[t]);
+    }
+    free(shared);
+}
+
+static void assert_same(const char *what, const float *got, const float *want, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (memcmp(got + i, want + i, 4) == 0 || (isnan(got[i]) && isnan(want[i]))) continue;
+        fail_msg("%s: element %lld is %a, expected %a", what, (long long)i, (double)got[i],
+                 (double)want[i]);
+    }
+}
+
+static void check_case(const World *w, Case *x, bool first, bool real) {
+    SnGemm *g = &x->g;
+    SnEnv env = {.first = first, .step = 1};
+    case_fill(x, first);
+    int64_t outs = x->batch * x->m * x->n;
+    for (uint32_t i = 0; i < w->n; i++) {
+        SnGemmJob job;
+        sn_gemm_prepare(&job, g, &w->kit[i], g->epilogue == UINT32_MAX ? NULL : epilogue);
+        char what[160];
+        snprintf(what, sizeof what, "%s %lld x (%lld x %lld x %lld)", w->name[i],
+                 (long long)x->batch, (long long)x->m, (long long)x->n, (long long)x->k);
+        float *c = floats(x->count[2], true), *acc = floats(x->count[2], true);
+        float *out = floats(outs, true);
+        memcpy(acc, x->acc, (size_t)x->count[2] * sizeof *acc);
+        void *bufs[6] = {x->a, x->b, c, acc, out, &x->n};
+        if (g->acc_arg == 2) bufs[2] = acc; // in place
+        run_job(&job, bufs, &env, real ? 4 : pick(1, 4), real);
+        if (g->c_arg != UINT32_MAX) assert_same(what, bufs[2], x->want, x->count[2]);
+        if (g->epilogue != UINT32_MAX) assert_same(what, out, x->want_out, outs + 1);
+        free(c), free(acc), free(out);
+    }
+    case_free(x);
+}
+
+// ---- Tests ------------------------------------------------------------------------------------
+
+static int setup(void **state_) {
+    World *w = calloc(1, sizeof *w);
+    if (!w) return 1;
+    w->arena = arena_new();
+    for (int i = 0; i < ISAS; i++) {
+        Text why = {0};
+        CpuIsa isa;
+        if (!cpu_isa_resolve(w->arena, isas[i], &isa, &why)) return 1;
+        if (!isa.here) continue;
+        CpuModule *m = cpu_module_new(w->arena, &isa);
+        CpuGemm g = cpu_add_gemm(m);
+        CpuJit *jit = cpu_jit(m, &why);
+        if (!jit) return 1;
+        SnFn *ukr = arena_alloc(w->arena, g.mr * g.nr / 16 * sizeof *ukr);
+        for (uint32_t f = 0; f < g.mr * g.nr / 16; f++) ukr[f] = cpu_jit_function(jit, g.ukr + f);
+        w->name[w->n] = isas[i];
+        w->jit[w->n] = jit;
+        w->kit[w->n++] = (SnGemmKit){.mr = g.mr, .nr = g.nr, .ukr = ukr};
+        cpu_module_free(m);
+    }
+    *state_ = w;
+    return 0;
+}
+
+static int teardown(void **state_) {
+    World *w = *state_;
+    for (uint32_t i = 0; i < w->n; i++) cpu_jit_free(w->jit[i]);
+    arena_free(w->arena);
+    free(w);
+    return 0;
+}
+
+static SnGemm plain(void) {
+    return (SnGemm){.c_arg = 2, .acc_arg = UINT32_MAX, .epilogue = UINT32_MAX, .epilogue_args = 4};
+}
+
+// Chooses accumulator, epilogue and what is stored.
+static void modes(SnGemm *g) {
+    uint32_t acc = next() % 3; // none, in place, elsewhere
+    if (acc) g->acc_arg = acc == 1 ? 2 : 3;
+    g->acc_first = acc && next() % 2;
+    if (next() % 3 == 0) {
+        g->epilogue = 0;
+        if (next() % 2) g->c_arg = UINT32_MAX;
+    }
+}
+
+// Mostly small, at times on one side of a tile, a block, or a segment.
+static int64_t some_extent(void) {
+    static const int64_t special[] = {1, 2, 5, 6, 7, 8, 9, 15, 16, 17, 47, 48, 49, 64, 96, 97, 128};
+    if (next() % 2) return special[next() % (sizeof special / sizeof *special)];
+    return pick(1, 70);
+}
+
+static void test_random(void **state_) {
+    const World *w = *state_;
+    for (uint64_t seed = 1; seed <= CASES; seed++) {
+        state = seed * 7919;
+        for (int i = 0; i < 4; i++) next();
+        Case x = {.g = plain()};
+        SnGemm *g = &x.g;
+        int64_t m = some_extent(), n = some_extent(), k = some_extent();
+        if (next() % 12 == 0) k = pick(380, 1200);
+        if (next() % 40 == 0) m = pick(1, 9), n = pick(1, 20), k = pick(4090, 9000);
+        g->nm = nest(g->m, m, 4), g->nn = nest(g->n, n, 4), g->nk = nest(g->k, k, 4);
+        g->nbatch = next() % 3 ? 0 : nest(g->batch, pick(1, 6), 4);
+        case_layout(&x, next() % 2);
+        modes(g);
+        if (next() % 50 == 0) // an extent of 0: C is empty, or all sums are
+            (next() % 2 ? g->k : g->m)[0].extent = 0, g->nk += !g->nk, g->nm += !g->nm;
+        print_message(seed % 100 ? "" : "seed %llu\n", (unsigned long long)seed);
+        check_case(w, &x, next() % 2, false);
+    }
+}
+
+// A GEMM of plain matrices; k_last: that operand's rows are adjacent along k.
+static void check_plain(const World *w, int64_t batch, int64_t m, int64_t n, int64_t k, bool a_k,
+                        bool b_k, bool accumulate, bool with_epilogue) {
+    state = (uint64_t)(m * 31 + n * 7 + k);
+    Case x = {.g = plain(), .count = {batch * m * k, batch * k * n, batch * m * n}};
+    SnGemm *g = &x.g;
+    g->nbatch = g->nm = g->nn = g->nk = 1;
+    g->batch[0] = (SnDim){batch, m * k, k * n, m * n};
+    g->m[0] = (SnDim){m, a_k ? k : 1, 0, n};
+    g->n[0] = (SnDim){n, 0, b_k ? k : 1, 1};
+    g->k[0] = (SnDim){k, a_k ? 1 : m, b_k ? 1 : n, 0};
+    if (accumulate) g->acc_arg = 2, g->acc_first = 1;
+    if (with_epilogue) g->epilogue = 0;
+    check_case(w, &x, false, true);
+}
+
+static void test_blocks(void **state_) {
+    const World *w = *state_;
+    check_plain(w, 1, 256, 193, 300, true, true, false, true);   // A shared
+    check_plain(w, 1, 120, 400, 400, false, true, true, false);  // several blocks of k, accumulated
+    check_plain(w, 1, 600, 130, 100, true, false, false, false); // both shared
+    check_plain(w, 1, 700, 500, 40, false, false, true, true);
+    check_plain(w, 3, 130, 200, 170, false, true, true, false);
+    check_plain(w, 6, 64, 64, 64, true, true, false, false);
+}
+
+static void test_long_k(void **state_) {
+    const World *w = *state_;
+    check_plain(w, 1, 768, 8, 4096, true, true, true, false);
+    check_plain(w, 1, 64, 64, 16384, true, false, false, true);
+    check_plain(w, 1, 64, 64, 16384, false, true, true, false);
+    check_plain(w, 1, 300, 9, 5000, false, true, true, true);
+    check_plain(w, 2, 5, 70, 8193, true, true, false, false);
+}
+
+static void test_vectors(void **state_) {
+    const World *w = *state_;
+    check_plain(w, 1, 1, 1000, 300, true, true, false, false);
+    check_plain(w, 1, 1000, 1, 300, true, true, true, false);
+    check_plain(w, 1, 1, 1, 5000, true, true, false, false);
+    check_plain(w, 1, 500, 300, 1, true, true, true, true);
+}
+
+// Segments in order, not a pairwise sum, and not one chain over all of k: the reference must tell
+// them apart, so that equality with it says something.
+static void test_reference(void **state_) {
+    (void)state_;
+    state = 5;
+    Case x = {.g = plain(), .count = {9000, 9000, 1}, .k = 9000};
+    x.g.nk = 1;
+    x.g.k[0] = (SnDim){9000, 1, 1, 0};
+    x.a = floats(9000, false), x.b = floats(9000, false);
+    float chain = 0.0f;
+    for (int i = 0; i < 9000; i++) chain = fmaf(x.a[i], x.b[i], chain);
+    assert_true(chain != dot(&x, &(SnDim){0}));
+    free(x.a), free(x.b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reference), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_long_k)};
+    return cmocka_run_group_tests_name("gemm", tests, setup, teardown);
+}
