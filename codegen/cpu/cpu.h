@@ -52,9 +52,3 @@ void cpu_jit_free(CpuJit *j);
 
 // LLVM's text of the module before and after optimisation, for dumps and debugging.
 void cpu_print_llvm(CpuModule *m, Text *to);
-
-// Links an object with the runtime into an executable (codegen/link.c): position independent, no
-// build id, no paths inside. Written beside `out` under a temporary name, then renamed.
-// runtime: libsinter_runtime.a; main_object: the object or archive with main.
-bool link_executable(const char *object, const char *main_object, const char *runtime,
-                     const char *out, Text *why);

@@ -43,16 +43,6 @@ static LLVMValueRef call(const Print *p, const char *name, LLVMValueRef a, LLVMV
     return llvm_intrinsic(p->u, name, &type, 1, args, c ? 3u : b ? 2u : 1u);
 }
 
-// NaN if either is: where the operands are unordered, their sum is the NaN. Otherwise the machine's
-// min (a < b ? a : b), which is also what scalar_eval does on equal zeros.
-static LLVMValueRef float_min(const Print *p, LLVMRealPredicate less, LLVMValueRef a,
-                              LLVMValueRef b) {
-    LLVMBuilderRef B = p->u->b;
-    LLVMValueRef pick = LLVMBuildSelect(B, LLVMBuildFCmp(B, less, a, b, ""), a, b, "");
-    LLVMValueRef nan = LLVMBuildFCmp(B, LLVMRealUNO, a, b, "");
-    return LLVMBuildSelect(B, nan, LLVMBuildFAdd(B, a, b, ""), pick, "");
-}
-
 static LLVMValueRef high_product(const Print *p, LLVMValueRef a, LLVMValueRef b) {
     LLVMBuilderRef B = p->u->b;
     LLVMTypeRef narrow = LLVMTypeOf(a), wide = shaped(p->u->t_i64, a);
@@ -60,13 +50,6 @@ static LLVMValueRef high_product(const Print *p, LLVMValueRef a, LLVMValueRef b)
     LLVMValueRef n = LLVMConstInt(p->u->t_i64, 32, 0);
     LLVMValueRef by = width(a) ? llvm_splat(p->u, n, width(a)) : n;
     return LLVMBuildTrunc(B, LLVMBuildLShr(B, LLVMBuildMul(B, x, y, ""), by, ""), narrow, "");
-}
-
-// Shift amounts are taken modulo 32: beyond it LLVM's shifts are undefined.
-static LLVMValueRef shift(const Print *p, LLVMOpcode op, LLVMValueRef a, LLVMValueRef b) {
-    LLVMValueRef m = llvm_i32(p->u, 31);
-    b = LLVMBuildAnd(p->u->b, b, width(b) ? llvm_splat(p->u, m, width(b)) : m, "");
-    return LLVMBuildBinOp(p->u->b, op, a, b, "");
 }
 
 static LLVMValueRef reinterpret(const Print *p, LLVMValueRef a, LLVMTypeRef to) {
@@ -87,8 +70,8 @@ static LLVMValueRef emit(const Print *p, Prim op, LLVMValueRef a, LLVMValueRef b
     case P_FABS: return call(p, "llvm.fabs", a, NULL, NULL);
     case P_FLOOR: return call(p, "llvm.floor", a, NULL, NULL);
     case P_RINT: return call(p, "llvm.roundeven", a, NULL, NULL);
-    case P_FMIN: return float_min(p, LLVMRealOLT, a, b);
-    case P_FMAX: return float_min(p, LLVMRealOGT, a, b);
+    case P_FMIN: return call(p, "llvm.minimum", a, b, NULL);
+    case P_FMAX: return call(p, "llvm.maximum", a, b, NULL);
     case P_IADD: return LLVMBuildAdd(B, a, b, "");
     case P_ISUB: return LLVMBuildSub(B, a, b, "");
     case P_IMUL: return LLVMBuildMul(B, a, b, "");
@@ -100,9 +83,9 @@ static LLVMValueRef emit(const Print *p, Prim op, LLVMValueRef a, LLVMValueRef b
     case P_AND: return LLVMBuildAnd(B, a, b, "");
     case P_OR: return LLVMBuildOr(B, a, b, "");
     case P_XOR: return LLVMBuildXor(B, a, b, "");
-    case P_SHL: return shift(p, LLVMShl, a, b);
-    case P_LSHR: return shift(p, LLVMLShr, a, b);
-    case P_ASHR: return shift(p, LLVMAShr, a, b);
+    case P_SHL: return LLVMBuildShl(B, a, b, "");
+    case P_LSHR: return LLVMBuildLShr(B, a, b, "");
+    case P_ASHR: return LLVMBuildAShr(B, a, b, "");
     case P_SMIN: return call(p, "llvm.smin", a, b, NULL);
     case P_SMAX: return call(p, "llvm.smax", a, b, NULL);
     case P_UMIN: return call(p, "llvm.umin", a, b, NULL);
