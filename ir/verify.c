@@ -1,0 +1,354 @@
+// The invariants of the IR, checked after every pass.
+//
+//   V1   operands are earlier nodes of the same function; the pool holds them all
+//   V2   the op is known and has as many operands as ops.def says
+//   V3   the attribute record is the op's own; what it names exists
+//   V4   types are well formed; no axis is longer than it was declared
+//   V5   a node's type is what its rule gives (ir/infer.c), in an order the rule allows
+//   V6   phase and source range are valid
+//   V7   a run-time length is an earlier i32 node without axes
+//   V8   states: path unique, type well formed, as many axes declared as the type has
+//   V9   a state is assigned at most once in a function
+//   V10  a region holds no state, grad, assign, group or part; only a region holds arg
+//   V11  a group's body is a region with results, its parameters are the group's operands, and the
+//        group has the type of result 0
+//   V12  a part belongs to a group and has the type of the result it names
+//   V13  results have a name of their own; a loss is an f32 without axes
+//   V14  memory: a place for every node or for none, at multiples of 64 bytes
+//   V15  axes: name unique, size not negative
+//   V16  functions that are no regions: name unique
+//
+// V1 to V4, V8 and V15 make ids safe to follow; the others are checked only when those hold.
+// Linear in nodes, operands and results.
+#include "ir/attr.h"
+#include "ir/infer.h"
+#include <stdarg.h>
+#include <string.h>
+
+enum { MAX_SHOWN = 50 };
+
+typedef struct {
+    const Module *m;
+    Text *why;
+    int n;
+    const Func *f; // under check, or NULL
+    NodeId node;   // or NONE
+} Verifier;
+
+static const char *str(const Verifier *v, Sym s) { return sym_str(v->m->syms, s); }
+
+static void put_place(Verifier *v) {
+    if (!v->f) return;
+    text_printf(v->why, "%s %s", v->f->region ? "region" : "function", str(v, v->f->name));
+    if (v->node != NONE) {
+        uint32_t op = node_at(v->f, v->node)->op;
+        text_printf(v->why, ", node %%%u %s", v->node, op < OP_COUNT ? op_info[op].name : "?");
+    }
+    text_put(v->why, ": ", 2);
+}
+
+__attribute__((format(printf, 3, 4))) static void bad(Verifier *v, int number, const char *fmt,
+                                                      ...) {
+    if (v->n++ >= MAX_SHOWN || !v->why) return;
+    char buf[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(buf, sizeof buf, fmt, ap);
+    va_end(ap);
+    text_printf(v->why, "V%d: ", number);
+    put_place(v);
+    text_printf(v->why, "%s\n", buf);
+}
+
+// The reason that infer_type or type_check gives, as a violation.
+static Text reason(const Verifier *v) { return (Text){.arena = v->m->arena}; }
+
+// Which of the nodes is under report, or NONE for the function itself.
+static void at_func(Verifier *v, const Func *f) { v->f = f, v->node = NONE; }
+
+// ---- ids that are safe to follow
+
+static bool check_type(Verifier *v, int number, TypeId t) {
+    if (t >= v->m->types.n) return bad(v, number, "unknown type %u", t), false;
+    Text why = reason(v);
+    const Type *type = type_at(v->m, t);
+    if (!type_check(v->m, type, &why)) return bad(v, number, "%s", why.at), false;
+    for (uint32_t i = 0; i < type->n; i++) {
+        const Axis *a = &v->m->axes.at[type->axes[i].axis];
+        if (type->axes[i].size > a->size)
+            return bad(v, number, "axis '%s' has size %lld, declared %lld", str(v, a->name),
+                       (long long)type->axes[i].size, (long long)a->size),
+                   false;
+    }
+    return true;
+}
+
+static void check_axes(Verifier *v) {
+    const Module *m = v->m;
+    if (m->axes.n == 0 || m->axes.at[0].name) bad(v, 15, "axis 0 is not the absent axis");
+    for (AxisId i = 1; i < m->axes.n; i++) {
+        const Axis *a = &m->axes.at[i];
+        if (axis_find(m, a->name) != i) bad(v, 15, "axis '%s' is not unique", str(v, a->name));
+        if (a->size < 0) bad(v, 15, "axis '%s' has a negative size", str(v, a->name));
+    }
+}
+
+static void check_mem(Verifier *v, const Mem *mem) {
+    if (mem->region >= REGION_COUNT)
+        bad(v, 14, "unknown memory region %u", mem->region);
+    else if (mem->offset < 0 || mem->offset % 64)
+        bad(v, 14, "offset %lld in memory is no multiple of 64", (long long)mem->offset);
+    else if (mem->region == REGION_none && mem->offset)
+        bad(v, 14, "an offset without a memory region");
+}
+
+static void check_states(Verifier *v) {
+    for (StateId i = 0; i < v->m->states.n; i++) {
+        const State *s = &v->m->states.at[i];
+        if (!s->path || state_find(v->m, s->path) != i)
+            bad(v, 8, "state '%s' is not unique", str(v, s->path));
+        if (s->kind >= STATE_KINDS) bad(v, 8, "state '%s' has no known kind", str(v, s->path));
+        check_mem(v, &s->mem);
+        if (!check_type(v, 8, s->type)) continue;
+        const Type *t = type_at(v->m, s->type);
+        if ((uint32_t)s->n_batch + s->n_in > t->n)
+            bad(v, 8, "state '%s' declares more axes than it has", str(v, s->path));
+        for (uint32_t j = 0; j < t->n; j++)
+            if (t->axes[j].live) bad(v, 8, "state '%s' has a run-time length", str(v, s->path));
+    }
+}
+
+static bool axes_known(const Verifier *v, const AxisList *l) {
+    if (l->n > MAX_AXES) return false;
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->at[i] == 0 || l->at[i] >= v->m->axes.n) return false;
+    return true;
+}
+
+static bool field_valid(const Verifier *v, const AttrField *f, const void *at) {
+    uint32_t n, id = f->size >= 4 ? *(const uint32_t *)at : 0;
+    switch ((FieldKind)f->kind) {
+    case FIELD_AXIS: return id < v->m->axes.n;
+    case FIELD_AXES: return axes_known(v, at);
+    case FIELD_I64:
+    case FIELD_F64:
+    case FIELD_SYM: return true;
+    case FIELD_DTYPE: return id < ELEM_COUNT;
+    case FIELD_STATE: return id < v->m->states.n;
+    case FIELD_FUNC: return id < v->m->funcs.n;
+    case FIELD_REDUCE:
+    case FIELD_FOLD:
+    case FIELD_GROUP: return field_names((FieldKind)f->kind, &n) && id < n;
+    }
+    unreachable(f->kind);
+}
+
+static void check_attr(Verifier *v, const Node *n) {
+    if (n->attr >= v->m->attrs.n) {
+        bad(v, 3, "unknown attributes %u", n->attr);
+        return;
+    }
+    const Attr *a = attr_at(v->m, n->attr);
+    if (a->kind != op_info[n->op].attr) {
+        bad(v, 3, "the attributes of another op");
+        return;
+    }
+    uint32_t first, count = attr_record((AttrKind)a->kind, &first);
+    for (uint32_t i = first; i < first + count; i++)
+        if (!field_valid(v, &attr_fields[i], attr_field_const(a, &attr_fields[i])))
+            bad(v, 3, "attribute '%s' names nothing that exists", attr_fields[i].name);
+}
+
+static void check_operands(Verifier *v, const Node *n) {
+    const OpInfo *o = &op_info[n->op];
+    if (n->n < o->min || n->n > o->max)
+        bad(v, 2, "%u operands, expected %u to %u", n->n, o->min, o->max);
+    if (n->first > v->f->pool.n || n->n > v->f->pool.n - n->first) {
+        bad(v, 1, "its operands are outside the pool");
+        return;
+    }
+    for (uint32_t i = 0; i < n->n; i++)
+        if (v->f->pool.at[n->first + i] >= v->node)
+            bad(v, 1, "operand %%%u is not an earlier node", v->f->pool.at[n->first + i]);
+}
+
+static void check_ids(Verifier *v, const Func *f) {
+    at_func(v, f);
+    for (v->node = 0; v->node < f->nodes.n; v->node++) {
+        const Node *n = node_at(f, v->node);
+        if (n->op >= OP_COUNT) {
+            bad(v, 2, "unknown op %u", n->op);
+            continue;
+        }
+        check_operands(v, n);
+        check_attr(v, n);
+        check_type(v, 4, n->type);
+    }
+    at_func(v, f);
+    for (uint32_t i = 0; i < f->results.n; i++)
+        if (f->results.at[i].node >= f->nodes.n || f->results.at[i].kind >= RESULT_KINDS)
+            bad(v, 13, "result '%s' of unknown node or kind", str(v, f->results.at[i].name));
+}
+
+// ---- meaning
+
+static void check_rule(Verifier *v, const Node *n) {
+    const Type *types[MAX_OPERANDS], *have = type_at(v->m, n->type);
+    for (uint32_t i = 0; i < n->n; i++) types[i] = type_of(v->m, v->f, operand(v->f, v->node, i));
+    Text why = reason(v);
+    Type want;
+    if (!infer_type(v->m, (Op)n->op, attr_at(v->m, n->attr), types, n->n, have, &want, &why))
+        bad(v, 5, "%s", why.at);
+    else if (memcmp(&want, have, sizeof want) != 0)
+        bad(v, 5, "its type is not what its rule gives");
+}
+
+static void check_marks(Verifier *v, const Node *n) {
+    if (n->phase >= PHASE_COUNT) bad(v, 6, "unknown phase %u", n->phase);
+    if (n->loc.start > n->loc.end) bad(v, 6, "its source range ends before it starts");
+    if (v->m->diag && n->loc.file && n->loc.file >= v->m->diag->files.n)
+        bad(v, 6, "unknown source file %u", n->loc.file);
+}
+
+static void check_live(Verifier *v, const Node *n) {
+    const Type *t = type_at(v->m, n->type);
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (!t->axes[i].live) continue;
+        NodeId id = t->axes[i].live - 1;
+        const Type *length = id < v->node ? type_of(v->m, v->f, id) : NULL;
+        if (!length || length->n || length->elem != ELEM_i32)
+            bad(v, 7, "the run-time length %%%u is not an earlier i32 without axes", id);
+    }
+}
+
+static void check_residence(Verifier *v, const Node *n) {
+    bool outside = n->op == OP_state || n->op == OP_grad || n->op == OP_assign ||
+                   n->op == OP_group || n->op == OP_part;
+    if (v->f->region && outside) bad(v, 10, "not possible in a region");
+    if (!v->f->region && n->op == OP_arg) bad(v, 10, "only possible in a region");
+}
+
+// Same elements in the same order; run-time lengths are numbered per function.
+static bool same_layout(const Type *a, const Type *b) {
+    if (a->elem != b->elem || a->n != b->n) return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (a->axes[i].axis != b->axes[i].axis || a->axes[i].size != b->axes[i].size) return false;
+    return true;
+}
+
+static const Func *body_of(const Verifier *v, const Node *group) {
+    return v->m->funcs.at[attr_at(v->m, group->attr)->group.body];
+}
+
+static void check_group(Verifier *v, const Node *n) {
+    const Func *body = body_of(v, n);
+    if (!body->region || body->results.n == 0) {
+        bad(v, 11, "its body '%s' is no region with results", str(v, body->name));
+        return;
+    }
+    if (!same_layout(type_at(v->m, n->type), type_of(v->m, body, body->results.at[0].node)))
+        bad(v, 11, "its type is not that of result 0 of its body");
+    for (NodeId i = 0; i < body->nodes.n; i++) {
+        if (node_at(body, i)->op != OP_arg) continue;
+        int64_t index = attr_of(v->m, body, i)->arg.index;
+        if (index >= n->n) {
+            bad(v, 11, "its body asks for operand %lld", (long long)index);
+            continue;
+        }
+        NodeId x = operand(v->f, v->node, (uint32_t)index);
+        if (!same_layout(type_of(v->m, v->f, x), type_of(v->m, body, i)))
+            bad(v, 11, "operand %lld has another type than parameter %%%u of its body",
+                (long long)index, i);
+    }
+}
+
+static void check_part(Verifier *v, const Node *n) {
+    const Node *group = node_at(v->f, operand(v->f, v->node, 0));
+    if (group->op != OP_group) {
+        bad(v, 12, "its operand is no group");
+        return;
+    }
+    const Func *body = body_of(v, group);
+    int64_t index = attr_at(v->m, n->attr)->part.index;
+    if (index >= body->results.n)
+        bad(v, 12, "the group has no result %lld", (long long)index);
+    else if (!same_layout(type_at(v->m, n->type),
+                          type_of(v->m, body, body->results.at[index].node)))
+        bad(v, 12, "its type is not that of result %lld", (long long)index);
+}
+
+static void check_assigns(Verifier *v, const Func *f) {
+    Map seen = {.arena = v->m->arena};
+    at_func(v, f);
+    for (v->node = 0; v->node < f->nodes.n; v->node++) {
+        if (node_at(f, v->node)->op != OP_assign) continue;
+        StateId s = attr_of(v->m, f, v->node)->assign.state;
+        bool fresh;
+        map_slot(&seen, s, &fresh);
+        if (!fresh) bad(v, 9, "second assignment to state '%s'", str(v, v->m->states.at[s].path));
+    }
+}
+
+static void check_results(Verifier *v, const Func *f) {
+    Map seen = {.arena = v->m->arena};
+    at_func(v, f);
+    for (uint32_t i = 0; i < f->results.n; i++) {
+        const Result *r = &f->results.at[i];
+        const Type *t = type_of(v->m, f, r->node);
+        bool fresh = true;
+        if (!f->region) map_slot(&seen, r->name, &fresh);
+        if (!fresh || (!f->region && !r->name))
+            bad(v, 13, "result '%s' has no name of its own", str(v, r->name));
+        if (r->kind == RESULT_loss && (t->n || t->elem != ELEM_f32))
+            bad(v, 13, "loss '%s' is not an f32 without axes", str(v, r->name));
+    }
+}
+
+static void check_plan(Verifier *v, const Func *f) {
+    at_func(v, f);
+    if (f->mem.n == 0) return;
+    if (f->mem.n != f->nodes.n) {
+        bad(v, 14, "%u places in memory for %u nodes", f->mem.n, f->nodes.n);
+        return;
+    }
+    for (v->node = 0; v->node < f->nodes.n; v->node++) check_mem(v, &f->mem.at[v->node]);
+}
+
+static void check_func(Verifier *v, const Func *f) {
+    at_func(v, f);
+    for (v->node = 0; v->node < f->nodes.n; v->node++) {
+        const Node *n = node_at(f, v->node);
+        check_rule(v, n);
+        check_marks(v, n);
+        check_live(v, n);
+        check_residence(v, n);
+        if (n->op == OP_group) check_group(v, n);
+        if (n->op == OP_part) check_part(v, n);
+    }
+    check_assigns(v, f);
+    check_results(v, f);
+    check_plan(v, f);
+}
+
+static void check_names(Verifier *v) {
+    Map seen = {.arena = v->m->arena};
+    for (FuncId i = 0; i < v->m->funcs.n; i++) {
+        const Func *f = v->m->funcs.at[i];
+        bool fresh;
+        if (f->region) continue;
+        map_slot(&seen, f->name, &fresh);
+        at_func(v, f);
+        if (!fresh || !f->name) bad(v, 16, "its name is not its own");
+    }
+}
+
+int ir_verify(const Module *m, Text *why) {
+    Verifier v = {.m = m, .why = why, .node = NONE};
+    check_axes(&v);
+    check_states(&v);
+    for (FuncId i = 0; i < m->funcs.n; i++) check_ids(&v, m->funcs.at[i]);
+    if (v.n) return v.n;
+    check_names(&v);
+    for (FuncId i = 0; i < m->funcs.n; i++) check_func(&v, m->funcs.at[i]);
+    return v.n;
+}
