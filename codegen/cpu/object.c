@@ -8,6 +8,7 @@
 // only, so the bytes are the same in every build.
 #include "codegen/cpu/object.h"
 #include <errno.h>
+#include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
@@ -54,6 +55,12 @@ typedef struct {
 
 static void *compile(void *arg) {
     Job *j = arg;
+    char *broken = NULL;
+    if (LLVMVerifyModule(j->u->module, LLVMReturnStatusAction, &broken)) {
+        j->error = broken;
+        return NULL;
+    }
+    LLVMDisposeMessage(broken);
     LLVMTargetMachineRef tm = llvm_target_machine(&j->m->isa);
     LLVMSetTarget(j->u->module, "x86_64-pc-linux-gnu");
     LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(tm);
