@@ -1,0 +1,378 @@
+// Memory planning: a region and an offset for every value, before the run starts.
+//
+// States and inputs get fixed places. A group's result is written straight into the state it is
+// assigned to, or over an operand that dies there, where the group reads that operand only at the
+// element it writes. What is left is temporary: lifetimes are intervals of node ids, offsets come from
+// best fit in time order and from largest-first; the smaller plan wins. The ledger states the result
+// beside the liveness bound (the largest sum of sizes alive at once), which no plan can beat.
+//
+// Time order is O(n log n) apart from the scan of the free list; largest-first compares each buffer with
+// those it overlaps in time and is skipped for very long functions.
+// Leaves valid: func->mem has one entry per node, states have theirs.
+#include "ir/view.h"
+#include "passes/pass.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, MAX_SORTED = 6000 };
+
+typedef struct {
+    int64_t bytes, offset;
+    uint32_t from, to;  // alive in [from, to], node ids
+} Buffer;
+
+typedef struct {
+    PassCx *cx;
+    Module *m;
+    Func *f;
+    Arena *a;
+    Users users;
+    uint32_t *buffer;   // node -> buffer + 1
+    uint32_t *last;     // last use of the node's value
+    NodeId *state_head; // state -> first node that reads it, then chained
+    NodeId *state_next;
+    VEC(Buffer) buffers;
+} Plan;
+
+static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+// ---- may the group write over this operand? ---------------------------------------------------------
+
+static bool moves(Op op, uint32_t operand_index) {
+    return op == OP_rename || op == OP_split || op == OP_merge || op == OP_slice || op == OP_pad ||
+           op == OP_concat || op == OP_expand || op == OP_reduce || op == OP_gather || op == OP_copy ||
+           (op == OP_contract && operand_index < 2) || (op == OP_scatter_add && operand_index > 0);
+}
+
+// True when result r of the group reads operand number `index` only where it writes: then both may be
+// the same memory. Needs equal types and no path from the operand through anything that moves.
+static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uint32_t r) {
+    const Attr *at = attr_at(p->m, group->attr);
+    if (at->group.kind == GROUP_rows) return false; // phases read rows again
+    const Func *body = p->m->funcs.at[at->group.body];
+    NodeId arg = NONE;
+    for (NodeId n = 0; n < body->nodes.n; n++)
+        if (node_at(body, n)->op == OP_arg && attr_of(p->m, body, n)->arg.index == index) arg = n;
+    NodeId result = body->results.at[r].node;
+    if (arg == NONE || node_at(body, arg)->type != node_at(body, result)->type) return false;
+    uint8_t *tainted = NEW_ARRAY(p->a, uint8_t, body->nodes.n + 1);
+    tainted[arg] = 1;
+    for (NodeId n = arg + 1; n < body->nodes.n; n++)
+        for (uint32_t i = 0; i < node_at(body, n)->n; i++) {
+            if (!tainted[operand(body, n, i)]) continue;
+            if (moves((Op)node_at(body, n)->op, i)) return false;
+            tainted[n] = 1;
+        }
+    // a column group stores whole columns at the end of a walk: only `operand + fold` reads there
+    if (at->group.kind == GROUP_columns) {
+        const Node *add = node_at(body, result);
+        return add->op == OP_add && (operand(body, result, 0) == arg || operand(body, result, 1) == arg);
+    }
+    return true;
+}
+
+static NodeId group_of(const Func *f, NodeId n) {
+    return node_at(f, n)->op == OP_part ? operand(f, n, 0) : n;
+}
+
+static uint32_t result_of(const Plan *p, NodeId n) {
+    return node_at(p->f, n)->op == OP_part ? (uint32_t)attr_of(p->m, p->f, n)->part.index : 0;
+}
+
+static bool is_result(const Func *f, NodeId n) { return node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part; }
+
+static void visit_operands_of(const Plan *p, NodeId group, NodeId value, bool *only_in_place, uint32_t r) {
+    const Node *g = node_at(p->f, group);
+    for (uint32_t i = 0; i < g->n; i++)
+        if (operand(p->f, group, i) == value && !reads_in_place(p, g, i, r)) *only_in_place = false;
+}
+
+// ---- states -------------------------------------------------------------------------------------------
+
+static void place_states(Module *m) {
+    int64_t next[REGION_COUNT] = {0};
+    for (StateId s = 0; s < m->states.n; s++) {
+        State *st = &m->states.at[s];
+        Region r = st->kind == STATE_param ? REGION_param
+                   : st->kind == STATE_accum ? REGION_accum
+                                              : REGION_moment;
+        st->mem = (Mem){.region = r, .offset = next[r]};
+        next[r] += aligned(type_bytes(type_at(m, st->type)));
+    }
+}
+
+// The value assigned to a state may be written in its place when every read of the old value is over:
+// in earlier groups, or in the same group at the same element.
+static bool may_write_state(const Plan *p, NodeId value, StateId s) {
+    NodeId def = group_of(p->f, value);
+    const State *st = &p->m->states.at[s];
+    if (!is_result(p->f, value) || node_at(p->f, value)->type != st->type) return false;
+    bool fine = true;
+    for (NodeId n = p->state_head[s]; n != NONE && fine; n = p->state_next[n]) {
+        for (uint32_t i = p->users.first[n]; i < p->users.first[n + 1]; i++) {
+            NodeId user = p->users.list[i];
+            if (user > def) fine = false;
+            if (user == def) visit_operands_of(p, def, n, &fine, result_of(p, value));
+        }
+    }
+    return fine;
+}
+
+static void place_assigned(Plan *p) {
+    for (NodeId n = 0; n < p->f->nodes.n; n++) {
+        if (node_at(p->f, n)->op != OP_assign) continue;
+        NodeId value = operand(p->f, n, 0);
+        StateId s = attr_of(p->m, p->f, n)->assign.state;
+        p->f->mem.at[n] = p->m->states.at[s].mem;
+        if (p->f->mem.at[value].region == REGION_none && may_write_state(p, value, s))
+            p->f->mem.at[value] = p->m->states.at[s].mem;
+    }
+}
+
+// ---- inputs -------------------------------------------------------------------------------------------
+
+typedef struct {
+    Map seen;
+    int64_t input, scalar;
+} Inputs;
+
+static void place_inputs(PassCx *cx, Func *f, Inputs *in) {
+    Module *m = cx->m;
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        const Node *node = node_at(f, n);
+        if (node->op == OP_state) f->mem.at[n] = m->states.at[attr_of(m, f, n)->state.state].mem;
+        if (node->op != OP_input) continue;
+        const Type *t = type_at(m, node->type);
+        bool fresh;
+        uint64_t key = hash_u64(hash_u64(HASH_SEED, attr_of(m, f, n)->input.name), node->type);
+        uint32_t *unit = map_slot(&in->seen, key, &fresh); // offset in units of 4 bytes
+        int64_t *next = t->n ? &in->input : &in->scalar;
+        if (fresh) {
+            *unit = (uint32_t)(*next / 4);
+            *next += t->n ? aligned(type_bytes(t)) : 4;
+        }
+        f->mem.at[n] = (Mem){.region = t->n ? REGION_input : REGION_scalar, .offset = (int64_t)*unit * 4};
+    }
+}
+
+// ---- temporaries --------------------------------------------------------------------------------------
+
+static void find_last_uses(Plan *p) {
+    for (NodeId n = 0; n < p->f->nodes.n; n++) {
+        p->last[n] = n;
+        for (uint32_t i = p->users.first[n]; i < p->users.first[n + 1]; i++)
+            if (p->users.list[i] > p->last[n] && node_at(p->f, p->users.list[i])->op != OP_part)
+                p->last[n] = p->users.list[i];
+    }
+    for (uint32_t i = 0; i < p->f->results.n; i++) p->last[p->f->results.at[i].node] = p->f->nodes.n;
+}
+
+// An operand of the group that dies there, is temporary, and may be written over by result `value`.
+static uint32_t buffer_to_reuse(const Plan *p, NodeId value, const uint8_t *taken) {
+    NodeId group = group_of(p->f, value);
+    const Node *g = node_at(p->f, group);
+    for (uint32_t i = 0; i < g->n; i++) {
+        NodeId o = operand(p->f, group, i);
+        uint32_t b = p->buffer[o];
+        if (!b || taken[b - 1] || p->buffers.at[b - 1].to != group) continue;
+        bool fine = node_at(p->f, o)->type == node_at(p->f, value)->type;
+        if (fine) visit_operands_of(p, group, o, &fine, result_of(p, value));
+        if (fine) return b;
+    }
+    return 0;
+}
+
+static void make_buffers(Plan *p) {
+    uint8_t *taken = NEW_ARRAY(p->a, uint8_t, p->f->nodes.n + 1);
+    for (NodeId n = 0; n < p->f->nodes.n; n++) {
+        if (!is_result(p->f, n) || p->f->mem.at[n].region != REGION_none) continue;
+        NodeId def = group_of(p->f, n);
+        uint32_t b = buffer_to_reuse(p, n, taken);
+        if (b) {
+            p->buffers.at[b - 1].to = p->last[n];
+            if (p->last[n] <= def) taken[b - 1] = 1;
+        } else {
+            Buffer made = {.bytes = aligned(type_bytes(type_of(p->m, p->f, n))), .from = def, .to = p->last[n]};
+            vec_push(p->a, &p->buffers, made);
+            b = p->buffers.n;
+        }
+        p->buffer[n] = b;
+    }
+}
+
+// Free ranges in order of offset; neighbours merge. `top` is the first offset never used.
+typedef struct {
+    int64_t offset, bytes;
+} Range;
+typedef struct {
+    Arena *a;
+    VEC(Range) ranges;
+    int64_t top;
+} Free;
+
+static int64_t take(Free *f, int64_t bytes) {
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < f->ranges.n; i++)
+        if (f->ranges.at[i].bytes >= bytes &&
+            (best == UINT32_MAX || f->ranges.at[i].bytes < f->ranges.at[best].bytes))
+            best = i;
+    if (best == UINT32_MAX) {
+        // the last free range may be grown at the top
+        Range *last = f->ranges.n ? &f->ranges.at[f->ranges.n - 1] : NULL;
+        int64_t at = last && last->offset + last->bytes == f->top ? last->offset : f->top;
+        if (at != f->top) f->ranges.n--;
+        f->top = at + bytes;
+        return at;
+    }
+    Range *r = &f->ranges.at[best];
+    int64_t at = r->offset;
+    r->offset += bytes;
+    r->bytes -= bytes;
+    if (r->bytes == 0) {
+        memmove(r, r + 1, (f->ranges.n - best - 1) * sizeof *r);
+        f->ranges.n--;
+    }
+    return at;
+}
+
+static void give(Free *f, int64_t offset, int64_t bytes) {
+    uint32_t i = 0;
+    while (i < f->ranges.n && f->ranges.at[i].offset < offset) i++;
+    vec_push(f->a, &f->ranges, ((Range){0, 0}));
+    memmove(&f->ranges.at[i + 1], &f->ranges.at[i], (f->ranges.n - 1 - i) * sizeof(Range));
+    f->ranges.at[i] = (Range){offset, bytes};
+    Range *r = f->ranges.at;
+    if (i + 1 < f->ranges.n && r[i].offset + r[i].bytes == r[i + 1].offset) {
+        r[i].bytes += r[i + 1].bytes;
+        memmove(&r[i + 1], &r[i + 2], (f->ranges.n - i - 2) * sizeof *r);
+        f->ranges.n--;
+    }
+    if (i > 0 && r[i - 1].offset + r[i - 1].bytes == r[i].offset) {
+        r[i - 1].bytes += r[i].bytes;
+        memmove(&r[i], &r[i + 1], (f->ranges.n - i - 1) * sizeof *r);
+        f->ranges.n--;
+    }
+}
+
+// Buffers by birth (they are made in that order) and by death, as two sorted lists walked together.
+static int64_t plan_in_time_order(Plan *p, int64_t *offset, int64_t *bound) {
+    uint32_t count = p->buffers.n;
+    Free free_list = {.a = p->a};
+    uint32_t *at_end = NEW_ARRAY(p->a, uint32_t, p->f->nodes.n + 2); // head of the chain of deaths
+    uint32_t *chain = NEW_ARRAY(p->a, uint32_t, count + 1);
+    int64_t alive = 0;
+    *bound = 0;
+    uint32_t next = 0;
+    for (NodeId n = 0; n < p->f->nodes.n; n++) {
+        for (; next < count && p->buffers.at[next].from == n; next++) {
+            const Buffer *b = &p->buffers.at[next];
+            offset[next] = take(&free_list, b->bytes);
+            chain[next] = at_end[b->to];
+            at_end[b->to] = next + 1;
+            alive += b->bytes;
+        }
+        if (alive > *bound) *bound = alive;
+        for (uint32_t b = at_end[n]; b; b = chain[b - 1]) {
+            give(&free_list, offset[b - 1], p->buffers.at[b - 1].bytes);
+            alive -= p->buffers.at[b - 1].bytes;
+        }
+    }
+    return free_list.top;
+}
+
+typedef struct {
+    int64_t bytes;
+    uint32_t id;
+} Sized;
+static int larger_first(const void *x, const void *y) {
+    const Sized *a = x, *b = y;
+    if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
+    return a->id < b->id ? -1 : a->id > b->id;
+}
+static int by_offset(const void *x, const void *y) {
+    const Range *a = x, *b = y;
+    return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+// Each buffer, largest first, at the lowest offset that is free during its whole life.
+static int64_t plan_largest_first(Plan *p, int64_t *offset) {
+    uint32_t count = p->buffers.n;
+    Sized *order = NEW_ARRAY(p->a, Sized, count + 1);
+    Range *busy = NEW_ARRAY(p->a, Range, count + 1);
+    for (uint32_t i = 0; i < count; i++) order[i] = (Sized){p->buffers.at[i].bytes, i};
+    qsort(order, count, sizeof *order, larger_first);
+    int64_t top = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const Buffer *b = &p->buffers.at[order[i].id];
+        uint32_t n = 0;
+        for (uint32_t j = 0; j < i; j++) {
+            const Buffer *o = &p->buffers.at[order[j].id];
+            if (o->from <= b->to && b->from <= o->to) busy[n++] = (Range){offset[order[j].id], o->bytes};
+        }
+        qsort(busy, n, sizeof *busy, by_offset);
+        int64_t at = 0;
+        for (uint32_t j = 0; j < n && busy[j].offset < at + b->bytes; j++)
+            if (busy[j].offset + busy[j].bytes > at) at = busy[j].offset + busy[j].bytes;
+        offset[order[i].id] = at;
+        if (at + b->bytes > top) top = at + b->bytes;
+    }
+    return top;
+}
+
+static void place_temporaries(Plan *p) {
+    uint32_t count = p->buffers.n;
+    int64_t *offset = NEW_ARRAY(p->a, int64_t, count + 1);
+    int64_t *other = NEW_ARRAY(p->a, int64_t, count + 1);
+    int64_t bound, top = plan_in_time_order(p, offset, &bound);
+    const char *how = "best fit in time order";
+    if (top > bound && count <= MAX_SORTED) {
+        int64_t sorted = plan_largest_first(p, other);
+        if (sorted < top) top = sorted, offset = other, how = "largest first";
+    }
+    for (NodeId n = 0; n < p->f->nodes.n; n++)
+        if (p->buffer[n])
+            p->f->mem.at[n] = (Mem){.region = REGION_temp, .offset = offset[p->buffer[n] - 1]};
+    if (count)
+        ledger_add(p->cx->ledger, true, "memplan", "temporaries", sym_str(p->m->syms, p->f->name), 0, (Loc){0},
+                   "%u buffers in %lld bytes by %s, liveness bound %lld (%.2f %% above)", count,
+                   (long long)top, how, (long long)bound,
+                   bound ? 100.0 * (double)(top - bound) / (double)bound : 0.0);
+}
+
+static void plan_func(PassCx *cx, Func *f, Inputs *inputs) {
+    Arena *a = cx->scratch;
+    Plan p = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    p.buffer = NEW_ARRAY(a, uint32_t, f->nodes.n + 1);
+    p.last = NEW_ARRAY(a, uint32_t, f->nodes.n + 1);
+    f->mem.n = 0;
+    for (NodeId n = 0; n < f->nodes.n; n++) vec_push(cx->m->arena, &f->mem, (Mem){0});
+    p.state_head = NEW_ARRAY(a, NodeId, cx->m->states.n + 1);
+    p.state_next = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
+    memset(p.state_head, 0xff, sizeof(NodeId) * (cx->m->states.n + 1));
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        if (node_at(f, n)->op != OP_state) continue;
+        NodeId *head = &p.state_head[attr_of(cx->m, f, n)->state.state];
+        p.state_next[n] = *head;
+        *head = n;
+    }
+    place_inputs(cx, f, inputs);
+    place_assigned(&p);
+    find_last_uses(&p);
+    make_buffers(&p);
+    place_temporaries(&p);
+}
+
+bool pass_memplan(PassCx *cx) {
+    for (FuncId i = 0; i < cx->m->funcs.n; i++)
+        if (cx->m->funcs.at[i]->mem.n) return false; // placed already
+    place_states(cx->m);
+    Inputs inputs = {.seen = {.arena = cx->scratch}};
+    bool changed = false;
+    for (FuncId i = 0; i < cx->m->funcs.n; i++) {
+        Func *f = cx->m->funcs.at[i];
+        if (f->region) continue;
+        plan_func(cx, f, &inputs);
+        changed = true;
+    }
+    return changed;
+}
