@@ -1,0 +1,341 @@
+// GEMM benchmark: ours beside oneDNN (when it is found) on the products of one GPT-2 124M training
+// step at batch 4 x 64: forward, input gradient and weight gradient of every projection, the
+// logits, and attention's batched products. It exists because a speed is only known against a
+// yardstick in the same run on the same machine.
+//
+//   bench_gemm [--repeat N] [--threads T] [--cpu NAME] [--only TEXT] [--clock cpu]
+//
+// Each repetition runs ours, then oneDNN, shape by shape; the table shows medians in milliseconds,
+// their ratio (oneDNN / ours: above 1 we are faster), and sums weighted by how often the step runs
+// the shape. Operands change with each repetition within a ring larger than the caches, as in a
+// step, where every layer has weights of its own. --clock cpu counts the process's time instead of
+// the clock on the wall: on a busy machine the better measure for one thread, meaningless for
+// several.
+#include "codegen/cpu/cpu.h"
+#include "runtime/gemm.h"
+#include "runtime/pool.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#ifdef HAVE_ONEDNN
+#include <dnnl.h>
+void omp_set_num_threads(int n);
+#endif
+
+enum { MAX_REPEAT = 64, RING = 3, SETTLE_US = 6000 };
+
+// C[m x n] = A * B for each batch element; a_k, b_k: that operand is adjacent along k.
+typedef struct {
+    const char *name;
+    int64_t batch, m, n, k;
+    bool a_k, b_k;
+    int times; // in one step
+} Shape;
+
+// Weights are [out, in]. Forward: x[m,k] w[n,k]; input gradient: dy[m,k] w[k,n]; weight gradient:
+// dy[k,m] x[k,n].
+static const Shape shapes[] = {
+    {"qkv", 1, 256, 2304, 768, true, true, 12},
+    {"qkv.dx", 1, 256, 768, 2304, true, false, 12},
+    {"qkv.dw", 1, 2304, 768, 256, false, false, 12},
+    {"o", 1, 256, 768, 768, true, true, 12},
+    {"o.dx", 1, 256, 768, 768, true, false, 12},
+    {"o.dw", 1, 768, 768, 256, false, false, 12},
+    {"ff1", 1, 256, 3072, 768, true, true, 12},
+    {"ff1.dx", 1, 256, 768, 3072, true, false, 12},
+    {"ff1.dw", 1, 3072, 768, 256, false, false, 12},
+    {"ff2", 1, 256, 768, 3072, true, true, 12},
+    {"ff2.dx", 1, 256, 3072, 768, true, false, 12},
+    {"ff2.dw", 1, 768, 3072, 256, false, false, 12},
+    {"logits", 1, 256, 50257, 768, true, true, 1},
+    {"logits.dx", 1, 256, 768, 50257, true, false, 1},
+    {"logits.dw", 1, 50257, 768, 256, false, false, 1},
+    {"attn.qk", 48, 64, 64, 64, true, true, 12},
+    {"attn.pv", 48, 64, 64, 64, true, false, 36},
+    {"attn.dkv", 48, 64, 64, 64, false, false, 24},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+typedef struct {
+    int repeat, threads;
+    const char *cpu, *only;
+    clockid_t clock;
+    SnGemmKit kit;
+    SnPool *pool;
+} Bench;
+
+static double now_ms(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+// Threads of either side may spin for a while after their work: let them fall asleep.
+static void settle(void) { nanosleep(&(struct timespec){.tv_nsec = SETTLE_US * 1000}, NULL); }
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *t, int n) {
+    qsort(t, (size_t)n, sizeof *t, by_value);
+    return n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2;
+}
+
+static void *take(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    if (!p) {
+        fprintf(stderr, "bench_gemm: out of memory\n");
+        exit(2);
+    }
+    return p;
+}
+
+static float *filled(int64_t n) {
+    float *p = take((size_t)n * sizeof *p);
+    uint32_t x = 1;
+    for (int64_t i = 0; i < n; i++) p[i] = (float)((x = x * 1664525u + 1013904223u) >> 20) * 1e-4f;
+    return p;
+}
+
+// ---- Ours -------------------------------------------------------------------------------------
+
+typedef struct {
+    SnGemm gemm;
+    SnGemmJob job;
+    uint32_t phase;
+    void *bufs[3];
+    void *shared, **scratch;
+} Ours;
+
+static void ours_prepare(const Bench *b, const Shape *s, Ours *o) {
+    *o = (Ours){.gemm = {.nbatch = 1,
+                         .nm = 1,
+                         .nn = 1,
+                         .nk = 1,
+                         .c_arg = 2,
+                         .acc_arg = UINT32_MAX,
+                         .epilogue = UINT32_MAX}};
+    SnGemm *g = &o->gemm;
+    g->batch[0] = (SnDim){s->batch, s->m * s->k, s->k * s->n, s->m * s->n};
+    g->m[0] = (SnDim){s->m, s->a_k ? s->k : 1, 0, s->n};
+    g->n[0] = (SnDim){s->n, 0, s->b_k ? s->k : 1, 1};
+    g->k[0] = (SnDim){s->k, s->a_k ? 1 : s->m, s->b_k ? 1 : s->n, 0};
+    sn_gemm_prepare(&o->job, g, &b->kit, NULL);
+    o->shared = take((size_t)o->job.shared);
+    o->scratch = take((size_t)b->threads * sizeof *o->scratch);
+    for (int t = 0; t < b->threads; t++) o->scratch[t] = take((size_t)o->job.scratch);
+}
+
+static void ours_tasks(void *user, int64_t t0, int64_t t1, int thread) {
+    Ours *o = user;
+    SnEnv env = {0};
+    sn_gemm_run(&o->job, o->phase, o->bufs, &env, t0, t1, o->shared, o->scratch[thread]);
+}
+
+static void ours_run(const Bench *b, Ours *o) {
+    for (o->phase = 0; o->phase < SN_GEMM_PHASES; o->phase++)
+        if (o->job.tasks[o->phase]) sn_pool_run(b->pool, o->job.tasks[o->phase], 1, ours_tasks, o);
+}
+
+static void ours_free(const Bench *b, Ours *o) {
+    for (int t = 0; t < b->threads; t++) free(o->scratch[t]);
+    free(o->scratch), free(o->shared);
+}
+
+// ---- oneDNN -----------------------------------------------------------------------------------
+
+#ifdef HAVE_ONEDNN
+typedef struct {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    dnnl_primitive_t matmul;
+    dnnl_memory_desc_t md[3];
+    dnnl_memory_t memory[3];
+} Theirs;
+
+static void must(dnnl_status_t s) {
+    if (s == dnnl_success) return;
+    fprintf(stderr, "bench_gemm: oneDNN status %d\n", (int)s);
+    exit(2);
+}
+
+static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_t cols,
+                     bool turned) {
+    dnnl_dims_t dims = {batch, rows, cols},
+                strides = {rows * cols, turned ? 1 : cols, turned ? rows : 1};
+    if (batch == 1) {
+        for (int i = 0; i < 2; i++) dims[i] = dims[i + 1], strides[i] = strides[i + 1];
+        must(dnnl_memory_desc_init_by_strides(md, 2, dims, dnnl_f32, strides));
+        return;
+    }
+    must(dnnl_memory_desc_init_by_strides(md, 3, dims, dnnl_f32, strides));
+}
+
+static void theirs_prepare(const Bench *b, const Shape *s, Theirs *d) {
+    omp_set_num_threads(b->threads);
+    must(dnnl_engine_create(&d->engine, dnnl_cpu, 0));
+    must(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags));
+    describe(&d->md[0], s->batch, s->m, s->k, !s->a_k);
+    describe(&d->md[1], s->batch, s->k, s->n, s->b_k);
+    describe(&d->md[2], s->batch, s->m, s->n, false);
+    dnnl_matmul_desc_t desc;
+    must(dnnl_matmul_desc_init(&desc, &d->md[0], &d->md[1], NULL, &d->md[2]));
+    dnnl_primitive_desc_t pd;
+    must(dnnl_primitive_desc_create(&pd, &desc, NULL, d->engine, NULL));
+    must(dnnl_primitive_create(&d->matmul, pd));
+    must(dnnl_primitive_desc_destroy(pd));
+    for (int i = 0; i < 3; i++)
+        must(dnnl_memory_create(&d->memory[i], &d->md[i], d->engine, DNNL_MEMORY_NONE));
+}
+
+static void theirs_bind(Theirs *d, void *const *bufs) {
+    for (int i = 0; i < 3; i++) must(dnnl_memory_set_data_handle(d->memory[i], bufs[i]));
+}
+
+static void theirs_run(const Bench *b, Theirs *d) {
+    (void)b;
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, d->memory[0]},
+                              {DNNL_ARG_WEIGHTS, d->memory[1]},
+                              {DNNL_ARG_DST, d->memory[2]}};
+    must(dnnl_primitive_execute(d->matmul, d->stream, 3, args));
+    must(dnnl_stream_wait(d->stream));
+}
+
+static void theirs_free(const Bench *b, Theirs *d) {
+    (void)b;
+    for (int i = 0; i < 3; i++) dnnl_memory_destroy(d->memory[i]);
+    dnnl_primitive_destroy(d->matmul), dnnl_stream_destroy(d->stream),
+        dnnl_engine_destroy(d->engine);
+}
+static const bool have_theirs = true;
+#else
+typedef struct {
+    char unused;
+} Theirs;
+static void theirs_prepare(const Bench *b, const Shape *s, Theirs *d) { (void)b, (void)s, (void)d; }
+static void theirs_bind(Theirs *d, void *const *bufs) { (void)d, (void)bufs; }
+static void theirs_run(const Bench *b, Theirs *d) { (void)b, (void)d; }
+static void theirs_free(const Bench *b, Theirs *d) { (void)b, (void)d; }
+static const bool have_theirs = false;
+#endif
+
+// ---- The table --------------------------------------------------------------------------------
+
+static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double *theirs_ms) {
+    void *bufs[RING][3];
+    double ours[MAX_REPEAT], theirs[MAX_REPEAT];
+    int ring = s->n > 10000 || s->k > 10000 || s->m > 10000 ? 1 : RING;
+    for (int r = 0; r < ring; r++) {
+        bufs[r][0] = filled(s->batch * s->m * s->k);
+        bufs[r][1] = filled(s->batch * s->k * s->n);
+        bufs[r][2] = filled(s->batch * s->m * s->n);
+    }
+    Ours o;
+    Theirs d;
+    ours_prepare(b, s, &o);
+    theirs_prepare(b, s, &d);
+    for (int i = -1; i < b->repeat; i++) { // the first round warms up
+        memcpy(o.bufs, bufs[(i + 1) % ring], sizeof o.bufs);
+        theirs_bind(&d, bufs[(i + 2) % ring]);
+        settle();
+        double t0 = now_ms(b->clock);
+        ours_run(b, &o);
+        double t1 = now_ms(b->clock);
+        settle();
+        double t2 = now_ms(b->clock);
+        theirs_run(b, &d);
+        double t3 = now_ms(b->clock);
+        if (i >= 0) ours[i] = t1 - t0, theirs[i] = t3 - t2;
+    }
+    *ours_ms = median(ours, b->repeat), *theirs_ms = median(theirs, b->repeat);
+    ours_free(b, &o);
+    theirs_free(b, &d);
+    for (int r = 0; r < ring; r++)
+        for (int i = 0; i < 3; i++) free(bufs[r][i]);
+}
+
+static void bench_all(const Bench *b) {
+    double sum = 0, sum_theirs = 0, flops = 0;
+    printf("%-10s %6s %6s %6s %6s %5s | %9s %8s | %9s %8s | %s\n", "product", "batch", "m", "n",
+           "k", "times", "ours ms", "GFLOP/s", "oneDNN ms", "GFLOP/s", "ratio");
+    for (int i = 0; i < SHAPES; i++) {
+        const Shape *s = &shapes[i];
+        if (b->only && !strstr(s->name, b->only)) continue;
+        double ours, theirs, f = 2.0 * (double)(s->batch * s->m * s->n * s->k);
+        bench_shape(b, s, &ours, &theirs);
+        printf("%-10s %6lld %6lld %6lld %6lld %5d | %9.3f %8.1f", s->name, (long long)s->batch,
+               (long long)s->m, (long long)s->n, (long long)s->k, s->times, ours, f / ours * 1e-6);
+        if (have_theirs) printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
+        putchar('\n');
+        fflush(stdout);
+        sum += ours * s->times, sum_theirs += theirs * s->times, flops += f * s->times;
+    }
+    printf("step, %d thread%s: ours %.1f ms (%.1f GFLOP/s)", b->threads, b->threads > 1 ? "s" : "",
+           sum, flops / sum * 1e-6);
+    if (have_theirs)
+        printf(", oneDNN %.1f ms (%.1f GFLOP/s), ratio %.3f", sum_theirs, flops / sum_theirs * 1e-6,
+               sum_theirs / sum);
+    putchar('\n');
+}
+
+static bool options(Bench *b, int argc, char **argv) {
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc) return false;
+        if (!strcmp(argv[i], "--repeat"))
+            b->repeat = atoi(argv[i + 1]);
+        else if (!strcmp(argv[i], "--threads"))
+            b->threads = atoi(argv[i + 1]);
+        else if (!strcmp(argv[i], "--cpu"))
+            b->cpu = argv[i + 1];
+        else if (!strcmp(argv[i], "--only"))
+            b->only = argv[i + 1];
+        else if (!strcmp(argv[i], "--clock") && !strcmp(argv[i + 1], "cpu"))
+            b->clock = CLOCK_PROCESS_CPUTIME_ID;
+        else
+            return false;
+    }
+    return b->repeat >= 1 && b->repeat <= MAX_REPEAT && b->threads >= 1 && b->threads <= 1024;
+}
+
+static CpuJit *load_kit(Arena *a, Bench *b, Text *why) {
+    CpuIsa isa;
+    if (!cpu_isa_resolve(a, b->cpu, &isa, why)) return NULL;
+    double t0 = now_ms(CLOCK_MONOTONIC);
+    CpuModule *m = cpu_module_new(a, &isa);
+    CpuGemm g = cpu_add_gemm(m);
+    CpuJit *jit = cpu_jit(m, why);
+    cpu_module_free(m);
+    if (!jit) return NULL;
+    uint32_t n = g.mr * g.nr / SN_GEMM_LANES;
+    SnFn *ukr = NEW_ARRAY(a, SnFn, n);
+    for (uint32_t f = 0; f < n; f++) ukr[f] = cpu_jit_function(jit, g.ukr + f);
+    b->kit = (SnGemmKit){.mr = g.mr, .nr = g.nr, .ukr = ukr};
+    printf("%s, tile %u x %u, %u micro-kernels compiled in %.0f ms\n", isa.name, g.mr, g.nr, n,
+           now_ms(CLOCK_MONOTONIC) - t0);
+    return jit;
+}
+
+int main(int argc, char **argv) {
+    Bench b = {.repeat = 7, .threads = 1, .cpu = "native", .clock = CLOCK_MONOTONIC};
+    if (!options(&b, argc, argv)) {
+        fprintf(stderr, "usage: bench_gemm [--repeat N] [--threads T] [--cpu NAME] [--only TEXT] "
+                        "[--clock cpu]\n");
+        return 2;
+    }
+    Arena *a = arena_new();
+    Text why = {0};
+    CpuJit *jit = load_kit(a, &b, &why);
+    b.pool = jit ? sn_pool_new(b.threads) : NULL;
+    if (!b.pool) {
+        fprintf(stderr, "bench_gemm: %s\n", jit ? "no threads" : "no code");
+        return 2;
+    }
+    bench_all(&b);
+    sn_pool_free(b.pool);
+    cpu_jit_free(jit);
+    arena_free(a);
+    return 0;
+}
