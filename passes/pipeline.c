@@ -1,0 +1,73 @@
+// The pass pipeline: the table made from passes.def and the loops that run it. Everything that is
+// wanted between passes (verifier, timing, dumps, reproducers) happens here once, so that a pass is
+// one function and knows nothing of it.
+#include "passes/pipeline.h"
+#include <string.h>
+#include <time.h>
+
+const PassInfo pass_table[] = {
+#define PASS(name, neutral, after, reason) {#name, reason, neutral, pass_##name},
+#include "passes/passes.def"
+#undef PASS
+};
+const uint32_t pass_count = (uint32_t)(sizeof pass_table / sizeof pass_table[0]);
+
+const PassInfo *pass_find(const char *name, size_t n) {
+    for (uint32_t i = 0; i < pass_count; i++)
+        if (strlen(pass_table[i].name) == n && memcmp(pass_table[i].name, name, n) == 0)
+            return &pass_table[i];
+    return NULL;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void check_module(PassCx *cx, const PassInfo *pass) {
+    Text why = {.arena = cx->scratch};
+    if (ir_verify(cx->m, &why))
+        internal_error(__FILE__, __LINE__, "after pass '%s': %s", pass->name, why.at ? why.at : "");
+}
+
+static bool run_one(PassCx *cx, const PassInfo *pass, const PassHooks *hooks) {
+    uint32_t errors = cx->m->diag->errors;
+    if (hooks && hooks->before) hooks->before(hooks->user, pass, cx->m);
+    double start = now();
+    bool changed = pass->run(cx);
+    double seconds = now() - start;
+    arena_reset(cx->scratch);
+    if (cx->m->diag->errors != errors) return false;
+    if (hooks && hooks->verify) {
+        check_module(cx, pass);
+        arena_reset(cx->scratch);
+    }
+    if (hooks && hooks->after) hooks->after(hooks->user, pass, cx->m, seconds, changed);
+    return true;
+}
+
+static const PassInfo *need_pass(PassCx *cx, const char *name, size_t n) {
+    const PassInfo *p = pass_find(name, n);
+    if (!p) diag_error(cx->m->diag, (Loc){0}, "no pass is called '%.*s'", (int)n, name);
+    return p;
+}
+
+bool pipeline_run(PassCx *cx, const char *first, const char *last, const PassHooks *hooks) {
+    const PassInfo *from = first ? need_pass(cx, first, strlen(first)) : pass_table;
+    const PassInfo *to = last ? need_pass(cx, last, strlen(last)) : pass_table + pass_count - 1;
+    if (!from || !to) return false;
+    for (const PassInfo *p = from; p <= to; p++)
+        if (!run_one(cx, p, hooks)) return false;
+    return true;
+}
+
+bool pipeline_run_list(PassCx *cx, const char *names, const PassHooks *hooks) {
+    for (const char *s = names; *s;) {
+        size_t n = strcspn(s, ",");
+        const PassInfo *p = need_pass(cx, s, n);
+        if (!p || !run_one(cx, p, hooks)) return false;
+        s += n + (s[n] == ',');
+    }
+    return true;
+}

@@ -1,0 +1,46 @@
+// Rebuilding functions: see rewrite.h. Nodes are append-only and topologically ordered, so
+// replacing a node by several needs a fresh list; copying it once per pass is cheaper than keeping
+// use lists.
+#include "passes/rewrite.h"
+
+void builder_like(Builder *b, const Node *n) {
+    b->phase = (Phase)n->phase;
+    b->clone = n->clone;
+    b->inst = n->inst;
+    b->tmpl = n->tmpl;
+    b->name = n->name;
+    b->loc = n->loc;
+}
+
+void rewrite_begin(Rewrite *r, PassCx *cx, Func *f) {
+    *r = (Rewrite){.from = f, .to = {.name = f->name, .region = f->region}};
+    r->b = (Builder){.m = cx->m};
+    r->map = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
+    for (uint32_t i = 0; i < f->nodes.n; i++) r->map[i] = NONE;
+    r->b.f = &r->to;
+}
+
+void rewrite_like(Rewrite *r, NodeId old) { builder_like(&r->b, node_at(r->from, old)); }
+
+NodeId rewrite_copy(Rewrite *r, NodeId old) {
+    return r->map[old] = copy_node(&r->b, r->from, old, r->map);
+}
+
+void rewrite_end(Rewrite *r) {
+    Arena *a = r->b.m->arena;
+    for (uint32_t i = 0; i < r->from->results.n; i++) {
+        Result x = r->from->results.at[i];
+        CHECK(r->map[x.node] != NONE, "result '%s' is lost", sym_str(r->b.m->syms, x.name));
+        x.node = r->map[x.node];
+        vec_push(a, &r->to.results, x);
+    }
+    *r->from = r->to;
+}
+
+uint32_t *count_uses(Arena *a, const Func *f) {
+    uint32_t *uses = NEW_ARRAY(a, uint32_t, f->nodes.n + 1);
+    for (uint32_t i = 0; i < f->nodes.n; i++)
+        for (uint32_t j = 0; j < f->nodes.at[i].n; j++) uses[operand(f, i, j)]++;
+    for (uint32_t i = 0; i < f->results.n; i++) uses[f->results.at[i].node]++;
+    return uses;
+}
