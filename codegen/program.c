@@ -1,0 +1,111 @@
+// Lowers all groups of a module, and prints what came out. Linear in nodes.
+#include "codegen/plan.h"
+
+static void mark_accumulators(const Module *m, const Func *f, NodeId group, const uint8_t *assigned,
+                              uint8_t *acc) {
+    for (uint32_t i = 0; i < node_at(f, group)->n; i++) {
+        NodeId o = operand(f, group, i);
+        acc[i] = 0;
+        if (node_at(f, o)->op != OP_state) continue;
+        StateId s = attr_of(m, f, o)->state.state;
+        acc[i] = m->states.at[s].kind == STATE_accum && assigned[s];
+    }
+}
+
+static bool same_mem(const Mem *a, const Mem *b) {
+    return a->region == b->region && a->offset == b->offset;
+}
+
+static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProgram *out) {
+    const Func *f = m->funcs.at[id];
+    ProgramSection sec = {.func = id};
+    uint8_t *assigned = NEW_ARRAY(a, uint8_t, m->states.n + 1);
+    uint8_t acc[MAX_OPERANDS];
+    bool ok = true;
+    CHECK(f->mem.n == f->nodes.n, "plan: function '%s' has no memory plan", sym_str(m->syms, f->name));
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_assign) assigned[attr_of(m, f, n)->assign.state] = 1;
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        Op op = (Op)node_at(f, n)->op;
+        Step s = {.node = n};
+        if (op == OP_group) {
+            Text why = {.arena = a};
+            mark_accumulators(m, f, n, assigned, acc);
+            if (!lower_group(a, m, f, n, acc, &s.low, &why)) {
+                diag_error(d, node_at(f, n)->loc, "this cannot be compiled yet: %s", why.at ? why.at : "?");
+                ok = false;
+                continue;
+            }
+            vec_push(a, &sec.steps, s);
+        } else if (op == OP_assign && !same_mem(&f->mem.at[n], &f->mem.at[operand(f, n, 0)])) {
+            s.is_copy = true;
+            vec_push(a, &sec.steps, s);
+        }
+    }
+    vec_push(a, &out->sections, sec);
+    return ok;
+}
+
+bool program_lower(Arena *a, const Module *m, Diag *d, KernelProgram *out) {
+    *out = (KernelProgram){.m = m};
+    bool ok = true;
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        if (!m->funcs.at[i]->region) ok &= lower_func(a, m, i, d, out);
+    return ok;
+}
+
+void program_print_kernels(Text *to, const KernelProgram *p) {
+    Map seen = {.arena = to->arena};
+    for (uint32_t i = 0; i < p->sections.n; i++)
+        for (uint32_t j = 0; j < p->sections.at[i].steps.n; j++) {
+            const Kernel *k = p->sections.at[i].steps.at[j].low.kernel;
+            if (!k) continue;
+            bool fresh;
+            map_slot(&seen, k->hash, &fresh);
+            if (fresh) kernel_print(to, k);
+        }
+}
+
+static void print_mem(Text *to, const Mem *mem) {
+    text_printf(to, " %s+%lld", region_names[mem->region], (long long)mem->offset);
+}
+
+static const Mem *ref_mem(const Func *f, NodeId group, LowerRef r, const Module *m) {
+    if (!r.result) return &f->mem.at[operand(f, group, r.index)];
+    for (NodeId n = group; r.index && n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_part && operand(f, n, 0) == group &&
+            (uint32_t)attr_of(m, f, n)->part.index == r.index)
+            return &f->mem.at[n];
+    return &f->mem.at[group];
+}
+
+void program_print_plan(Text *to, const KernelProgram *p) {
+    for (uint32_t i = 0; i < p->sections.n; i++) {
+        const ProgramSection *sec = &p->sections.at[i];
+        const Func *f = p->m->funcs.at[sec->func];
+        text_printf(to, "section %s\n", sym_str(p->m->syms, f->name));
+        for (uint32_t j = 0; j < sec->steps.n; j++) {
+            const Step *s = &sec->steps.at[j];
+            const Lowered *l = &s->low;
+            const char *name = sym_str(p->m->syms, node_at(f, s->node)->name);
+            if (s->is_copy) {
+                text_printf(to, "  copy   %%%u", s->node);
+                print_mem(to, &f->mem.at[operand(f, s->node, 0)]);
+            } else if (l->is_gemm) {
+                int64_t d[4] = {1, 1, 1, 1};
+                for (uint32_t x = 0; x < l->gemm.nbatch; x++) d[0] *= l->gemm.batch[x].extent;
+                for (uint32_t x = 0; x < l->gemm.nm; x++) d[1] *= l->gemm.m[x].extent;
+                for (uint32_t x = 0; x < l->gemm.nn; x++) d[2] *= l->gemm.n[x].extent;
+                for (uint32_t x = 0; x < l->gemm.nk; x++) d[3] *= l->gemm.k[x].extent;
+                text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", s->node, (long long)d[0],
+                            (long long)d[1], (long long)d[2], (long long)d[3],
+                            l->kernel ? " + epilogue" : "");
+            } else {
+                text_printf(to, "  kernel %%%u %s %016llx tasks=%lld", s->node, l->kernel->name,
+                            (unsigned long long)l->kernel->hash, (long long)l->kernel->tasks);
+            }
+            for (uint32_t r = 0; r < l->refs.n; r++) print_mem(to, ref_mem(f, s->node, l->refs.at[r], p->m));
+            text_printf(to, "  \"%s\"\n", name);
+        }
+    }
+}
