@@ -1,5 +1,5 @@
-// Which instructions this CPU and system offer. This file is compiled for the x86-64 baseline, unlike
-// the rest of the runtime, because it decides whether the rest may run.
+// Which instructions this CPU and system offer. This file is compiled for the x86-64 baseline,
+// unlike the rest of the runtime, because it decides whether the rest may run.
 #include "runtime/sinter.h"
 #include <cpuid.h>
 #include <stdio.h>
@@ -20,7 +20,8 @@ uint32_t sn_cpu_features(void) {
     if (c & bit_FMA) features |= SN_CPU_FMA;
     uint32_t b7;
     if (!__get_cpuid_count(7, 0, &a, &b7, &c, &d)) return features;
-    // The runtime itself is compiled for x86-64-v3, of which AVX2, BMI1 and BMI2 stand for the rest.
+    // The runtime itself is compiled for x86-64-v3, of which AVX2, BMI1 and BMI2 stand for the
+    // rest.
     if ((b7 & bit_AVX2) && (b7 & bit_BMI) && (b7 & bit_BMI2)) features |= SN_CPU_AVX2;
     const uint32_t wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
     if ((b7 & wide) == wide && (state & 0xe6) == 0xe6) features |= SN_CPU_AVX512;
@@ -31,7 +32,8 @@ void sn_cpu_missing(uint32_t need, char *text, size_t size) {
     static const struct {
         uint32_t bit;
         const char *name;
-    } names[] = {{SN_CPU_AVX2, "AVX2"}, {SN_CPU_FMA, "FMA"}, {SN_CPU_AVX512, "AVX-512 (F BW DQ VL CD)"}};
+    } names[] = {
+        {SN_CPU_AVX2, "AVX2"}, {SN_CPU_FMA, "FMA"}, {SN_CPU_AVX512, "AVX-512 (F BW DQ VL CD)"}};
     uint32_t missing = need & ~sn_cpu_features();
     text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -3,18 +3,19 @@
 // Why a sample is found by its number alone: the order of samples is a function of the seed and one
 // global counter, so a run resumes at any position without replaying, and cutting a batch in other
 // micro-batches reads the same samples. Pass p over the n training samples visits them in the order
-// of a keyed permutation (random.c) that needs no memory. In each pass all windows move by one random
-// shift below the stride, so that the model sees other cuts of the text.
+// of a keyed permutation (random.c) that needs no memory. In each pass all windows move by one
+// random shift below the stride, so that the model sees other cuts of the text.
 //
-// Files are read by pread into buffers (a file that shrinks is an error, not a fault), ids are checked
-// against the input's range as they are read. Reading ahead is left to the system, which is told the
-// samples of the next step. A sample costs O(window).
+// Files are read by pread into buffers (a file that shrinks is an error, not a fault), ids are
+// checked against the input's range as they are read. Reading ahead is left to the system, which is
+// told the samples of the next step. A sample costs O(window).
 #define _GNU_SOURCE
 #include "runtime/safetensors.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,10 +29,10 @@ enum { SHIFT_MIN_SAMPLES = 16 }; // below this, giving up one sample to the shif
 typedef struct {
     char *path;
     int fd;
-    int width;       // bytes of an id
-    int64_t skip;    // bytes before the first id
+    int width;    // bytes of an id
+    int64_t skip; // bytes before the first id
     int64_t ids;
-    int64_t first;   // number of the file's first id among all
+    int64_t first; // number of the file's first id among all
 } File;
 
 struct SnData {
@@ -53,13 +54,14 @@ int64_t sn_data_samples(const SnData *d, SnSplit split) { return d->samples[spli
 // Looks for a shard header; leaves width and skip alone when there is none.
 static SnStatus read_shard_header(File *f, int64_t size, SnError *e) {
     int32_t head[3];
-    if (size < SHARD_HEADER || pread(f->fd, head, sizeof head, 0) != (ssize_t)sizeof head) return SN_OK;
+    if (size < SHARD_HEADER || pread(f->fd, head, sizeof head, 0) != (ssize_t)sizeof head)
+        return SN_OK;
     if (head[0] != SHARD_MAGIC_16 && head[0] != SHARD_MAGIC_32) return SN_OK;
     f->width = head[0] == SHARD_MAGIC_16 ? 2 : 4;
     f->skip = SHARD_HEADER;
     if ((size - SHARD_HEADER) / f->width != head[2])
-        return sn_fail(e, SN_USER, "%s: the header says %d tokens, the file holds %lld", f->path, head[2],
-                       (long long)((size - SHARD_HEADER) / f->width));
+        return sn_fail(e, SN_USER, "%s: the header says %d tokens, the file holds %lld", f->path,
+                       head[2], (long long)((size - SHARD_HEADER) / f->width));
     return SN_OK;
 }
 
@@ -77,8 +79,8 @@ static SnStatus open_file(SnData *d, File *f, const char *path, SnError *e) {
         if (s) return s;
     }
     if ((info.st_size - f->skip) % f->width)
-        return sn_fail(e, SN_USER, "data: %s: %lld bytes are no whole number of %d-byte tokens", path,
-                       (long long)(info.st_size - f->skip), f->width);
+        return sn_fail(e, SN_USER, "data: %s: %lld bytes are no whole number of %d-byte tokens",
+                       path, (long long)(info.st_size - f->skip), f->width);
     f->ids = (info.st_size - f->skip) / f->width;
     f->first = d->ids;
     d->ids += f->ids;
@@ -115,8 +117,10 @@ static SnStatus open_tensors(SnData *d, SnError *e) {
     for (uint32_t i = 0; i < sn_st_count(d->tensors); i++) {
         const SnTensorInfo *t = sn_st_at(d->tensors, i), *t0 = sn_st_at(d->tensors, 0);
         if (!t->ndim || t->shape[0] != t0->shape[0])
-            return sn_fail(e, SN_USER, "data: %s: tensors '%.100s' and '%.100s' differ in their first size, "
-                           "the number of samples", d->path, t0->name, t->name);
+            return sn_fail(e, SN_USER,
+                           "data: %s: tensors '%.100s' and '%.100s' differ in their first size, "
+                           "the number of samples",
+                           d->path, t0->name, t->name);
         d->ids = t->shape[0];
     }
     return SN_OK;
@@ -138,8 +142,9 @@ static SnStatus cut_splits(SnData *d, SnError *e) {
         d->samples[s] = d->tensors ? d->count[s] : windows_in(d, d->count[s]);
     if (d->samples[SN_TRAIN]) return SN_OK;
     if (d->tensors) return sn_fail(e, SN_USER, "data: %s holds no samples", d->path);
-    return sn_fail(e, SN_USER, "data: %s: %lld tokens for training are too few, one sample takes %lld",
-                   d->path, (long long)train, (long long)d->spec.window + 1);
+    return sn_fail(e, SN_USER,
+                   "data: %s: %lld tokens for training are too few, one sample takes %lld", d->path,
+                   (long long)train, (long long)d->spec.window + 1);
 }
 
 static SnStatus open_all(SnData *d, SnError *e) {
@@ -227,7 +232,8 @@ static uint32_t raw_id(const unsigned char *raw, int width, int64_t i) {
 }
 
 // Reads ids [at, at + n) of one file into d->raw, then as numbers.
-static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32_t *ids, SnError *e) {
+static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32_t *ids,
+                          SnError *e) {
     char *to = (char *)d->raw;
     size_t left = (size_t)(n * f->width);
     off_t from = (off_t)(f->skip + at * f->width);
@@ -235,8 +241,8 @@ static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32
         ssize_t got = pread(f->fd, to, left, from);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)
-            return sn_fail(e, SN_USER, "data: %s: cannot read at byte %lld: %s", f->path, (long long)from,
-                           got ? strerror(errno) : "the file has become shorter");
+            return sn_fail(e, SN_USER, "data: %s: cannot read at byte %lld: %s", f->path,
+                           (long long)from, got ? strerror(errno) : "the file has become shorter");
         to += got;
         from += got;
         left -= (size_t)got;
@@ -244,9 +250,11 @@ static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32
     for (int64_t i = 0; i < n; i++) {
         uint32_t id = raw_id(d->raw, f->width, i);
         if (id >= (uint64_t)d->spec.range)
-            return sn_fail(e, SN_USER, "data: %s: %s %u at position %lld is outside of the range of '%s', "
-                           "which ends at %lld", f->path, f->width == 1 ? "byte" : "token", id,
-                           (long long)(at + i), d->input, (long long)d->spec.range - 1);
+            return sn_fail(e, SN_USER,
+                           "data: %s: %s %u at position %lld is outside of the range of '%s', "
+                           "which ends at %lld",
+                           f->path, f->width == 1 ? "byte" : "token", id, (long long)(at + i),
+                           d->input, (long long)d->spec.range - 1);
         ids[i] = (int32_t)id;
     }
     return SN_OK;
@@ -289,13 +297,23 @@ void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count) {
         int64_t at = window_start(d, split, first + (uint64_t)i);
         const File *f = file_of(d, at);
         off_t from = (off_t)(f->skip + (at - f->first) * f->width);
-        (void)posix_fadvise(f->fd, from, (off_t)((d->spec.window + 1) * f->width), POSIX_FADV_WILLNEED);
+        (void)posix_fadvise(f->fd, from, (off_t)((d->spec.window + 1) * f->width),
+                            POSIX_FADV_WILLNEED);
     }
 }
 
 // How the elements of a file become those of an input. Signed and unsigned bytes and wide integers
 // are common in exported data sets.
-typedef enum { FROM_F32, FROM_I32, FROM_U32, FROM_BOOL, FROM_U8, FROM_U16, FROM_I64, FROM_NONE } From;
+typedef enum {
+    FROM_F32,
+    FROM_I32,
+    FROM_U32,
+    FROM_BOOL,
+    FROM_U8,
+    FROM_U16,
+    FROM_I64,
+    FROM_NONE
+} From;
 
 static From from_dtype(const char *dtype) {
     const char *names[] = {"F32", "I32", "U32", "BOOL", "U8", "U16", "I64"};
@@ -342,17 +360,18 @@ static bool store(void *dst, uint32_t elem, int64_t i, double value) {
     return true;
 }
 
-static SnStatus convert(const SnData *d, const SnTensorInfo *t, int64_t sample, int64_t n, uint32_t elem,
-                        int64_t range, void *dst, SnError *e) {
+static SnStatus convert(const SnData *d, const SnTensorInfo *t, int64_t sample, int64_t n,
+                        uint32_t elem, int64_t range, void *dst, SnError *e) {
     From from = from_dtype(t->dtype);
     for (int64_t i = 0; i < n; i++) {
         double value = from_raw(d->raw, from, i);
-        bool whole = elem == 0 || value == (double)(int64_t)value;
+        bool whole = elem == 0 || (fabs(value) < 9e15 && value == floor(value));
         bool inside = !range || (value >= 0 && value < (double)range);
         if (!whole || !inside || !store(dst, elem, i, value))
-            return sn_fail(e, SN_USER, "data: %s: tensor '%.100s': value %g in sample %lld is outside of the "
-                           "range of the input, which ends at %lld", d->path, t->name, value,
-                           (long long)sample, (long long)range - 1);
+            return sn_fail(e, SN_USER,
+                           "data: %s: tensor '%.100s': value %g in sample %lld is outside of the "
+                           "range of the input, which ends at %lld",
+                           d->path, t->name, value, (long long)sample, (long long)range - 1);
     }
     return SN_OK;
 }
@@ -374,10 +393,12 @@ SnStatus sn_data_tensor(SnData *d, SnSplit split, uint64_t first, int64_t count,
     int64_t n = sample_bytes / (elem == 3 ? 1 : 4); // elements of a sample
     uint64_t bytes = (uint64_t)n * t->item;
     if (from_dtype(t->dtype) == FROM_NONE || (from_dtype(t->dtype) == FROM_F32 && elem != 0))
-        return sn_fail(e, SN_USER, "data: %s: tensor '%s' has type %s, which does not fit the input", d->path,
+        return sn_fail(e, SN_USER,
+                       "data: %s: tensor '%s' has type %s, which does not fit the input", d->path,
                        name, t->dtype);
     if (t->bytes != bytes * (uint64_t)d->ids)
-        return sn_fail(e, SN_USER, "data: %s: tensor '%s' has %llu elements in a sample, the input %lld",
+        return sn_fail(e, SN_USER,
+                       "data: %s: tensor '%s' has %llu elements in a sample, the input %lld",
                        d->path, name, (unsigned long long)(t->bytes / t->item / (uint64_t)d->ids),
                        (long long)n);
     SnStatus s = grow_raw(d, (size_t)bytes, e);

@@ -1,7 +1,7 @@
 // Walks the plan's commands on real memory.
 //
-// Why a table and not generated host code: walking costs tens of nanoseconds a command, kernels take
-// microseconds, and one table can be checked, dumped and profiled.
+// Why a table and not generated host code: walking costs tens of nanoseconds a command, kernels
+// take microseconds, and one table can be checked, dumped and profiled.
 //
 // When the executor is made, everything is decided: one arena holds all regions (64-byte aligned,
 // huge pages advised), then the workspace that matrix products share and one scratch per thread;
@@ -42,13 +42,13 @@ struct SnExec {
     unsigned char *arena;
     size_t arena_bytes;
     unsigned char *region[SN_REGIONS];
-    unsigned char *shared;    // workspace of the matrix products
-    unsigned char *scratch;   // threads * scratch_bytes
+    unsigned char *shared;  // workspace of the matrix products
+    unsigned char *scratch; // threads * scratch_bytes
     int64_t scratch_bytes;
-    void **bufs;              // one per argument of the plan
-    Step *steps;              // one per command
-    SnGemmJob *jobs;          // one per matrix product
-    SnCounter *counters;      // one per command
+    void **bufs;         // one per argument of the plan
+    Step *steps;         // one per command
+    SnGemmJob *jobs;     // one per matrix product
+    SnCounter *counters; // one per command
     bool profile;
 };
 
@@ -162,7 +162,8 @@ static SnStatus map_arena(SnExec *x, int64_t shared, int64_t scratch, SnError *e
     at = round_up(scratch_at + threads * x->scratch_bytes, HUGE_PAGE);
     double gib = 1024.0 * 1024.0 * 1024.0, usable = usable_memory();
     if ((double)at > usable)
-        return sn_fail(e, SN_MACHINE, "the model needs %.2f GiB of memory, this machine allows %.2f GiB",
+        return sn_fail(e, SN_MACHINE,
+                       "the model needs %.2f GiB of memory, this machine allows %.2f GiB",
                        (double)at / gib, usable / gib);
     void *m = mmap(NULL, (size_t)at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m == MAP_FAILED)
@@ -335,5 +336,6 @@ double sn_exec_get(SnExec *x, const char *name, double otherwise) {
 
 double sn_exec_result(SnExec *x, const char *section, const char *name) {
     const SnPort *p = sn_plan_output(x->plan, section, name);
-    return p && p->naxes == 0 ? read_elem(sn_exec_at(x, p->region, p->offset), p->elem) : (double)NAN;
+    return p && p->naxes == 0 ? read_elem(sn_exec_at(x, p->region, p->offset), p->elem)
+                              : (double)NAN;
 }

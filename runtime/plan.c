@@ -1,7 +1,7 @@
 // Checks a plan once, and looks things up in it.
 //
-// Why: the plan is trusted by everything that walks it, at full speed and without checks of its own.
-// So every offset, count and index is checked here against the blob and the regions; a matrix
+// Why: the plan is trusted by everything that walks it, at full speed and without checks of its
+// own. So every offset, count and index is checked here against the blob and the regions; a matrix
 // product's strides are checked against its buffers. What kernels do inside their buffers is the
 // compiler's promise (kernel_finish). Linear in the size of the blob.
 //
@@ -34,12 +34,13 @@ static SnStatus check_tables(const Check *c) {
         SnTable table;
         size_t item;
         const char *what;
-    } all[] = {{p->kernels, sizeof(SnKernel), "kernels"},    {p->gemms, sizeof(SnGemm), "gemms"},
-               {p->cmds, sizeof(SnCmd), "commands"},         {p->args, sizeof(SnArg), "arguments"},
-               {p->sections, sizeof(SnSection), "sections"}, {p->states, sizeof(SnState), "states"},
-               {p->inputs, sizeof(SnPort), "inputs"},        {p->outputs, sizeof(SnPort), "outputs"},
-               {p->scalars, sizeof(SnScalar), "scalars"},    {p->options, sizeof(SnOption), "options"},
-               {p->nodes, sizeof(SnStr), "nodes"},           {p->strings, 1, "strings"}};
+    } all[] = {
+        {p->kernels, sizeof(SnKernel), "kernels"},    {p->gemms, sizeof(SnGemm), "gemms"},
+        {p->cmds, sizeof(SnCmd), "commands"},         {p->args, sizeof(SnArg), "arguments"},
+        {p->sections, sizeof(SnSection), "sections"}, {p->states, sizeof(SnState), "states"},
+        {p->inputs, sizeof(SnPort), "inputs"},        {p->outputs, sizeof(SnPort), "outputs"},
+        {p->scalars, sizeof(SnScalar), "scalars"},    {p->options, sizeof(SnOption), "options"},
+        {p->nodes, sizeof(SnStr), "nodes"},           {p->strings, 1, "strings"}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         SnStatus s = check_table(c, all[i].table, all[i].item, all[i].what);
         if (s) return s;
@@ -56,7 +57,8 @@ static bool good_function(const Check *c, uint32_t f) { return f < c->plan->func
 static bool good_place(const Check *c, uint32_t region, int64_t offset, int64_t bytes) {
     if (region >= SN_REGIONS || offset < 0 || bytes < 0) return false;
     if (region == SN_REGION_NONE) return offset == 0 && bytes == 0;
-    return offset <= c->plan->region_bytes[region] && bytes <= c->plan->region_bytes[region] - offset;
+    return offset <= c->plan->region_bytes[region] &&
+           bytes <= c->plan->region_bytes[region] - offset;
 }
 
 // Bytes of a tensor, or -1 when its element type or sizes are out of range.
@@ -107,8 +109,8 @@ static SnStatus check_kernels(const Check *c) {
     const SnPlan *p = c->plan;
     for (uint32_t i = 0; i < p->kernels.count; i++) {
         const SnKernel *k = &SN_AT(p, SnKernel, kernels)[i];
-        if (!good_string(c, k->name) || !good_function(c, k->fn) || k->tasks < 0 || k->scratch < 0 ||
-            k->scratch > INT64_C(1) << 40)
+        if (!good_string(c, k->name) || !good_function(c, k->fn) || k->tasks < 0 ||
+            k->scratch < 0 || k->scratch > INT64_C(1) << 40)
             return FAIL("kernel %u", i);
     }
     return SN_OK;
@@ -131,7 +133,8 @@ static bool reach(const SnDim *d, uint32_t n, size_t stride_at, int64_t *low, in
 static bool inside(const SnGemm *g, size_t stride_at, int64_t base, int64_t bytes) {
     int64_t low = base, high = base;
     return reach(g->batch, g->nbatch, stride_at, &low, &high) &&
-           reach(g->m, g->nm, stride_at, &low, &high) && reach(g->n, g->nn, stride_at, &low, &high) &&
+           reach(g->m, g->nm, stride_at, &low, &high) &&
+           reach(g->n, g->nn, stride_at, &low, &high) &&
            reach(g->k, g->nk, stride_at, &low, &high) && low >= 0 && high < bytes / 4;
 }
 
@@ -154,8 +157,8 @@ static SnStatus check_gemms(const Check *c) {
         if (!good_dims(g->batch, g->nbatch, &total) || !good_dims(g->m, g->nm, &total) ||
             !good_dims(g->n, g->nn, &total) || !good_dims(g->k, g->nk, &total))
             return FAIL("extents of matrix product %u", i);
-        if (g->epilogue != UINT32_MAX && (g->epilogue >= p->kernels.count ||
-                                          !SN_AT(p, SnKernel, kernels)[g->epilogue].tile))
+        if (g->epilogue != UINT32_MAX &&
+            (g->epilogue >= p->kernels.count || !SN_AT(p, SnKernel, kernels)[g->epilogue].tile))
             return FAIL("epilogue of matrix product %u", i);
         if (g->epilogue == UINT32_MAX && g->c_arg == UINT32_MAX)
             return FAIL("matrix product %u stores nothing", i);
@@ -184,7 +187,8 @@ static SnStatus check_cmd(const Check *c, uint32_t at, const SnCmd *cmd) {
     if (cmd->op > SN_CMD_COPY || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
     if (cmd->args > p->args.count || cmd->nargs > p->args.count - cmd->args)
         return FAIL("arguments of command %u", at);
-    if (cmd->node != UINT32_MAX && cmd->node >= p->nodes.count) return FAIL("node of command %u", at);
+    if (cmd->node != UINT32_MAX && cmd->node >= p->nodes.count)
+        return FAIL("node of command %u", at);
     const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;
     switch ((SnCmdOp)cmd->op) {
     case SN_CMD_KERNEL:
@@ -273,8 +277,8 @@ const SnSection *sn_plan_section(const SnPlan *p, const char *name) {
     return NULL;
 }
 
-static const SnPort *find_port(const SnPlan *p, const SnPort *ports, uint32_t n, const char *section,
-                               const char *name) {
+static const SnPort *find_port(const SnPlan *p, const SnPort *ports, uint32_t n,
+                               const char *section, const char *name) {
     for (uint32_t i = 0; i < n; i++)
         if (!strcmp(SN_STRING(p, ports[i].section), section) &&
             !strcmp(SN_STRING(p, ports[i].name), name))

@@ -1,10 +1,10 @@
-// Random numbers of the host: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2,
-// 3", SC 2011), the generator that kernels use too, and a permutation that needs no memory.
+// Random numbers of the host: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1,
+// 2, 3", SC 2011), the generator that kernels use too, and a permutation that needs no memory.
 //
 // The permutation is a balanced Feistel network over the smallest even number of bits that holds n,
 // walked until it falls inside [0, n) (Black and Rogaway, "Ciphers with arbitrary finite domains",
-// 2002). The domain is less than 4 n, so the expected number of walks is below 4. So the sample at any
-// position of any pass is found without knowing those before it: resuming costs nothing.
+// 2002). The domain is less than 4 n, so the expected number of walks is below 4. So the sample at
+// any position of any pass is found without knowing those before it: resuming costs nothing.
 #include "runtime/sinter.h"
 #include <assert.h>
 

@@ -1,9 +1,9 @@
 // Reads and writes safetensors files.
 //
 // Why strict: a file that two readers understand differently is a way to hide things, and a damaged
-// checkpoint must be refused before it touches a weight. JSON is read by jansson (linked statically),
-// which rejects duplicate keys, bad UTF-8 and trailing text. Reading goes through pread, so a file
-// that shrinks meanwhile is an error and not a fault. n tensors cost O(n log n).
+// checkpoint must be refused before it touches a weight. JSON is read by jansson (linked
+// statically), which rejects duplicate keys, bad UTF-8 and trailing text. Reading goes through
+// pread, so a file that shrinks meanwhile is an error and not a fault. n tensors cost O(n log n).
 #define _GNU_SOURCE
 #include "runtime/safetensors.h"
 #include <assert.h>
@@ -31,10 +31,9 @@ struct SnSafetensors {
 static const struct {
     const char *name;
     uint32_t item;
-} dtypes[] = {{"F64", 8},  {"F32", 4},     {"F16", 2},     {"BF16", 2},    {"I64", 8},
-              {"I32", 4},  {"I16", 2},     {"I8", 1},      {"U64", 8},     {"U32", 4},
-              {"U16", 2},  {"U8", 1},      {"BOOL", 1},    {"F8_E4M3", 1}, {"F8_E5M2", 1},
-              {"C64", 8}};
+} dtypes[] = {{"F64", 8},  {"F32", 4},     {"F16", 2},     {"BF16", 2}, {"I64", 8}, {"I32", 4},
+              {"I16", 2},  {"I8", 1},      {"U64", 8},     {"U32", 4},  {"U16", 2}, {"U8", 1},
+              {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"C64", 8}};
 
 static const char *known_dtype(const char *name, uint32_t *item) {
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
@@ -59,14 +58,15 @@ static bool get_size(const json_t *j, uint64_t *to) {
 
 static SnStatus parse_shape(const json_t *j, SnTensorInfo *t, SnError *e) {
     if (!json_is_array(j) || json_array_size(j) > SN_ST_DIMS)
-        return sn_fail(e, SN_USER, "tensor '%.200s': the shape is not a list of up to %d sizes", t->name,
-                       SN_ST_DIMS);
+        return sn_fail(e, SN_USER, "tensor '%.200s': the shape is not a list of up to %d sizes",
+                       t->name, SN_ST_DIMS);
     t->ndim = (uint32_t)json_array_size(j);
     uint64_t bytes = t->item;
     for (uint32_t i = 0; i < t->ndim; i++) {
         uint64_t size;
         if (!get_size(json_array_get(j, i), &size))
-            return sn_fail(e, SN_USER, "tensor '%.200s': size %u is not a number of elements", t->name, i);
+            return sn_fail(e, SN_USER, "tensor '%.200s': size %u is not a number of elements",
+                           t->name, i);
         t->shape[i] = (int64_t)size;
         if (__builtin_mul_overflow(bytes, size, &bytes) || bytes > INT64_MAX)
             return sn_fail(e, SN_USER, "tensor '%.200s' is too large", t->name);
@@ -81,8 +81,8 @@ static SnStatus parse_offsets(const json_t *j, SnTensorInfo *t, SnError *e) {
         !get_size(json_array_get(j, 1), &end) || begin > end)
         return sn_fail(e, SN_USER, "tensor '%.200s': data_offsets is not [begin, end]", t->name);
     if (end - begin != t->bytes)
-        return sn_fail(e, SN_USER, "tensor '%.200s' has %llu bytes, its shape asks for %llu", t->name,
-                       (unsigned long long)(end - begin), (unsigned long long)t->bytes);
+        return sn_fail(e, SN_USER, "tensor '%.200s' has %llu bytes, its shape asks for %llu",
+                       t->name, (unsigned long long)(end - begin), (unsigned long long)t->bytes);
     t->begin = begin;
     return SN_OK;
 }
@@ -90,8 +90,8 @@ static SnStatus parse_offsets(const json_t *j, SnTensorInfo *t, SnError *e) {
 static SnStatus parse_tensor(const char *name, const json_t *j, SnTensorInfo *t, SnError *e) {
     t->name = name;
     if (!json_is_object(j) || json_object_size(j) != 3)
-        return sn_fail(e, SN_USER, "tensor '%.200s' is not described by dtype, shape and data_offsets",
-                       name);
+        return sn_fail(e, SN_USER,
+                       "tensor '%.200s' is not described by dtype, shape and data_offsets", name);
     const json_t *dtype = json_object_get(j, "dtype");
     if (!json_is_string(dtype) || !(t->dtype = known_dtype(json_string_value(dtype), &t->item)))
         return sn_fail(e, SN_USER, "tensor '%.200s' has an unknown dtype", name);
@@ -104,8 +104,8 @@ static SnStatus parse_metadata(SnSafetensors *st, json_t *j, SnError *e) {
     const char *key;
     json_t *value;
     if (!json_is_object(j)) return sn_fail(e, SN_USER, "__metadata__ is not a table");
-    json_object_foreach(j, key, value) if (!json_is_string(value))
-        return sn_fail(e, SN_USER, "__metadata__ entry '%.200s' is not text", key);
+    json_object_foreach(j, key, value) if (!json_is_string(value)) return sn_fail(
+        e, SN_USER, "__metadata__ entry '%.200s' is not text", key);
     st->meta = j;
     return SN_OK;
 }
@@ -113,7 +113,8 @@ static SnStatus parse_metadata(SnSafetensors *st, json_t *j, SnError *e) {
 static int by_begin(const void *a, const void *b) {
     const SnTensorInfo *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
-    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes; // an empty tensor stands before its neighbour
+    return x->bytes < y->bytes ? -1
+                               : x->bytes > y->bytes; // an empty tensor stands before its neighbour
 }
 
 static int by_name(const void *a, const void *b) {
@@ -126,7 +127,8 @@ static SnStatus check_tiling(SnSafetensors *st, uint64_t data_bytes, SnError *e)
     uint64_t at = 0;
     for (uint32_t i = 0; i < st->n; i++) {
         if (st->tensors[i].begin != at)
-            return sn_fail(e, SN_USER, "tensor '%.200s' begins at byte %llu of the data, not at %llu",
+            return sn_fail(e, SN_USER,
+                           "tensor '%.200s' begins at byte %llu of the data, not at %llu",
                            st->tensors[i].name, (unsigned long long)st->tensors[i].begin,
                            (unsigned long long)at);
         at += st->tensors[i].bytes; // no overflow: begin + bytes was an offset
@@ -151,15 +153,16 @@ static SnStatus parse_header(SnSafetensors *st, const char *text, size_t n, uint
     json_t *value;
     json_object_foreach(st->header, name, value) {
         bool meta = !strcmp(name, "__metadata__");
-        SnStatus s = meta ? parse_metadata(st, value, e)
-                          : parse_tensor(name, value, &st->tensors[st->n], e);
+        SnStatus s =
+            meta ? parse_metadata(st, value, e) : parse_tensor(name, value, &st->tensors[st->n], e);
         if (s) return s;
         if (!meta) st->n++;
     }
     return check_tiling(st, data_bytes, e);
 }
 
-SnStatus sn_st_parse(const char *text, size_t n, uint64_t data_bytes, SnSafetensors **out, SnError *e) {
+SnStatus sn_st_parse(const char *text, size_t n, uint64_t data_bytes, SnSafetensors **out,
+                     SnError *e) {
     *out = NULL;
     SnSafetensors *st = calloc(1, sizeof *st);
     if (!st) return sn_fail(e, SN_MACHINE, "out of memory");
@@ -330,11 +333,14 @@ SnStatus sn_st_write(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, 
     if (n) qsort(tensors, n, sizeof *tensors, by_alignment);
     size_t size = 0;
     char *header = make_header(tensors, n, meta, nmeta, &size);
-    if (!header) return sn_fail(e, SN_MACHINE, "the header cannot be made: out of memory or a name that is not UTF-8");
+    if (!header)
+        return sn_fail(e, SN_MACHINE,
+                       "the header cannot be made: out of memory or a name that is not UTF-8");
     unsigned char head[8];
     for (int i = 0; i < 8; i++) head[i] = (unsigned char)(size >> 8 * i);
     bool good = write_all(fd, head, 8) && write_all(fd, header, size);
-    for (uint32_t i = 0; i < n && good; i++) good = write_all(fd, tensors[i].data, tensor_bytes(&tensors[i]));
+    for (uint32_t i = 0; i < n && good; i++)
+        good = write_all(fd, tensors[i].data, tensor_bytes(&tensors[i]));
     free(header);
     return good ? SN_OK : sn_fail(e, SN_MACHINE, "%s", strerror(errno));
 }

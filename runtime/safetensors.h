@@ -1,6 +1,6 @@
 // The safetensors format: 8 bytes of header length, a JSON header, then the tensors' bytes.
-// https://github.com/huggingface/safetensors (format section). The reader is strict: the header is at
-// most 100 MB, tensors tile the data exactly, no name occurs twice, sizes agree with shapes.
+// https://github.com/huggingface/safetensors (format section). The reader is strict: the header is
+// at most 100 MB, tensors tile the data exactly, no name occurs twice, sizes agree with shapes.
 #pragma once
 #include "runtime/sinter.h"
 
@@ -16,8 +16,10 @@ typedef struct {
 
 typedef struct SnSafetensors SnSafetensors;
 
-// The header alone: `text` is its n bytes, data_bytes what follows it. For the reader and its fuzzer.
-SnStatus sn_st_parse(const char *text, size_t n, uint64_t data_bytes, SnSafetensors **out, SnError *e);
+// The header alone: `text` is its n bytes, data_bytes what follows it. For the reader and its
+// fuzzer.
+SnStatus sn_st_parse(const char *text, size_t n, uint64_t data_bytes, SnSafetensors **out,
+                     SnError *e);
 SnStatus sn_st_open(const char *path, SnSafetensors **out, SnError *e);
 void sn_st_close(SnSafetensors *st);
 uint32_t sn_st_count(const SnSafetensors *st);
@@ -39,7 +41,7 @@ typedef struct {
 typedef struct {
     const char *key, *value;
 } SnMeta;
-// Writes a whole file to fd: tensors sorted by alignment (widest first), then name; the header padded
-// with spaces to a multiple of 8. `tensors` is reordered.
+// Writes a whole file to fd: tensors sorted by alignment (widest first), then name; the header
+// padded with spaces to a multiple of 8. `tensors` is reordered.
 SnStatus sn_st_write(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, uint32_t nmeta,
                      SnError *e);

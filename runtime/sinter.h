@@ -1,8 +1,9 @@
 // The public C API of the runtime: everything that a training executable does, as a library.
 //
-// Handles are opaque and owned by the caller (NAME_new … NAME_free; free takes NULL). Functions that
-// can fail return a status and describe the failure in *e, in one line of plain text. Nothing here
-// prints, exits, installs handlers or keeps global state; one handle belongs to one thread at a time.
+// Handles are opaque and owned by the caller (NAME_new … NAME_free; free takes NULL). Functions
+// that can fail return a status and describe the failure in *e, in one line of plain text. Nothing
+// here prints, exits, installs handlers or keeps global state; one handle belongs to one thread at
+// a time.
 //
 // Usual order: sn_plan_check, sn_exec_new, then either sn_exec_run of "init" or sn_checkpoint_load,
 // then steps through sn_trainer_step, evaluation through sn_trainer_eval.
@@ -28,7 +29,8 @@ typedef struct {
 SnStatus sn_fail(SnError *e, SnStatus status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// ---- plan.c: the plan, checked once, so that nothing later can read or write outside of it ----------
+// ---- plan.c: the plan, checked once, so that nothing later can read or write outside of it
+// ----------
 
 // Every offset, count and index of the blob is checked. blob must be 8-byte aligned.
 SnStatus sn_plan_check(const void *blob, SnError *e);
@@ -42,7 +44,8 @@ double sn_plan_number(const SnPlan *plan, const char *key, double otherwise);
 // Position of the axis of that name in the port, or -1.
 int sn_port_axis(const SnPlan *plan, const SnPort *port, const char *axis);
 
-// ---- exec.c: memory, and the walk over the commands ------------------------------------------------
+// ---- exec.c: memory, and the walk over the commands
+// ------------------------------------------------
 
 typedef struct SnExec SnExec;
 typedef struct { // of one command
@@ -66,29 +69,30 @@ void sn_exec_run(SnExec *x, const char *section, const SnEnv *env);
 // Value of an output without axes; NaN when the section has none of that name.
 double sn_exec_result(SnExec *x, const char *section, const char *name);
 
-// ---- data.c: tokens from files --------------------------------------------------------------------
+// ---- data.c: tokens from files
+// --------------------------------------------------------------------
 
 typedef struct SnData SnData;
 typedef enum { SN_TRAIN, SN_VALID } SnSplit;
 typedef enum { SN_DATA_TEXT, SN_DATA_TOKENS, SN_DATA_TENSORS } SnDataKind;
 typedef struct {
     SnDataKind kind;
-    const char *path;   // a file or a pattern ("corpus/*.bin"), files in order of their names
-    double split;       // share of the samples for training; 1: no validation
-    int64_t window;     // ids in a sample
-    int64_t stride;     // from one window to the next; 0: window
-    int64_t range;      // ids are in [0, range)
-    const char *input;  // name of the input with that range, for messages
-    int width;          // tokens: bytes of an id, 1, 2 or 4; 0: 2, or what the file's header says
-    bool shuffle;       // of the training windows
+    const char *path;  // a file or a pattern ("corpus/*.bin"), files in order of their names
+    double split;      // share of the samples for training; 1: no validation
+    int64_t window;    // ids in a sample
+    int64_t stride;    // from one window to the next; 0: window
+    int64_t range;     // ids are in [0, range)
+    const char *input; // name of the input with that range, for messages
+    int width;         // tokens: bytes of an id, 1, 2 or 4; 0: 2, or what the file's header says
+    bool shuffle;      // of the training windows
     uint64_t seed;
 } SnDataSpec;
 
 SnStatus sn_data_new(const SnDataSpec *spec, SnData **out, SnError *e);
 void sn_data_free(SnData *d);
 SnDataKind sn_data_kind(const SnData *d);
-int64_t sn_data_ids(const SnData *d);                      // in all files together
-int64_t sn_data_samples(const SnData *d, SnSplit split);   // in one pass over the data
+int64_t sn_data_ids(const SnData *d);                    // in all files together
+int64_t sn_data_samples(const SnData *d, SnSplit split); // in one pass over the data
 // Reads samples [first, first + count) of the endless sequence of samples: pass after pass, each
 // shuffled anew. ids: [count, window + 1]; the last id of a window is the first of what follows.
 // Depends on nothing but the spec, the files and `first`.
@@ -98,10 +102,14 @@ SnStatus sn_data_windows(SnData *d, SnSplit split, uint64_t first, int64_t count
 // sample_bytes must agree with the file. range: as in SnPort.
 SnStatus sn_data_tensor(SnData *d, SnSplit split, uint64_t first, int64_t count, const char *name,
                         uint32_t elem, int64_t sample_bytes, int64_t range, void *dst, SnError *e);
+// Fills window, range and input of the spec from the inputs that take ids; leaves them 0 without
+// any.
+SnStatus sn_data_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
 // Tells the system which samples are read next.
 void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count);
 
-// ---- random.c --------------------------------------------------------------------------------------
+// ---- random.c
+// --------------------------------------------------------------------------------------
 
 // Word 0..3 of Philox4x32-10; the same function as in kernels.
 uint32_t sn_philox(const uint32_t counter[4], const uint32_t key[2], int word);
@@ -109,11 +117,13 @@ uint32_t sn_philox(const uint32_t counter[4], const uint32_t key[2], int word);
 // memory and expected O(1) time.
 uint64_t sn_permute(uint64_t n, uint64_t key, uint64_t i);
 
-// ---- step.c: a training run's steps ------------------------------------------------------------------
+// ---- step.c: a training run's steps
+// ------------------------------------------------------------------
 
 typedef struct SnTrainer SnTrainer;
 typedef struct {
-    int64_t accum;   // micro-batches per step
+    int64_t accum;  // micro-batches per step
+    uint64_t total; // steps that the run is to do in all
     uint64_t seed;
     uint64_t step;    // steps done
     uint64_t samples; // samples read: the position in the data
@@ -133,7 +143,8 @@ SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);
 // Value of a result ("loss") of the last step or evaluation; NaN when there is none.
 double sn_trainer_result(SnTrainer *t, const char *name, bool eval);
 
-// ---- generate.c --------------------------------------------------------------------------------------
+// ---- generate.c
+// --------------------------------------------------------------------------------------
 
 typedef struct {
     double temperature; // 0: always the likeliest
@@ -146,7 +157,8 @@ typedef struct {
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e);
 
-// ---- checkpoint.c ------------------------------------------------------------------------------------
+// ---- checkpoint.c
+// ------------------------------------------------------------------------------------
 
 // Writes DIR/step-NNNNNNNN.safetensors: all states that are kept over steps, the progress and the
 // scalars of the run. The file appears whole or not at all. Then removes all but the `keep` newest
@@ -157,7 +169,8 @@ SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, in
 SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, char *path,
                             size_t path_size, SnError *e);
 
-// ---- metrics.c ---------------------------------------------------------------------------------------
+// ---- metrics.c
+// ---------------------------------------------------------------------------------------
 
 typedef struct SnLog SnLog;
 // DIR/metrics.jsonl, appended. dir NULL: a log that goes nowhere.
@@ -168,7 +181,8 @@ void sn_log_begin(SnLog *log, const char *kind, uint64_t step);
 void sn_log_number(SnLog *log, const char *name, double value);
 SnStatus sn_log_end(SnLog *log, SnError *e);
 
-// ---- cpu.c: compiled for the baseline, so that it runs everywhere -------------------------------------
+// ---- cpu.c: compiled for the baseline, so that it runs everywhere
+// -------------------------------------
 
 uint32_t sn_cpu_features(void); // bits of SN_CPU_*
 // The names of the features in `need` that this CPU lacks, separated by spaces; "" when none.

@@ -1,0 +1,163 @@
+// Continues a prompt: section "generate" computes the outputs for one window, ids are drawn from
+// the logits at the last position.
+//
+// The whole window is computed for every id (there is no cache of keys and values): O(window) work
+// of the model per id. A prompt that outgrows the window slides through it. Drawing is by Philox
+// with the number of the drawn id as counter, so a seed gives the same text on the same executable.
+#include "runtime/bind.h"
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    SnBind window; // the input that takes the ids
+    const float *logits;
+    int64_t vocab, vocab_stride, position_stride;
+} Model;
+
+typedef struct {
+    float logit;
+    int32_t id;
+} Choice;
+
+static SnStatus find_window(SnExec *x, Model *m, SnError *e) {
+    const SnPlan *p = sn_exec_plan(x);
+    bool found = false;
+    for (uint32_t i = 0; i < p->inputs.count; i++) {
+        const SnPort *port = &SN_AT(p, SnPort, inputs)[i];
+        if (strcmp(SN_STRING(p, port->section), "generate")) continue;
+        SnBind b;
+        SnStatus s = sn_bind(p, port, SN_DATA_TEXT, &b, e);
+        if (s) return s;
+        if (b.kind != SN_BIND_WINDOW) { // what else it takes does not exist yet
+            memset(sn_exec_at(x, port->region, port->offset), 0, (size_t)port->bytes);
+            continue;
+        }
+        if (b.samples != 1)
+            return sn_fail(e, SN_PLAN, "generation takes %lld samples", (long long)b.samples);
+        m->window = b;
+        found = true;
+    }
+    return found ? SN_OK : sn_fail(e, SN_USER, "this model cannot generate: no input takes tokens");
+}
+
+// Logits: the output of that name, or the only output.
+static const SnPort *find_output(const SnPlan *p) {
+    const SnPort *only = NULL, *named = sn_plan_output(p, "generate", "logits");
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->outputs.count; i++) {
+        const SnPort *port = &SN_AT(p, SnPort, outputs)[i];
+        if (strcmp(SN_STRING(p, port->section), "generate") || !port->naxes) continue;
+        only = port;
+        n++;
+    }
+    return named ? named : n == 1 ? only : NULL;
+}
+
+static SnStatus find_logits(SnExec *x, Model *m, SnError *e) {
+    const SnPlan *p = sn_exec_plan(x);
+    const SnPort *out = find_output(p), *in = m->window.port;
+    if (!out) return sn_fail(e, SN_USER, "this model cannot generate: it has no output 'logits'");
+    const char *positions = SN_STRING(p, in->axis[in->sample == 1 ? 1 : 0]);
+    int at = sn_port_axis(p, out, positions);
+    if (at < 0 || out->elem != 0)
+        return sn_fail(e, SN_USER, "this model cannot generate: its output is not over '%s'",
+                       positions);
+    int64_t stride = 1;
+    for (int i = out->naxes - 1; i >= 0; stride *= out->size[i--]) {
+        if (i == at) {
+            m->position_stride = stride;
+        } else if (i != out->sample - 1 && out->size[i] > 1) {
+            if (m->vocab)
+                return sn_fail(e, SN_USER,
+                               "this model cannot generate: its output has too many axes");
+            m->vocab = out->size[i];
+            m->vocab_stride = stride;
+        }
+    }
+    if (!m->vocab)
+        return sn_fail(e, SN_USER, "this model cannot generate: its output has no axis of choices");
+    m->logits = sn_exec_at(x, out->region, out->offset);
+    return SN_OK;
+}
+
+// Largest first; equal logits in order of ids. NaN counts as the smallest.
+static int by_logit(const void *a, const void *b) {
+    const Choice *x = a, *y = b;
+    float fx = isnan(x->logit) ? -INFINITY : x->logit, fy = isnan(y->logit) ? -INFINITY : y->logit;
+    if (fx != fy) return fx > fy ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static double uniform(uint64_t seed, uint64_t n) {
+    const uint32_t counter[4] = {(uint32_t)n, (uint32_t)(n >> 32), 0, 0x47454e45u};
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint64_t bits = (uint64_t)sn_philox(counter, key, 0) << 32 | sn_philox(counter, key, 1);
+    return (double)(bits >> 11) * 0x1p-53;
+}
+
+// Draws from softmax(logits / temperature) over the top_k largest.
+static int32_t draw(const Model *m, int64_t position, Choice *c, const SnGenerate *how,
+                    uint64_t n) {
+    for (int64_t i = 0; i < m->vocab; i++)
+        c[i] = (Choice){m->logits[position * m->position_stride + i * m->vocab_stride], (int32_t)i};
+    qsort(c, (size_t)m->vocab, sizeof *c, by_logit);
+    if (how->temperature <= 0) return c[0].id;
+    int64_t k = how->top_k > 0 && how->top_k < m->vocab ? how->top_k : m->vocab;
+    double total = 0, best = (double)c[0].logit;
+    for (int64_t i = 0; i < k; i++) total += exp(((double)c[i].logit - best) / how->temperature);
+    double left = uniform(how->seed, n) * total;
+    for (int64_t i = 0; i < k; i++) {
+        left -= exp(((double)c[i].logit - best) / how->temperature);
+        if (left < 0) return c[i].id;
+    }
+    return c[0].id; // the sum was not a number, or rounding left a rest
+}
+
+// Places the last ids of the text at the start of the window; returns the last one's position.
+static int64_t fill_window(const Model *m, SnExec *x, const int32_t *text, int64_t n) {
+    int32_t *to = sn_exec_at(x, m->window.port->region, m->window.port->offset);
+    int64_t shown = n < m->window.window ? n : m->window.window;
+    for (int64_t i = 0; i < m->window.window; i++)
+        to[i * m->window.window_stride] = i < shown ? text[n - shown + i] : 0;
+    return shown - 1;
+}
+
+static void generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Choice *choices,
+                     const SnGenerate *how, bool (*emit)(void *, int32_t), void *user) {
+    for (int64_t i = 0; i < how->tokens; i++) {
+        int64_t position = fill_window(m, x, text, n + i);
+        SnEnv env = {.first = 1, .step = 0, .seed = how->seed, .sample = 0};
+        sn_exec_set(x, "accum", 1);
+        sn_exec_set(x, "first", 1);
+        sn_exec_run(x, "generate", &env);
+        text[n + i] = draw(m, position, choices, how, (uint64_t)i);
+        if (!emit(user, text[n + i])) return;
+    }
+}
+
+SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
+                     bool (*emit)(void *user, int32_t id), void *user, SnError *e) {
+    Model m = {0};
+    if (!sn_plan_section(sn_exec_plan(x), "generate"))
+        return sn_fail(e, SN_USER, "this model cannot generate: it has no output");
+    if (n < 1) return sn_fail(e, SN_USER, "the prompt is empty");
+    SnStatus s = find_window(x, &m, e);
+    if (!s) s = find_logits(x, &m, e);
+    if (s) return s;
+    for (int64_t i = 0; i < n; i++)
+        if (prompt[i] < 0 || (m.window.port->range && prompt[i] >= m.window.port->range))
+            return sn_fail(e, SN_USER, "the prompt holds %d, ids end at %lld", prompt[i],
+                           (long long)m.window.port->range - 1);
+    int32_t *text = malloc((size_t)(n + how->tokens) * sizeof *text);
+    Choice *choices = malloc((size_t)m.vocab * sizeof *choices);
+    if (text && choices) {
+        memcpy(text, prompt, (size_t)n * sizeof *text);
+        generate(&m, x, text, n, choices, how, emit, user);
+    }
+    bool short_of_memory = !text || !choices;
+    free(text);
+    free(choices);
+    return short_of_memory ? sn_fail(e, SN_MACHINE, "out of memory") : SN_OK;
+}

@@ -1,0 +1,193 @@
+// A training step and an evaluation: what runs when, on which samples.
+//
+//   step:  prologue for all micro-batches, micro for all micro-batches, update
+//   eval:  eval_prologue for all, eval_micro for all, eval_finish
+//
+// The prologue computes what needs data only (token counts, so that a mean is over the whole batch,
+// exactly) and must have seen the whole batch before the first gradient; so all windows of a step
+// are kept, they are small, and tensors are read twice. Accumulators are not cleared: env.first
+// makes kernels read them as zero. Nothing is allocated in a step unless the batch grows.
+#include "runtime/bind.h"
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct SnTrainer {
+    SnExec *x;
+    const SnPlan *plan;
+    SnData *data;
+    SnProgress at;
+    int64_t micro, window;
+    SnBind *binds; // one per input of the plan; port NULL: not of training or evaluation
+    int32_t *ids;  // [held, window + 1]
+    int64_t held;
+};
+
+static bool section_reads_data(const char *section) {
+    const char *all[] = {"prologue", "micro", "eval_prologue", "eval_micro"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(section, all[i])) return true;
+    return false;
+}
+
+// All inputs must agree on the samples in a micro-batch, and on the window.
+static SnStatus agree(SnTrainer *t, const SnBind *b, SnError *e) {
+    const char *name = SN_STRING(t->plan, b->port->name);
+    if (!t->micro) t->micro = b->samples;
+    if (t->micro != b->samples)
+        return sn_fail(e, SN_PLAN, "input '%s' takes %lld samples, others take %lld", name,
+                       (long long)b->samples, (long long)t->micro);
+    if (b->kind != SN_BIND_WINDOW && b->kind != SN_BIND_NEXT) return SN_OK;
+    if (!t->window) t->window = b->window;
+    if (t->window != b->window)
+        return sn_fail(e, SN_USER, "input '%s' takes %lld tokens of a sample, others take %lld",
+                       name, (long long)b->window, (long long)t->window);
+    return SN_OK;
+}
+
+static SnStatus bind_all(SnTrainer *t, SnError *e) {
+    SnDataKind kind = t->data ? sn_data_kind(t->data) : SN_DATA_TEXT;
+    t->binds = calloc((size_t)t->plan->inputs.count + 1, sizeof *t->binds);
+    if (!t->binds) return sn_fail(e, SN_MACHINE, "out of memory");
+    for (uint32_t i = 0; i < t->plan->inputs.count; i++) {
+        const SnPort *p = &SN_AT(t->plan, SnPort, inputs)[i];
+        if (!section_reads_data(SN_STRING(t->plan, p->section))) continue;
+        SnStatus s = sn_bind(t->plan, p, kind, &t->binds[i], e);
+        if (!s) s = agree(t, &t->binds[i], e);
+        if (s) return s;
+    }
+    if (!t->micro) t->micro = (int64_t)sn_plan_number(t->plan, "micro", 1);
+    return SN_OK;
+}
+
+SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
+                        SnError *e) {
+    assert(at->accum >= 1);
+    *out = NULL;
+    SnTrainer *t = calloc(1, sizeof *t);
+    if (!t) return sn_fail(e, SN_MACHINE, "out of memory");
+    t->x = x;
+    t->plan = sn_exec_plan(x);
+    t->data = data;
+    t->at = *at;
+    SnStatus s = bind_all(t, e);
+    if (s) {
+        sn_trainer_free(t);
+        return s;
+    }
+    *out = t;
+    return SN_OK;
+}
+
+void sn_trainer_free(SnTrainer *t) {
+    if (!t) return;
+    free(t->binds);
+    free(t->ids);
+    free(t);
+}
+
+SnProgress sn_trainer_progress(const SnTrainer *t) { return t->at; }
+int64_t sn_trainer_micro(const SnTrainer *t) { return t->micro; }
+int64_t sn_trainer_window(const SnTrainer *t) { return t->window; }
+
+// Reads the windows of a whole batch.
+static SnStatus load_windows(SnTrainer *t, SnSplit split, uint64_t first, int64_t count,
+                             SnError *e) {
+    if (!t->window || sn_data_kind(t->data) == SN_DATA_TENSORS) return SN_OK;
+    if (count > t->held) {
+        int32_t *grown = realloc(t->ids, (size_t)(count * (t->window + 1)) * sizeof *grown);
+        if (!grown) return sn_fail(e, SN_MACHINE, "out of memory");
+        t->ids = grown;
+        t->held = count;
+    }
+    return sn_data_windows(t->data, split, first, count, t->ids, e);
+}
+
+// Fills the inputs of a section with micro-batch j of the batch that starts at sample `first`.
+static SnStatus fill_inputs(SnTrainer *t, const char *section, SnSplit split, uint64_t first,
+                            int64_t j, SnError *e) {
+    for (uint32_t i = 0; i < t->plan->inputs.count; i++) {
+        const SnBind *b = &t->binds[i];
+        if (!b->port || strcmp(SN_STRING(t->plan, b->port->section), section)) continue;
+        if (b->kind == SN_BIND_TENSOR) {
+            SnStatus s =
+                sn_data_tensor(t->data, split, first + (uint64_t)(j * t->micro), t->micro, b->field,
+                               b->port->elem, b->port->bytes / t->micro, b->port->range,
+                               sn_exec_at(t->x, b->port->region, b->port->offset), e);
+            if (s) return s;
+        } else {
+            sn_bind_fill(b, t->x, t->ids ? t->ids + j * t->micro * (t->window + 1) : NULL);
+        }
+    }
+    return SN_OK;
+}
+
+static void set_scalars(SnTrainer *t, uint64_t step, int64_t accum, int64_t j) {
+    sn_exec_set(t->x, "step", (double)step);
+    sn_exec_set(t->x, "accum", (double)accum);
+    sn_exec_set(t->x, "batch", (double)(accum * t->micro));
+    sn_exec_set(t->x, "first", j == 0);
+}
+
+// Runs a section once per micro-batch of the batch that starts at sample `first`.
+static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uint64_t first,
+                           uint64_t step, int64_t accum, SnError *e) {
+    if (!sn_plan_section(t->plan, section)) return SN_OK;
+    for (int64_t j = 0; j < accum; j++) {
+        SnEnv env = {
+            .first = j == 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = j * t->micro};
+        set_scalars(t, step, accum, j);
+        SnStatus s = fill_inputs(t, section, split, first, j, e);
+        if (s) return s;
+        sn_exec_run(t->x, section, &env);
+    }
+    return SN_OK;
+}
+
+static void run_once(SnTrainer *t, const char *section, uint64_t step, int64_t accum) {
+    SnEnv env = {.first = 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = 0};
+    set_scalars(t, step, accum, 1);
+    sn_exec_run(t->x, section, &env);
+}
+
+void sn_trainer_init(SnTrainer *t) { run_once(t, "init", 0, t->at.accum); }
+
+SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
+    uint64_t step = t->at.step + 1;
+    int64_t batch = t->at.accum * t->micro;
+    SnStatus s = load_windows(t, SN_TRAIN, t->at.samples, batch, e);
+    if (!s) s = run_micros(t, "prologue", SN_TRAIN, t->at.samples, step, t->at.accum, e);
+    if (!s) s = run_micros(t, "micro", SN_TRAIN, t->at.samples, step, t->at.accum, e);
+    if (s) return s;
+    run_once(t, "update", step, t->at.accum);
+    t->at.step = step;
+    t->at.samples += (uint64_t)batch;
+    sn_data_prefetch(t->data, SN_TRAIN, t->at.samples, batch);
+    return SN_OK;
+}
+
+bool sn_trainer_can_eval(const SnTrainer *t) {
+    return t->data && sn_plan_section(t->plan, "eval_micro") &&
+           sn_data_samples(t->data, SN_VALID) > 0;
+}
+
+SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
+    assert(sn_trainer_can_eval(t));
+    int64_t whole = sn_data_samples(t->data, SN_VALID) / t->micro;
+    if (batches > whole) batches = whole;
+    if (batches < 1) batches = 1; // fewer samples than a micro-batch: some count more than once
+    SnStatus s = load_windows(t, SN_VALID, 0, batches * t->micro, e);
+    if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, batches, e);
+    if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, batches, e);
+    if (!s) run_once(t, "eval_finish", t->at.step, batches);
+    return s;
+}
+
+double sn_trainer_result(SnTrainer *t, const char *name, bool eval) {
+    const char *sections[2][2] = {{"update", "micro"}, {"eval_finish", "eval_micro"}};
+    for (int i = 0; i < 2; i++)
+        if (sn_plan_output(t->plan, sections[eval][i], name))
+            return sn_exec_result(t->x, sections[eval][i], name);
+    return (double)NAN;
+}

@@ -1,0 +1,600 @@
+// The program that every training executable is: reads the command line, runs the steps, saves,
+// evaluates, prints. Printing and exit statuses live here only.
+//
+//   exit 0  done, or stopped by SIGINT or SIGTERM after finishing a step and saving
+//        1  data, checkpoint or model values are at fault
+//        2  the command line is
+//        3  the machine is: CPU, memory, disk
+//
+// This file is compiled for the baseline instruction set and asks for the CPU's features before it
+// enters anything that is not. Signals are blocked and read from a descriptor between steps, so
+// there is no handler and no global state.
+#define _GNU_SOURCE
+#include "runtime/options.h"
+#include "runtime/pool.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
+
+typedef struct {
+    const char *program;
+    SnOptions options;
+    const SnPlan *plan;
+    SnExec *exec;
+    SnData *data;
+    SnTrainer *trainer;
+    SnLog *log;
+    SnProgress at; // where the run starts
+    int signals;   // signalfd
+    bool terminal;
+    bool save_failed;
+    uint64_t saved; // step of the last checkpoint, UINT64_MAX: none
+    char path[PATH_MAX];
+    SnError e;
+} Run;
+
+static int report(const Run *r) {
+    fprintf(stderr, "%s: error: %s\n", r->program, r->e.text);
+    return r->e.status == SN_USER ? EXIT_USER : EXIT_MACHINE;
+}
+
+static int usage_error(Run *r) {
+    fprintf(stderr, "%s: error: %s\n", r->program, r->e.text);
+    return EXIT_USAGE;
+}
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+// ---- options
+// -------------------------------------------------------------------------------------
+
+static const char *option(const Run *r, const char *key, const char *otherwise) {
+    const char *set = sn_options_set(&r->options, key);
+    return set ? set : sn_plan_option(r->plan, key, otherwise);
+}
+
+// A whole number from --set or the plan; `otherwise` when it is absent or is none.
+static int64_t option_count(const Run *r, const char *key, int64_t otherwise) {
+    const char *text = option(r, key, NULL);
+    char *end;
+    if (!text) return otherwise;
+    double value = strtod(text, &end);
+    return end != text && !*end && value >= 0 && value <= INT32_MAX ? (int64_t)value : otherwise;
+}
+
+static int64_t given(int64_t option_value, int64_t otherwise) {
+    return option_value >= 0 ? option_value : otherwise;
+}
+
+static double option_number(const Run *r, const char *key, double otherwise) {
+    const char *text = option(r, key, NULL);
+    char *end;
+    if (!text) return otherwise;
+    double value = strtod(text, &end);
+    return end != text && !*end ? value : otherwise;
+}
+
+// The scalar that --lr means: lr.peak, lr.value, lr, or else the first one of the schedule.
+static const char *rate_scalar(const SnPlan *p) {
+    const char *names[] = {"lr.peak", "lr.value", "lr"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (sn_plan_scalar(p, names[i])) return names[i];
+    for (uint32_t i = 0; i < p->scalars.count; i++) {
+        const char *name = SN_STRING(p, SN_AT(p, SnScalar, scalars)[i].name);
+        if (!strncmp(name, "lr.", 3) && strcmp(name, "lr.steps") && strcmp(name, "lr.warmup"))
+            return name;
+    }
+    return NULL;
+}
+
+// --set names a scalar of the run or an option that the executable reads.
+static SnStatus check_sets(Run *r) {
+    const char *known[] = {"data.kind",  "data.path",    "data.split", "data.stride",
+                           "data.width", "data.shuffle", "eval.every", "eval.batches",
+                           "save.every", "save.keep"};
+    for (uint32_t i = 0; i < r->options.nsets; i++) {
+        const char *set = r->options.sets[i];
+        char key[128], *end;
+        snprintf(key, sizeof key, "%.*s", (int)strcspn(set, "="), set);
+        bool found = false;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++) found |= !strcmp(key, known[k]);
+        if (found) continue;
+        if (!sn_plan_scalar(r->plan, key))
+            return sn_fail(&r->e, SN_USER,
+                           "--set: this program has no '%s'; --info lists what it has", key);
+        double value = strtod(strchr(set, '=') + 1, &end);
+        if (*end || end == strchr(set, '=') + 1 || !isfinite(value))
+            return sn_fail(&r->e, SN_USER, "--set %s: not a number", set);
+    }
+    if (!isnan(r->options.lr) && !rate_scalar(r->plan))
+        return sn_fail(&r->e, SN_USER, "--lr: this program has no learning rate to set");
+    return SN_OK;
+}
+
+// After a checkpoint was read: what the command line gives wins.
+static void apply_scalars(Run *r) {
+    for (uint32_t i = 0; i < r->options.nsets; i++) {
+        char key[128];
+        snprintf(key, sizeof key, "%.*s", (int)strcspn(r->options.sets[i], "="),
+                 r->options.sets[i]);
+        sn_exec_set(r->exec, key, strtod(strchr(r->options.sets[i], '=') + 1, NULL));
+    }
+    if (r->options.steps >= 0) sn_exec_set(r->exec, "lr.steps", (double)r->options.steps);
+    if (!isnan(r->options.lr)) sn_exec_set(r->exec, rate_scalar(r->plan), r->options.lr);
+}
+
+// ---- information
+// ---------------------------------------------------------------------------------
+
+static void print_help(const Run *r) {
+    char line[160];
+    printf("usage: %s [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n", r->program,
+           SN_STRING(r->plan, r->plan->model_name));
+    for (uint32_t i = 0; sn_options_help(i, line, sizeof line); i++) puts(line);
+    puts("\nA run that is interrupted finishes its step, saves and exits with status 0.");
+    puts("Exit status: 1 data or checkpoint at fault, 2 command line, 3 machine.");
+}
+
+static int64_t count_parameters(const SnPlan *p) {
+    int64_t n = 0;
+    for (uint32_t i = 0; i < p->states.count; i++) {
+        const SnState *s = &SN_AT(p, SnState, states)[i];
+        if (s->kind == 0) n += s->bytes / (s->elem == 3 ? 1 : 4);
+    }
+    return n;
+}
+
+static void print_ports(const SnPlan *p, const SnPort *ports, uint32_t n, const char *what) {
+    for (uint32_t i = 0; i < n; i++) {
+        printf("%-10s %s %s", what, SN_STRING(p, ports[i].section), SN_STRING(p, ports[i].name));
+        for (uint32_t a = 0; a < ports[i].naxes; a++)
+            printf("%s%s=%" PRId64, a ? ", " : "[", SN_STRING(p, ports[i].axis[a]),
+                   ports[i].size[a]);
+        puts(ports[i].naxes ? "]" : "");
+    }
+}
+
+static void print_info(const SnPlan *p) {
+    const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
+                                       "temporary", "inputs",     "scalars"};
+    char missing[128];
+    printf("model      %s\nparameters %" PRId64 "\nsinter     %s\ntarget     %s, %s\n",
+           SN_STRING(p, p->model_name), count_parameters(p), SN_STRING(p, p->sinter),
+           SN_STRING(p, p->target), SN_STRING(p, p->cpu));
+    sn_cpu_missing(p->features, missing, sizeof missing);
+    printf("this CPU   %s%s\n", *missing ? "lacks " : "has all features", missing);
+    for (int i = 1; i < SN_REGIONS; i++)
+        printf("memory     %-10s %12" PRId64 " bytes\n", regions[i], p->region_bytes[i]);
+    printf("kernels    %u, matrix products %u, commands %u\n", p->kernels.count, p->gemms.count,
+           p->cmds.count);
+    for (uint32_t i = 0; i < p->sections.count; i++) {
+        const SnSection *s = &SN_AT(p, SnSection, sections)[i];
+        printf("section    %-13s %6u commands\n", SN_STRING(p, s->name), s->count);
+    }
+    print_ports(p, SN_AT(p, SnPort, inputs), p->inputs.count, "input");
+    print_ports(p, SN_AT(p, SnPort, outputs), p->outputs.count, "output");
+    for (uint32_t i = 0; i < p->scalars.count; i++) {
+        const SnScalar *s = &SN_AT(p, SnScalar, scalars)[i];
+        printf("scalar     %s = %g\n", SN_STRING(p, s->name), s->value);
+    }
+    for (uint32_t i = 0; i < p->options.count; i++) {
+        const SnOption *o = &SN_AT(p, SnOption, options)[i];
+        printf("option     %s = %s\n", SN_STRING(p, o->key), SN_STRING(p, o->value));
+    }
+}
+
+// ---- profile
+// -------------------------------------------------------------------------------------
+
+typedef struct {
+    uint32_t cmd;
+    uint64_t nanoseconds;
+} Hot;
+
+static int by_time(const void *a, const void *b) {
+    const Hot *x = a, *y = b;
+    if (x->nanoseconds != y->nanoseconds) return x->nanoseconds > y->nanoseconds ? -1 : 1;
+    return x->cmd < y->cmd ? -1 : x->cmd > y->cmd;
+}
+
+static double gemm_flops(const SnGemm *g) {
+    double n = 2;
+    for (uint32_t i = 0; i < g->nbatch; i++) n *= (double)g->batch[i].extent;
+    for (uint32_t i = 0; i < g->nm; i++) n *= (double)g->m[i].extent;
+    for (uint32_t i = 0; i < g->nn; i++) n *= (double)g->n[i].extent;
+    for (uint32_t i = 0; i < g->nk; i++) n *= (double)g->k[i].extent;
+    return n;
+}
+
+static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, double total) {
+    const SnCmd *cmd = &SN_AT(p, SnCmd, cmds)[hot->cmd];
+    const char *kinds[] = {"kernel", "gemm", "fill", "copy"};
+    const char *name =
+        cmd->node == UINT32_MAX ? "" : SN_STRING(p, SN_AT(p, SnStr, nodes)[cmd->node]);
+    double time = (double)c->nanoseconds, flops = 0, bytes = 0;
+    if (cmd->op == SN_CMD_KERNEL) {
+        flops = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].flops;
+        bytes = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].bytes;
+        if (!*name) name = SN_STRING(p, SN_AT(p, SnKernel, kernels)[cmd->fn].name);
+    } else if (cmd->op == SN_CMD_GEMM) {
+        flops = gemm_flops(&SN_AT(p, SnGemm, gemms)[cmd->fn]);
+    }
+    printf("%6.2f %% %10.3f ms %8" PRIu64 " runs %8.2f GFLOP/s %8.2f GB/s  %-6s %s\n",
+           100 * time / total, time * 1e-6, c->runs, flops * (double)c->runs / time,
+           bytes * (double)c->runs / time, kinds[cmd->op], name);
+}
+
+static void print_profile(const Run *r) {
+    enum { SHOWN = 40 };
+    const SnPlan *p = r->plan;
+    const SnCounter *counters = sn_exec_counters(r->exec);
+    Hot *hot = calloc((size_t)p->cmds.count + 1, sizeof *hot);
+    double total = 0;
+    if (!hot) return;
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        hot[i] = (Hot){i, counters[i].nanoseconds};
+        total += (double)counters[i].nanoseconds;
+    }
+    qsort(hot, p->cmds.count, sizeof *hot, by_time);
+    printf("profile: %.3f s in %u commands, the first %d:\n", total * 1e-9, p->cmds.count, SHOWN);
+    for (uint32_t i = 0; i < p->cmds.count && i < SHOWN && hot[i].nanoseconds; i++)
+        print_command(p, &hot[i], &counters[hot[i].cmd], total);
+    free(hot);
+}
+
+// ---- setting up
+// ----------------------------------------------------------------------------------
+
+static SnStatus data_kind(Run *r, SnDataKind *to) {
+    const char *names[] = {"text", "tokens", "tensors"};
+    const char *kind = option(r, "data.kind", option(r, "data", "text"));
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(kind, names[i])) {
+            *to = (SnDataKind)i;
+            return SN_OK;
+        }
+    return sn_fail(&r->e, SN_USER,
+                   "data: the kind '%s' is not known; it is text, tokens or tensors", kind);
+}
+
+static SnStatus open_data(Run *r) {
+    SnDataSpec spec = {0};
+    SnStatus s = data_kind(r, &spec.kind);
+    if (!s) s = sn_data_spec(r->plan, &spec, &r->e);
+    if (s) return s;
+    spec.path = r->options.data ? r->options.data : option(r, "data.path", NULL);
+    if (!spec.path)
+        return sn_fail(&r->e, SN_USER, "there is nothing to train on: name it with --data");
+    if (sn_plan_option(r->plan, "data.tokenizer", NULL) && spec.kind == SN_DATA_TEXT)
+        return sn_fail(&r->e, SN_USER,
+                       "data: text is read as bytes; for a tokenizer's ids, use data tokens(...)");
+    if (spec.kind != SN_DATA_TENSORS && spec.window < 1)
+        return sn_fail(&r->e, SN_USER, "data: no input of the model takes tokens");
+    spec.split = option_number(r, "data.split", 1);
+    spec.stride = option_count(r, "data.stride", 0);
+    spec.width = (int)option_count(r, "data.width", 0);
+    spec.shuffle = strcmp(option(r, "data.shuffle", "true"), "false") != 0;
+    spec.seed = r->at.seed;
+    return sn_data_new(&spec, &r->data, &r->e);
+}
+
+// The progress to start from: the checkpoint's or a new run's, then the command line.
+static SnStatus set_progress(Run *r) {
+    const SnOptions *o = &r->options;
+    int64_t micro = option_count(r, "micro", 1), batch = option_count(r, "batch", micro);
+    int64_t accum = option_count(r, "accum", micro > 0 && batch >= micro ? batch / micro : 1);
+    r->at = (SnProgress){.accum = accum < 1 ? 1 : accum,
+                         .total = (uint64_t)option_count(r, "steps", 1000),
+                         .seed = (uint64_t)option_count(r, "seed", 1)};
+    if (o->resume) {
+        SnStatus s = sn_checkpoint_load(r->exec, o->resume, &r->at, r->path, sizeof r->path, &r->e);
+        if (s) return s;
+        printf("resumed from %s at step %" PRIu64 "\n", r->path, r->at.step);
+        r->saved = r->at.step;
+    }
+    if (o->steps >= 0) r->at.total = (uint64_t)o->steps;
+    if (o->accum > 0) r->at.accum = o->accum;
+    if (o->seed >= 0 && !o->generate) r->at.seed = (uint64_t)o->seed;
+    apply_scalars(r);
+    return SN_OK;
+}
+
+static SnStatus set_up(Run *r) {
+    int threads = (int)given(r->options.threads, sn_pool_default_threads());
+    SnStatus s = sn_exec_new(r->plan, sn_functions, threads, &r->exec, &r->e);
+    if (!s) s = set_progress(r);
+    if (s) return s;
+    sn_exec_profile(r->exec, r->options.profile);
+    if (!r->options.generate) s = open_data(r);
+    if (!s) s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
+    if (!s && !r->options.resume) sn_trainer_init(r->trainer);
+    return s;
+}
+
+static void tear_down(Run *r) {
+    sn_trainer_free(r->trainer);
+    sn_data_free(r->data);
+    sn_exec_free(r->exec);
+    if (r->signals >= 0) close(r->signals);
+}
+
+// ---- training
+// ------------------------------------------------------------------------------------
+
+// From here on the two signals wait in a descriptor; threads made later inherit the mask.
+static int take_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static bool was_asked_to_stop(const Run *r) {
+    struct signalfd_siginfo info;
+    return r->signals >= 0 && read(r->signals, &info, sizeof info) == (ssize_t)sizeof info;
+}
+
+static const char *out_directory(const Run *r) {
+    if (r->options.out) return r->options.out;
+    const char *resume = r->options.resume, *end = ".safetensors";
+    if (!resume) return NULL;
+    size_t n = strlen(resume), m = strlen(end);
+    return n > m && !strcmp(resume + n - m, end) ? NULL : resume;
+}
+
+static void end_line(const Run *r) {
+    if (r->terminal) fputs("\r\033[K", stdout);
+}
+
+// A failure to save does not end a run in the middle: it goes on, says so, and fails at the end.
+static void save(Run *r) {
+    const char *dir = out_directory(r);
+    SnProgress at = sn_trainer_progress(r->trainer);
+    if (!dir || at.step == r->saved) return;
+    int keep = (int)given(r->options.keep, option_count(r, "save.keep", 3));
+    r->save_failed =
+        sn_checkpoint_save(r->exec, &at, dir, keep, r->path, sizeof r->path, &r->e) != SN_OK;
+    end_line(r);
+    if (r->save_failed) {
+        fprintf(stderr, "%s: warning: %s\n", r->program, r->e.text);
+        return;
+    }
+    r->saved = at.step;
+    printf("step %" PRIu64 "  saved %s\n", at.step, r->path);
+}
+
+// Writes all results of a section to the log.
+static SnStatus log_results(Run *r, bool eval, double took) {
+    const char *wanted[2][2] = {{"update", "micro"}, {"eval_finish", "eval_micro"}};
+    const SnPlan *p = r->plan;
+    SnProgress at = sn_trainer_progress(r->trainer);
+    sn_log_begin(r->log, eval ? "eval" : "train", at.step);
+    for (uint32_t i = 0; i < p->outputs.count; i++) {
+        const SnPort *port = &SN_AT(p, SnPort, outputs)[i];
+        const char *section = SN_STRING(p, port->section), *name = SN_STRING(p, port->name);
+        bool mine = !strcmp(section, wanted[eval][0]) || !strcmp(section, wanted[eval][1]);
+        if (mine && !port->naxes)
+            sn_log_number(r->log, name, sn_trainer_result(r->trainer, name, eval));
+    }
+    sn_log_number(r->log, "samples", (double)at.samples);
+    sn_log_number(r->log, "seconds", took);
+    return sn_log_end(r->log, &r->e);
+}
+
+static SnStatus evaluate(Run *r) {
+    if (!sn_trainer_can_eval(r->trainer)) return SN_OK;
+    double start = seconds();
+    int64_t batches = given(r->options.eval_batches, option_count(r, "eval.batches", 20));
+    SnStatus s = sn_trainer_eval(r->trainer, batches, &r->e);
+    if (s) return s;
+    end_line(r);
+    printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
+           sn_trainer_result(r->trainer, "loss", true));
+    return log_results(r, true, seconds() - start);
+}
+
+static void print_step(Run *r, double took) {
+    SnProgress at = sn_trainer_progress(r->trainer);
+    uint64_t every = (uint64_t)given(r->options.print_every, 10);
+    if (!r->terminal && at.step % every && at.step != 1 && at.step != at.total) return;
+    double samples = (double)(at.accum * sn_trainer_micro(r->trainer)) / took;
+    double norm = sn_trainer_result(r->trainer, "grad_norm", false);
+    int64_t window = sn_trainer_window(r->trainer);
+    end_line(r);
+    printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f", at.step, at.total,
+           sn_trainer_result(r->trainer, "loss", false));
+    if (!isnan(norm)) printf("  norm %.3f", norm);
+    printf("  %.1f ms", took * 1e3);
+    printf(window ? "  %.0f tokens/s" : "  %.1f samples/s",
+           samples * (window ? (double)window : 1));
+    if (!r->terminal || at.step == at.total) putchar('\n');
+    fflush(stdout);
+}
+
+static SnStatus one_step(Run *r) {
+    double start = seconds();
+    SnStatus s = sn_trainer_step(r->trainer, &r->e);
+    if (s) return s;
+    double took = seconds() - start, loss = sn_trainer_result(r->trainer, "loss", false);
+    print_step(r, took);
+    s = log_results(r, false, took);
+    if (s || isfinite(loss)) return s;
+    return sn_fail(&r->e, SN_USER,
+                   "the loss is %g after step %" PRIu64 "; training has diverged, "
+                   "nothing was saved since",
+                   loss, sn_trainer_progress(r->trainer).step);
+}
+
+static void print_start(const Run *r) {
+    SnProgress at = sn_trainer_progress(r->trainer);
+    int64_t micro = sn_trainer_micro(r->trainer);
+    printf("%s: %" PRId64 " parameters, %.1f MiB, %d threads, batch %" PRId64 " = %" PRId64
+           " x %" PRId64 ", %" PRId64 " training and %" PRId64 " validation samples, seed %" PRIu64
+           "\n",
+           SN_STRING(r->plan, r->plan->model_name), count_parameters(r->plan),
+           (double)sn_exec_bytes(r->exec) / 1048576.0, sn_exec_threads(r->exec), at.accum * micro,
+           at.accum, micro, sn_data_samples(r->data, SN_TRAIN), sn_data_samples(r->data, SN_VALID),
+           at.seed);
+}
+
+static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
+
+static SnStatus steps(Run *r, bool *stopped) {
+    int64_t save_every = given(r->options.save_every, option_count(r, "save.every", 1000));
+    int64_t eval_every = given(r->options.eval_every, option_count(r, "eval.every", 0));
+    for (SnProgress at = r->at; at.step < at.total && !(*stopped = was_asked_to_stop(r));) {
+        SnStatus s = one_step(r);
+        if (s) return s;
+        at = sn_trainer_progress(r->trainer);
+        if (due(at.step, eval_every) && at.step != at.total) s = evaluate(r);
+        if (s) return s;
+        if (due(at.step, save_every)) save(r);
+    }
+    return SN_OK;
+}
+
+static SnStatus train(Run *r) {
+    bool stopped = false;
+    SnStatus s = sn_log_new(r->options.log, &r->log, &r->e);
+    if (s) return s;
+    print_start(r);
+    s = steps(r, &stopped);
+    if (!s) save(r);
+    if (!s && !stopped) s = evaluate(r);
+    if (stopped) {
+        end_line(r);
+        printf("stopped after step %" PRIu64 "%s\n", sn_trainer_progress(r->trainer).step,
+               out_directory(r) ? "" : "; nothing is saved without --out");
+    }
+    if (s) end_line(r);
+    SnError log_error = {0};
+    SnStatus closed = sn_log_free(r->log, &log_error);
+    if (!s && closed) r->e = log_error;
+    if (!s && !closed && r->save_failed) return r->e.status; // of the last save
+    return s ? s : closed;
+}
+
+// ---- generating
+// ----------------------------------------------------------------------------------
+
+typedef struct {
+    bool text;
+    bool first;
+} Printer;
+
+static bool print_id(void *user, int32_t id) {
+    Printer *p = user;
+    if (p->text)
+        putchar(id < 256 ? id : '?');
+    else
+        printf("%s%d", p->first ? "" : " ", id);
+    p->first = false;
+    fflush(stdout);
+    return true;
+}
+
+// The prompt as ids: bytes of text, or whole numbers. NULL with the reason in r->e.
+static int32_t *parse_prompt(Run *r, bool text, int64_t *n) {
+    const char *prompt = r->options.generate;
+    size_t length = strlen(prompt);
+    int32_t *ids = malloc((length + 1) * sizeof *ids);
+    *n = 0;
+    if (!ids) sn_fail(&r->e, SN_MACHINE, "out of memory");
+    for (size_t i = 0; ids && text && i < length; i++) ids[(*n)++] = (unsigned char)prompt[i];
+    for (char *end; ids && !text && prompt[strspn(prompt, " ,")]; prompt = end) {
+        prompt += strspn(prompt, " ,");
+        long id = strtol(prompt, &end, 10);
+        if (end == prompt || id < 0 || id > INT32_MAX) {
+            sn_fail(&r->e, SN_USER, "--generate: the prompt is a list of token numbers, not '%s'",
+                    prompt);
+            free(ids);
+            return NULL;
+        }
+        ids[(*n)++] = (int32_t)id;
+    }
+    return ids;
+}
+
+static SnStatus generate(Run *r) {
+    const SnOptions *o = &r->options;
+    SnGenerate how = {.temperature = isnan(o->temperature) ? 0.8 : o->temperature,
+                      .top_k = given(o->top_k, 0),
+                      .tokens = given(o->tokens, 200),
+                      .seed = (uint64_t)given(o->seed, 1)};
+    SnDataKind kind;
+    SnStatus s = data_kind(r, &kind);
+    if (s) return s;
+    int64_t n;
+    int32_t *ids = parse_prompt(r, kind == SN_DATA_TEXT, &n);
+    if (!ids) return r->e.status;
+    if (!o->resume)
+        fprintf(stderr, "%s: note: without --resume the weights are untrained\n", r->program);
+    Printer p = {kind == SN_DATA_TEXT, true};
+    for (int64_t i = 0; i < n; i++) print_id(&p, ids[i]);
+    s = sn_generate(r->exec, ids, n, &how, print_id, &p, &r->e);
+    putchar('\n');
+    free(ids);
+    return s;
+}
+
+// ---- main
+// ----------------------------------------------------------------------------------------
+
+// Everything that needs nothing but the command line and the plan. Returns -1 to go on.
+static int early(Run *r) {
+    char missing[128];
+    // The header is read before the plan is checked; it is plain data of known size.
+    sn_cpu_missing(r->plan->features | SN_CPU_AVX2 | SN_CPU_FMA, missing, sizeof missing);
+    if (*missing) {
+        sn_fail(&r->e, SN_MACHINE, "this program needs %s, which this CPU or system lacks",
+                missing);
+        return report(r);
+    }
+    if (r->options.check_cpu) {
+        puts("this CPU can run the program");
+        return EXIT_SUCCESS;
+    }
+    if (sn_plan_check(r->plan, &r->e)) return report(r);
+    if (r->options.version) {
+        printf("%s, built by sinter %s\n", SN_STRING(r->plan, r->plan->model_name),
+               SN_STRING(r->plan, r->plan->sinter));
+        return EXIT_SUCCESS;
+    }
+    if (r->options.help) print_help(r);
+    if (r->options.info) print_info(r->plan);
+    if (r->options.help || r->options.info) return EXIT_SUCCESS;
+    return check_sets(r) ? usage_error(r) : -1;
+}
+
+int main(int argc, char **argv) {
+    Run r = {
+        .plan = (const SnPlan *)(const void *)sn_plan_blob, .signals = -1, .saved = UINT64_MAX};
+    r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
+    if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
+    int status = early(&r);
+    if (status >= 0) return status;
+    r.terminal = isatty(STDOUT_FILENO);
+    if (!r.options.generate) r.signals = take_signals();
+    SnStatus s = set_up(&r);
+    if (!s) s = r.options.generate ? generate(&r) : train(&r);
+    if (!s && r.options.profile) print_profile(&r);
+    status = s ? report(&r) : EXIT_SUCCESS;
+    tear_down(&r);
+    if (fflush(stdout) && !status) status = EXIT_MACHINE;
+    return status;
+}
