@@ -20,16 +20,21 @@ static const char *const after[] = {
     "-Wl,--strip-debug",   "-Wl,-z,noexecstack", "-lm",
     "-lpthread",
 };
+static const char all_of[] = "-Wl,--whole-archive", some_of[] = "-Wl,--no-whole-archive";
 enum { BEFORE = sizeof before / sizeof *before, AFTER = sizeof after / sizeof *after };
 
 // argv of the linker; spawn wants it writable.
 static char **command(Arena *a, const char *const *inputs, const char *to) {
     size_t n = 0, at = 0;
     while (inputs[n]) n++;
-    char **argv = NEW_ARRAY(a, char *, BEFORE + 1 + n + AFTER + 1);
+    char **argv = NEW_ARRAY(a, char *, BEFORE + 1 + n + 2 + AFTER + 1);
     for (size_t i = 0; i < BEFORE; i++) argv[at++] = arena_str(a, before[i], strlen(before[i]));
     argv[at++] = arena_str(a, to, strlen(to));
-    for (size_t i = 0; i < n; i++) argv[at++] = arena_str(a, inputs[i], strlen(inputs[i]));
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0) argv[at++] = arena_str(a, all_of, strlen(all_of));
+        argv[at++] = arena_str(a, inputs[i], strlen(inputs[i]));
+        if (i == 0) argv[at++] = arena_str(a, some_of, strlen(some_of));
+    }
     for (size_t i = 0; i < AFTER; i++) argv[at++] = arena_str(a, after[i], strlen(after[i]));
     return argv;
 }

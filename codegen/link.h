@@ -2,9 +2,9 @@
 #pragma once
 #include "ir/base/str.h"
 
-// Links inputs (NULL-terminated: the generated object, the runtime's main, its archives) into the
-// position-independent executable `out` with the system's cc. The same inputs give the same bytes:
-// no build id, no paths, no debugging information. Written beside `out` under a temporary name and
-// then renamed, so `out` is never half a file. False with the reason in *why: no linker, no space,
-// the linker's own words.
+// Links inputs (NULL-terminated: first what cpu_write_object wrote, all of which is linked, then
+// the runtime's main and the archives it needs) into the position-independent executable `out` with
+// the system's cc. The same inputs give the same bytes: no build id, no paths, no debugging
+// information. Written beside `out` under a temporary name and then renamed, so `out` is never half
+// a file. False with the reason in *why: no linker, no space, the linker's own words.
 bool link_executable(const char *const *inputs, const char *out, Text *why);

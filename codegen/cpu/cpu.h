@@ -39,8 +39,9 @@ CpuGemm cpu_add_gemm(CpuModule *m);
 
 uint32_t cpu_functions(const CpuModule *m); // entries in the function table
 
-// Optimises, generates code, and writes a relocatable object that defines sn_functions and
-// sn_plan_blob (n bytes, 64-byte aligned). The module is used up. False with the reason in *why.
+// Optimises, generates code, and writes what link_executable takes first: an object, or an archive
+// of objects, that defines sn_functions and sn_plan_blob (n bytes, 64-byte aligned). The module is
+// used up. False with the reason in *why.
 bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path, Text *why);
 
 // The same code loaded into this process. The module is used up. NULL with the reason in *why.

@@ -18,7 +18,7 @@ typedef struct {
     const Kernel *kernel; // NULL: not from a kernel
 } CpuEntry;
 
-enum { CPU_MAX_UNITS = 1 };
+enum { CPU_MAX_UNITS = 2 };
 struct CpuModule {
     Arena *arena;
     CpuIsa isa;

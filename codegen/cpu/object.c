@@ -103,13 +103,35 @@ bool object_compile(CpuModule *m, const void *plan, size_t n,
     return good;
 }
 
-static bool write_file(const char *path, const char *data, size_t n, Text *why) {
+// A member of an archive: a header of fixed columns, the bytes, and a filler to an even length.
+static bool write_member(FILE *f, uint32_t unit, LLVMMemoryBufferRef object) {
+    size_t n = LLVMGetBufferSize(object);
+    char name[24];
+    snprintf(name, sizeof name, "kernels%u.o/", unit);
+    return fprintf(f, "%-16s%-12d%-6d%-6d%-8s%-10zu`\n", name, 0, 0, 0, "100644", n) == 60 &&
+           fwrite(LLVMGetBufferStart(object), 1, n, f) == n &&
+           (n % 2 == 0 || fputc('\n', f) != EOF);
+}
+
+// Several units are one file as an archive without an index (link.c takes every member).
+static bool write_units(FILE *f, uint32_t units, LLVMMemoryBufferRef *object) {
+    if (units == 1) {
+        size_t n = LLVMGetBufferSize(object[0]);
+        return fwrite(LLVMGetBufferStart(object[0]), 1, n, f) == n;
+    }
+    if (fputs("!<arch>\n", f) == EOF) return false;
+    for (uint32_t i = 0; i < units; i++)
+        if (!write_member(f, i, object[i])) return false;
+    return true;
+}
+
+static bool write_file(const char *path, uint32_t units, LLVMMemoryBufferRef *object, Text *why) {
     FILE *f = fopen(path, "wb");
     if (!f) {
         text_printf(why, "cannot write '%s': %s", path, strerror(errno));
         return false;
     }
-    bool good = fwrite(data, 1, n, f) == n;
+    bool good = write_units(f, units, object);
     int code = errno;
     if (fclose(f) != 0 && good) {
         good = false;
@@ -124,8 +146,7 @@ static bool write_file(const char *path, const char *data, size_t n, Text *why) 
 
 bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path, Text *why) {
     LLVMMemoryBufferRef out[CPU_MAX_UNITS] = {NULL};
-    bool good = object_compile(m, plan, n, out, why);
-    if (good) good = write_file(path, LLVMGetBufferStart(out[0]), LLVMGetBufferSize(out[0]), why);
+    bool good = object_compile(m, plan, n, out, why) && write_file(path, m->units, out, why);
     for (uint32_t i = 0; i < m->units; i++)
         if (out[i]) LLVMDisposeMemoryBuffer(out[i]);
     return good;

@@ -592,7 +592,7 @@ static void add_columns(Suite *s, int64_t rows, int64_t lanes, int64_t grain, bo
                 lanes, NONE);
     uint32_t acc = arg(s, c, ELEM_f32, KARG_acc, 3 * chunks * lanes);
     KId old = load(s, c, acc, part, NONE);
-    if (chunks == 1) column_fold(s, c, REDUCE_max, 0, v, acc, part, lanes, old);
+    if (chunks == 1) column_fold(s, c, REDUCE_sum, 0, v, acc, part, lanes, old);
 }
 
 static void test_columns(void **state) {
