@@ -693,7 +693,7 @@ bool infer_type(const Module *m, Op op, const Attr *attr, const Type *const *typ
     Rule r = {m, op, attr ? attr : &no_attr, types, n, given, out, why};
     if (!check_form(&r)) return false;
     if (given && !type_check(m, given, why)) return false;
-    return rules[op](&r) && apply_given(&r) && type_check(m, out, why);
+    return rules[op](&r) && type_check(m, out, why) && apply_given(&r);
 }
 
 TypeId ir_infer(Module *m, Op op, const Attr *attr, const TypeId *types, uint32_t n, TypeId given,

@@ -56,6 +56,12 @@ static char peek(Parser *p) {
     return p->failed || p->at == p->end ? 0 : *p->at;
 }
 
+// Where the next token starts, for messages.
+static const char *here(Parser *p) {
+    peek(p);
+    return p->at;
+}
+
 static bool take(Parser *p, char c) {
     if (c == 0 || peek(p) != c) return false;
     p->at++;
@@ -171,8 +177,7 @@ static int64_t integer(Parser *p, int64_t low, int64_t high) {
 static double number(Parser *p) {
     char buf[48];
     size_t n = 0;
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     while (p->at < p->end && n + 1 < sizeof buf &&
            (is_word_char(*p->at) || *p->at == '-' || *p->at == '+'))
         buf[n++] = *p->at++;
@@ -186,8 +191,7 @@ static double number(Parser *p) {
 // ---- references
 
 static AxisId axis(Parser *p) {
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = name(p);
     AxisId a = axis_find(p->m, s);
     if (!a) ERROR(p, from, "unknown axis '%.100s'", sym_str(p->m->syms, s));
@@ -195,8 +199,7 @@ static AxisId axis(Parser *p) {
 }
 
 static StateId state(Parser *p) {
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = name(p);
     StateId id = state_find(p->m, s);
     if (id == NONE) ERROR(p, from, "unknown state '%.100s'", sym_str(p->m->syms, s));
@@ -213,8 +216,7 @@ static Sym label(Parser *p) {
 }
 
 static NodeId node_ref(Parser *p) {
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = label(p);
     const uint32_t *id = map_find(&p->labels, s);
     if (p->f && id) return *id;
@@ -237,7 +239,7 @@ static FuncId func_ref(Parser *p) {
 // ---- types
 
 static void mesh(Parser *p, Type *t, PlaceKind kind, AxisId a) {
-    const char *from = p->at;
+    const char *from = here(p);
     uint32_t i = one_of(p, mesh_names, MAX_MESH, "mesh axis");
     if (p->failed) return;
     if (t->place[i].kind != PLACE_REPLICATED) ERROR(p, from, "second placement on one mesh axis");
@@ -245,7 +247,7 @@ static void mesh(Parser *p, Type *t, PlaceKind kind, AxisId a) {
 }
 
 static void type_axis(Parser *p, Type *t) {
-    const char *from = p->at;
+    const char *from = here(p);
     AxisId a = axis(p);
     if (p->failed) return;
     if (t->n == MAX_AXES) {
@@ -266,8 +268,7 @@ static uint32_t elem(Parser *p) {
 }
 
 static TypeId type(Parser *p) {
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Type t = {.elem = elem(p)};
     if (take(p, '[') && !take(p, ']')) {
         do {
@@ -295,7 +296,7 @@ static AxisList axes(Parser *p) {
     AxisList l = {0};
     if (!expect(p, '(') || take(p, ')')) return l;
     do {
-        const char *from = p->at;
+        const char *from = here(p);
         AxisId a = axis(p);
         if (l.n == MAX_AXES) ERROR(p, from, "more than %d axes", MAX_AXES);
         if (!p->failed) l.at[l.n++] = a;
@@ -325,8 +326,7 @@ static void field_value(Parser *p, const AttrField *f, void *to) {
 
 static void field(Parser *p, Attr *a) {
     uint32_t first, n = attr_record((AttrKind)a->kind, &first);
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = name(p);
     for (uint32_t i = first; i < first + n && !p->failed; i++)
         if (strcmp(attr_fields[i].name, sym_str(p->m->syms, s)) == 0) {
@@ -363,7 +363,7 @@ static Attr attr_start(Op op) {
 
 // What follows '@': a source range "3:10-20" or a place in memory "temp+4096".
 static void at_tail(Parser *p, Loc *loc, Mem *mem) {
-    const char *from = p->at;
+    const char *from = here(p);
     if (isdigit((unsigned char)peek(p))) {
         int64_t file = integer(p, 1, UINT16_MAX);
         if (file > p->files.n) {
@@ -438,7 +438,7 @@ static Op op(Parser *p) {
 static void operands(Parser *p, Line *l) {
     if (peek(p) != '%') return;
     do {
-        const char *from = p->at;
+        const char *from = here(p);
         NodeId n = node_ref(p);
         if (l->n == MAX_OPERANDS) ERROR(p, from, "more than %d operands", MAX_OPERANDS);
         if (!p->failed) l->operands[l->n++] = n;
@@ -460,7 +460,7 @@ static void body(Parser *p, FuncId id);
 static void region(Parser *p, const Line *l) {
     FuncId id = l->attr.group.body;
     if (!take_word(p, "region")) return;
-    const char *from = p->at;
+    const char *from = here(p);
     if (l->op != OP_group)
         ERROR(p, from, "'%s' has no region", op_info[l->op].name);
     else if (p->defined.at[id])
@@ -481,7 +481,7 @@ static void region(Parser *p, const Line *l) {
 }
 
 static void node(Parser *p) {
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = label(p);
     bool fresh;
     if (map_find(&p->labels, s)) ERROR(p, from, "second node '%%%.100s'", sym_str(p->m->syms, s));
@@ -535,7 +535,7 @@ static void body(Parser *p, FuncId id) {
 
 static void func(Parser *p, bool is_region) {
     Sym s = name(p);
-    const char *from = p->at;
+    const char *from = here(p);
     FuncId id = func_ref(p);
     if (p->failed) return;
     if (p->defined.at[id]) {
@@ -551,7 +551,7 @@ static void func(Parser *p, bool is_region) {
 // ---- the header
 
 static void file_line(Parser *p) {
-    const char *from = p->at;
+    const char *from = here(p);
     int64_t n = integer(p, 1, MAX_FILES);
     Sym s = name(p);
     if (p->failed) return;
@@ -572,8 +572,7 @@ static void file_line(Parser *p) {
 }
 
 static void axis_line(Parser *p) {
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = name(p);
     if (!p->failed && (s == 0 || axis_find(p->m, s)))
         ERROR(p, from, "axis '%.100s' is declared twice or has no name", sym_str(p->m->syms, s));
@@ -600,8 +599,7 @@ static void state_tails(Parser *p, State *s) {
 }
 
 static void state_line(Parser *p) {
-    peek(p);
-    const char *from = p->at;
+    const char *from = here(p);
     Sym s = name(p);
     if (!p->failed && (s == 0 || state_find(p->m, s) != NONE))
         ERROR(p, from, "state '%.100s' is declared twice or has no name", sym_str(p->m->syms, s));

@@ -1,0 +1,733 @@
+// The IR core: text round trips, type rules and their messages, builder orders, verifier, roles.
+//
+// The files of tests/ir are canonical text but for their comments: parsing and printing gives the
+// same bytes. every_op.ir must hold every op, so a new op without a text form fails here.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ir/build.h"
+#include "ir/ir.h"
+#include <dirent.h>
+#include <math.h>
+
+#define DIR_IR SOURCE_DIR "/tests/ir"
+
+static char *read_file(Arena *a, const char *path, size_t *size) {
+    FILE *f = fopen(path, "rb");
+    if (!f) fail_msg("cannot open %s", path);
+    Text t = {.arena = a};
+    char buf[4096];
+    size_t n;
+    while ((n = fread(buf, 1, sizeof buf, f)) > 0) text_put(&t, buf, n);
+    fclose(f);
+    *size = t.n;
+    return t.at;
+}
+
+static Module *parse_at(Arena *a, const char *text, size_t size, Diag **d) {
+    *d = diag_new(a);
+    return ir_parse(a, symtab_new(a), *d, diag_add_file(*d, "in.ir", text, size, false));
+}
+
+static Module *parse(Arena *a, const char *text) {
+    Diag *d;
+    Module *m = parse_at(a, text, strlen(text), &d);
+    if (!m) fail_msg("%s", d->items.at[0].text);
+    return m;
+}
+
+static Module *parse_file(Arena *a, const char *name) {
+    size_t size;
+    return parse(a, read_file(a, arena_printf(a, DIR_IR "/%s", name), &size));
+}
+
+static const char *printed(Arena *a, const Module *m) {
+    Text t = {.arena = a};
+    ir_print_module(&t, m);
+    text_put(&t, "", 0);
+    return t.at;
+}
+
+static const char *type_text(Arena *a, const Module *m, TypeId id) {
+    Text t = {.arena = a};
+    ir_print_type(&t, m, id);
+    return t.at;
+}
+
+static void must_verify(Arena *a, const Module *m) {
+    Text why = {.arena = a};
+    if (ir_verify(m, &why) != 0) fail_msg("%s", why.at);
+}
+
+// ---- text
+
+static const char *without_comments(Arena *a, const char *text) {
+    Text t = {.arena = a};
+    while (*text) {
+        const char *end = strchr(text, '\n');
+        size_t n = end ? (size_t)(end - text) + 1 : strlen(text);
+        if (strncmp(text, "//", 2) != 0) text_put(&t, text, n);
+        text += n;
+    }
+    return t.at;
+}
+
+static void same_ids(const Module *x, const Module *y) {
+    assert_int_equal(x->axes.n, y->axes.n);
+    assert_int_equal(x->states.n, y->states.n);
+    assert_int_equal(x->funcs.n, y->funcs.n);
+    for (FuncId i = 0; i < x->funcs.n; i++) {
+        const Func *f = x->funcs.at[i], *g = y->funcs.at[i];
+        assert_int_equal(f->nodes.n, g->nodes.n);
+        assert_int_equal(f->mem.n, g->mem.n);
+        assert_int_equal(f->region, g->region);
+        for (NodeId n = 0; n < f->nodes.n; n++) {
+            const Node *p = node_at(f, n), *q = node_at(g, n);
+            assert_true(p->op == q->op && p->phase == q->phase && p->clone == q->clone);
+            assert_true(p->n == q->n && p->inst == q->inst && p->tmpl == q->tmpl);
+            for (uint32_t k = 0; k < p->n; k++)
+                assert_int_equal(operand(f, n, k), operand(g, n, k));
+        }
+    }
+}
+
+static void test_files_round_trip(void **state) {
+    (void)state;
+    DIR *dir = opendir(DIR_IR);
+    assert_non_null(dir);
+    int files = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        size_t n = strlen(e->d_name), size;
+        if (n < 4 || strcmp(e->d_name + n - 3, ".ir") != 0) continue;
+        Arena *a = arena_new();
+        const char *text = read_file(a, arena_printf(a, DIR_IR "/%s", e->d_name), &size);
+        Module *m = parse(a, text);
+        must_verify(a, m);
+        const char *again = printed(a, m);
+        assert_string_equal(again, without_comments(a, text));
+        same_ids(m, parse(a, again));
+        arena_free(a);
+        files++;
+    }
+    closedir(dir);
+    assert_true(files >= 2);
+}
+
+static void test_every_op_is_there(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = parse_file(a, "every_op.ir");
+    bool seen[OP_COUNT] = {false};
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
+            seen[node_at(m->funcs.at[i], n)->op] = true;
+    for (int i = 0; i < OP_COUNT; i++)
+        if (!seen[i]) fail_msg("every_op.ir lacks '%s'", op_info[i].name);
+    arena_free(a);
+}
+
+// Hand-written text may be shorter: own labels, types and regions' ids left out.
+static void test_short_text(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = parse(a, "axis d = 3 axis e = 2\n"
+                         "func f { %x = input : f32[d, e] {name=x} // comment\n"
+                         "%y = add %x, %x %z = group %y : f32[d, e] region r { %q = arg : f32[d, e]"
+                         " value v = %q } output y = %z }");
+    must_verify(a, m);
+    assert_string_equal(printed(a, m),
+                        "axis d = 3\naxis e = 2\nfunc f {\n"
+                        "  %0 = input : f32[d=3, e=2] {name=x}\n"
+                        "  %1 = add %0, %0 : f32[d=3, e=2]\n"
+                        "  %2 = group %1 : f32[d=3, e=2] {kind=map, body=#1} region r {\n"
+                        "    %0 = arg : f32[d=3, e=2]\n    value v = %0\n  }\n"
+                        "  output y = %2\n}\n");
+    arena_free(a);
+}
+
+static void test_text_faults(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *message;
+        uint32_t line, col;
+    } faults[] = {
+        {"func f {\n  %0 = nonsense\n}", "unknown op 'nonsense'", 2, 8},
+        {"axis d = 3\nfunc f { %0 = add %1, %1 }", "no node '%1' before here", 2, 19},
+        {"func f { %0 = const : f32 %0 = const : f32 }", "second node '%0'", 1, 27},
+        {"func f { %0 = const : f32[d] }", "unknown axis 'd'", 1, 27},
+        {"axis d = 3\naxis d = 4", "axis 'd' is declared twice or has no name", 2, 6},
+        {"axis d = 1099511627777", "integer out of range, expected 0 to 1099511627776", 1, 10},
+        {"axis d = 99999999999999999999", "integer out of range", 1, 10},
+        {"axis d = 1099511627776 axis e = 2 func f { %0 = const : f32[d, e] }",
+         "more than 2^40 elements", 1, 57},
+        {"axis d = 3 func f { %0 = const : f32[d, d] }", "axis 'd' occurs twice in one type", 1,
+         34},
+        {"axis d = 3 state w : f32[d] param state w : f32 param",
+         "state 'w' is declared twice or has no name", 1, 41},
+        {"func f { %0 = state {state=w} }", "unknown state 'w'", 1, 28},
+        {"func f { %0 = state : f32 }", "'state' of an unknown state", 1, 10},
+        {"func f { %0 = const : f32 @2:0-1 }", "source file 2 is not in the header", 1, 28},
+        {"func f { %0 = const : f32 @temp+0 }",
+         "a place in memory in a function that is not 'planned'", 1, 10},
+        {"func f { %0 = group : f32 {body=#9} }", "function #1 is not defined", 1, 38},
+        {"func f #0 { } func g #0 { }", "function #0 is defined twice", 1, 22},
+        {"func f { %0 = const : f32 {axis=d} }", "no attribute 'axis' here", 1, 28},
+        {"func f { %0 = const : f32 {value=1x} }", "expected a number", 1, 34},
+        {"func \"\\x00\" { }", "expected an escape '\\xNN'", 1, 7},
+        {"func \"abc", "name without closing quote", 1, 7},
+        {"func f {", "expected a node, a result or '}'", 1, 9},
+        {"state w : f32[d<%0]", "unknown axis 'd'", 1, 15},
+        {"axis d = 3 state w : f32[d<%0] param", "no node '%0' before here", 1, 28},
+        {"hello", "expected 'file', 'axis', 'state', 'func' or 'region'", 1, 1},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        Arena *a = arena_new();
+        Diag *d;
+        assert_null(parse_at(a, faults[i].text, strlen(faults[i].text), &d));
+        assert_int_equal(d->errors, 1);
+        assert_string_equal(d->items.at[0].text, faults[i].message);
+        uint32_t line, col;
+        diag_position(d, d->items.at[0].loc, &line, &col);
+        if (line != faults[i].line || col != faults[i].col)
+            fail_msg("%s: at %u:%u, expected %u:%u", faults[i].text, line, col, faults[i].line,
+                     faults[i].col);
+        arena_free(a);
+    }
+}
+
+// Random damage to a good file: no crash, and what is still accepted is a fixed point of printing.
+static void test_damaged_text(void **state) {
+    (void)state;
+    Arena *keep = arena_new();
+    size_t size;
+    const char *good = read_file(keep, DIR_IR "/every_op.ir", &size);
+    uint32_t seed = 12345, accepted = 0;
+    for (int round = 0; round < 3000; round++) {
+        Arena *a = arena_new();
+        char *text = arena_str(a, good, size);
+        for (int k = 0; k < 1 + round % 3; k++) {
+            seed = seed * 1664525u + 1013904223u;
+            size_t at = (seed >> 8) % size;
+            seed = seed * 1664525u + 1013904223u;
+            text[at] = good[(seed >> 8) % size];
+        }
+        Diag *d;
+        Module *m = parse_at(a, text, size, &d);
+        assert_true(!m == (d->errors > 0));
+        if (m) {
+            Text why = {.arena = a};
+            ir_verify(m, &why);
+            const char *once = printed(a, m);
+            assert_string_equal(printed(a, parse(a, once)), once);
+            accepted++;
+        }
+        arena_free(a);
+    }
+    assert_in_range(accepted, 20, 2000);
+    arena_free(keep);
+}
+
+// ---- type rules: what the frontend shows to users
+
+static void test_rule_messages(void **state) {
+    (void)state;
+    static const char *const axes =
+        "axis a = 2 axis b = 3 axis c = 6 axis d = 4 axis e = 5 "
+        "state w : f32[a, b] param func f {"
+        "%x = input : f32[a, b] {name=x} %y = input : f32[a=1, d] {name=y} "
+        "%i = input : i32[d] {name=i} %p = input : bool[a] {name=p} "
+        "%n = input : i32 {name=n} %l = input : f32[a, e<%n] {name=l} ";
+    static const struct {
+        const char *node, *message;
+    } faults[] = {
+        {"add %x, %y", "axis 'a' has size 2 in one operand of 'add' and 1 in another"},
+        {"add %x, %i", "operands of 'add' are f32 and i32, they must agree"},
+        {"add %p, %p", "'add' of bool, expected numbers"},
+        {"exp %i", "'exp' of i32, expected a real"},
+        {"not %x", "'not' of f32, expected bool or integers"},
+        {"shl %p, %p", "'shl' of bool, expected integers"},
+        {"select %x, %x, %x", "the condition of 'select' is f32, expected bool"},
+        {"bitcast %p {to=f32}", "'bitcast' from bool to f32, the widths differ"},
+        {"add %x", "'add' takes 2 operands, not 1"},
+        {"add %x, %x : f32[a]", "the result of 'add' has axis 'b'"},
+        {"add %x, %x : f32[a, b=2]", "axis 'b' of the result of 'add' has size 3, not 2"},
+        {"add %x, %x : f32[a, b, c]", "the result of 'add' has 2 axes, not 3"},
+        {"add %x, %x : i32[a, b]", "'add' gives f32, not i32"},
+        {"const : i32 {value=0.5}", "i32 cannot hold the constant 0.5"},
+        {"const {value=1}", "the type of 'const' must be given"},
+        {"random : f32 {}", "'random' gives u32, not f32"},
+        {"rename %x {from=a, to=b}", "axis 'b' occurs twice in one type"},
+        {"rename %x {from=c, to=d}", "the operand of 'rename' has no axis 'c'"},
+        {"split %x {from=b, to=(d, e)}",
+         "axis 'b' of size 3 cannot be split into sizes whose product is 20"},
+        {"split %l {from=e, to=(c, d)}",
+         "'split' of axis 'e', whose length is known only at run time"},
+        {"merge %x {from=(b, a), to=c}",
+         "'merge' needs axis 'b' just before axis 'a' in the operand"},
+        {"slice %x : f32[a, d=4] {from=b, to=d}",
+         "slice of 4 elements from 0 on, axis 'b' has size 3"},
+        {"slice %x : f32[a, d=1] {from=b, to=d, start=9}",
+         "slice of axis 'b' starts at 9, its size is 3"},
+        {"pad %x {from=b, to=d, start=2}", "3 elements of axis 'b' at 2 do not fit into size 4"},
+        {"concat %x, %y {from=(b, d), to=c}",
+         "axis 'a' has size 2 in one operand of 'concat' and 1 in another"},
+        {"concat %x {from=(b, d), to=c}", "'concat' of 1 operands names 2 parts"},
+        {"expand %x : f32[a, d]", "'expand' drops axis 'b'"},
+        {"reduce %x {axes=(a)}", "a row fold takes the last axes in order, 'a' is not in place"},
+        {"reduce %x {axes=(b), by=col}", "a column fold keeps the last axis, 'b'"},
+        {"reduce %p {axes=(a)}", "'sum' of bool, expected numbers"},
+        {"reduce %x {axes=(b), by=seq, part=d}", "a sequential fold has no parts"},
+        {"reduce %x {axes=(b, b)}", "'reduce' lists axis 'b' twice"},
+        {"contract %x, %y {axes=(b)}", "the operand of 'contract' has no axis 'b'"},
+        {"contract %x, %y {axes=(a)}",
+         "axis 'a' has size 2 in one operand of 'contract' and 1 in another"},
+        {"contract %x, %x, %x {axes=(a)}",
+         "the accumulator of 'contract' has other axes than the result"},
+        {"gather %x, %y {axis=b}", "the index of 'gather' is f32, expected integers"},
+        {"gather %x, %i {axis=d}", "the operand of 'gather' has no axis 'd'"},
+        {"gather %y, %i {axis=d}", "the index of 'gather' has the indexed axis 'd' itself"},
+        {"scatter_add %x, %i, %x {axis=b}",
+         "the values of 'scatter_add' do not have the axes that a gather would give"},
+        {"grad %x {state=w}", "'grad' of a value with axes, expected a scalar f32"},
+        {"assign %y {state=w}", "'assign' of a value whose type is not that of state 'w'"},
+        {"input : f32 {name=q, range=a}", "an index of axis 'a' is i32, not f32"},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        Arena *a = arena_new();
+        Diag *d;
+        const char *text = arena_printf(a, "%s %%r = %s }", axes, faults[i].node);
+        if (parse_at(a, text, strlen(text), &d)) fail_msg("accepted: %s", faults[i].node);
+        assert_string_equal(d->items.at[0].text, faults[i].message);
+        arena_free(a);
+    }
+}
+
+// Node -> type it must have, for orders that the rules promise.
+static void test_rule_types(void **state) {
+    (void)state;
+    static const char *const axes =
+        "axis a = 2 axis b = 3 axis c = 6 axis d = 4 axis v = 9 "
+        "axis part = 1 func f {"
+        "%x = input : f32[a, b] {name=x} %y = input : f32[b, d] {name=y} "
+        "%z = input : f32[d, a, b] {name=z} %s = input : f32 {name=s} "
+        "%i = input : i32[d, a] {name=i} %t = input : f32[a, v, b] {name=t} "
+        "%n = input : i32 {name=n} %l = input : f32[b<%n] {name=l} ";
+    static const struct {
+        const char *node, *type;
+    } cases[] = {
+        {"add %s, %x", "f32[a=2, b=3]"},
+        {"add %x, %y", "f32[a=2, b=3, d=4]"},
+        {"add %x, %z", "f32[d=4, a=2, b=3]"},
+        {"add %x, %z : f32[b, a, d]", "f32[b=3, a=2, d=4]"},
+        {"add %x, %l", "f32[a=2, b=3<%6]"},
+        {"lt %x, %s", "bool[a=2, b=3]"},
+        {"gather %t, %i {axis=v}", "f32[a=2, d=4, b=3]"},
+        {"contract %z, %t {axes=(b)}", "f32[a=2, d=4, v=9]"},
+        {"contract %x, %y {axes=()}", "f32[b=3, a=2, d=4]"},
+        {"contract %x, %y {axes=(b)} : f32[d, a]", "f32[d=4, a=2]"},
+        {"merge %x {from=(a, b), to=c}", "f32[c=6]"},
+        {"split %t {from=v, to=(d, c)} : f32[a, d=3, c=3, b]", "f32[a=2, d=3, c=3, b=3]"},
+        {"split %z {from=d, to=(c, a)} : f32[c=2, d=2, a, b] ", NULL},
+        {"slice %x {from=b, to=b, start=1}", "f32[a=2, b=2]"},
+        {"reduce %z {axes=(a, b), by=row, part=part}", "f32[d=4, part=1]"},
+        {"reduce %z {axes=(a), by=col, part=part}", "f32[part=1, d=4, b=3]"},
+        {"concat %x, %x {from=(b, b), to=c}", "f32[a=2, c=6]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Arena *a = arena_new();
+        Diag *d;
+        const char *text = arena_printf(a, "%s %%r = %s }", axes, cases[i].node);
+        Module *m = parse_at(a, text, strlen(text), &d);
+        if (!m != !cases[i].type)
+            fail_msg("%s: %s", cases[i].node, m ? "accepted" : d->items.at[0].text);
+        if (m) {
+            const Func *f = m->funcs.at[0];
+            assert_string_equal(type_text(a, m, node_at(f, f->nodes.n - 1)->type), cases[i].type);
+        }
+        arena_free(a);
+    }
+}
+
+// ---- tables, interning
+
+static void test_folds(void **state) {
+    (void)state;
+    assert_int_equal(fold_chunk(0), 32);
+    assert_int_equal(fold_chunk(32 * 256), 32);
+    assert_int_equal(fold_chunk(32 * 256 + 1), 33);
+    assert_int_equal(fold_parts(FOLD_col, 33), 2);
+    assert_int_equal(fold_parts(FOLD_col, 1 << 20), 256);
+    assert_int_equal(fold_parts(FOLD_row, 4096), 1);
+    assert_int_equal(fold_parts(FOLD_row, 4097), 2);
+    assert_int_equal(fold_parts(FOLD_seq, 99), 1);
+}
+
+static void test_interning(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = module_new(a, symtab_new(a), diag_new(a));
+    AxisId x = axis_new(m, "half", 3), y = axis_new(m, "half", 4);
+    assert_string_equal(sym_str(m->syms, m->axes.at[y].name), "half.2");
+    assert_int_equal(axis_find(m, sym(m->syms, "half.2")), y);
+    axis_new(m, "half.3", 1);
+    assert_string_equal(sym_str(m->syms, m->axes.at[axis_new(m, "half", 5)].name), "half.4");
+    Type t;
+    memset(&t, 0xab, sizeof t);
+    t.elem = ELEM_f32;
+    t.n = 1;
+    t.axes[0] = (TypeAxis){x, 0, 3};
+    memset(t.place, 0, sizeof t.place);
+    Type clean = {.elem = ELEM_f32, .n = 1, .axes = {{x, 0, 3}}};
+    assert_int_equal(type_intern(m, &t), type_intern(m, &clean));
+    Attr p, q;
+    memset(&p, 0xab, sizeof p);
+    memset(&q, 0xcd, sizeof q);
+    p.kind = q.kind = ATTR_const;
+    p.constant.value = (double)NAN;
+    q.constant.value = -(double)NAN;
+    assert_int_equal(attr_intern(m, &p), attr_intern(m, &q));
+    q.constant.value = -0.0;
+    p.constant.value = 0.0;
+    assert_int_not_equal(attr_intern(m, &p), attr_intern(m, &q));
+    arena_free(a);
+}
+
+static void test_tables(void **state) {
+    (void)state;
+    assert_string_equal(op_info[OP_cast].name, "cast");
+    assert_int_equal(op_info[OP_cast].attr, ATTR_cast);
+    assert_int_equal(op_info[OP_add].attr, ATTR_none);
+    assert_int_equal(op_info[OP_contract].max, 3);
+    assert_int_equal(op_info[OP_gather].kind, OPK_INDEX);
+    assert_int_equal(elem_info[ELEM_bool].bytes, 1);
+    Type t = {.elem = ELEM_i32, .n = 3, .axes = {{1, 0, 2}, {2, 0, 3}, {3, 0, 5}}};
+    int64_t s[MAX_AXES];
+    type_strides(&t, s);
+    assert_true(s[0] == 15 && s[1] == 5 && s[2] == 1 && type_bytes(&t) == 120);
+}
+
+// ---- builder
+
+typedef struct {
+    Arena *a;
+    Module *m;
+    Builder b;
+    AxisId i, j, k;
+} Fixture;
+
+static Fixture fixture(void) {
+    Fixture x = {.a = arena_new()};
+    x.m = module_new(x.a, symtab_new(x.a), diag_new(x.a));
+    x.i = axis_new(x.m, "i", 4);
+    x.j = axis_new(x.m, "j", 5);
+    x.k = axis_new(x.m, "k", 6);
+    x.b = (Builder){.m = x.m, .f = func_new(x.m, "f", NULL)};
+    return x;
+}
+
+static NodeId input3(Fixture *x, AxisId a, AxisId b, AxisId c) {
+    Type t = {.elem = ELEM_f32, .n = 3};
+    AxisId axes[3] = {a, b, c};
+    for (int i = 0; i < 3; i++) t.axes[i] = (TypeAxis){axes[i], 0, x->m->axes.at[axes[i]].size};
+    return ir_input(&x->b, "x", type_intern(x->m, &t), 0);
+}
+
+static const char *text_of(Fixture *x, NodeId n) {
+    return type_text(x->a, x->m, node_at(x->b.f, n)->type);
+}
+
+// Last axes by a row fold, the others by a column fold: each exactly where it is needed.
+static void test_build_reduce(void **state) {
+    (void)state;
+    Fixture x = fixture();
+    NodeId n = input3(&x, x.i, x.j, x.k);
+    NodeId r = ir_reduce(&x.b, REDUCE_sum, n, &(AxisList){2, {x.k, x.i}});
+    assert_string_equal(text_of(&x, r), "f32[j=5]");
+    assert_int_equal(attr_of(x.m, x.b.f, r)->reduce.by, FOLD_col);
+    NodeId row = operand(x.b.f, r, 0);
+    assert_int_equal(attr_of(x.m, x.b.f, row)->reduce.by, FOLD_row);
+    assert_int_equal(operand(x.b.f, row, 0), n);
+    r = ir_reduce(&x.b, REDUCE_max, n, &(AxisList){3, {x.k, x.i, x.j}});
+    assert_int_equal(operand(x.b.f, r, 0), n);
+    assert_string_equal(text_of(&x, r), "f32");
+    r = ir_reduce(&x.b, REDUCE_sum, n, &(AxisList){1, {x.i}});
+    assert_int_equal(operand(x.b.f, r, 0), n);
+    assert_int_equal(attr_of(x.m, x.b.f, r)->reduce.by, FOLD_col);
+    assert_int_equal(ir_reduce(&x.b, REDUCE_sum, n, &(AxisList){0}), n);
+    must_verify(x.a, x.m);
+    arena_free(x.a);
+}
+
+static void test_build_copies(void **state) {
+    (void)state;
+    Fixture x = fixture();
+    NodeId n = input3(&x, x.i, x.j, x.k);
+    AxisId ik = axis_new(x.m, "ik", 24), ij = axis_new(x.m, "ij", 20);
+    NodeId r = ir_merge(&x.b, n, &(AxisList){2, {x.i, x.k}}, ik);
+    assert_string_equal(text_of(&x, r), "f32[ik=24, j=5]");
+    assert_int_equal(node_at(x.b.f, operand(x.b.f, r, 0))->op, OP_copy);
+    r = ir_merge(&x.b, n, &(AxisList){2, {x.i, x.j}}, ij);
+    assert_int_equal(operand(x.b.f, r, 0), n);
+    StateId s = state_new(x.m, "w", node_at(x.b.f, n)->type, STATE_param, (Loc){0});
+    assert_int_equal(operand(x.b.f, ir_assign(&x.b, s, n), 0), n);
+    StateId t = state_new(x.m, "v", node_at(x.b.f, n)->type, STATE_param, (Loc){0});
+    NodeId swapped = input3(&x, x.k, x.i, x.j);
+    NodeId as = ir_assign(&x.b, t, swapped);
+    assert_int_equal(node_at(x.b.f, operand(x.b.f, as, 0))->op, OP_copy);
+    assert_string_equal(text_of(&x, as), "f32[i=4, j=5, k=6]");
+    must_verify(x.a, x.m);
+    arena_free(x.a);
+}
+
+static void test_build_views(void **state) {
+    (void)state;
+    Fixture x = fixture();
+    NodeId n = input3(&x, x.i, x.j, x.k);
+    AxisId p = axis_new(x.m, "p", 8), q = axis_new(x.m, "q", 3);
+    AxisList pq = {2, {p, q}};
+    NodeId s = ir_split(&x.b, n, x.k, &pq, (int64_t[]){2, 3});
+    assert_string_equal(text_of(&x, s), "f32[i=4, j=5, p=2, q=3]");
+    assert_string_equal(text_of(&x, ir_slice(&x.b, n, x.j, q, 1, 3)), "f32[i=4, q=3, k=6]");
+    assert_string_equal(text_of(&x, ir_pad(&x.b, n, x.k, p, 1, 8, 0)), "f32[i=4, j=5, p=8]");
+    NodeId acc = ir_contract(&x.b, n, n, &(AxisList){1, {x.i}}, NONE);
+    assert_string_equal(text_of(&x, acc), "f32[j=5, k=6]");
+    NodeId flipped = ir_copy(&x.b, acc, node_at(x.b.f, ir_binary(&x.b, OP_add, acc, acc))->type);
+    assert_string_equal(text_of(&x, ir_contract(&x.b, n, n, &(AxisList){1, {x.i}}, flipped)),
+                        "f32[j=5, k=6]");
+    arena_free(x.a);
+}
+
+// A copy keeps all properties, and run-time lengths follow the node they name.
+static void test_copy_node(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m =
+        parse(a, "axis d = 3 func f { %0 = const : f32 %1 = input : i32 {name=n} "
+                 "%2 = input : f32[d<%1] {name=x} %3 = exp %2 !B inst=2 tmpl=7 clone=1 \"y\" }");
+    Func *f = m->funcs.at[0], *g = func_new(m, "g", NULL);
+    Builder b = {.m = m, .f = g};
+    NodeId map[4] = {NONE, NONE, NONE, NONE};
+    for (NodeId i = 1; i < 4; i++) map[i] = copy_node(&b, f, i, map);
+    assert_int_equal(g->nodes.n, 3);
+    assert_string_equal(type_text(a, m, node_at(g, 2)->type), "f32[d=3<%0]");
+    const Node *n = node_at(g, 2);
+    assert_true(n->phase == PHASE_B && n->inst == 2 && n->tmpl == 8 && n->clone == 1);
+    assert_string_equal(sym_str(m->syms, n->name), "y");
+    must_verify(a, m);
+    arena_free(a);
+}
+
+// ---- verifier
+
+static void violates(Arena *a, const Module *m, const char *expected) {
+    Text why = {.arena = a};
+    int n = ir_verify(m, &why);
+    if (n == 0) fail_msg("not found: %s", expected);
+    if (strncmp(why.at, expected, strlen(expected)) != 0)
+        fail_msg("expected '%s', found '%s'", expected, why.at);
+}
+
+// Each case damages one thing in a module that verifies.
+static void test_verifier(void **state) {
+    (void)state;
+    enum { CASES = 26 };
+    for (int i = 0; i < CASES; i++) {
+        Arena *a = arena_new();
+        Module *m = parse_file(a, "every_op.ir");
+        Func *f = m->funcs.at[0], *r = m->funcs.at[1];
+        Type t = *type_at(m, node_at(f, 2)->type);
+        const char *expected = "";
+        switch (i) {
+        case 0:
+            f->pool.at[node_at(f, 18)->first] = 18;
+            expected = "V1: function step, node %18 add: operand %18 is not";
+            break;
+        case 1:
+            node_at(f, 18)->first = 100000;
+            expected = "V1: function step, node %18 add: its operands";
+            break;
+        case 2:
+            node_at(f, 18)->n = 1;
+            expected = "V2: function step, node %18 add: 1 operands";
+            break;
+        case 3:
+            node_at(f, 18)->op = OP_COUNT;
+            expected = "V2: function step, node %18 ?: unknown op";
+            break;
+        case 4:
+            node_at(f, 0)->attr = 0;
+            expected = "V3: function step, node %0 input: the attributes of another op";
+            break;
+        case 5:
+            m->attrs.at[node_at(f, 1)->attr].state.state = 9;
+            expected = "V3: function step, node %1 state: attribute 'state'";
+            break;
+        case 6:
+            node_at(f, 4)->type = 100000;
+            expected = "V4: function step, node %4 neg: unknown type";
+            break;
+        case 7:
+            t.axes[0].size = 5;
+            node_at(f, 4)->type = type_intern(m, &t);
+            expected = "V4: function step, node %4 neg: axis 'batch' has size 5, declared 4";
+            break;
+        case 8:
+            t.axes[0].size = 3;
+            node_at(f, 4)->type = type_intern(m, &t);
+            expected = "V5: function step, node %4 neg: axis 'batch'";
+            break;
+        case 9:
+            node_at(f, 4)->phase = 9;
+            expected = "V6: function step, node %4 neg: unknown phase";
+            break;
+        case 10:
+            node_at(f, 4)->loc = (Loc){1, 9, 3};
+            expected = "V6: function step, node %4 neg: its source range";
+            break;
+        case 11:
+            node_at(f, 4)->loc = (Loc){77, 0, 0};
+            expected = "V6: function step, node %4 neg: unknown source file";
+            break;
+        case 12:
+            t.axes[0].live = 3;
+            for (NodeId n = 2; n < f->nodes.n; n++)
+                if (n == 2) node_at(f, n)->type = type_intern(m, &t);
+            expected = "V5: function step, node %2 gather: axis 'batch' of the result";
+            break;
+        case 13:
+            m->states.at[1].path = m->states.at[0].path;
+            expected = "V8: state 'wte' is not unique";
+            break;
+        case 14:
+            m->states.at[0].n_in = 3;
+            expected = "V8: state 'wte' declares more axes";
+            break;
+        case 15:
+            ir_assign(&(Builder){.m = m, .f = f}, 0, 64);
+            expected = "V9: function step, node %67 assign: second assignment to state 'wte'";
+            break;
+        case 16:
+            f->region = true;
+            expected = "V10: region step, node %1 state: not possible";
+            break;
+        case 17:
+            r->region = false;
+            expected = "V11: function step, node %64 group: its body 'k0' is no region";
+            break;
+        case 18:
+            r->results.at[0].node = 3;
+            expected = "V11: function step, node %64 group: its type";
+            break;
+        case 19:
+            m->attrs.at[node_at(r, 1)->attr].arg.index = 2;
+            expected = "V11: function step, node %64 group: its body asks for operand 2";
+            break;
+        case 20:
+            m->attrs.at[node_at(f, 65)->attr].part.index = 2;
+            expected = "V12: function step, node %65 part: the group has no result 2";
+            break;
+        case 21:
+            f->results.at[1].name = f->results.at[0].name;
+            expected = "V13: function step: result 'loss' has no name of its own";
+            break;
+        case 22:
+            f->results.at[0].node = 2;
+            expected = "V13: function step: loss 'loss' is not an f32";
+            break;
+        case 23:
+            vec_push(a, &f->mem, ((Mem){0}));
+            expected = "V14: function step: 1 places in memory for 67 nodes";
+            break;
+        case 24:
+            m->axes.at[2].name = m->axes.at[1].name;
+            expected = "V15: axis 'vocab' is not unique";
+            break;
+        case 25:
+            func_new(m, "step", NULL);
+            expected = "V16: function step: its name is not its own";
+            break;
+        default: fail();
+        }
+        violates(a, m, expected);
+        arena_free(a);
+    }
+}
+
+static void test_verifier_live_and_memory(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = parse(a, "axis d = 3 func f { %0 = const : f32 %1 = input : f32[d<%0] {name=x} }");
+    violates(a, m, "V7: function f, node %1 input: the run-time length %0 is not an earlier i32");
+    m = parse(a, "func f planned { %0 = const : f32 @temp+63 }");
+    violates(a, m, "V14: function f, node %0 const: offset 63 in memory is no multiple of 64");
+    arena_free(a);
+}
+
+// ---- roles
+
+static void role_is(const Module *m, NodeId n, uint32_t k, const char *axis, Role want) {
+    Role r = ir_role(m, m->funcs.at[0], n, k, axis_find(m, sym(m->syms, axis)));
+    if (r != want) fail_msg("node %%%u operand %u axis %s: role %d, not %d", n, k, axis, r, want);
+}
+
+static void test_roles(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = parse_file(a, "every_op.ir");
+    role_is(m, 18, 0, "dim", ROLE_NEW); // add of a scalar
+    role_is(m, 18, 1, "dim", ROLE_EACH);
+    role_is(m, 18, 1, "vocab", ROLE_ABSENT);
+    role_is(m, 2, 0, "vocab", ROLE_WHOLE); // gather
+    role_is(m, 2, 0, "batch", ROLE_NEW);
+    role_is(m, 2, 1, "batch", ROLE_EACH);
+    role_is(m, 42, 0, "seq", ROLE_WHOLE); // rename
+    role_is(m, 42, 0, "batch", ROLE_EACH);
+    role_is(m, 49, 0, "dim", ROLE_SUM); // reduce
+    role_is(m, 50, 0, "dim", ROLE_MAX);
+    role_is(m, 50, 0, "part", ROLE_WHOLE);
+    role_is(m, 55, 0, "dim", ROLE_SUM); // contract
+    role_is(m, 55, 1, "batch", ROLE_NEW);
+    role_is(m, 58, 2, "batch", ROLE_ABSENT);
+    role_is(m, 58, 2, "vocab", ROLE_EACH);
+    role_is(m, 57, 0, "vocab", ROLE_WHOLE); // scatter_add
+    role_is(m, 57, 0, "dim", ROLE_EACH);
+    role_is(m, 57, 2, "batch", ROLE_SUM);
+    role_is(m, 48, 0, "dim", ROLE_NEW);  // expand
+    role_is(m, 66, 0, "dim", ROLE_EACH); // assign
+    // Every op answers for every axis of the module.
+    const Func *f = m->funcs.at[0];
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        for (uint32_t k = 0; k < node_at(f, n)->n; k++)
+            for (AxisId x = 1; x < m->axes.n; x++)
+                assert_in_range(ir_role(m, f, n, k, x), ROLE_ABSENT, ROLE_NEW);
+    arena_free(a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_files_round_trip),
+        cmocka_unit_test(test_every_op_is_there),
+        cmocka_unit_test(test_short_text),
+        cmocka_unit_test(test_text_faults),
+        cmocka_unit_test(test_damaged_text),
+        cmocka_unit_test(test_rule_messages),
+        cmocka_unit_test(test_rule_types),
+        cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_interning),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_build_reduce),
+        cmocka_unit_test(test_build_copies),
+        cmocka_unit_test(test_build_views),
+        cmocka_unit_test(test_copy_node),
+        cmocka_unit_test(test_verifier),
+        cmocka_unit_test(test_verifier_live_and_memory),
+        cmocka_unit_test(test_roles),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
