@@ -1,0 +1,223 @@
+// Reading inputs and running passes for every subcommand; see driver.h.
+//
+// A dump starts with lines "#! key value": the pass it was taken after and the plan half of the
+// model, so that a .ir file builds as the .sn file would have.
+#include "tools/driver.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool read_file(Arena *a, const char *path, const char **text, size_t *size) {
+    int fd = strcmp(path, "-") == 0 ? dup(0) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(fd);
+        errno = EISDIR;
+        return false;
+    }
+    Text t = {.arena = a};
+    char buf[1 << 16];
+    ssize_t n;
+    text_put(&t, "", 0);
+    while ((n = read(fd, buf, sizeof buf)) > 0) {
+        text_put(&t, buf, (size_t)n);
+        if (t.n > (size_t)256 << 20) { // no source is that long
+            close(fd);
+            errno = EFBIG;
+            return false;
+        }
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    *text = t.at;
+    *size = t.n;
+    return n == 0;
+}
+
+bool write_file(Arena *a, const char *path, const void *data, size_t size) {
+    const char *temp = arena_printf(a, "%s.%ld.tmp", path, (long)getpid());
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) return false;
+    const char *p = data;
+    size_t left = size;
+    bool ok = true;
+    while (left && ok) {
+        ssize_t n = write(fd, p, left);
+        if (n < 0 && errno == EINTR) continue;
+        ok = n > 0;
+        if (ok) p += n, left -= (size_t)n;
+    }
+    ok = ok && fsync(fd) == 0;
+    int saved = errno;
+    ok = close(fd) == 0 && ok;
+    if (ok && rename(temp, path) == 0) return true;
+    if (ok) saved = errno;
+    unlink(temp);
+    errno = saved;
+    return false;
+}
+
+static bool ends_with(const char *s, const char *tail) {
+    size_t n = strlen(s), k = strlen(tail);
+    return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+// "#! option key value" and friends of a dump.
+static void read_header(Driver *d) {
+    Program *p = d->program;
+    const char *s = d->source, *end = s + d->source_size;
+    while (s < end && s[0] == '#') {
+        const char *eol = memchr(s, '\n', (size_t)(end - s));
+        size_t n = eol ? (size_t)(eol - s) : (size_t)(end - s);
+        char *line = arena_str(d->arena, s, n);
+        char *word = strchr(line, ' '), *key = word ? strchr(word + 1, ' ') : NULL;
+        if (strncmp(line, "#! ", 3) == 0 && key) {
+            *key++ = 0;
+            char *value = strchr(key, ' ');
+            if (value) *value++ = 0;
+            word++;
+            if (strcmp(word, "after") == 0) d->resume = key;
+            if (strcmp(word, "model") == 0) p->model_name = key;
+            if (strcmp(word, "micro") == 0) p->micro = atoll(key);
+            if (strcmp(word, "batch") == 0) p->batch = atoll(key);
+            if (strcmp(word, "option") == 0)
+                vec_push(d->arena, &p->options, ((PlanOption){key, value ? value : ""}));
+            if (strcmp(word, "scalar") == 0 && value)
+                vec_push(d->arena, &p->scalars,
+                         ((RunScalar){key, value[0] == 'i' ? ELEM_i32 : ELEM_f32, strtod(value + 1, NULL)}));
+        }
+        s += n + 1;
+    }
+}
+
+void driver_print_module(Driver *d, const char *after, Text *to) {
+    const Program *p = d->program;
+    char num[32];
+    if (after) text_printf(to, "#! after %s\n", after);
+    if (p->model_name) text_printf(to, "#! model %s\n", p->model_name);
+    if (p->batch) text_printf(to, "#! batch %lld\n#! micro %lld\n", (long long)p->batch, (long long)p->micro);
+    for (uint32_t i = 0; i < p->options.n; i++)
+        text_printf(to, "#! option %s %s\n", p->options.at[i].key, p->options.at[i].value);
+    for (uint32_t i = 0; i < p->scalars.n; i++)
+        text_printf(to, "#! scalar %s %c%s\n", p->scalars.at[i].name,
+                    p->scalars.at[i].elem == ELEM_i32 ? 'i' : 'f',
+                    format_double(num, p->scalars.at[i].value));
+    ir_print_module(to, p->m);
+}
+
+bool driver_load(Driver *d) {
+    Arena *a = d->arena;
+    if (!read_file(a, d->o.input, &d->source, &d->source_size)) {
+        diag_error(d->diag, (Loc){0}, "cannot read '%s': %s", d->o.input, strerror(errno));
+        return false;
+    }
+    if (d->source_size > UINT32_MAX / 2) {
+        diag_error(d->diag, (Loc){0}, "'%s' is too large", d->o.input);
+        return false;
+    }
+    d->file = diag_add_file(d->diag, d->o.input, d->source, d->source_size, false);
+    if (!ends_with(d->o.input, ".ir")) {
+        d->program = frontend_compile(a, d->syms, d->diag, d->file, d->o.defs.at, d->o.defs.n);
+        return d->program != NULL && d->diag->errors == 0;
+    }
+    d->program = NEW(a, Program);
+    d->program->m = ir_parse(a, d->syms, d->diag, d->file);
+    if (!d->program->m || d->diag->errors) return false;
+    Text why = {.arena = a};
+    if (ir_verify(d->program->m, &why)) {
+        diag_error(d->diag, (Loc){0}, "'%s' is not valid IR: %s", d->o.input, why.at);
+        return false;
+    }
+    read_header(d);
+    for (AxisId i = 1; i < d->program->m->axes.n; i++)
+        if (d->program->m->axes.at[i].sample) d->program->sample = i;
+    return true;
+}
+
+// ---- passes -------------------------------------------------------------------------------------
+
+// What the signal handler writes when a pass breaks an invariant: the module as it was before.
+static char *volatile reproducer_text;
+static const char *volatile reproducer_path;
+
+static void write_reproducer(int sig) {
+    if (reproducer_text) {
+        int fd = open(reproducer_path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        size_t n = strlen(reproducer_text);
+        if (fd >= 0 && write(fd, reproducer_text, n) == (ssize_t)n) {
+            static const char text[] = "sinter: the module before the failing pass is in ";
+            if (write(2, text, sizeof text - 1) < 0 || write(2, reproducer_path, strlen(reproducer_path)) < 0 ||
+                write(2, "\n", 1) < 0)
+                _exit(70);
+        }
+    }
+    (void)sig;
+    _exit(70);
+}
+
+static void before_pass(void *user, const PassInfo *pass, const Module *m) {
+    Driver *d = user;
+    (void)m;
+    if (!d->o.verify_each) return; // printing the module costs more than most passes
+    Text t = {.arena = d->scratch};
+    driver_print_module(d, NULL, &t);
+    reproducer_path = arena_printf(d->arena, "sinter-repro-%s.ir", pass->name);
+    reproducer_text = t.at;
+}
+
+static void after_pass(void *user, const PassInfo *pass, const Module *m, double seconds, bool changed) {
+    Driver *d = user;
+    (void)m;
+    if (d->o.time_passes)
+        fprintf(stderr, "%-12s %8.2f ms%s\n", pass->name, seconds * 1e3, changed ? "" : "  (no change)");
+    if (d->o.dump_dir) {
+        Text t = {.arena = d->arena};
+        driver_print_module(d, pass->name, &t);
+        const char *path = arena_printf(d->arena, "%s/%02u-%s.ir", d->o.dump_dir,
+                                        (unsigned)(pass - pass_table), pass->name);
+        if (!write_file(d->arena, path, t.at, t.n))
+            diag_error(d->diag, (Loc){0}, "cannot write '%s': %s", path, strerror(errno));
+    }
+}
+
+bool driver_passes(Driver *d, const char *last) {
+    signal(SIGABRT, write_reproducer);
+    const Target *target = target_find("cpu");
+    PassCx cx = {.m = d->program->m, .scratch = arena_new(), .ledger = d->ledger, .target = target,
+                 .micro = d->program->micro};
+    PassHooks hooks = {.user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
+    if (d->o.dump_dir && mkdir(d->o.dump_dir, 0777) != 0 && errno != EEXIST) {
+        diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", d->o.dump_dir, strerror(errno));
+        return false;
+    }
+    bool ok;
+    if (d->o.passes) {
+        ok = pipeline_run_list(&cx, d->o.passes, &hooks);
+    } else {
+        const char *first = NULL;
+        if (d->resume) { // the pass after the one that the dump names
+            const PassInfo *p = pass_find(d->resume, strlen(d->resume));
+            if (!p) {
+                diag_error(d->diag, (Loc){0}, "'%s' was dumped after an unknown pass '%s'", d->o.input, d->resume);
+                return false;
+            }
+            if (p + 1 == pass_table + pass_count) return true;
+            first = p[1].name;
+        }
+        ok = pipeline_run(&cx, first, last, &hooks);
+    }
+    arena_free(cx.scratch);
+    reproducer_text = NULL;
+    return ok && d->diag->errors == 0;
+}
+
+int driver_report(Driver *d) {
+    diag_print(d->diag, stderr, d->colour);
+    return d->diag->errors ? EXIT_USER : 0;
+}

@@ -1,0 +1,49 @@
+// What the subcommands of sinter share: options, reading a file into a module, running passes.
+#pragma once
+#include "frontend/frontend.h"
+#include "passes/pipeline.h"
+
+enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
+
+typedef struct {
+    const char *command, *input, *output;
+    const char *target, *cpu;
+    const char *after;        // stop after this pass
+    const char *passes;       // run these instead of the pipeline
+    const char *dump_dir, *html;
+    const char *why_a, *why_b;
+    bool kernels, plan, llvm, time_passes, verify_each, check_only, in_place, verbose;
+    VEC(Define) defs;
+    char **rest;              // after "--"
+    int nrest;
+} Options;
+
+typedef struct {
+    Arena *arena, *scratch;
+    SymTab *syms;
+    Diag *diag;
+    Options o;
+    Program *program;         // of a .sn file, or read back from the header of a .ir file
+    Ledger *ledger;
+    const char *source;       // text of the input
+    size_t source_size;
+    uint16_t file;
+    const char *resume;       // .ir: name of the pass after which it was dumped, or NULL
+    bool colour;
+} Driver;
+
+// Reads o.input and compiles or parses it. False after reporting.
+bool driver_load(Driver *d);
+// Passes as the options say (all of them, up to --after, or --passes).
+bool driver_passes(Driver *d, const char *last);
+// The module with the header that a later run resumes from.
+void driver_print_module(Driver *d, const char *after, Text *to);
+// Prints diagnostics; the exit code they mean (0 or 1).
+int driver_report(Driver *d);
+// Reads a whole file into the arena; false with errno set.
+bool read_file(Arena *a, const char *path, const char **text, size_t *size);
+// Writes beside the file, syncs, renames. False with errno set.
+bool write_file(Arena *a, const char *path, const void *data, size_t size);
+
+int command_build(Driver *d);
+int command_run(Driver *d);
