@@ -1,0 +1,375 @@
+// Runs a kernel, slowly and exactly: the meaning that native kernels are compared with.
+//
+// Why: lowering (IR to kernel) and printing (kernel to code) are then tested apart. It needs a
+// kernel that kernel_finish accepted and buffers of the sizes that its arguments say; an access
+// outside one ends the run with a reason. Sequential: tasks, rows, phases and lanes in order, one
+// lane at a time. Time is lanes times the ops that each phase needs.
+#include "codegen/kernel.h"
+#include "ir/scalar.h"
+#include "runtime/plan.h"
+#include <string.h>
+
+typedef struct {
+    const Kernel *k;
+    void *const *bufs;
+    const SnEnv *env;
+    const float *tile;
+    Text *why;
+    bool failed;
+    int64_t at[K_MAX_AXES];   // index along each axis; the lane's last
+    int64_t row, chunk;       // number of the row; of the chunk within its grid point
+    int64_t lane0, lane1;     // lanes of the task
+    uint32_t *value;          // by op: bits
+    uint8_t *known;           // row-level op is evaluated in this row
+    uint8_t *need;            // op is needed by the sweep
+    uint32_t *held_from;      // 0, or 1 + the phase in which the op's row was kept
+    uint32_t *held, *columns; // [op or fold][lane - lane0]
+    uint32_t *total, *acc;    // [fold], [fold][FOLD_LANES]
+} Run;
+
+static void fail(Run *r, const char *what, uint32_t i, uint32_t arg, int64_t at) {
+    if (!r->failed)
+        text_printf(r->why, "%s %u: element %lld of argument %u, which has %lld", what, i,
+                    (long long)at, arg, (long long)r->k->args.at[arg].count);
+    r->failed = true;
+}
+
+static int64_t offset(const Run *r, const KIndex *x) {
+    int64_t at = x->base;
+    for (uint32_t i = 0; i <= r->k->outers; i++) at += x->stride[i] * r->at[i];
+    if (x->op != NONE) at += x->op_stride * (int32_t)r->value[x->op];
+    return at;
+}
+
+// ---- memory
+
+static uint32_t load(Run *r, KId id) {
+    const KOp *o = &r->k->ops.at[id];
+    const KArg *a = &r->k->args.at[o->arg];
+    if (o->mask != NONE && !r->value[o->mask]) return 0;
+    int64_t at = offset(r, &o->index);
+    if (at < 0 || at >= a->count) {
+        fail(r, "op", id, o->arg, at);
+        return 0;
+    }
+    if (a->mode == KARG_acc && r->env->first) return 0;
+    if (a->elem == ELEM_bool) return ((const uint8_t *)r->bufs[o->arg])[at] != 0;
+    return ((const uint32_t *)r->bufs[o->arg])[at];
+}
+
+static void store(Run *r, const char *what, uint32_t i, uint32_t arg, int64_t at, uint32_t bits) {
+    const KArg *a = &r->k->args.at[arg];
+    if (at < 0 || at >= a->count)
+        fail(r, what, i, arg, at);
+    else if (a->elem == ELEM_bool)
+        ((uint8_t *)r->bufs[arg])[at] = bits != 0;
+    else
+        ((uint32_t *)r->bufs[arg])[at] = bits;
+}
+
+// ---- ops
+
+static uint32_t constant(const KOp *o) {
+    if (o->to == ELEM_f32) {
+        float x = (float)o->value;
+        uint32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        return bits;
+    }
+    if (o->to == ELEM_bool) return o->value != 0;
+    return (uint32_t)(int64_t)o->value;
+}
+
+static uint32_t bits_at(const Run *r, KId id) { return id == NONE ? 0 : r->value[id]; }
+
+static uint32_t evaluate(Run *r, KId id) {
+    const KOp *o = &r->k->ops.at[id];
+    int64_t at;
+    switch ((KOpKind)o->kind) {
+    case KOP_scalar:
+        return scalar_eval((Op)o->op, (Elem)o->elem, (Elem)o->to, bits_at(r, o->a),
+                           bits_at(r, o->b), bits_at(r, o->c));
+    case KOP_const: return constant(o);
+    case KOP_index: return (uint32_t)r->at[o->axis];
+    case KOP_load: return load(r, id);
+    case KOP_random:
+        at = offset(r, &o->index) + r->env->sample * o->sample_stride;
+        return scalar_eval_philox((uint64_t)at, o->fixed ? 0 : r->env->step, o->key, r->env->seed,
+                                  (int)o->word);
+    case KOP_fold: return r->total[o->fold];
+    case KOP_tile:
+        memcpy(&r->value[id], &r->tile[r->row * r->k->extent[r->k->outers] + r->at[r->k->outers]],
+               4);
+        return r->value[id];
+    case KOP_KINDS: break;
+    }
+    unreachable(o->kind);
+}
+
+static void want(Run *r, KId id) {
+    if (id != NONE) r->need[id] = 1;
+}
+
+static void want_operands(Run *r, KId id) {
+    const KOp *o = &r->k->ops.at[id];
+    if (o->kind == KOP_scalar) {
+        want(r, o->a);
+        want(r, o->b);
+        want(r, o->c);
+    }
+    if (o->kind == KOP_load) want(r, o->mask);
+    if (o->kind == KOP_load || o->kind == KOP_random) want(r, o->index.op);
+}
+
+// Closes the needs over operands and evaluates the row-level ops that are new.
+static void evaluate_row(Run *r) {
+    const Kernel *k = r->k;
+    for (KId id = k->ops.n; id-- > 0;)
+        if (r->need[id] && !(k->ops.at[id].lane ? r->held_from[id] != 0 : r->known[id]))
+            want_operands(r, id);
+    for (KId id = 0; id < k->ops.n; id++) {
+        if (!r->need[id] || k->ops.at[id].lane || r->known[id]) continue;
+        r->value[id] = evaluate(r, id);
+        r->known[id] = 1;
+    }
+}
+
+static int64_t task_lanes(const Run *r) {
+    return r->k->order == KORDER_lanes ? r->k->grain : r->k->extent[r->k->outers];
+}
+
+static uint32_t *kept(const Run *r, uint32_t *rows, uint32_t i) {
+    return &rows[i * task_lanes(r) + r->at[r->k->outers] - r->lane0];
+}
+
+static void evaluate_lane(Run *r) {
+    for (KId id = 0; id < r->k->ops.n; id++) {
+        const KOp *o = &r->k->ops.at[id];
+        if (!r->need[id] || !o->lane) continue;
+        r->value[id] = r->held_from[id] ? *kept(r, r->held, id) : evaluate(r, id);
+        if (o->hold) *kept(r, r->held, id) = r->value[id];
+    }
+}
+
+// ---- folds
+
+static Elem fold_elem(const Run *r, uint32_t f) {
+    return (Elem)r->k->ops.at[r->k->folds.at[f].value].to;
+}
+
+static uint32_t identity(const Run *r, uint32_t f) {
+    return scalar_eval_identity((ReduceKind)r->k->folds.at[f].kind, fold_elem(r, f));
+}
+
+static void step(const Run *r, uint32_t f, uint32_t *acc, uint32_t x) {
+    *acc = scalar_eval_fold((ReduceKind)r->k->folds.at[f].kind, fold_elem(r, f), *acc, x);
+}
+
+static bool row_fold_in(const Run *r, uint32_t f, uint32_t phase) {
+    return !r->k->folds.at[f].column && r->k->folds.at[f].phase == phase;
+}
+
+static void begin_segment(Run *r, uint32_t phase) {
+    for (uint32_t f = 0; f < r->k->folds.n; f++)
+        for (uint32_t i = 0; row_fold_in(r, f, phase) && i < FOLD_LANES; i++)
+            r->acc[f * FOLD_LANES + i] = identity(r, f);
+}
+
+static void end_segment(Run *r, uint32_t phase) {
+    for (uint32_t f = 0; f < r->k->folds.n; f++) {
+        if (!row_fold_in(r, f, phase)) continue;
+        uint32_t *acc = &r->acc[f * FOLD_LANES];
+        for (uint32_t half = FOLD_LANES / 2; half > 0; half /= 2)
+            for (uint32_t i = 0; i < half; i++) step(r, f, &acc[i], acc[i + half]);
+        step(r, f, &r->total[f], acc[0]);
+    }
+}
+
+static void fold_lane(Run *r, uint32_t phase) {
+    for (uint32_t f = 0; f < r->k->folds.n; f++) {
+        const KFold *fold = &r->k->folds.at[f];
+        if (fold->phase != phase) continue;
+        int64_t lane = r->at[r->k->outers];
+        uint32_t *acc = fold->column ? kept(r, r->columns, f)
+                                     : &r->acc[f * FOLD_LANES + (uint32_t)(lane % FOLD_LANES)];
+        step(r, f, acc, r->value[fold->value]);
+    }
+}
+
+// ---- phases
+
+static bool index_lane(const Run *r, const KIndex *x) {
+    return x->stride[r->k->outers] || (x->op != NONE && r->k->ops.at[x->op].lane);
+}
+
+static bool store_is_lane(const Run *r, const KStore *s) {
+    const KOp *ops = r->k->ops.at;
+    return ops[s->value].lane || index_lane(r, &s->index) || (s->mask != NONE && ops[s->mask].lane);
+}
+
+static void run_stores(Run *r, uint32_t phase, bool lane) {
+    for (uint32_t i = 0; i < r->k->stores.n; i++) {
+        const KStore *s = &r->k->stores.at[i];
+        if (s->phase != phase || store_is_lane(r, s) != lane) continue;
+        if (s->mask != NONE && !r->value[s->mask]) continue;
+        store(r, "store", i, s->arg, offset(r, &s->index), r->value[s->value]);
+    }
+}
+
+static void want_phase(Run *r, uint32_t phase) {
+    memset(r->need, 0, r->k->ops.n);
+    for (uint32_t i = 0; i < r->k->stores.n; i++) {
+        const KStore *s = &r->k->stores.at[i];
+        if (s->phase != phase) continue;
+        want(r, s->value);
+        want(r, s->mask);
+        want(r, s->index.op);
+    }
+    for (uint32_t f = 0; f < r->k->folds.n; f++)
+        if (r->k->folds.at[f].phase == phase) want(r, r->k->folds.at[f].value);
+}
+
+static void run_phase(Run *r, uint32_t phase, int64_t end) {
+    int64_t *lane = &r->at[r->k->outers];
+    want_phase(r, phase);
+    evaluate_row(r);
+    for (uint32_t f = 0; f < r->k->folds.n; f++)
+        if (row_fold_in(r, f, phase)) r->total[f] = identity(r, f);
+    for (*lane = r->lane0; *lane < end && !r->failed; ++*lane) {
+        if (*lane % FOLD_SEGMENT == 0) begin_segment(r, phase);
+        evaluate_lane(r);
+        fold_lane(r, phase);
+        run_stores(r, phase, true);
+        if ((*lane + 1) % FOLD_SEGMENT == 0 || *lane + 1 == end) end_segment(r, phase);
+    }
+    *lane = 0;
+    for (KId id = 0; id < r->k->ops.n; id++)
+        if (r->need[id] && r->k->ops.at[id].hold && !r->held_from[id]) r->held_from[id] = phase + 1;
+    run_stores(r, phase, false);
+}
+
+// Indices of axes [from, to) out of a row-major number.
+static void decode(Run *r, int64_t number, uint32_t from, uint32_t to) {
+    for (uint32_t i = to; i-- > from;) {
+        r->at[i] = number % r->k->extent[i];
+        number /= r->k->extent[i];
+    }
+}
+
+static void run_rows(Run *r, int64_t from, int64_t to, uint32_t first, uint32_t last) {
+    const Kernel *k = r->k;
+    int64_t lanes = k->extent[k->outers];
+    for (r->row = from; r->row < to && !r->failed; r->row++) {
+        decode(r, r->row, first, last);
+        int64_t end = r->lane1;
+        if (k->flat && k->flat - r->at[k->outers - 1] * lanes < end)
+            end = k->flat - r->at[k->outers - 1] * lanes;
+        memset(r->known, 0, k->ops.n);
+        memset(r->held_from, 0, sizeof *r->held_from * k->ops.n);
+        for (uint32_t p = 0; p < k->phases; p++) run_phase(r, p, end);
+    }
+}
+
+// ---- tasks
+
+static void begin_columns(Run *r) {
+    for (uint32_t f = 0; f < r->k->folds.n; f++)
+        for (int64_t i = 0; r->k->folds.at[f].column && i < task_lanes(r); i++)
+            r->columns[f * task_lanes(r) + i] = identity(r, f);
+}
+
+static void store_column(Run *r, uint32_t f) {
+    const KFold *fold = &r->k->folds.at[f];
+    uint32_t x = *kept(r, r->columns, f);
+    if (fold->plus != NONE) {
+        Elem e = fold_elem(r, f);
+        x = scalar_eval(OP_add, e, e, r->value[fold->plus], x, 0);
+    }
+    store(r, "fold", f, fold->arg, offset(r, &fold->index) + r->chunk * fold->chunk_stride, x);
+}
+
+static void end_columns(Run *r) {
+    const Kernel *k = r->k;
+    for (uint32_t i = k->order == KORDER_chunks ? k->walk : 0; i < k->outers; i++) r->at[i] = 0;
+    memset(r->need, 0, k->ops.n);
+    memset(r->known, 0, k->ops.n);
+    memset(r->held_from, 0, sizeof *r->held_from * k->ops.n);
+    for (uint32_t f = 0; f < k->folds.n; f++) {
+        if (!k->folds.at[f].column) continue;
+        want(r, k->folds.at[f].plus);
+        want(r, k->folds.at[f].index.op);
+    }
+    evaluate_row(r);
+    int64_t *lane = &r->at[k->outers];
+    for (*lane = r->lane0; *lane < r->lane1 && !r->failed; ++*lane) {
+        evaluate_lane(r);
+        for (uint32_t f = 0; f < k->folds.n; f++)
+            if (k->folds.at[f].column) store_column(r, f);
+    }
+    *lane = 0;
+}
+
+static int64_t rows_of(const Kernel *k, uint32_t from, uint32_t to) {
+    int64_t n = 1;
+    for (uint32_t i = from; i < to; i++) n *= k->extent[i];
+    return n;
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void run_task(Run *r, int64_t task) {
+    const Kernel *k = r->k;
+    int64_t rows = rows_of(k, 0, k->outers), walked = rows_of(k, k->walk, k->outers), chunks;
+    switch ((KOrder)k->order) {
+    case KORDER_rows:
+        run_rows(r, task * k->grain, least((task + 1) * k->grain, rows), 0, k->outers);
+        return;
+    case KORDER_chunks:
+        chunks = (walked + k->grain - 1) / k->grain;
+        r->chunk = task % chunks;
+        decode(r, task / chunks, 0, k->walk);
+        begin_columns(r);
+        run_rows(r, r->chunk * k->grain, least((r->chunk + 1) * k->grain, walked), k->walk,
+                 k->outers);
+        end_columns(r);
+        return;
+    case KORDER_lanes:
+        r->lane0 = task * k->grain;
+        r->lane1 = least(r->lane0 + k->grain, k->extent[k->outers]);
+        begin_columns(r);
+        run_rows(r, 0, rows, 0, k->outers);
+        end_columns(r);
+        return;
+    case KORDER_tile: run_rows(r, 0, rows, 0, k->outers); return;
+    case KORDER_COUNT: break;
+    }
+    unreachable(k->order);
+}
+
+// Held rows and column accumulators cost memory only where there are any.
+static size_t kept_rows(const Kernel *k, bool columns) {
+    for (KId id = 0; id < k->ops.n && !columns; id++)
+        if (k->ops.at[id].hold) return k->ops.n;
+    for (uint32_t f = 0; f < k->folds.n && columns; f++)
+        if (k->folds.at[f].column) return k->folds.n;
+    return 0;
+}
+
+bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const float *tile,
+                   Text *why) {
+    Arena *a = arena_new();
+    Run r = {.k = k, .bufs = bufs, .env = env, .tile = tile, .why = why};
+    r.lane1 = k->extent[k->outers];
+    size_t ops = k->ops.n + 1, folds = k->folds.n + 1, lanes = (size_t)task_lanes(&r);
+    r.value = NEW_ARRAY(a, uint32_t, ops);
+    r.known = NEW_ARRAY(a, uint8_t, ops);
+    r.need = NEW_ARRAY(a, uint8_t, ops);
+    r.held_from = NEW_ARRAY(a, uint32_t, ops);
+    r.held = NEW_ARRAY(a, uint32_t, kept_rows(k, false) * lanes);
+    r.columns = NEW_ARRAY(a, uint32_t, kept_rows(k, true) * lanes);
+    r.total = NEW_ARRAY(a, uint32_t, folds);
+    r.acc = NEW_ARRAY(a, uint32_t, folds * FOLD_LANES);
+    for (int64_t t = 0; t < k->tasks && !r.failed; t++) run_task(&r, t);
+    arena_free(a);
+    return !r.failed;
+}
