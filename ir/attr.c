@@ -6,17 +6,15 @@
 #include <math.h>
 #include <string.h>
 
-typedef AttrField const Field;
-// C has no member called 'const': that record's member is 'constant'.
-#define const constant
+// C has no member called 'const': the record const is called constant in attrs.def.
+enum { ATTR_constant = ATTR_const };
 #define ATTR_FIELD(record, field, KIND)                                                            \
     {#field, ATTR_##record, FIELD_##KIND, sizeof(((Attr *)0)->record.field),                       \
      __builtin_offsetof(Attr, record.field)},
-Field attr_fields[] = {
+const AttrField attr_fields[] = {
 #include "ir/attrs.def"
 };
 #undef ATTR_FIELD
-#undef const
 static const uint32_t field_count = sizeof attr_fields / sizeof attr_fields[0];
 
 uint32_t attr_record(AttrKind kind, uint32_t *first) {

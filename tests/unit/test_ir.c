@@ -119,6 +119,23 @@ static void test_files_round_trip(void **state) {
     assert_true(files >= 2);
 }
 
+// The example of docs/ir.md is canonical text too.
+static void test_documented_example(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    size_t size;
+    const char *doc = read_file(a, SOURCE_DIR "/docs/ir.md", &size);
+    const char *at = strstr(doc, "\n    file 1 ");
+    assert_non_null(at);
+    Text t = {.arena = a};
+    for (at++; strncmp(at, "    ", 4) == 0; at = strchr(at, '\n') + 1)
+        text_put(&t, at + 4, strcspn(at + 4, "\n") + 1);
+    Module *m = parse(a, t.at);
+    must_verify(a, m);
+    assert_string_equal(printed(a, m), t.at);
+    arena_free(a);
+}
+
 static void test_every_op_is_there(void **state) {
     (void)state;
     Arena *a = arena_new();
@@ -713,6 +730,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files_round_trip),
         cmocka_unit_test(test_every_op_is_there),
+        cmocka_unit_test(test_documented_example),
         cmocka_unit_test(test_short_text),
         cmocka_unit_test(test_text_faults),
         cmocka_unit_test(test_damaged_text),
