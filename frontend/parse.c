@@ -30,7 +30,7 @@ static bool continues(int kind) {
     case T_GE:
     case T_EQ:
     case T_NE: return true;
-    default: return kind > 0 && kind < 128 && strchr("{,:=+-*/%^@<>~.", kind) != NULL;
+    default: return kind > 0 && kind < 128 && strchr("{,=+-*/%^@<>~.", kind) != NULL;
     }
 }
 
@@ -63,6 +63,7 @@ static bool open_bracket(Parse *p, int kind, Loc loc) {
 
 static void close_bracket(Parse *p, int kind) {
     if (kind == '}') parse_reset_brackets(p);
+    p->stray = kind == '}' && !p->depth;
     if (!p->depth) return;
     char open = kind == '}' ? '{' : kind == ')' ? '(' : '[';
     if (p->stack[p->depth - 1].open == open) p->depth--;
@@ -186,6 +187,10 @@ int parse_token(SN_STYPE *value, Loc *loc, Parse *p) {
     }
     if (kind == ';') return hand_out(p, T_SEP, *loc);
     if (newline.file && !in_brackets(p) && !continues(p->prev) && kind != T_ELSE) {
+        if (kind == '{' && !p->recovering) {
+            diag_error(p->diag, *loc, "'{' belongs on the line before");
+            return hand_out(p, kind, *loc);
+        }
         keep(p, kind, value, *loc);
         *loc = newline;
         return hand_out(p, T_SEP, *loc);

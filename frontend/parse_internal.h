@@ -56,6 +56,7 @@ struct Parse {
     uint32_t closes; // '}' still to be put in for braces that were never closed
     bool recovering; // a syntax error happened in this statement
     bool skip_block; // the token at fault opened a block: skip it
+    bool stray;      // the last '}' closes nothing
     bool too_deep;   // reported in this statement
     bool too_many;   // brackets; reported in this statement
 };

@@ -133,7 +133,9 @@ static void sn_error(const Loc *loc, Parse *p, const char *message);
 
 /* --- the file --- */
 
-file: file_item | file SEP file_item ;
+file: file_item | file sep file_item ;
+
+sep: SEP { yyerrok; } ; // an error ends with its statement
 
 file_item
     : %empty
@@ -147,7 +149,7 @@ file_item
     | WEIGHTS NAME '{'
         { ITEM(@$, ITEM_weights, weights, ((Weights){.loc = @$, .name = $2, .name_loc = @2})); }
       weight_lines '}' { p->ast->items.at[p->ast->items.n - 1].loc = @$; }
-    | error { yyerrok; }
+    | error
     ;
 
 label_opt: %empty { $$.sym = 0; } | AS NAME { $$.sym = $2, $$.loc = @2, $$.shared = false; } ;
@@ -247,7 +249,7 @@ sum : prod { $$ = (Sum){.loc = @$}; PUSH($$.parts, $1); }
 body: '{' stmts '}' { $$ = $2; } ;
 stmts
     : stmt { $$ = (StmtList){0}; if ($1) PUSH($$, $1); }
-    | stmts SEP stmt { $$ = $1; if ($3) PUSH($$, $3); }
+    | stmts sep stmt { $$ = $1; if ($3) PUSH($$, $3); }
     ;
 stmt
     : %empty { $$ = NULL; }
@@ -273,7 +275,7 @@ stmt
             if ($<expr>2->kind == E_name) $$->repeat.count_name = $<expr>2->name.name;
         }
     | if
-    | error { $$ = NULL; yyerrok; }
+    | error { $$ = NULL; }
     ;
 count
     : NAME { $<expr>$ = EXPR(@$, .kind = E_name, .name = {.name = $1}); }
@@ -414,7 +416,7 @@ item
 
 lines
     : line { $$ = (PlanLineList){0}; if ($1) PUSH($$, $1); }
-    | lines SEP line { $$ = $1; if ($3) PUSH($$, $3); }
+    | lines sep line { $$ = $1; if ($3) PUSH($$, $3); }
     ;
 line
     : %empty { $$ = NULL; }
@@ -429,7 +431,7 @@ line
         { $$ = NEW(p->arena, PlanLine);
           *$$ = (PlanLine){.loc = @$, .what = sym(p->syms, "stage"), .what_loc = @1, .is_stage = true,
                            .stage = $2, .lines = $4}; }
-    | error { $$ = NULL; yyerrok; }
+    | error { $$ = NULL; }
     ;
 items: cargs ;
 paths
@@ -437,7 +439,7 @@ paths
     | paths ',' PATH { $$ = $1; PUSH($$, ((Path){.loc = @3, .text = $3})); }
     ;
 
-weight_lines: weight_line | weight_lines SEP weight_line ;
+weight_lines: weight_line | weight_lines sep weight_line ;
 weight_line
     : %empty
     | paths '=' STRING
@@ -447,7 +449,7 @@ weight_line
         { PUSH(p->ast->items.at[p->ast->items.n - 1].weights.lines,
                ((WeightLine){.loc = @$, .paths = $1, .pattern = $3->string.text, .pattern_loc = @3,
                              .has_layout = true, .layout = $5})); }
-    | error { yyerrok; }
+    | error
     ;
 layout
     : sum { $$ = (SumList){0}; PUSH($$, $1); }
@@ -502,11 +504,12 @@ static void group(Words *w, const Word *list, Word name) {
 
 // Drops what does not help the reader: operators and post-fixes when anything else may follow, the
 // members of "an expression" and "a statement", ends of blocks and files beside the end of a line.
-static Words sort_expected(Words w) {
+static Words sort_expected(Words w, bool at_end) {
     static const Word line_end[] = {"end of line", NULL};
     if (has(&w, "'return'") || has(&w, "'axis'") || has(&w, "'stage'")) {
         group(&w, STATEMENT, "a statement");
         drop(&w, line_end);
+        drop(&w, at_end ? (const Word[]){"a statement", NULL} : ENDS);
     } else if (has(&w, "a string") && has(&w, "'('")) {
         group(&w, EXPRESSION, "an expression");
         if (has(&w, "end of line")) drop(&w, ENDS);
@@ -545,8 +548,7 @@ static void put_found(Text *t, const Parse *p, Word found, Loc at) {
 static void put_notes(Parse *p, Word found, Loc at, const Words *w) {
     if (!strcmp(found, "'='") && has(w, "'=='"))
         diag_note(p->diag, at, "values are compared with '=='");
-    if (!strcmp(found, "end of line") && has(w, "'{'"))
-        diag_note(p->diag, at, "'{' belongs on this line");
+    if (!strcmp(found, "'as'")) diag_note(p->diag, at, "'as' names what the call just before it owns");
     if (!p->depth) return;
     const Bracket *b = &p->stack[p->depth - 1];
     bool round = b->open == '(' && has(w, "')'");
@@ -563,14 +565,13 @@ static int yyreport_syntax_error(const yypcontext_t *cx, Parse *p) {
     yysymbol_kind_t kinds[YYNTOKENS];
     int n = yypcontext_expected_tokens(cx, kinds, YYNTOKENS);
     if (n < 0) return n;
+    Word found = yysymbol_name(yypcontext_token(cx));
     Words all = {.n = 0};
     for (int i = 0; i < n; i++) all.at[all.n++] = yysymbol_name(kinds[i]);
-    Words helpful = sort_expected(all);
-    Word found = yysymbol_name(yypcontext_token(cx));
+    Words helpful = sort_expected(all, !strcmp(found, "end of file"));
     Loc at = *yypcontext_location(cx);
     Text t = {.arena = p->arena};
-    bool stray = !strcmp(found, "'}'") && !p->depth;
-    if (!stray) put_expected(&t, &helpful);
+    if (!p->stray) put_expected(&t, &helpful);
     text_printf(&t, "%s", t.n ? " but found " : "unexpected ");
     put_found(&t, p, found, at);
     diag_error(p->diag, at, "%s", t.at);
