@@ -143,9 +143,11 @@ static bool run_file(const char *sinter, const char *file) {
     char *lines[1024];
     int nlines = 0;
     for (char *s = strtok(text, "\n"); s; s = strtok(NULL, "\n")) {
-        if (strncmp(s, "# RUN: ", 7) == 0) {
+        // a directive follows the comment mark of its language: "# " in .sn, "// " in .ir
+        s += strncmp(s, "# ", 2) == 0 ? 2 : strncmp(s, "// ", 3) == 0 ? 3 : strlen(s);
+        if (strncmp(s, "RUN: ", 5) == 0) {
             char cmd[MAX_LINE];
-            substitute(cmd, sizeof cmd - 6, s + 7, file, sinter, temp);
+            substitute(cmd, sizeof cmd - 6, s + 5, file, sinter, temp);
             strcat(cmd, " 2>&1");
             FILE *p = popen(cmd, "r");
             if (!p) exit(3);
@@ -154,10 +156,10 @@ static bool run_file(const char *sinter, const char *file) {
             int status = pclose(p);
             rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
             runs++;
-        } else if (strncmp(s, "# EXIT: ", 8) == 0) {
-            want_exit = atoi(s + 8);
-        } else if (strncmp(s, "# CHECK", 7) == 0 && nlines < 1024) {
-            lines[nlines++] = s + 2;
+        } else if (strncmp(s, "EXIT: ", 6) == 0) {
+            want_exit = atoi(s + 6);
+        } else if (strncmp(s, "CHECK", 5) == 0 && nlines < 1024) {
+            lines[nlines++] = s;
         }
     }
     Run r = {.file = file, .out = out, .at = out};

@@ -1,6 +1,6 @@
 // Reading inputs and running passes for every subcommand; see driver.h.
 //
-// A dump starts with lines "#! key value": the pass it was taken after and the plan half of the
+// A dump starts with lines "//! key value": the pass it was taken after and the plan half of the
 // model, so that a .ir file builds as the .sn file would have.
 #include "tools/driver.h"
 #include <errno.h>
@@ -68,16 +68,16 @@ static bool ends_with(const char *s, const char *tail) {
     return n >= k && strcmp(s + n - k, tail) == 0;
 }
 
-// "#! option key value" and friends of a dump.
+// "//! option key value" and friends of a dump.
 static void read_header(Driver *d) {
     Program *p = d->program;
     const char *s = d->source, *end = s + d->source_size;
-    while (s < end && s[0] == '#') {
+    while (s < end && s[0] == '/') {
         const char *eol = memchr(s, '\n', (size_t)(end - s));
         size_t n = eol ? (size_t)(eol - s) : (size_t)(end - s);
         char *line = arena_str(d->arena, s, n);
         char *word = strchr(line, ' '), *key = word ? strchr(word + 1, ' ') : NULL;
-        if (strncmp(line, "#! ", 3) == 0 && key) {
+        if (strncmp(line, "//! ", 4) == 0 && key) {
             *key++ = 0;
             char *value = strchr(key, ' ');
             if (value) *value++ = 0;
@@ -99,13 +99,13 @@ static void read_header(Driver *d) {
 void driver_print_module(Driver *d, const char *after, Text *to) {
     const Program *p = d->program;
     char num[32];
-    if (after) text_printf(to, "#! after %s\n", after);
-    if (p->model_name) text_printf(to, "#! model %s\n", p->model_name);
-    if (p->batch) text_printf(to, "#! batch %lld\n#! micro %lld\n", (long long)p->batch, (long long)p->micro);
+    if (after) text_printf(to, "//! after %s\n", after);
+    if (p->model_name) text_printf(to, "//! model %s\n", p->model_name);
+    if (p->batch) text_printf(to, "//! batch %lld\n//! micro %lld\n", (long long)p->batch, (long long)p->micro);
     for (uint32_t i = 0; i < p->options.n; i++)
-        text_printf(to, "#! option %s %s\n", p->options.at[i].key, p->options.at[i].value);
+        text_printf(to, "//! option %s %s\n", p->options.at[i].key, p->options.at[i].value);
     for (uint32_t i = 0; i < p->scalars.n; i++)
-        text_printf(to, "#! scalar %s %c%s\n", p->scalars.at[i].name,
+        text_printf(to, "//! scalar %s %c%s\n", p->scalars.at[i].name,
                     p->scalars.at[i].elem == ELEM_i32 ? 'i' : 'f',
                     format_double(num, p->scalars.at[i].value));
     ir_print_module(to, p->m);

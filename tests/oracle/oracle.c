@@ -1,0 +1,393 @@
+// See oracle.h. Memory of the evaluated plan is one block per region, as the runtime has it.
+#include "tests/oracle/oracle.h"
+#include "codegen/cpu/cpu.h"
+#include "passes/pipeline.h"
+#include "runtime/sinter.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- values from a seed -------------------------------------------------------------------------
+
+static uint64_t mix(uint64_t x) {
+    x += 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+// Floats in [-2, 2), some exact zeros; integers in [0, range); the scalar `first` is 1.
+static void draw(const Module *m, const char *name, TypeId type, int64_t range, uint64_t seed, double *out) {
+    const Type *t = type_at(m, type);
+    uint64_t h = hash_bytes(hash_u64(HASH_SEED, seed), name, strlen(name));
+    for (int64_t i = 0; i < type_count(t); i++) {
+        uint64_t r = mix(h + (uint64_t)i);
+        if (t->elem == ELEM_f32)
+            out[i] = r % 31 == 0 ? 0 : (double)(float)((double)(r >> 40) / (1 << 22) - 2);
+        else if (t->elem == ELEM_bool)
+            out[i] = (double)(r >> 63);
+        else
+            out[i] = (double)((r >> 20) % (uint64_t)(range > 0 ? range : 7));
+    }
+}
+
+typedef struct {
+    Module *m;
+    uint64_t seed;
+} Source;
+
+static int64_t range_of(const Module *m, const char *name) {
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++) {
+            if (node_at(m->funcs.at[i], n)->op != OP_input) continue;
+            const Attr *at = attr_of(m, m->funcs.at[i], n);
+            if (strcmp(sym_str(m->syms, at->input.name), name) == 0 && at->input.range)
+                return m->axes.at[at->input.range].size;
+        }
+    return 0;
+}
+
+static bool interp_input(void *user, const char *name, TypeId type, double *out) {
+    Source *s = user;
+    draw(s->m, name, type, range_of(s->m, name), s->seed, out);
+    return true;
+}
+
+// ---- bytes and values ---------------------------------------------------------------------------
+
+static void to_bytes(Elem e, const double *v, int64_t n, void *out) {
+    for (int64_t i = 0; i < n; i++) {
+        if (e == ELEM_f32) ((float *)out)[i] = (float)v[i];
+        if (e == ELEM_i32) ((int32_t *)out)[i] = (int32_t)v[i];
+        if (e == ELEM_u32) ((uint32_t *)out)[i] = (uint32_t)v[i];
+        if (e == ELEM_bool) ((uint8_t *)out)[i] = v[i] != 0;
+    }
+}
+
+static double value_at(Elem e, const void *p, int64_t i) {
+    switch (e) {
+    case ELEM_f32: return ((const float *)p)[i];
+    case ELEM_i32: return ((const int32_t *)p)[i];
+    case ELEM_u32: return ((const uint32_t *)p)[i];
+    case ELEM_bool: return ((const uint8_t *)p)[i];
+    case ELEM_COUNT: break;
+    }
+    unreachable(e);
+}
+
+static bool same(double a, double b, bool loose) {
+    if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
+    if (a == b) return loose || signbit(a) == signbit(b);
+    return loose && fabs(a - b) <= 1e-4 * (1 + fabs(a));
+}
+
+static bool compare(const char *link, const char *func, const char *what, const Type *t, const double *want,
+                    const void *got, bool loose, Text *why) {
+    for (int64_t i = 0; i < type_count(t); i++) {
+        double g = value_at((Elem)t->elem, got, i);
+        if (same(want[i], g, loose)) continue;
+        text_printf(why, "%s: function '%s', '%s', element %lld: exact interpreter %.9g, here %.9g", link, func,
+                    what, (long long)i, want[i], g);
+        return false;
+    }
+    return true;
+}
+
+// ---- the plan, evaluated ------------------------------------------------------------------------
+
+typedef struct {
+    Arena *a;
+    const Module *m;
+    uint8_t *region[REGION_COUNT];
+    SnEnv env;
+} Memory;
+
+static void *at_mem(const Memory *mem, const Mem *p) { return mem->region[p->region] + p->offset; }
+
+static void measure(const Module *m, int64_t bytes[REGION_COUNT]) {
+    for (StateId s = 0; s < m->states.n; s++) {
+        const State *st = &m->states.at[s];
+        int64_t end = st->mem.offset + type_bytes(type_at(m, st->type));
+        if (end > bytes[st->mem.region]) bytes[st->mem.region] = end;
+    }
+    for (FuncId i = 0; i < m->funcs.n; i++) {
+        const Func *f = m->funcs.at[i];
+        for (NodeId n = 0; n < f->mem.n; n++) {
+            int64_t end = f->mem.at[n].offset + type_bytes(type_of(m, f, n));
+            if (end > bytes[f->mem.at[n].region]) bytes[f->mem.at[n].region] = end;
+        }
+    }
+}
+
+static Memory memory_new(Arena *a, const Module *m) {
+    Memory mem = {.a = a, .m = m, .env = {.first = 1, .step = 3, .seed = 77}};
+    int64_t bytes[REGION_COUNT] = {0};
+    measure(m, bytes);
+    for (int r = 0; r < REGION_COUNT; r++) {
+        mem.region[r] = arena_alloc(a, (size_t)bytes[r] + 64);
+        if (r == REGION_temp || r == REGION_accum) memset(mem.region[r], 0xcd, (size_t)bytes[r]); // poison
+    }
+    return mem;
+}
+
+static const Mem *ref_mem(const Memory *mem, const Func *f, NodeId group, LowerRef r) {
+    if (!r.result) return &f->mem.at[operand(f, group, r.index)];
+    for (NodeId n = group + 1; r.index && n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_part && operand(f, n, 0) == group &&
+            (uint32_t)attr_of(mem->m, f, n)->part.index == r.index)
+            return &f->mem.at[n];
+    return &f->mem.at[group];
+}
+
+// Offset of linear index i over nested dims in matrix `which` (0 a, 1 b, 2 c).
+static int64_t dim_offset(const SnDim *d, uint32_t n, int64_t i, int which) {
+    int64_t at = 0;
+    for (uint32_t k = n; k-- > 0; i /= d[k].extent) {
+        int64_t s = which == 0 ? d[k].a : which == 1 ? d[k].b : d[k].c;
+        at += i % d[k].extent * s;
+    }
+    return at;
+}
+static int64_t total(const SnDim *d, uint32_t n) {
+    int64_t t = 1;
+    for (uint32_t i = 0; i < n; i++) t *= d[i].extent;
+    return t;
+}
+
+static float chain(const SnGemm *g, const float *a, const float *b, int64_t k) {
+    float sum = 0;
+    for (int64_t from = 0; from < k || from == 0; from += FOLD_SEGMENT) {
+        float part = 0;
+        for (int64_t i = from; i < k && i < from + FOLD_SEGMENT; i++)
+            part = fmaf(a[dim_offset(g->k, g->nk, i, 0)], b[dim_offset(g->k, g->nk, i, 1)], part);
+        sum = k <= FOLD_SEGMENT ? part : sum + part;
+    }
+    return sum;
+}
+
+static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
+    const SnGemm *g = &s->low.gemm;
+    const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.a)) + g->base_a;
+    const float *b = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.b)) + g->base_b;
+    float *c = g->c_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.c));
+    const float *acc = g->acc_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.acc));
+    int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn), nk = total(g->k, g->nk);
+    float *tile = arena_alloc(mem->a, (size_t)(nb * nm * nn) * 4 + 4);
+    for (int64_t i = 0; i < nb * nm * nn; i++) {
+        int64_t bi = i / (nm * nn), mi = i / nn % nm, ni = i % nn;
+        const float *ap = a + dim_offset(g->batch, g->nbatch, bi, 0) + dim_offset(g->m, g->nm, mi, 0);
+        const float *bp = b + dim_offset(g->batch, g->nbatch, bi, 1) + dim_offset(g->n, g->nn, ni, 1);
+        int64_t co = dim_offset(g->batch, g->nbatch, bi, 2) + dim_offset(g->m, g->nm, mi, 2) +
+                     dim_offset(g->n, g->nn, ni, 2);
+        float v = chain(g, ap, bp, nk);
+        if (acc) v = (g->acc_first && mem->env.first ? 0.0f : acc[co]) + v;
+        tile[i] = v;
+        if (c) c[co] = v;
+    }
+    if (!s->low.kernel) return true;
+    void *bufs[K_MAX_ARGS];
+    for (uint32_t i = 0; i < s->low.refs.n; i++) bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+    return kernel_interp(s->low.kernel, bufs, &mem->env, tile, why);
+}
+
+static bool run_step(Memory *mem, const Func *f, const Step *s, Text *why) {
+    if (s->is_copy) {
+        NodeId from = operand(f, s->node, 0);
+        memmove(at_mem(mem, &f->mem.at[s->node]), at_mem(mem, &f->mem.at[from]),
+                (size_t)type_bytes(type_of(mem->m, f, from)));
+        return true;
+    }
+    if (s->low.is_gemm) return run_gemm(mem, f, s, why);
+    if (s->low.in_place) {
+        const Mem *from = ref_mem(mem, f, s->node, s->low.acc), *to = ref_mem(mem, f, s->node, (LowerRef){true, 0});
+        size_t bytes = (size_t)type_bytes(type_of(mem->m, f, s->node));
+        NodeId acc = operand(f, s->node, s->low.acc.index);
+        if (mem->env.first && node_at(f, acc)->op == OP_state &&
+            mem->m->states.at[attr_of(mem->m, f, acc)->state.state].kind == STATE_accum)
+            memset(at_mem(mem, from), 0, bytes);
+        memmove(at_mem(mem, to), at_mem(mem, from), bytes);
+    }
+    void *bufs[K_MAX_ARGS];
+    for (uint32_t i = 0; i < s->low.refs.n; i++) bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+    if (kernel_interp(s->low.kernel, bufs, &mem->env, NULL, why)) return true;
+    text_printf(why, " (kernel %s)", s->low.kernel->name);
+    return false;
+}
+
+// ---- the chain ----------------------------------------------------------------------------------
+
+typedef struct {
+    Arena *a;
+    Module *m;
+    const OracleOptions *o;
+    Source source;
+    KernelProgram program;
+    Text *why;
+} Check;
+
+static void state_values(const Check *c, StateId s, double *out) {
+    const State *st = &c->m->states.at[s];
+    if (st->kind == STATE_accum)
+        memset(out, 0, sizeof *out * (size_t)type_count(type_at(c->m, st->type)));
+    else
+        draw(c->m, sym_str(c->m->syms, st->path), st->type, 0, c->o->seed, out);
+}
+
+typedef struct {
+    Tensor *results;
+    Tensor *states;
+} Expected;
+
+static bool expect(Check *c, const Func *f, Expected *e) {
+    Interp in;
+    interp_init(&in, c->m, INTERP_EXACT, c->a);
+    in.input = interp_input;
+    in.user = &c->source;
+    in.seed = 77;
+    in.step = 3;
+    for (StateId s = 0; s < c->m->states.n; s++) state_values(c, s, in.states[s].at);
+    e->results = NEW_ARRAY(c->a, Tensor, f->results.n + 1);
+    bool ok = interp_run(&in, f, e->results, NULL, c->why);
+    e->states = in.states;
+    return ok;
+}
+
+static bool same_places(const Check *c, const char *link, const Func *f, const Expected *e,
+                        void *(*place)(void *user, const Mem *m), void *user) {
+    const char *name = sym_str(c->m->syms, f->name);
+    for (uint32_t i = 0; i < f->results.n; i++) {
+        NodeId n = f->results.at[i].node;
+        if (!compare(link, name, sym_str(c->m->syms, f->results.at[i].name), type_of(c->m, f, n),
+                     e->results[i].at, place(user, &f->mem.at[n]), c->o->loose, c->why))
+            return false;
+    }
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        if (node_at(f, n)->op != OP_assign) continue;
+        StateId s = attr_of(c->m, f, n)->assign.state;
+        const State *st = &c->m->states.at[s];
+        if (!compare(link, name, sym_str(c->m->syms, st->path), type_at(c->m, st->type), e->states[s].at,
+                     place(user, &st->mem), c->o->loose, c->why))
+            return false;
+    }
+    return true;
+}
+
+static void fill_inputs(const Check *c, const Func *f, void *(*place)(void *user, const Mem *m), void *user) {
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        if (node_at(f, n)->op != OP_input) continue;
+        const Type *t = type_of(c->m, f, n);
+        double *v = NEW_ARRAY(c->a, double, type_count(t) + 1);
+        Source s = c->source;
+        interp_input(&s, sym_str(c->m->syms, attr_of(c->m, f, n)->input.name), node_at(f, n)->type, v);
+        to_bytes((Elem)t->elem, v, type_count(t), place(user, &f->mem.at[n]));
+    }
+    for (StateId s = 0; s < c->m->states.n; s++) {
+        const State *st = &c->m->states.at[s];
+        if (st->kind == STATE_accum) continue; // env.first must make them zero
+        const Type *t = type_at(c->m, st->type);
+        double *v = NEW_ARRAY(c->a, double, type_count(t) + 1);
+        state_values(c, s, v);
+        to_bytes((Elem)t->elem, v, type_count(t), place(user, &st->mem));
+    }
+}
+
+static void *in_memory(void *user, const Mem *m) { return at_mem(user, m); }
+
+static bool check_kinterp(Check *c, const ProgramSection *sec, const Expected *e) {
+    const Func *f = c->m->funcs.at[sec->func];
+    Memory mem = memory_new(c->a, c->m);
+    fill_inputs(c, f, in_memory, &mem);
+    for (uint32_t i = 0; i < sec->steps.n; i++)
+        if (!run_step(&mem, f, &sec->steps.at[i], c->why)) return false;
+    return same_places(c, "kernel evaluator", f, e, in_memory, &mem);
+}
+
+static uint32_t function_of(void *user, const Kernel *k) { return cpu_add_kernel(user, k); }
+static uint32_t function_count(void *user) { return cpu_functions(user); }
+static void *in_exec(void *user, const Mem *m) { return sn_exec_at(user, m->region, m->offset); }
+
+static bool check_native(Check *c, Expected *expected) {
+    CpuIsa isa;
+    if (!cpu_isa_resolve(c->a, c->o->cpu ? c->o->cpu : "native", &isa, c->why)) return false;
+    CpuModule *cpu = cpu_module_new(c->a, &isa);
+    CpuGemm gemm = cpu_add_gemm(cpu);
+    PlanInfo info = {.sinter = "test", .target = "cpu", .cpu = isa.name, .model_name = "test",
+                     .model_text = "", .ledger = "", .features = isa.features, .ukr = gemm.ukr,
+                     .mr = gemm.mr, .nr = gemm.nr, .function = function_of, .functions = function_count,
+                     .user = cpu};
+    size_t size;
+    void *blob = plan_write(c->a, &c->program, &info, &size);
+    uint32_t functions = cpu_functions(cpu);
+    CpuJit *jit = cpu_jit(cpu, c->why);
+    if (!jit) return false;
+    void (**table)(void) = (void (**)(void))arena_alloc(c->a, sizeof *table * (functions + 1));
+    for (uint32_t i = 0; i < functions; i++) table[i] = cpu_jit_function(jit, i);
+    SnError err = {0};
+    SnExec *x = NULL;
+    bool ok = sn_plan_check(blob, &err) == SN_OK &&
+              sn_exec_new(blob, (void (*const *)(void))table, c->o->threads ? c->o->threads : 2, &x, &err) == SN_OK;
+    if (!ok) text_printf(c->why, "native: %s", err.text);
+    for (uint32_t i = 0; i < c->program.sections.n && ok; i++) {
+        const Func *f = c->m->funcs.at[c->program.sections.at[i].func];
+        fill_inputs(c, f, in_exec, x);
+        SnEnv env = {.first = 1, .step = 3, .seed = 77};
+        sn_exec_run(x, sym_str(c->m->syms, f->name), &env);
+        ok = same_places(c, "native code", f, &expected[i], in_exec, x);
+    }
+    sn_exec_free(x);
+    cpu_jit_free(jit);
+    cpu_module_free(cpu);
+    return ok;
+}
+
+static bool check_all(Check *c) {
+    Module *m = c->m;
+    Expected *expected = NEW_ARRAY(c->a, Expected, m->funcs.n + 1);
+    uint32_t funcs = m->funcs.n, k = 0;
+    for (FuncId i = 0; i < funcs; i++)
+        if (!m->funcs.at[i]->region && !expect(c, m->funcs.at[i], &expected[k++])) return false;
+    PassCx cx = {.m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu")};
+    PassHooks hooks = {.verify = true};
+    bool ok = pipeline_run_list(&cx, c->o->passes ? c->o->passes : "chunk,fuse,memplan", &hooks);
+    arena_free(cx.scratch);
+    if (!ok || !program_lower(c->a, m, m->diag, &c->program)) {
+        text_printf(c->why, "%s", m->diag->items.n ? m->diag->items.at[0].text : "passes failed");
+        return false;
+    }
+    for (uint32_t i = 0; i < c->program.sections.n; i++)
+        if (!check_kinterp(c, &c->program.sections.at[i], &expected[i])) return false;
+    return c->o->skip_native || check_native(c, expected);
+}
+
+bool oracle_check(Module *m, const OracleOptions *o, Text *why) {
+    Check c = {.a = arena_new(), .m = m, .o = o, .source = {m, o->seed}, .why = why};
+    bool ok = check_all(&c);
+    arena_free(c.a);
+    return ok;
+}
+
+bool oracle_check_file(const char *path, const OracleOptions *o, Text *why) {
+    Arena *a = arena_new();
+    FILE *f = fopen(path, "r");
+    if (!f) {
+        text_printf(why, "cannot read '%s'", path);
+        arena_free(a);
+        return false;
+    }
+    Text text = {.arena = a};
+    text_put(&text, "", 0);
+    char buf[4096];
+    for (size_t n; (n = fread(buf, 1, sizeof buf, f)) > 0;) text_put(&text, buf, n);
+    fclose(f);
+    Diag *d = diag_new(a);
+    uint16_t file = diag_add_file(d, path, text.at, text.n, false);
+    Module *m = ir_parse(a, symtab_new(a), d, file);
+    bool ok = m && oracle_check(m, o, why);
+    if (!m && d->items.n) {
+        uint32_t line, col;
+        diag_position(d, d->items.at[0].loc, &line, &col);
+        text_printf(why, "%s:%u:%u: %s", path, line, col, d->items.at[0].text);
+    }
+    arena_free(a);
+    return ok;
+}
