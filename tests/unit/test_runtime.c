@@ -1,0 +1,487 @@
+// The runtime on a plan built by hand (tiny_plan.h): checks of the blob, the walk over commands,
+// steps with accumulation, evaluation, generation, checkpoints and resuming, the thread pool.
+#define _GNU_SOURCE
+#include "runtime/pool.h"
+#include "tests/unit/tiny_plan.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { IDS = 400 };
+
+// A directory of its own, removed with what the tests put there.
+typedef struct {
+    char dir[64], data[96];
+    SnPlan *plan;
+    unsigned char ids[IDS];
+} Fixture;
+
+static int set_up(void **state) {
+    Fixture *f = calloc(1, sizeof *f);
+    strcpy(f->dir, "/tmp/sinter-test-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->data, sizeof f->data, "%s/data.bin", f->dir);
+    for (int i = 0; i < IDS; i++) f->ids[i] = (unsigned char)((i * 7 + i / 11) % VOCAB);
+    FILE *file = fopen(f->data, "wb");
+    assert_int_equal(fwrite(f->ids, 1, IDS, file), IDS);
+    fclose(file);
+    f->plan = tiny_plan();
+    *state = f;
+    return 0;
+}
+
+static void remove_directory(const char *dir) {
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        if (e->d_name[0] == '.' && strspn(e->d_name, ".") == strlen(e->d_name)) continue;
+        if (unlink(path)) remove_directory(path);
+    }
+    if (d) closedir(d);
+    rmdir(dir);
+}
+
+static int clean_up(void **state) {
+    Fixture *f = *state;
+    remove_directory(f->dir);
+    free(f->plan);
+    free(f);
+    return 0;
+}
+
+// One run: executor, data and trainer.
+typedef struct {
+    SnExec *exec;
+    SnData *data;
+    SnTrainer *trainer;
+    SnError e;
+} Run;
+
+static void run_new(Run *r, Fixture *f, int threads, const SnProgress *at) {
+    memset(r, 0, sizeof *r);
+    assert_int_equal(sn_exec_new(f->plan, tiny_functions, threads, &r->exec, &r->e), SN_OK);
+    SnDataSpec spec = {
+        .kind = SN_DATA_TEXT, .path = f->data, .split = 0.75, .shuffle = true, .seed = at->seed};
+    assert_int_equal(sn_data_spec(f->plan, &spec, &r->e), SN_OK);
+    assert_int_equal(spec.window, SEQ);
+    assert_int_equal(spec.range, VOCAB);
+    assert_int_equal(sn_data_new(&spec, &r->data, &r->e), SN_OK);
+    assert_int_equal(sn_trainer_new(r->exec, r->data, at, &r->trainer, &r->e), SN_OK);
+    assert_int_equal(sn_trainer_micro(r->trainer), MICRO);
+}
+
+static void run_free(Run *r) {
+    sn_trainer_free(r->trainer);
+    sn_data_free(r->data);
+    sn_exec_free(r->exec);
+}
+
+static const float *weights(Run *r) { return sn_exec_at(r->exec, SN_REGION_PARAM, AT_W); }
+
+static void test_plan_is_accepted(void **state) {
+    Fixture *f = *state;
+    SnError e = {0};
+    assert_int_equal(sn_plan_check(f->plan, &e), SN_OK);
+    assert_non_null(sn_plan_section(f->plan, "micro"));
+    assert_null(sn_plan_section(f->plan, "nothing"));
+    assert_string_equal(sn_plan_option(f->plan, "micro", ""), "2");
+    assert_true(sn_plan_number(f->plan, "micro", 0) == 2);
+    assert_true(sn_plan_number(f->plan, "nothing", 5) == 5);
+}
+
+// One field after the other out of range: each is refused.
+static void test_plan_damage_is_found(void **state) {
+    Fixture *f = *state;
+    unsigned char *copy = aligned_alloc(64, BLOB);
+    SnPlan *p = (SnPlan *)(void *)copy;
+#define REFUSED(...)                                                                               \
+    do {                                                                                           \
+        SnError e = {0};                                                                           \
+        memcpy(copy, f->plan, BLOB);                                                               \
+        __VA_ARGS__;                                                                               \
+        assert_int_equal(sn_plan_check(p, &e), SN_PLAN);                                           \
+        assert_true(e.text[0]);                                                                    \
+    } while (0)
+#define ITEM(T, table) ((T *)(void *)(copy + p->table.offset))
+    REFUSED(p->magic++);
+    REFUSED(p->version++);
+    REFUSED(p->size = 10);
+    REFUSED(p->cmds.count = 100000);
+    REFUSED(p->args.offset += 4);
+    REFUSED(copy[p->strings.offset + p->strings.count - 1] = 'x');
+    REFUSED(p->region_bytes[SN_REGION_PARAM] = 8);
+    REFUSED(p->region_bytes[SN_REGION_TEMP] = -1);
+    REFUSED(p->model_name = 1 << 20);
+    REFUSED(ITEM(SnKernel, kernels)->fn = 9);
+    REFUSED(ITEM(SnKernel, kernels)->scratch = -1);
+    REFUSED(ITEM(SnCmd, cmds)->fn = 9);
+    REFUSED(ITEM(SnCmd, cmds)->op = 9);
+    REFUSED(ITEM(SnCmd, cmds)->nargs = 1000);
+    REFUSED(ITEM(SnCmd, cmds)->node = 3);
+    REFUSED(ITEM(SnArg, args)->region = 77);
+    REFUSED(ITEM(SnArg, args)->offset = -64);
+    REFUSED(ITEM(SnArg, args)->bytes = INT64_MAX);
+    REFUSED(ITEM(SnGemm, gemms)->k[0].b = 300);
+    REFUSED(ITEM(SnGemm, gemms)->m[0].extent = 0);
+    REFUSED(ITEM(SnGemm, gemms)->m[0].c = -3);
+    REFUSED(ITEM(SnGemm, gemms)->nk = 5);
+    REFUSED(ITEM(SnGemm, gemms)->c_arg = 3);
+    REFUSED(ITEM(SnGemm, gemms)->base_a = INT64_MAX);
+    REFUSED(ITEM(SnSection, sections)->count = 1000);
+    REFUSED(ITEM(SnState, states)->bytes = 16);
+    REFUSED(ITEM(SnState, states)->size[0] = -3);
+    REFUSED(ITEM(SnState, states)->elem = 4);
+    REFUSED(ITEM(SnPort, inputs)->sample = 3);
+    REFUSED(ITEM(SnPort, inputs)->naxes = 9);
+    REFUSED(ITEM(SnScalar, scalars)->offset = 62);
+    REFUSED(p->nr = 17);
+    REFUSED(p->ukr = 9);
+    free(copy);
+}
+
+// Random damage of any kind must be refused or harmless, never a fault.
+static void test_plan_survives_any_bytes(void **state) {
+    Fixture *f = *state;
+    unsigned char *copy = aligned_alloc(64, BLOB);
+    const uint32_t key[2] = {17, 0};
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        memcpy(copy, f->plan, BLOB);
+        const uint32_t counter[4] = {i, 0, 0, 0};
+        uint32_t at = sn_philox(counter, key, 0) % f->plan->size;
+        copy[at] = (unsigned char)sn_philox(counter, key, 1);
+        if (sn_philox(counter, key, 2) % 2) copy[(at + 7) % f->plan->size] ^= 0x80;
+        SnPlan *p = (SnPlan *)(void *)copy;
+        if (p->size > BLOB) continue; // the size is the linker's word
+        refused += sn_plan_check(copy, NULL) != SN_OK;
+    }
+    assert_true(refused > 1000);
+    free(copy);
+}
+
+static void test_step_computes(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 3, .total = 10, .seed = 5};
+    Run r;
+    run_new(&r, f, 3, &at);
+    sn_trainer_init(r.trainer);
+    assert_true(weights(&r)[0] == 6 && weights(&r)[2] == 8);
+    int32_t ids[3 * MICRO * (SEQ + 1)];
+    float w = weights(&r)[1];
+    for (int step = 1; step <= 4; step++) {
+        float sum = 0, h[VOCAB] = {0};
+        assert_int_equal(
+            sn_data_windows(r.data, SN_TRAIN, (uint64_t)(step - 1) * 6, 3 * MICRO, ids, &r.e),
+            SN_OK);
+        for (int i = 0; i < 3 * MICRO * (SEQ + 1); i++) {
+            bool first = i % (SEQ + 1) == 0, last = i % (SEQ + 1) == SEQ;
+            sum += (float)(ids[i] * (!first + !last)); // as id and as target
+            if (!last) h[ids[i]] += 1;
+        }
+        assert_int_equal(sn_trainer_step(r.trainer, &r.e), SN_OK);
+        assert_true(sn_trainer_result(r.trainer, "loss", false) == (double)sum);
+        w += 2 * sum / (3 * MICRO * SEQ) * 0.5f * (float)step;
+        assert_true(weights(&r)[1] == w);
+        assert_memory_equal(sn_exec_at(r.exec, SN_REGION_ACCUM, AT_H), h, sizeof h);
+    }
+    const float product[6] = {1, 2, 8, 3, 4, 18};
+    assert_memory_equal(sn_exec_at(r.exec, SN_REGION_PARAM, AT_P), product, sizeof product);
+    assert_int_equal(sn_trainer_progress(r.trainer).samples, 24);
+    assert_true(isnan(sn_trainer_result(r.trainer, "nothing", false)));
+    run_free(&r);
+}
+
+static void test_eval_is_one_batch(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 1, .total = 1, .seed = 1};
+    Run r;
+    run_new(&r, f, 2, &at);
+    sn_trainer_init(r.trainer);
+    assert_true(sn_trainer_can_eval(r.trainer));
+    assert_int_equal(sn_trainer_eval(r.trainer, 1000, &r.e), SN_OK); // cut to what there is
+    int64_t n = sn_data_samples(r.data, SN_VALID) / MICRO * MICRO;
+    int32_t *ids = malloc((size_t)(n * (SEQ + 1)) * sizeof *ids);
+    assert_int_equal(sn_data_windows(r.data, SN_VALID, 0, n, ids, &r.e), SN_OK);
+    double sum = 0;
+    for (int64_t i = 0; i < n * (SEQ + 1); i++) sum += i % (SEQ + 1) == SEQ ? 0 : ids[i];
+    assert_true(sn_trainer_result(r.trainer, "loss", true) ==
+                (double)((float)sum / (float)(n * SEQ)));
+    free(ids);
+    run_free(&r);
+}
+
+static void test_threads_change_nothing(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 2, .total = 9, .seed = 3};
+    float one[WEIGHTS];
+    for (int threads = 1; threads <= 5; threads++) {
+        Run r;
+        run_new(&r, f, threads, &at);
+        sn_trainer_init(r.trainer);
+        for (int i = 0; i < 9; i++) assert_int_equal(sn_trainer_step(r.trainer, &r.e), SN_OK);
+        if (threads == 1) memcpy(one, weights(&r), sizeof one);
+        assert_memory_equal(weights(&r), one, sizeof one);
+        run_free(&r);
+    }
+}
+
+// Stopping after any step and resuming gives the bits of a run that was not stopped.
+static void test_resume_is_exact(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 2, .total = 8, .seed = 9}, back;
+    char path[512];
+    Run r, s;
+    run_new(&r, f, 2, &at);
+    sn_trainer_init(r.trainer);
+    assert_true(sn_exec_set(r.exec, "lr.peak", 0.3));
+    assert_false(sn_exec_set(r.exec, "lr.nothing", 1));
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(sn_trainer_step(r.trainer, &r.e), SN_OK);
+        at = sn_trainer_progress(r.trainer);
+        assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 0, path, sizeof path, &r.e),
+                         SN_OK);
+    }
+    for (int stop = 1; stop < 8; stop++) {
+        snprintf(path, sizeof path, "%s/step-%08d.safetensors", f->dir, stop);
+        assert_int_equal(sn_exec_new(f->plan, tiny_functions, 1, &s.exec, &s.e), SN_OK);
+        char found[512];
+        assert_int_equal(sn_checkpoint_load(s.exec, path, &back, found, sizeof found, &s.e), SN_OK);
+        sn_exec_free(s.exec);
+        assert_int_equal(back.step, stop);
+        assert_int_equal(back.total, 8);
+        run_new(&s, f, 3, &back);
+        assert_int_equal(sn_checkpoint_load(s.exec, path, &back, found, sizeof found, &s.e), SN_OK);
+        while (sn_trainer_progress(s.trainer).step < 8)
+            assert_int_equal(sn_trainer_step(s.trainer, &s.e), SN_OK);
+        assert_memory_equal(weights(&s), weights(&r), WEIGHTS * sizeof(float));
+        run_free(&s);
+    }
+    // A directory stands for its newest checkpoint.
+    assert_int_equal(sn_checkpoint_load(r.exec, f->dir, &back, path, sizeof path, &r.e), SN_OK);
+    assert_int_equal(back.step, 8);
+    run_free(&r);
+}
+
+static int count_files(const char *dir, const char *part) {
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) n += strstr(e->d_name, part) != NULL;
+    if (d) closedir(d);
+    return n;
+}
+
+static void test_old_checkpoints_go(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 1, .total = 9, .seed = 1};
+    char path[512];
+    Run r;
+    run_new(&r, f, 1, &at);
+    sn_trainer_init(r.trainer);
+    for (at.step = 1; at.step <= 5; at.step++)
+        assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 2, path, sizeof path, &r.e),
+                         SN_OK);
+    assert_int_equal(count_files(f->dir, ".safetensors"), 2);
+    assert_int_equal(count_files(f->dir, ".tmp"), 0);
+    assert_int_equal(access(path, F_OK), 0);
+    run_free(&r);
+}
+
+// A file size limit stands for a full disk: the old checkpoint stays whole, no rest is left.
+static void test_full_disk_keeps_the_old(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 1, .total = 9, .seed = 1, .step = 1}, back;
+    char path[512];
+    Run r;
+    run_new(&r, f, 1, &at);
+    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 1, path, sizeof path, &r.e), SN_OK);
+    struct rlimit old, small;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 100;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    SnStatus again = sn_checkpoint_save(r.exec, &at, f->dir, 1, path, sizeof path, &r.e);
+    at.step = 2;
+    SnStatus next = sn_checkpoint_save(r.exec, &at, f->dir, 1, path, sizeof path, &r.e);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(again, SN_MACHINE);
+    assert_int_equal(next, SN_MACHINE);
+    assert_int_equal(count_files(f->dir, ".tmp"), 0);
+    assert_int_equal(sn_checkpoint_load(r.exec, f->dir, &back, path, sizeof path, &r.e), SN_OK);
+    assert_int_equal(back.step, 1);
+    run_free(&r);
+}
+
+static void load_must_fail(Fixture *f, const char *path, const char *words) {
+    Run r;
+    SnProgress at = {.accum = 1, .seed = 1}, back;
+    char found[512];
+    run_new(&r, f, 1, &at);
+    sn_trainer_init(r.trainer);
+    float before[WEIGHTS];
+    memcpy(before, weights(&r), sizeof before);
+    assert_int_equal(sn_checkpoint_load(r.exec, path, &back, found, sizeof found, &r.e), SN_USER);
+    if (!strstr(r.e.text, words)) print_error("%s\n", r.e.text);
+    assert_non_null(strstr(r.e.text, words));
+    assert_memory_equal(weights(&r), before, sizeof before);
+    run_free(&r);
+}
+
+static void test_wrong_checkpoints_are_refused(void **state) {
+    Fixture *f = *state;
+    SnProgress at = {.accum = 1, .total = 9, .seed = 1, .step = 1};
+    char path[512];
+    Run r;
+    run_new(&r, f, 1, &at);
+    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 1, path, sizeof path, &r.e), SN_OK);
+    run_free(&r);
+    SnState *w = (SnState *)(void *)((unsigned char *)f->plan + f->plan->states.offset);
+    SnState old = *w;
+    w->size[0] = 2, w->bytes = 8;
+    load_must_fail(f, path, "'w' is F32[3] there, F32[2] in the model");
+    *w = old;
+    w->path = old.axis[0];
+    load_must_fail(f, path, "lacks 'x'");
+    *w = old;
+    load_must_fail(f, f->data, "safetensors");
+    load_must_fail(f, "/nonexistent", "No such file");
+    assert_int_equal(truncate(path, 500), 0);
+    load_must_fail(f, path, "the file at");
+}
+
+typedef struct {
+    int32_t ids[64];
+    int n;
+} Said;
+
+static bool listen(void *user, int32_t id) {
+    Said *s = user;
+    s->ids[s->n++] = id;
+    return s->n < 64;
+}
+
+static void test_generation_follows_the_model(void **state) {
+    Fixture *f = *state;
+    SnError e = {0};
+    SnExec *x;
+    assert_int_equal(sn_exec_new(f->plan, tiny_functions, 2, &x, &e), SN_OK);
+    const int32_t prompt[6] = {1, 1, 1, 1, 1, 6}; // longer than the window
+    SnGenerate how = {.temperature = 0, .tokens = 5};
+    Said s = {.n = 0};
+    assert_int_equal(sn_generate(x, prompt, 6, &how, listen, &s, &e), SN_OK);
+    const int32_t expected[5] = {7, 0, 1, 2, 3};
+    assert_int_equal(s.n, 5);
+    assert_memory_equal(s.ids, expected, sizeof expected);
+    // Hot drawing visits other ids, the same ones for the same seed; top_k = 1 is greedy again.
+    Said a = {.n = 0}, b = {.n = 0}, c = {.n = 0};
+    how = (SnGenerate){.temperature = 50, .tokens = 40, .seed = 4};
+    sn_generate(x, prompt, 1, &how, listen, &a, &e);
+    sn_generate(x, prompt, 1, &how, listen, &b, &e);
+    assert_memory_equal(a.ids, b.ids, sizeof a.ids);
+    how.top_k = 1;
+    sn_generate(x, prompt, 1, &how, listen, &c, &e);
+    assert_memory_not_equal(a.ids, c.ids, sizeof a.ids);
+    assert_int_equal(c.ids[0], 2);
+    assert_int_equal(c.ids[7], 1);
+    const int32_t outside[1] = {VOCAB};
+    assert_int_equal(sn_generate(x, outside, 1, &how, listen, &c, &e), SN_USER);
+    assert_int_equal(sn_generate(x, prompt, 0, &how, listen, &c, &e), SN_USER);
+    sn_exec_free(x);
+}
+
+typedef struct {
+    _Atomic int64_t sum, calls;
+    _Atomic int busy[8];
+} Tally;
+
+static void tally(void *user, int64_t t0, int64_t t1, int thread) {
+    Tally *t = user;
+    assert_int_equal(atomic_fetch_add(&t->busy[thread], 1), 0); // one call per thread at a time
+    for (int64_t i = t0; i < t1; i++) atomic_fetch_add(&t->sum, i);
+    atomic_fetch_add(&t->calls, 1);
+    atomic_fetch_sub(&t->busy[thread], 1);
+}
+
+// Every task runs exactly once, whatever the number of threads, with pauses that let workers park.
+static void test_pool_runs_every_task_once(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 8; threads += threads < 3 ? 1 : 5) {
+        SnPool *p = sn_pool_new(threads);
+        assert_non_null(p);
+        assert_int_equal(sn_pool_threads(p), threads);
+        for (int64_t job = 0; job < 3000; job++) {
+            int64_t tasks = job % 101, grain = 1 + job % 7;
+            Tally t = {0};
+            sn_pool_run(p, tasks, grain, tally, &t);
+            assert_int_equal(t.sum, tasks * (tasks - 1) / 2);
+            if (job % 500 == 0) usleep(2000);
+        }
+        Tally t = {0};
+        sn_pool_run(p, 3000000, 1, tally, &t); // more ranges than a ticket counts
+        assert_int_equal(t.sum, INT64_C(3000000) * 2999999 / 2);
+        sn_pool_free(p);
+    }
+    assert_true(sn_pool_default_threads() >= 1);
+}
+
+static void test_philox_known_answers(void **state) {
+    (void)state; // from the authors' Random123 known-answer file
+    const uint32_t zeros[4] = {0}, key0[2] = {0};
+    const uint32_t ones[4] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    const uint32_t key1[2] = {UINT32_MAX, UINT32_MAX};
+    const uint32_t a[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    const uint32_t b[4] = {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(sn_philox(zeros, key0, i), a[i]);
+        assert_int_equal(sn_philox(ones, key1, i), b[i]);
+    }
+}
+
+static void test_permutation_is_one(void **state) {
+    (void)state;
+    for (uint64_t n = 1; n < 300; n += 1 + n / 9) {
+        unsigned char seen[512] = {0};
+        uint64_t fixed = 0;
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t to = sn_permute(n, n * 31, i);
+            assert_true(to < n && !seen[to]);
+            seen[to] = 1;
+            fixed += to == i;
+        }
+        assert_true(n < 100 || fixed < 10);
+    }
+}
+
+int main(void) {
+#define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, clean_up)
+    const struct CMUnitTest tests[] = {
+        WITH(test_plan_is_accepted),
+        WITH(test_plan_damage_is_found),
+        WITH(test_plan_survives_any_bytes),
+        WITH(test_step_computes),
+        WITH(test_eval_is_one_batch),
+        WITH(test_threads_change_nothing),
+        WITH(test_resume_is_exact),
+        WITH(test_old_checkpoints_go),
+        WITH(test_full_disk_keeps_the_old),
+        WITH(test_wrong_checkpoints_are_refused),
+        WITH(test_generation_follows_the_model),
+        cmocka_unit_test(test_pool_runs_every_task_once),
+        cmocka_unit_test(test_philox_known_answers),
+        cmocka_unit_test(test_permutation_is_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
