@@ -15,7 +15,7 @@ enum { MAX_SOURCE = 16 << 20 }; // bytes
 // --- statement ends ------------------------------------------------------------------------------
 
 // Whether a line may not end after this token.
-static bool continues(int kind) {
+bool parse_continues(int kind) {
     switch (kind) {
     case T_END: // nothing yet
     case T_SEP:
@@ -112,7 +112,7 @@ static int read_word(Parse *p, SN_STYPE *value, Loc *loc, Loc *newline) {
     for (;;) {
         int kind = read_raw(p, value, loc);
         if (kind == RAW_NEWLINE && !newline->file) *newline = *loc;
-        if (kind == RAW_NEWLINE && !in_brackets(p) && !continues(p->prev)) {
+        if (kind == RAW_NEWLINE && !in_brackets(p) && !parse_continues(p->prev)) {
             p->fresh = true;
             if (current_mode(p) == MODE_plan) p->paths = false;
         }
@@ -186,7 +186,7 @@ int parse_token(SN_STYPE *value, Loc *loc, Parse *p) {
         }
     }
     if (kind == ';') return hand_out(p, T_SEP, *loc);
-    if (newline.file && !in_brackets(p) && !continues(p->prev) && kind != T_ELSE) {
+    if (newline.file && !in_brackets(p) && !parse_continues(p->prev) && kind != T_ELSE) {
         if (kind == '{' && !p->recovering) {
             diag_error(p->diag, *loc, "'{' belongs on the line before");
             return hand_out(p, kind, *loc);

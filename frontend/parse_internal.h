@@ -64,6 +64,7 @@ struct Parse {
 // parse.c
 bool parse_text(Parse *p, Diag *d, uint16_t file);
 int parse_token(SN_STYPE *value, Loc *loc, Parse *p);
+bool parse_continues(int kind); // a line may not end after this token
 void parse_reset_brackets(Parse *p);
 Expr *parse_expr(Parse *p, Loc loc, Expr e);
 Stmt *parse_stmt(Parse *p, Loc loc, Stmt s);
