@@ -1,0 +1,343 @@
+// Elaboration: from the syntax tree to the IR in one walk. A call expands the body of what it calls
+// with its axes and packs bound, so types are checked once per use, every extent is a number, and
+// 'repeat' and 'if' are gone afterwards. This header is what the elab_*.c files share.
+//
+//   elab_scope.c   scopes, names, errors at the user's line, suggestions
+//   elab_axis.c    axes, extents, packs, types as text
+//   elab_value.c   numbers and tensors meeting: casts, ranges, alignment
+//   elab_math.c    operators and elementwise functions
+//   elab_fold.c    sum, mean, max …, contractions
+//   elab_view.c    rename, split, merge, cut, join;  elab_gather.c: indexing
+//   elab_random.c  draws, initial values
+//   elab_expr.c    dispatch over expressions;  elab_call.c: calls;  elab_stmt.c: statements
+//   elab_plan.c    the plan half and -D;  elab_train.c: gradients, clipping, optimizers
+//
+// An axis of the language is an AxisId of the IR: one per place of declaration and extent. An axis
+// that a body declares is therefore the same in each use of equal extent (equal tables merge over
+// layers), and the rule that it is new in each use is kept by forbidding it to leave:
+// AxisInfo.depth.
+#pragma once
+#include "frontend/ast.h"
+#include "frontend/frontend.h"
+#include "ir/build.h"
+
+enum {
+    MAX_CALL_DEPTH = 64, // calls in each other
+    MAX_ROUNDS = 20000,  // of one repeat
+    MAX_WORK = 4000000,  // expressions evaluated in one function: hostile files stop here
+    MAX_TUPLE = 64,
+    MAX_TERMS = 4 // of an affine index
+};
+#define MAX_EXTENT   2147483647.0    // indices are i32
+#define MAX_ELEMENTS 1099511627776.0 // 2^40 in one value
+
+typedef struct Elab Elab;
+typedef struct Scope Scope;
+typedef struct Frame Frame;
+
+typedef enum {
+    V_ERROR, // already reported: silences what follows
+    V_NUM,   // exact number
+    V_BOOL,  // known at build
+    V_TENSOR,
+    V_TUPLE, // no item: nothing
+    V_STRING
+} ValueKind;
+
+// coef[i] * iota[axis[i]] + … + c
+typedef struct {
+    uint32_t n;
+    AxisId axis[MAX_TERMS];
+    int64_t coef[MAX_TERMS];
+    int64_t c;
+} Affine;
+
+typedef struct Value {
+    uint8_t kind;     // ValueKind
+    bool is_int;      // NUM: written or computed as a whole number
+    bool truth;       // BOOL
+    bool has_range;   // an int TENSOR whose values lie in lo..hi
+    int sample_power; // NUM: holds (whole batch)^power as a factor
+    double num;
+    int64_t lo, hi;
+    const Affine *affine; // an int TENSOR that is affine in iotas, or NULL
+    Func *home;           // TENSOR: the function that holds node
+    NodeId node;
+    uint32_t n; // TUPLE
+    const struct Value *items;
+    const char *text; // STRING
+} Value;
+
+// What a name means. Values, axes, packs and functions are four name spaces.
+typedef enum { NAME_value, NAME_axis, NAME_pack, NAME_func } NameSpace;
+typedef enum { LAZY_done, LAZY_waiting, LAZY_running } LazyState;
+typedef struct {
+    Sym name;
+    uint8_t space, lazy; // NameSpace; LazyState of a constant or axis of a file
+    bool is_state;       // declared by 'state': a new value is kept to the next step
+    Loc loc;
+    StateId state;
+    Value value;
+    AxisId axis;
+    AxisList pack;
+    const AstFunc *func;
+    const AxisDecl *decl; // of a lazy axis
+    const Expr *expr;     // of a lazy constant
+    Scope *file_scope;    // of a lazy constant or axis: where it is evaluated
+} Binding;
+
+struct Scope {
+    Scope *parent;
+    VEC(Binding) items;
+    Map index; // files only: (name, space) -> item + 1
+    bool is_file;
+};
+
+// A body under expansion.
+struct Frame {
+    Frame *up;
+    const AstFunc *func;
+    Loc call;       // where it was called
+    Scope *scope;   // of the body
+    uint32_t depth; // nesting of bodies, for axes that may not leave
+    bool returned;
+    Value result;
+};
+
+// What the elaborator knows of an axis beyond the module.
+typedef struct {
+    Loc loc; // its declaration
+    Sym name;
+    uint32_t depth; // of the body that declared it; 0: a file
+} AxisInfo;
+
+typedef struct {
+    StateId id;
+    Loc use;       // the call or declaration that made it in this function
+    uint32_t seen; // serial of the function that has it
+    Value current; // last value given in this function (kind V_ERROR: none)
+    bool changed;
+    NodeId init;      // in the function init
+    uint64_t context; // of the declaration, rounds aside: parameters of one class agree in it
+    uint16_t inst;
+} StateInfo;
+
+// A value gathered over the rounds of a repeat: y[n: t] = e.
+typedef struct {
+    Sym name;
+    Loc loc;
+    AxisId axis;
+    Value *rounds;
+    int64_t have;
+} Collected;
+
+// The repeat whose body runs.
+typedef struct Loop {
+    struct Loop *up;
+    Scope *outside;
+    VEC(Collected) collected;
+} Loop;
+
+typedef struct {
+    Sym name;
+    Value value;
+    Loc loc;
+    uint8_t kind; // ResultKind
+} Yield;
+
+// The plan half, resolved.
+typedef struct {
+    const PlanLine *line;
+    const AstFunc *func;
+    const CallArgList *options;
+    Loc at;
+    bool used;
+} OptimizerRule;
+typedef struct {
+    Sym axis;
+    double extent;
+    Loc loc;
+} SizeLine;
+typedef struct {
+    const char *name;
+    const char *text;
+    double value;
+    bool is_number, used;
+} Option;
+typedef struct {
+    VEC(SizeLine) sizes;
+    VEC(OptimizerRule) optimizers;
+    VEC(const PlanLine *) freezes;
+    VEC(Option) defines;
+    Sym sample;
+    Loc micro_loc;
+    double micro; // 0: the whole batch
+    const PlanLine *data, *lr, *clip, *steps, *seed;
+    double clip_value, steps_value, seed_value;
+    const char *data_kind, *data_path;
+    double data_split;
+} Plan;
+
+typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;
+
+struct Elab {
+    Arena *arena;
+    SymTab *syms;
+    Diag *diag;
+    Module *m;
+    Builder *b; // of the function being built now
+    Builder step_b, init_b;
+    Mode mode;
+    bool training;
+    bool note_silent; // the last error was left out, so its notes are too
+    bool aborted;     // the budget is spent: everything evaluates to an error
+    bool initial;     // inside an initial value: draws take draw_type and are fixed
+    TypeId draw_type;
+    uint64_t draw_key;
+    uint32_t draw_count;
+    bool optimizing; // inside an optimizer: states are moments
+    uint32_t share;  // > 0: states that exist already may be used again
+    uint32_t work, serial, depth;
+    AxisId sample;
+    int64_t sample_size; // in this function
+    Value step;          // the step counter, once used in this function
+    Scope *std, *file;
+    Scope *scope; // where names are looked up now
+    Frame *frame;
+    Loop *loop;
+    Sym path;                // of the block being expanded: "h.3.attn"
+    Sym base;                // of node names: the path and the functions expanded since
+    Sym name;                // for nodes: base and the name being defined
+    uint64_t context;        // hash of the calls that led here, rounds aside
+    Map templates;           // (context, expression) -> serial
+    Map axis_ids;            // (declaration, extent) -> AxisId
+    Map draws;               // path -> draws so far in this function
+    Map reported;            // hash of errors given, so that rounds do not repeat them
+    Map state_ids;           // path -> StateId + 1
+    VEC(AxisInfo) axis_info; // by AxisId
+    VEC(StateInfo) states;   // by StateId
+    VEC(Value) losses;
+    VEC(Yield) yields;
+    AstFile *ast, *std_ast;
+    const AstFunc *model;
+    Plan plan;
+    Program *program;
+};
+
+// --- elab_scope.c --------------------------------------------------------------------------------
+Scope *scope_new(Elab *cx, Scope *parent, bool is_file);
+Binding *scope_find(Scope *s, Sym name, NameSpace space);  // through the parents
+Binding *scope_local(Scope *s, Sym name, NameSpace space); // this one only
+Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc);
+// The nearest name of that space by spelling, or NULL.
+const char *scope_suggest(Elab *cx, Scope *s, Sym name, NameSpace space);
+const char *suggest_of(Elab *cx, const char *name, const char *const *from, uint32_t n);
+uint32_t edit_distance(const char *a, const char *b); // at most 8
+// An error at 'at'; inside std.sn it is reported at the user's call, with a note. Gives V_ERROR.
+Value elab_error(Elab *cx, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// A note after the last error; not when that was left out because it had been given before.
+void elab_note(Elab *cx, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+Loc user_loc(const Elab *cx, Loc at); // at, or the user's call that led there
+const char *str(const Elab *cx, Sym s);
+void enter(Elab *cx, const Expr *e); // the nodes that follow belong to e
+bool spend(Elab *cx, Loc at);        // one unit of work; false when the budget is gone
+Sym path_join(Elab *cx, Sym path, const char *last);
+
+// --- elab_axis.c ---------------------------------------------------------------------------------
+AxisId axis_of_site(Elab *cx, Sym name, Loc loc, int64_t extent, uint32_t depth);
+int64_t extent_of(const Elab *cx, AxisId a);
+const char *axis_name(const Elab *cx, AxisId a);
+bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out);         // reports
+bool axes_resolve(Elab *cx, const AxList *from, AxisList *out); // packs spread out; reports
+bool axis_declare(Elab *cx, const AxisDecl *d);
+bool axis_force(Elab *cx, Binding *b);               // of a file: evaluates its extent
+AxisId axis_part(Elab *cx, Loc loc, int64_t extent); // without a name: of a '1', of chunks
+bool list_add(AxisList *l, AxisId a);                // false when full
+TypeId type_make(Elab *cx, Elem elem, const AxisList *axes);
+AxisList axes_of(const Elab *cx, const Value *v);
+const char *axes_text(Elab *cx, const AxisList *l); // "[batch, seq]"
+const char *type_text(Elab *cx, const Value *v);    // "real[batch, seq]"
+bool value_escapes(Elab *cx, const Value *v, uint32_t depth, AxisId *which);
+
+// --- elab_value.c --------------------------------------------------------------------------------
+Value value_error(void);
+Value value_num(double x, bool is_int);
+Value value_bool(bool x);
+Value value_tuple(Elab *cx, const Value *items, uint32_t n);
+Value value_node(Elab *cx, Loc at, NodeId n); // checks axes and size
+Value value_ranged(Value v, double lo, double hi);
+bool value_is_whole(const Value *v);
+bool is_real(const Elab *cx, const Value *v); // of tensors and numbers
+bool is_bool(const Elab *cx, const Value *v);
+bool is_int(const Elab *cx, const Value *v);
+Elem elem_of(const Elab *cx, const Value *v);
+// A node for v in the function being built; NUM and BOOL become constants. Reports and gives NONE
+// for what is no tensor, or belongs to another function and is no state.
+NodeId node_of(Elab *cx, const Value *v, Elem elem, Loc at);
+Value value_real(Elab *cx, Value v, Loc at); // int and number as real; bool is an error
+// Rule 3. False, reported, when no operand has all axes.
+bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, bool outer);
+Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at);
+bool axes_fit(Elab *cx, Loc at, const AxisList *l); // not too many elements; reports
+bool same_axes(const AxisList *a, const AxisList *b);
+
+// --- elab_math.c ---------------------------------------------------------------------------------
+Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b);
+Value math_outer(Elab *cx, const Expr *e, Value a, Value b);
+Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x);
+Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y);
+// Elementwise functions by name: exp, sqrt, max … ; false when the name is none.
+bool math_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
+                   Value *out);
+extern const char *const math_names[];
+extern const uint32_t math_name_count;
+
+// --- elab_fold.c ---------------------------------------------------------------------------------
+bool fold_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
+                   Value *out);
+Value fold_axes(Elab *cx, Loc at, ReduceKind kind, Value x, const AxisList *axes);
+Value fold_contract(Elab *cx, const Expr *e, Value a, Value b);
+
+// --- elab_view.c, elab_gather.c ------------------------------------------------------------------
+Value view_apply(Elab *cx, const Expr *e);
+Value view_slice(Elab *cx, Loc at, Value x, AxisId from, AxisId to, int64_t start);
+Value view_drop(Elab *cx, Loc at, Value x, AxisId one); // removes an axis of extent 1
+Value view_join(Elab *cx, Loc at, const Value *parts, const AxisList *axes, AxisId to);
+Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to); // one along a new axis
+Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
+                   const Value *outside);
+
+// --- elab_random.c -------------------------------------------------------------------------------
+bool random_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
+                     Value *out);
+NodeId random_uniform(Elab *cx, TypeId u32_type, uint64_t key);
+NodeId random_normal(Elab *cx, TypeId u32_type, uint64_t key);
+void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope);
+
+// --- elab_expr.c, elab_call.c, elab_stmt.c -------------------------------------------------------
+Value eval(Elab *cx, const Expr *e);
+Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name);
+bool eval_number(Elab *cx, const Expr *e, const char *what, double *out); // reports
+bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out); // whole, >= 0
+Value eval_call(Elab *cx, const Expr *e);
+// values[i] belongs to argument i, locs[i] to its place; absent ones have kind V_TUPLE and n = 0.
+Value call_expand(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool has_axes,
+                  Value *values, const Loc *locs, Sym label, bool shared);
+// Written values in the order of f's arguments; reports.
+bool call_place(Elab *cx, const AstFunc *f, const CallArgList *args, uint32_t first, Value *values,
+                Loc *locs);
+Value value_absent(void);
+bool value_is_absent(const Value *v);
+void exec_body(Elab *cx, const StmtList *body);
+bool binding_force(Elab *cx, Binding *b); // a constant of a file
+Value state_value(Elab *cx, StateId s);
+
+// --- elab_plan.c, elab_train.c -------------------------------------------------------------------
+bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs);
+void plan_check_defines(Elab *cx); // those that nothing used are faults
+bool plan_bind_inputs(Elab *cx);
+void plan_options(Elab *cx);
+const Option *plan_define(Elab *cx, const char *name); // marks it used
+bool path_matches(Elab *cx, Sym pattern, const char *path);
+void train_finish(Elab *cx);  // after the model's body, in MODE_step
+void train_results(Elab *cx); // losses, metrics or outputs as results of the function

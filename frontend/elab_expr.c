@@ -1,0 +1,156 @@
+// Expressions: dispatch by kind, names, and what must be known at build.
+#include "frontend/elab.h"
+#include <math.h>
+#include <string.h>
+
+static Value axis_value(Elab *cx, Binding *b) {
+    if (!axis_force(cx, b)) return value_error();
+    Value v = value_num((double)extent_of(cx, b->axis), true);
+    v.sample_power = b->axis == cx->sample && cx->mode != MODE_generate;
+    return v;
+}
+
+bool binding_force(Elab *cx, Binding *b) {
+    if (b->lazy == LAZY_done) return b->value.kind != V_ERROR;
+    if (b->lazy == LAZY_running) {
+        elab_error(cx, b->loc, "'%s' depends on itself", str(cx, b->name));
+        return false;
+    }
+    b->lazy = LAZY_running;
+    const Option *set = b->file_scope == cx->std ? NULL : plan_define(cx, str(cx, b->name));
+    Scope *scope = cx->scope;
+    cx->scope = b->file_scope;
+    Value v = set ? value_num(set->value, set->value == floor(set->value)) : eval(cx, b->expr);
+    cx->scope = scope;
+    if (v.kind == V_TENSOR)
+        v = elab_error(cx, b->loc, "'%s' must be known at build, found %s", str(cx, b->name),
+                       type_text(cx, &v));
+    b->value = v;
+    b->lazy = LAZY_done;
+    return v.kind != V_ERROR;
+}
+
+// The step counter: a number of the run, an input without axes.
+static Value step_value(Elab *cx) {
+    if (cx->initial) return value_num(0, true);
+    if (cx->step.kind == V_ERROR) {
+        TypeId t = type_make(cx, ELEM_i32, &(AxisList){0});
+        cx->step =
+            value_ranged(value_node(cx, (Loc){0}, ir_input(cx->b, "step", t, 0)), 0, MAX_EXTENT);
+    }
+    return cx->step;
+}
+
+static bool builtin_name(Elab *cx, const char *name, Value *out) {
+    if (strcmp(name, "training") == 0)
+        *out = value_bool(cx->training);
+    else if (strcmp(name, "true") == 0 || strcmp(name, "false") == 0)
+        *out = value_bool(*name == 't');
+    else if (strcmp(name, "inf") == 0)
+        *out = value_num(INFINITY, false);
+    else if (strcmp(name, "step") == 0)
+        *out = step_value(cx);
+    else
+        return false;
+    return true;
+}
+
+static Value unknown_name(Elab *cx, const Expr *e, Sym name) {
+    const char *text = str(cx, name);
+    if (scope_find(cx->scope, name, NAME_func))
+        return elab_error(cx, e->loc, "'%s' is a function: call it as %s(…)", text, text);
+    for (uint32_t i = 0; i < math_name_count; i++)
+        if (strcmp(math_names[i], text) == 0)
+            return elab_error(cx, e->loc, "'%s' is a function: call it as %s(…)", text, text);
+    const char *near = scope_suggest(cx, cx->scope, name, NAME_value);
+    if (!near) near = scope_suggest(cx, cx->scope, name, NAME_axis);
+    if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", text, near);
+    return elab_error(cx, e->loc, "unknown name '%s'", text);
+}
+
+Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name) {
+    if (qualifier) return elab_error(cx, e->loc, "no file is known as '%s'", str(cx, qualifier));
+    for (Scope *s = cx->scope; s; s = s->parent) {
+        Binding *b = scope_local(s, name, NAME_value);
+        if (b) return binding_force(cx, b) ? b->value : value_error();
+        b = scope_local(s, name, NAME_axis);
+        if (b) return axis_value(cx, b);
+    }
+    Value v;
+    enter(cx, e);
+    return builtin_name(cx, str(cx, name), &v) ? v : unknown_name(cx, e, name);
+}
+
+bool eval_number(Elab *cx, const Expr *e, const char *what, double *out) {
+    Value v = eval(cx, e);
+    if (v.kind == V_ERROR) return false;
+    if (v.kind == V_NUM) {
+        *out = v.num;
+        return true;
+    }
+    elab_error(cx, e->loc, "%s must be a number known at build, found %s", what, type_text(cx, &v));
+    return false;
+}
+
+bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out) {
+    double x;
+    if (!eval_number(cx, e, what, &x)) return false;
+    if (x >= 0 && x <= MAX_EXTENT && x == floor(x)) {
+        *out = (int64_t)x;
+        return true;
+    }
+    char buf[32];
+    elab_error(cx, e->loc, "%s must be a whole number from 0 on, found %s", what,
+               format_double(buf, x));
+    return false;
+}
+
+static Value eval_if(Elab *cx, const Expr *e) {
+    Value c = eval(cx, e->cond.cond);
+    if (c.kind == V_ERROR) return c;
+    if (c.kind == V_BOOL) return eval(cx, c.truth ? e->cond.yes : e->cond.no);
+    return elab_error(cx, e->cond.cond->loc,
+                      "'if' is settled at build, but this is %s; data choose by where(…)",
+                      type_text(cx, &c));
+}
+
+static Value eval_tuple(Elab *cx, const Expr *e) {
+    Value items[MAX_TUPLE];
+    if (e->tuple.n > MAX_TUPLE) return elab_error(cx, e->loc, "a tuple of more than %d", MAX_TUPLE);
+    for (uint32_t i = 0; i < e->tuple.n; i++) items[i] = eval(cx, e->tuple.at[i]);
+    return value_tuple(cx, items, e->tuple.n);
+}
+
+static Value eval_number_node(const Expr *e) {
+    if (e->number.is_int) return value_num((double)e->number.integer, true);
+    return value_num(e->number.value, false);
+}
+
+Value eval(Elab *cx, const Expr *e) {
+    if (!spend(cx, e->loc)) return value_error();
+    switch (e->kind) {
+    case E_number: return eval_number_node(e);
+    case E_string: return (Value){.kind = V_STRING, .text = e->string.text};
+    case E_name: return eval_name(cx, e, e->name.qualifier, e->name.name);
+    case E_call: return eval_call(cx, e);
+    case E_tuple: return eval_tuple(cx, e);
+    case E_view: return view_apply(cx, e);
+    case E_if: return eval_if(cx, e);
+    case E_unary: {
+        Value x = eval(cx, e->unary.x);
+        enter(cx, e);
+        return math_unary(cx, e, e->unary.op, x);
+    }
+    case E_binary: {
+        Value a = eval(cx, e->binary.a), b = eval(cx, e->binary.b);
+        enter(cx, e);
+        return math_binary(cx, e, e->binary.op, a, b);
+    }
+    case E_contract: {
+        Value a = eval(cx, e->contract.a), b = eval(cx, e->contract.b);
+        enter(cx, e);
+        return fold_contract(cx, e, a, b);
+    }
+    }
+    unreachable(e->kind);
+}

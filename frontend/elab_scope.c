@@ -1,0 +1,184 @@
+// Scopes and the errors that arise in them.
+//
+// A scope is a list searched from its end; the scopes of files, which may be long, have an index. A
+// name is looked up through the parents: rounds of a repeat, the body, the file, std.sn. A callee's
+// parent is the file that holds it, so it sees nothing of its caller.
+//
+// Errors inside std.sn are shown where the user's text called it: that is the line that can be
+// changed. Since a body is walked once per use, the same fault is met many times; 'reported' keeps
+// one of each. Cost: O(1) per look-up in files, O(names of the body) elsewhere.
+#include "frontend/elab.h"
+#include <stdarg.h>
+#include <string.h>
+
+const char *str(const Elab *cx, Sym s) { return sym_str(cx->syms, s); }
+
+Scope *scope_new(Elab *cx, Scope *parent, bool is_file) {
+    Scope *s = NEW(cx->arena, Scope);
+    s->parent = parent;
+    s->is_file = is_file;
+    s->index.arena = cx->arena;
+    return s;
+}
+
+static uint64_t name_key(Sym name, NameSpace space) { return ((uint64_t)name << 2) | space; }
+
+Binding *scope_local(Scope *s, Sym name, NameSpace space) {
+    if (s->is_file) {
+        const uint32_t *at = map_find(&s->index, name_key(name, space));
+        return at && *at ? &s->items.at[*at - 1] : NULL;
+    }
+    for (uint32_t i = s->items.n; i-- > 0;)
+        if (s->items.at[i].name == name && s->items.at[i].space == space) return &s->items.at[i];
+    return NULL;
+}
+
+Binding *scope_find(Scope *s, Sym name, NameSpace space) {
+    for (; s; s = s->parent) {
+        Binding *b = scope_local(s, name, space);
+        if (b) return b;
+    }
+    return NULL;
+}
+
+Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc) {
+    Binding b = {.name = name, .space = (uint8_t)space, .loc = loc};
+    vec_push(cx->arena, &s->items, b);
+    if (s->is_file) {
+        bool fresh;
+        *map_slot(&s->index, name_key(name, space), &fresh) = s->items.n;
+    }
+    return &s->items.at[s->items.n - 1];
+}
+
+// Damerau's distance without transposition across others, cut off at 8: names are short.
+uint32_t edit_distance(const char *a, const char *b) {
+    enum { LONGEST = 40, FAR = 8 };
+    size_t n = strlen(a), m = strlen(b);
+    if (n > LONGEST || m > LONGEST) return FAR;
+    uint32_t row[LONGEST + 1], above[LONGEST + 1];
+    for (size_t j = 0; j <= m; j++) row[j] = (uint32_t)j;
+    for (size_t i = 1; i <= n; i++) {
+        uint32_t diagonal = row[0];
+        memcpy(above, row, sizeof row);
+        row[0] = (uint32_t)i;
+        for (size_t j = 1; j <= m; j++) {
+            uint32_t best = diagonal + (a[i - 1] != b[j - 1]);
+            if (above[j] + 1 < best) best = above[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = above[j];
+            row[j] = best;
+        }
+    }
+    return row[m] < FAR ? row[m] : FAR;
+}
+
+static void nearer(const char *name, const char *candidate, const char **best, uint32_t *at) {
+    uint32_t d = edit_distance(name, candidate);
+    if (d < *at) *at = d, *best = candidate;
+}
+
+// A suggestion may differ in a third of the name's letters, at least one.
+static uint32_t tolerance(const char *name) {
+    size_t n = strlen(name);
+    return n < 3 ? 1 : (uint32_t)(n / 3) + 1;
+}
+
+const char *suggest_of(Elab *cx, const char *name, const char *const *from, uint32_t n) {
+    (void)cx;
+    const char *best = NULL;
+    uint32_t at = tolerance(name);
+    for (uint32_t i = 0; i < n; i++) nearer(name, from[i], &best, &at);
+    return best;
+}
+
+const char *scope_suggest(Elab *cx, Scope *s, Sym name, NameSpace space) {
+    const char *best = NULL;
+    uint32_t at = tolerance(str(cx, name)), looked = 0;
+    for (; s; s = s->parent)
+        for (uint32_t i = 0; i < s->items.n && looked < 2000; i++, looked++)
+            if (s->items.at[i].space == space && s->items.at[i].name != name)
+                nearer(str(cx, name), str(cx, s->items.at[i].name), &best, &at);
+    return best;
+}
+
+static bool in_std(const Elab *cx, Loc at) { return at.file && cx->diag->files.at[at.file].is_std; }
+
+// The frame whose call stands in the user's text, seen from inside std.sn.
+static const Frame *user_frame(const Elab *cx) {
+    const Frame *f = cx->frame;
+    while (f && in_std(cx, f->call)) f = f->up;
+    return f;
+}
+
+Loc user_loc(const Elab *cx, Loc at) {
+    if (!in_std(cx, at)) return at;
+    const Frame *f = user_frame(cx);
+    return f ? f->call : at;
+}
+
+// True when this error is new.
+static bool first_time(Elab *cx, Loc at, const char *text) {
+    uint64_t h = hash_u64(hash_u64(HASH_SEED, at.file), ((uint64_t)at.start << 32) | at.end);
+    bool fresh;
+    map_slot(&cx->reported, hash_bytes(h, text, strlen(text)), &fresh);
+    return fresh;
+}
+
+Value elab_error(Elab *cx, Loc at, const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    const Frame *f = in_std(cx, at) ? user_frame(cx) : NULL;
+    cx->note_silent = !first_time(cx, f ? f->call : at, text);
+    if (cx->note_silent) return value_error();
+    if (!f) {
+        diag_error(cx->diag, at, "%s", text);
+        return value_error();
+    }
+    diag_error(cx->diag, f->call, "in '%s': %s", str(cx, f->func->name), text);
+    diag_note(cx->diag, at, "it arises here");
+    return value_error();
+}
+
+void elab_note(Elab *cx, Loc at, const char *fmt, ...) {
+    if (cx->note_silent) return;
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    diag_note(cx->diag, at, "%s", text);
+}
+
+void enter(Elab *cx, const Expr *e) {
+    uint64_t h = hash_u64(cx->context, ((uint64_t)e->loc.file << 8) | e->kind);
+    h = hash_u64(h, ((uint64_t)e->loc.start << 32) | e->loc.end);
+    bool fresh;
+    uint32_t *at = map_slot(&cx->templates, h, &fresh);
+    if (fresh) *at = cx->templates.n;
+    cx->b->tmpl = *at;
+    cx->b->loc = user_loc(cx, e->loc);
+    cx->b->name = cx->name;
+}
+
+bool spend(Elab *cx, Loc at) {
+    if (cx->aborted) return false;
+    if (++cx->work < MAX_WORK) return true;
+    elab_error(cx, at, "the model expands to more than %d operations", MAX_WORK);
+    cx->aborted = true;
+    return false;
+}
+
+Sym path_join(Elab *cx, Sym path, const char *last) {
+    if (!path) return sym(cx->syms, last);
+    const char *head = str(cx, path);
+    size_t n = strlen(head), m = strlen(last);
+    char *text = arena_alloc(cx->arena, n + m + 2);
+    memcpy(text, head, n);
+    text[n] = '.';
+    memcpy(text + n + 1, last, m);
+    return sym_intern(cx->syms, text, n + 1 + m);
+}

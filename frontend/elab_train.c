@@ -1,0 +1,310 @@
+// The rest of the step after the model's body: total loss, gradients, clipping, schedule,
+// optimizers.
+//
+//   g    = d loss / d w                              op grad, which autodiff replaces
+//   norm = sqrt(sum of g^2 over all parameters)      added in the order of the states
+//   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013)
+//   w    = optimizer(w, g, lr, options)              a block of the language, expanded per
+//   parameter
+//
+// The numeric arguments of the schedule are scalars of the run (inputs "lr.peak", …), so that the
+// executable can change them; the options of an optimizer are constants of the build.
+#include "frontend/elab.h"
+#include <string.h>
+
+static bool covered_by(Elab *cx, const PlanLine *l, const char *path) {
+    for (uint32_t i = 0; i < l->paths.n; i++)
+        if (path_matches(cx, l->paths.at[i].text, path)) return true;
+    return false;
+}
+
+// A name in a plan line that selects no parameter is a fault.
+static void check_paths(Elab *cx, const PlanLine *l) {
+    for (uint32_t i = 0; i < l->paths.n; i++) {
+        bool found = false;
+        for (StateId s = 0; s < cx->m->states.n && !found; s++)
+            found = cx->m->states.at[s].kind == STATE_param &&
+                    path_matches(cx, l->paths.at[i].text, str(cx, cx->m->states.at[s].path));
+        if (!found)
+            elab_error(cx, l->paths.at[i].loc, "'%s' matches no parameter",
+                       str(cx, l->paths.at[i].text));
+    }
+}
+
+static bool freeze_states(Elab *cx) {
+    bool good = true;
+    uint32_t errors = cx->diag->errors;
+    for (uint32_t i = 0; i < cx->plan.freezes.n; i++) {
+        check_paths(cx, cx->plan.freezes.at[i]);
+        for (StateId s = 0; s < cx->m->states.n; s++)
+            if (covered_by(cx, cx->plan.freezes.at[i], str(cx, cx->m->states.at[s].path)))
+                cx->m->states.at[s].frozen = 1;
+    }
+    for (uint32_t i = 0; i < cx->plan.optimizers.n; i++)
+        check_paths(cx, cx->plan.optimizers.at[i].line);
+    return good && cx->diag->errors == errors;
+}
+
+static NodeId total_loss(Elab *cx) {
+    NodeId sum = NONE;
+    cx->b->name = sym(cx->syms, "loss");
+    cx->b->loc = cx->model->name_loc;
+    for (uint32_t i = 0; i < cx->losses.n; i++) {
+        NodeId n = node_of(cx, &cx->losses.at[i], ELEM_f32, cx->model->name_loc);
+        if (n == NONE) return NONE;
+        sum = sum == NONE ? n : ir_binary(cx->b, OP_add, sum, n);
+    }
+    return sum;
+}
+
+static void result(Elab *cx, const char *name, NodeId n, ResultKind kind) {
+    func_result(cx->m, cx->b->f, name, n, kind);
+}
+
+void train_results(Elab *cx) {
+    bool generate = cx->mode == MODE_generate;
+    if (!generate) {
+        NodeId loss = total_loss(cx);
+        if (loss != NONE) result(cx, "loss", loss, RESULT_loss);
+    }
+    for (uint32_t i = 0; i < cx->yields.n; i++) {
+        const Yield *y = &cx->yields.at[i];
+        if ((y->kind == RESULT_output) != generate) continue;
+        NodeId n = node_of(cx, &y->value,
+                           y->value.kind == V_NUM ? ELEM_f32 : elem_of(cx, &y->value), y->loc);
+        if (n != NONE) result(cx, str(cx, y->name), n, (ResultKind)y->kind);
+    }
+}
+
+// --- the schedule
+// ------------------------------------------------------------------------------------
+
+static void run_scalar(Elab *cx, const char *name, double value) {
+    vec_push(cx->arena, &cx->program->scalars, ((RunScalar){name, ELEM_f32, value}));
+}
+
+// One argument of the schedule as a scalar of the run: -D, then the plan, then the default.
+static Value schedule_argument(Elab *cx, const Arg *arg, Value given) {
+    const char *name = arena_printf(cx->arena, "lr.%s", str(cx, arg->name));
+    const Option *d = plan_define(cx, name);
+    if (strcmp(name, "lr.steps") == 0) {
+        if (!d && plan_define(cx, "steps")) d = plan_define(cx, "steps");
+        if (!cx->plan.steps && given.kind == V_NUM) cx->plan.steps_value = given.num;
+        if (d) cx->plan.steps_value = d->value;
+    }
+    if (d) given = value_num(d->value, false);
+    if (value_is_absent(&given) && arg->init) given = eval(cx, arg->init);
+    if (given.kind != V_NUM) return given;
+    run_scalar(cx, name, given.num);
+    TypeId t = type_make(cx, ELEM_f32, &(AxisList){0});
+    return value_node(cx, arg->loc, ir_input(cx->b, name, t, 0));
+}
+
+static const AstFunc *schedule_of(Elab *cx, const Expr *e, const CallArgList **options,
+                                  CallArgList *constant) {
+    const char *name = "constant";
+    if (e->kind == E_call || e->kind == E_name) {
+        name = str(cx, e->kind == E_call ? e->call.name : e->name.name);
+        if (e->kind == E_call) *options = &e->call.args;
+    } else {
+        vec_push(cx->arena, constant, ((CallArg){.loc = e->loc, .value = (Expr *)e}));
+        *options = constant;
+    }
+    const Binding *b =
+        scope_find(cx->file, sym(cx->syms, arena_printf(cx->arena, "%s_lr", name)), NAME_func);
+    if (!b) b = scope_find(cx->file, sym(cx->syms, name), NAME_func);
+    if (b && b->func->kind == FUNC_fn && !b->func->axes.n) return b->func;
+    const char *near = scope_suggest(
+        cx, cx->file, sym(cx->syms, arena_printf(cx->arena, "%s_lr", name)), NAME_func);
+    size_t n = near ? strlen(near) : 0;
+    if (n > 3 && strcmp(near + n - 3, "_lr") == 0)
+        elab_error(cx, e->loc, "unknown schedule '%s'; did you mean '%.*s'?", name, (int)(n - 3),
+                   near);
+    else
+        elab_error(cx, e->loc, "unknown schedule '%s'", name);
+    return NULL;
+}
+
+static Value learning_rate(Elab *cx) {
+    const PlanLine *l = cx->plan.lr;
+    if (!l)
+        return elab_error(cx, cx->plan.optimizers.at[0].line->loc,
+                          "the plan has an optimizer but no 'lr' line");
+    if (l->items.n != 1 || l->items.at[0].name || l->has_paths)
+        return elab_error(
+            cx, l->loc,
+            "'lr' takes one schedule, as in 'lr cosine(peak = 1e-3, warmup = 40, steps = 400)'");
+    const Expr *e = l->items.at[0].value;
+    CallArgList constant = {0};
+    const CallArgList *options = &constant;
+    const AstFunc *f = schedule_of(cx, e, &options, &constant);
+    if (!f) return value_error();
+    Value *values = NEW_ARRAY(cx->arena, Value, f->args.n + 1);
+    Loc *locs = NEW_ARRAY(cx->arena, Loc, f->args.n + 1);
+    for (uint32_t i = 0; i < f->args.n; i++) values[i] = value_absent(), locs[i] = e->loc;
+    if (!call_place(cx, f, options, 0, values, locs)) return value_error();
+    cx->b->name = sym(cx->syms, "lr");
+    cx->b->loc = e->loc;
+    for (uint32_t i = 0; i < f->args.n; i++)
+        values[i] = schedule_argument(cx, &f->args.at[i], values[i]);
+    Value v = call_expand(cx, f, e->loc, &(AxisList){0}, false, values, locs, 0, false);
+    v = value_real(cx, v, e->loc);
+    if (v.kind == V_NUM) v = value_expand(cx, v, &(AxisList){0}, ELEM_f32, e->loc);
+    AxisList axes = axes_of(cx, &v);
+    return axes.n ? elab_error(cx, e->loc, "a rate has no axes, found %s", type_text(cx, &v)) : v;
+}
+
+// --- gradients
+// -----------------------------------------------------------------------------------------
+
+static void at_state(Elab *cx, StateId s) {
+    cx->b->name = cx->m->states.at[s].path;
+    cx->b->loc = cx->m->states.at[s].loc;
+    cx->b->tmpl = 0;
+    cx->b->inst = cx->states.at[s].inst;
+}
+
+static NodeId square_sum(Elab *cx, NodeId g) {
+    NodeId square = ir_binary(cx->b, OP_mul, g, g);
+    const Type *t = type_of(cx->m, cx->b->f, square);
+    AxisList all = {0};
+    for (uint32_t i = 0; i < t->n; i++) list_add(&all, t->axes[i].axis);
+    return all.n ? ir_reduce(cx->b, REDUCE_sum, square, &all) : square;
+}
+
+// Scales all gradients so that their common norm is at most the scalar of the run 'clip'.
+static void clip_gradients(Elab *cx, NodeId *grads, const StateId *params, uint32_t n) {
+    NodeId sum = NONE;
+    for (uint32_t i = 0; i < n; i++) {
+        at_state(cx, params[i]);
+        NodeId one = square_sum(cx, grads[i]);
+        sum = sum == NONE ? one : ir_binary(cx->b, OP_add, sum, one);
+    }
+    Builder *b = cx->b;
+    b->name = sym(cx->syms, "grad_norm");
+    b->loc = cx->plan.clip ? cx->plan.clip->loc : (Loc){0};
+    b->inst = 0;
+    NodeId norm = ir_unary(b, OP_sqrt, sum);
+    result(cx, "grad_norm", norm, RESULT_metric);
+    NodeId bound = ir_const(b, ELEM_f32, cx->plan.clip_value), tiny = ir_const(b, ELEM_f32, 1e-6);
+    NodeId ratio = ir_binary(b, OP_div, bound, ir_binary(b, OP_add, norm, tiny));
+    NodeId scale = ir_binary(b, OP_min, ir_const(b, ELEM_f32, 1), ratio);
+    for (uint32_t i = 0; i < n; i++) {
+        at_state(cx, params[i]);
+        grads[i] = ir_binary(b, OP_mul, grads[i], scale);
+    }
+}
+
+// --- optimizers
+// ----------------------------------------------------------------------------------------
+
+static OptimizerRule *rule_of(Elab *cx, const char *path) {
+    for (uint32_t i = cx->plan.optimizers.n; i-- > 0;) {
+        OptimizerRule *r = &cx->plan.optimizers.at[i];
+        if (!r->line->has_paths || covered_by(cx, r->line, path)) return r;
+    }
+    return NULL;
+}
+
+static void keep_states(Elab *cx) {
+    for (StateId s = 0; s < cx->states.n; s++) {
+        StateInfo *i = &cx->states.at[s];
+        if (i->seen != cx->serial || !i->changed) continue;
+        at_state(cx, s);
+        NodeId n = node_of(cx, &i->current, ELEM_f32, i->use);
+        if (n != NONE) ir_assign(cx->b, s, n);
+        i->changed = false;
+    }
+}
+
+// The options of a rule as values: those of -D optimizer.NAME, else as written.
+static bool rule_options(Elab *cx, const OptimizerRule *r, Value *values, Loc *locs) {
+    Scope *scope = cx->scope;
+    cx->scope = cx->file;
+    bool good = call_place(cx, r->func, r->options, 3, values, locs);
+    cx->scope = scope;
+    for (uint32_t i = 3; i < r->func->args.n; i++) {
+        const Option *d = plan_define(
+            cx, arena_printf(cx->arena, "optimizer.%s", str(cx, r->func->args.at[i].name)));
+        if (d) values[i] = value_num(d->value, false);
+    }
+    return good;
+}
+
+static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
+    const char *path = str(cx, cx->m->states.at[s].path);
+    OptimizerRule *r = rule_of(cx, path);
+    if (!r) {
+        elab_error(cx, cx->m->states.at[s].loc, "no optimizer line covers '%s'", path);
+        return false;
+    }
+    Value *values = NEW_ARRAY(cx->arena, Value, r->func->args.n);
+    Loc *locs = NEW_ARRAY(cx->arena, Loc, r->func->args.n);
+    for (uint32_t i = 0; i < r->func->args.n; i++) values[i] = value_absent(), locs[i] = r->at;
+    if (!rule_options(cx, r, values, locs)) return false;
+    values[0] = cx->states.at[s].current;
+    values[1] = value_node(cx, r->at, g);
+    values[2] = rate;
+    cx->path = cx->base = cx->m->states.at[s].path;
+    cx->context = cx->states.at[s].context;
+    cx->b->inst = cx->states.at[s].inst;
+    Value w = call_expand(cx, r->func, r->at, &(AxisList){0}, false, values, locs, 0, false);
+    cx->path = cx->base = 0;
+    if (w.kind == V_ERROR) return false;
+    AxisList have = axes_of(cx, &w), want = axes_of(cx, &values[0]);
+    if (w.kind != V_TENSOR || !is_real(cx, &w) || !same_axes(&have, &want)) {
+        elab_error(cx, r->at, "'%s' is to give a parameter %s, found %s", str(cx, r->func->name),
+                   axes_text(cx, &want), type_text(cx, &w));
+        return false;
+    }
+    at_state(cx, s);
+    ir_assign(cx->b, s, w.node);
+    keep_states(cx);
+    return true;
+}
+
+static uint32_t trained(Elab *cx, StateId *params) {
+    uint32_t n = 0;
+    for (StateId s = 0; s < cx->m->states.n; s++) {
+        const State *state = &cx->m->states.at[s];
+        if (state->kind == STATE_param && !state->frozen && cx->states.at[s].seen == cx->serial)
+            params[n++] = s;
+    }
+    return n;
+}
+
+static void update_all(Elab *cx, NodeId loss) {
+    StateId *params = NEW_ARRAY(cx->arena, StateId, cx->m->states.n + 1);
+    NodeId *grads = NEW_ARRAY(cx->arena, NodeId, cx->m->states.n + 1);
+    uint32_t n = trained(cx, params);
+    if (!n) return;
+    if (!cx->plan.optimizers.n) {
+        elab_error(cx, cx->model->name_loc, "the plan has no 'optimizer' line");
+        return;
+    }
+    cx->b->phase = PHASE_W;
+    for (uint32_t i = 0; i < n; i++) {
+        at_state(cx, params[i]);
+        grads[i] = ir_grad(cx->b, loss, params[i]);
+    }
+    cx->b->phase = PHASE_U;
+    if (cx->plan.clip_value > 0) clip_gradients(cx, grads, params, n);
+    Value rate = learning_rate(cx);
+    cx->optimizing = true;
+    bool good = rate.kind != V_ERROR;
+    for (uint32_t i = 0; i < n && good; i++) good = update(cx, params[i], grads[i], rate);
+    cx->optimizing = false;
+}
+
+void train_finish(Elab *cx) {
+    if (!cx->losses.n) {
+        elab_error(cx, cx->model->name_loc, "the model '%s' has no loss", str(cx, cx->model->name));
+        return;
+    }
+    if (!freeze_states(cx)) return;
+    train_results(cx);
+    NodeId loss = cx->b->f->results.at[0].node;
+    update_all(cx, loss);
+    cx->b->phase = PHASE_U;
+    keep_states(cx);
+}

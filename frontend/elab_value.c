@@ -1,0 +1,188 @@
+// Values: exact numbers until they meet a tensor, then constants of its element type.
+//
+// A number is a double with a flag 'written as a whole number'; int meets real as real; a bool is
+// no number. An int tensor carries the range of its values where that is known (indices, iota, min,
+// max, remainders), which is what makes an index provably inside its axis. Rule 3 of the language,
+// that one operand has all axes of the others, is axes_align.
+//
+// The extent of the sample axis is a number like others while extents are computed, but in a tensor
+// it becomes the op 'extent': the number of samples per step may change at run time. Products and
+// quotients keep the power of it (sample_power); other arithmetic takes the number of this build.
+#include "frontend/elab.h"
+#include <math.h>
+
+Value value_error(void) { return (Value){.kind = V_ERROR}; }
+Value value_absent(void) { return (Value){.kind = V_TUPLE}; }
+bool value_is_absent(const Value *v) { return v->kind == V_TUPLE && !v->n; }
+Value value_num(double x, bool whole) { return (Value){.kind = V_NUM, .num = x, .is_int = whole}; }
+Value value_bool(bool x) { return (Value){.kind = V_BOOL, .truth = x}; }
+
+Value value_tuple(Elab *cx, const Value *items, uint32_t n) {
+    return (Value){
+        .kind = V_TUPLE, .n = n, .items = arena_copy(cx->arena, items, sizeof *items * n)};
+}
+
+bool value_is_whole(const Value *v) {
+    return v->kind == V_NUM && isfinite(v->num) && v->num == floor(v->num);
+}
+
+Value value_node(Elab *cx, Loc at, NodeId n) {
+    (void)at;
+    return (Value){.kind = V_TENSOR, .home = cx->b->f, .node = n};
+}
+
+Value value_ranged(Value v, double lo, double hi) {
+    v.has_range = lo >= -MAX_EXTENT - 1 && hi <= MAX_EXTENT && lo <= hi;
+    if (v.has_range) v.lo = (int64_t)lo, v.hi = (int64_t)hi;
+    return v;
+}
+
+Elem elem_of(const Elab *cx, const Value *v) {
+    if (v->kind == V_BOOL) return ELEM_bool;
+    if (v->kind == V_NUM) return v->is_int ? ELEM_i32 : ELEM_f32;
+    return (Elem)type_of(cx->m, v->home, v->node)->elem;
+}
+static bool scalar_like(const Value *v) {
+    return v->kind == V_TENSOR || v->kind == V_NUM || v->kind == V_BOOL;
+}
+bool is_real(const Elab *cx, const Value *v) {
+    return scalar_like(v) && elem_of(cx, v) == ELEM_f32;
+}
+bool is_bool(const Elab *cx, const Value *v) {
+    return scalar_like(v) && elem_of(cx, v) == ELEM_bool;
+}
+bool is_int(const Elab *cx, const Value *v) { return scalar_like(v) && elem_of(cx, v) == ELEM_i32; }
+
+// num = coefficient * samples^power
+static NodeId sample_node(Elab *cx, const Value *v) {
+    double samples = (double)cx->sample_size;
+    NodeId n = ir_const(cx->b, ELEM_f32, v->num / pow(samples, v->sample_power));
+    NodeId extent = ir_extent(cx->b, cx->sample);
+    for (int i = 0; i < v->sample_power; i++) n = ir_binary(cx->b, OP_mul, n, extent);
+    for (int i = 0; i > v->sample_power; i--) n = ir_binary(cx->b, OP_div, n, extent);
+    return n;
+}
+
+static NodeId number_node(Elab *cx, const Value *v, Elem elem, Loc at) {
+    if (elem == ELEM_f32) {
+        bool live = v->sample_power && cx->sample && cx->b == &cx->step_b;
+        return live ? sample_node(cx, v) : ir_const(cx->b, ELEM_f32, v->num);
+    }
+    if (elem == ELEM_i32 && value_is_whole(v) && fabs(v->num) <= MAX_EXTENT)
+        return ir_const(cx->b, ELEM_i32, v->num);
+    char buf[32];
+    elab_error(cx, at, "expected %s, found the number %s",
+               elem == ELEM_i32 ? "an int of 32 bits" : "a bool", format_double(buf, v->num));
+    return NONE;
+}
+
+// A tensor of the step inside an initial value: only states are known there, by their first value.
+static NodeId node_at_home(Elab *cx, const Value *v, Loc at) {
+    if (v->home == cx->b->f) return v->node;
+    const Node *n = node_at(v->home, v->node);
+    if (n->op == OP_state) {
+        StateId s = attr_at(cx->m, n->attr)->state.state;
+        if (s < cx->states.n && cx->states.at[s].init != NONE) return cx->states.at[s].init;
+    }
+    elab_error(cx, at, "an initial value may not depend on data");
+    return NONE;
+}
+
+static NodeId cast_to(Elab *cx, NodeId n, Elem from, Elem elem, Loc at) {
+    if (from == elem) return n;
+    if (from == ELEM_i32 && elem == ELEM_f32) return ir_cast(cx->b, n, ELEM_f32);
+    if (from == ELEM_bool)
+        elab_error(cx, at, "a bool is no number: use real(…) or where(…)");
+    else
+        elab_error(cx, at, "expected %s, found %s", elem == ELEM_bool ? "bool" : "int",
+                   elem_info[from].name);
+    return NONE;
+}
+
+NodeId node_of(Elab *cx, const Value *v, Elem elem, Loc at) {
+    switch ((ValueKind)v->kind) {
+    case V_ERROR: return NONE;
+    case V_NUM: return number_node(cx, v, elem, at);
+    case V_BOOL:
+        if (elem == ELEM_bool) return ir_const(cx->b, ELEM_bool, v->truth);
+        elab_error(cx, at, "a bool is no number: use real(…) or where(…)");
+        return NONE;
+    case V_TENSOR: {
+        NodeId n = node_at_home(cx, v, at);
+        return n == NONE ? NONE : cast_to(cx, n, elem_of(cx, v), elem, at);
+    }
+    case V_TUPLE:
+    case V_STRING:
+        elab_error(cx, at, "expected a tensor or number, found %s", type_text(cx, v));
+        return NONE;
+    }
+    unreachable(v->kind);
+}
+
+Value value_real(Elab *cx, Value v, Loc at) {
+    if (v.kind == V_ERROR || v.kind == V_NUM) return v;
+    NodeId n = node_of(cx, &v, ELEM_f32, at);
+    return n == NONE ? value_error() : value_node(cx, at, n);
+}
+
+bool same_axes(const AxisList *a, const AxisList *b) {
+    if (a->n != b->n) return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!list_has(b, a->at[i])) return false;
+    return true;
+}
+
+bool axes_fit(Elab *cx, Loc at, const AxisList *l) {
+    double count = 1;
+    for (uint32_t i = 0; i < l->n; i++) count *= (double)extent_of(cx, l->at[i]);
+    if (count <= MAX_ELEMENTS) return true;
+    elab_error(cx, at, "a value over %s would have %.3g elements; at most 2^40 are possible",
+               axes_text(cx, l), count);
+    return false;
+}
+
+static bool covers(const AxisList *all, const AxisList *part) {
+    for (uint32_t i = 0; i < part->n; i++)
+        if (!list_has(all, part->at[i])) return false;
+    return true;
+}
+
+static void unaligned(Elab *cx, Loc at, const Value *vs, uint32_t n) {
+    Text t = {.arena = cx->arena};
+    for (uint32_t i = 0, shown = 0; i < n; i++)
+        if (vs[i].kind == V_TENSOR)
+            text_printf(&t, "%s%s", shown++ ? " and " : "", type_text(cx, &vs[i]));
+    elab_error(cx, at, "no operand has all axes of the others: found %s%s", t.at,
+               n == 2 ? "; '@[]' is the outer product" : "");
+}
+
+bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, bool outer) {
+    AxisList all = {0};
+    bool real = false, covered = false;
+    for (uint32_t i = 0; i < n; i++) {
+        AxisList l = axes_of(cx, &vs[i]);
+        real |= vs[i].kind == V_TENSOR && is_real(cx, &vs[i]);
+        for (uint32_t k = 0; k < l.n; k++)
+            if (!list_has(&all, l.at[k]) && !list_add(&all, l.at[k])) {
+                elab_error(cx, at, "the result would have more than %d axes", MAX_AXES);
+                return false;
+            }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        AxisList l = axes_of(cx, &vs[i]);
+        covered |= covers(&l, &all);
+    }
+    if (real && !covered && !outer) {
+        unaligned(cx, at, vs, n);
+        return false;
+    }
+    return axes_fit(cx, at, &all);
+}
+
+Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at) {
+    NodeId n = node_of(cx, &v, elem, at);
+    if (n == NONE || !axes_fit(cx, at, axes)) return value_error();
+    AxisList have = axes_of(cx, &v);
+    if (same_axes(&have, axes)) return value_node(cx, at, n);
+    return value_node(cx, at, ir_expand(cx->b, n, type_make(cx, elem, axes)));
+}

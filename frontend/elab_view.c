@@ -1,0 +1,402 @@
+// Views: renaming, splitting, merging, cutting and joining axes by name.
+//
+// All items of one pair of brackets act at once. They are carried out one after the other, and a
+// source whose name another item (or the item's own index) brings back is first given a name of its
+// own; so x[a -> b, b -> a] swaps. A '1' in a sum is a part without axis: an axis of extent 1 that
+// is dropped after a cut (a sum over one element is exact) and added before a join.
+#include "frontend/elab.h"
+
+static double product_of(const Elab *cx, const AxisList *l) {
+    double x = 1;
+    for (uint32_t i = 0; i < l->n; i++) x *= (double)extent_of(cx, l->at[i]);
+    return x;
+}
+
+static const char *factors_text(Elab *cx, const AxisList *l) {
+    Text t = {.arena = cx->arena};
+    text_printf(&t, "%s", l->n ? "" : "1");
+    for (uint32_t i = 0; i < l->n; i++)
+        text_printf(&t, "%s%s", i ? " * " : "", axis_name(cx, l->at[i]));
+    return t.at;
+}
+
+static AxisList rest_of(const Elab *cx, const Value *x, const AxisList *without) {
+    AxisList have = axes_of(cx, x), rest = {0};
+    for (uint32_t i = 0; i < have.n; i++)
+        if (!list_has(without, have.at[i])) list_add(&rest, have.at[i]);
+    return rest;
+}
+
+static bool has_axes(Elab *cx, Loc at, const Value *x, const AxisList *axes) {
+    AxisList have = axes_of(cx, x);
+    for (uint32_t i = 0; i < axes->n; i++)
+        if (!list_has(&have, axes->at[i])) {
+            elab_error(cx, at, "the value has no axis '%s': it is %s", axis_name(cx, axes->at[i]),
+                       type_text(cx, x));
+            return false;
+        }
+    return true;
+}
+
+// --- pieces
+// ----------------------------------------------------------------------------------------
+
+static Value node_value(Elab *cx, NodeId n) {
+    return (Value){.kind = V_TENSOR, .home = cx->b->f, .node = n};
+}
+
+Value view_drop(Elab *cx, Loc at, Value x, AxisId one) {
+    (void)at;
+    ReduceKind kind = is_bool(cx, &x) ? REDUCE_any : REDUCE_sum;
+    return node_value(cx, ir_reduce(cx->b, kind, x.node, &(AxisList){1, {one}}));
+}
+
+static Value add_axis(Elab *cx, Loc at, Value x, AxisId one) {
+    AxisList l = axes_of(cx, &x);
+    if (list_add(&l, one)) return value_expand(cx, x, &l, elem_of(cx, &x), at);
+    return elab_error(cx, at, "the value would have more than %d axes", MAX_AXES);
+}
+
+Value view_slice(Elab *cx, Loc at, Value x, AxisId from, AxisId to, int64_t start) {
+    (void)at;
+    if (start == 0 && extent_of(cx, from) == extent_of(cx, to))
+        return from == to ? x : node_value(cx, ir_rename(cx->b, x.node, from, to));
+    return node_value(cx, ir_slice(cx->b, x.node, from, to, start, extent_of(cx, to)));
+}
+
+static Value split(Elab *cx, Value x, AxisId from, const AxisList *to) {
+    int64_t sizes[MAX_AXES];
+    for (uint32_t i = 0; i < to->n; i++) sizes[i] = extent_of(cx, to->at[i]);
+    return node_value(cx, ir_split(cx->b, x.node, from, to, sizes));
+}
+
+// The factors 'from' become the factors 'to'; products are equal and names free.
+static Value regroup(Elab *cx, Loc at, Value x, const AxisList *from, const AxisList *to) {
+    if (from->n == 1 && to->n == 1)
+        return from->at[0] == to->at[0]
+                   ? x
+                   : node_value(cx, ir_rename(cx->b, x.node, from->at[0], to->at[0]));
+    if (from->n == 1 && to->n) return split(cx, x, from->at[0], to);
+    AxisId whole = to->n == 1 ? to->at[0] : axis_part(cx, at, (int64_t)product_of(cx, to));
+    if (from->n == 0)
+        x = add_axis(cx, at, x, whole);
+    else if (from->n == 1)
+        whole = from->at[0];
+    else
+        x = node_value(cx, ir_merge(cx->b, x.node, from, whole));
+    if (x.kind == V_ERROR || to->n == 1) return x;
+    return to->n ? split(cx, x, whole, to) : view_drop(cx, at, x, whole);
+}
+
+static bool factors_resolve(Elab *cx, const Prod *p, AxisList *out) {
+    if (p->one) {
+        *out = (AxisList){0};
+        return true;
+    }
+    return axes_resolve(cx, &p->factors, out);
+}
+
+static bool extents_agree(Elab *cx, Loc at, const AxisList *from, const AxisList *to) {
+    double a = product_of(cx, from), b = product_of(cx, to);
+    if (a == b) return true;
+    elab_error(cx, at, "'%s' has extent %.0f, '%s' has %.0f", factors_text(cx, from), a,
+               factors_text(cx, to), b);
+    return false;
+}
+
+// --- cut and join
+// ------------------------------------------------------------------------------------
+
+static bool part_free(Elab *cx, Loc at, const AxisList *rest, const AxisList *part) {
+    for (uint32_t i = 0; i < part->n; i++)
+        if (list_has(rest, part->at[i])) {
+            elab_error(cx, at, "the value has axis '%s' already", axis_name(cx, part->at[i]));
+            return false;
+        }
+    if (rest->n + part->n <= MAX_AXES) return true;
+    elab_error(cx, at, "the result would have more than %d axes", MAX_AXES);
+    return false;
+}
+
+static Value cut_part(Elab *cx, Loc at, Value x, AxisId from, const AxisList *part, int64_t start) {
+    AxisId to = part->n == 1 ? part->at[0] : axis_part(cx, at, (int64_t)product_of(cx, part));
+    Value v = view_slice(cx, at, x, from, to, start);
+    if (part->n == 0) return view_drop(cx, at, v, to);
+    return part->n == 1 ? v : split(cx, v, to, part);
+}
+
+static bool cut_sizes(Elab *cx, const View *v, const AxisList *from, AxisList *parts) {
+    double total = 0;
+    for (uint32_t i = 0; i < v->to.parts.n; i++) {
+        if (!factors_resolve(cx, &v->to.parts.at[i], &parts[i])) return false;
+        total += product_of(cx, &parts[i]);
+    }
+    if (total == product_of(cx, from)) return true;
+    elab_error(cx, v->loc, "'%s' has extent %.0f, its parts have %.0f together",
+               factors_text(cx, from), product_of(cx, from), total);
+    return false;
+}
+
+static Value view_cut(Elab *cx, const View *v, Value x) {
+    AxisList from, parts[MAX_TUPLE];
+    if (v->to.parts.n > MAX_TUPLE) return elab_error(cx, v->loc, "more than %d parts", MAX_TUPLE);
+    if (!factors_resolve(cx, &v->from.parts.at[0], &from) || !has_axes(cx, v->loc, &x, &from))
+        return value_error();
+    if (!from.n) return elab_error(cx, v->loc, "there is no axis to cut");
+    if (!cut_sizes(cx, v, &from, parts)) return value_error();
+    AxisList rest = rest_of(cx, &x, &from);
+    AxisId whole = from.at[0];
+    if (from.n > 1) {
+        whole = axis_part(cx, v->loc, (int64_t)product_of(cx, &from));
+        x = node_value(cx, ir_merge(cx->b, x.node, &from, whole));
+    }
+    Value items[MAX_TUPLE];
+    int64_t start = 0;
+    for (uint32_t i = 0; i < v->to.parts.n; i++) {
+        if (!part_free(cx, v->to.parts.at[i].loc, &rest, &parts[i])) return value_error();
+        items[i] = cut_part(cx, v->to.parts.at[i].loc, x, whole, &parts[i], start);
+        start += (int64_t)product_of(cx, &parts[i]);
+    }
+    return value_tuple(cx, items, v->to.parts.n);
+}
+
+// Operands are joined eight at a time, as many as concat takes.
+Value view_join(Elab *cx, Loc at, const Value *parts, const AxisList *axes, AxisId to) {
+    NodeId xs[MAX_AXES];
+    for (uint32_t i = 0; i < axes->n; i++) xs[i] = parts[i].node;
+    (void)at;
+    return node_value(cx, ir_concat(cx->b, xs, axes, to));
+}
+
+// Parts along 'axis[i]' to one along 'to'; more than eight through parts in between.
+static Value join_many(Elab *cx, Loc at, Value *parts, AxisId *axis, uint32_t n, AxisId to) {
+    while (n > MAX_AXES) {
+        uint32_t made = 0;
+        for (uint32_t i = 0; i < n; i += MAX_AXES) {
+            uint32_t k = n - i < MAX_AXES ? n - i : MAX_AXES;
+            AxisList l = {.n = k};
+            int64_t size = 0;
+            for (uint32_t j = 0; j < k; j++)
+                l.at[j] = axis[i + j], size += extent_of(cx, axis[i + j]);
+            AxisId between = axis_part(cx, (Loc){at.file, at.start + 1, at.start + 1}, size);
+            parts[made] = view_join(cx, at, parts + i, &l, between);
+            axis[made++] = between;
+        }
+        n = made;
+    }
+    AxisList l = {.n = n};
+    for (uint32_t j = 0; j < n; j++) l.at[j] = axis[j];
+    return view_join(cx, at, parts, &l, to);
+}
+
+Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to) {
+    AxisId *axis = NEW_ARRAY(cx->arena, AxisId, n);
+    for (uint32_t i = 0; i < n; i++) {
+        axis[i] = axis_part(cx, at, 1);
+        parts[i] = add_axis(cx, at, parts[i], axis[i]);
+        if (parts[i].kind == V_ERROR) return value_error();
+    }
+    return join_many(cx, at, parts, axis, n, to);
+}
+
+// Brings the parts to one element type and one set of other axes.
+static bool join_align(Elab *cx, const View *v, Value *parts, const AxisList *own, uint32_t n,
+                       AxisId to) {
+    AxisList all = {0};
+    bool real = false, bools = false, ints = false;
+    for (uint32_t i = 0; i < n; i++) {
+        AxisList rest = rest_of(cx, &parts[i], &own[i]);
+        for (uint32_t k = 0; k < rest.n; k++)
+            if (!list_has(&all, rest.at[k]) && !list_add(&all, rest.at[k])) return false;
+        real |= is_real(cx, &parts[i]), bools |= is_bool(cx, &parts[i]),
+            ints |= is_int(cx, &parts[i]);
+    }
+    if (list_has(&all, to) || all.n == MAX_AXES) {
+        elab_error(cx, v->loc, "the parts have axis '%s' already", axis_name(cx, to));
+        return false;
+    }
+    if (bools && (real || ints)) {
+        elab_error(cx, v->loc, "bools and numbers cannot be joined");
+        return false;
+    }
+    Elem elem = bools ? ELEM_bool : real ? ELEM_f32 : ELEM_i32;
+    for (uint32_t i = 0; i < n; i++) {
+        AxisList want = all;
+        for (uint32_t k = 0; k < own[i].n; k++) list_add(&want, own[i].at[k]);
+        parts[i] = value_expand(cx, parts[i], &want, elem, v->loc);
+        if (parts[i].kind == V_ERROR) return false;
+    }
+    return true;
+}
+
+// One part as a value along one axis, *axis.
+static bool join_part(Elab *cx, const View *v, uint32_t i, Value *x, AxisId *axis, double *total) {
+    const Prod *p = &v->from.parts.at[i];
+    AxisList own;
+    if (x->kind == V_ERROR || !factors_resolve(cx, p, &own)) return false;
+    if (x->kind != V_TENSOR && (own.n || x->kind != V_NUM)) {
+        elab_error(cx, p->loc, "part %u is %s, not a tensor over %s", i + 1, type_text(cx, x),
+                   axes_text(cx, &own));
+        return false;
+    }
+    if (!has_axes(cx, p->loc, x, &own)) return false;
+    *total += product_of(cx, &own);
+    *axis = own.n == 1 ? own.at[0] : axis_part(cx, p->loc, (int64_t)product_of(cx, &own));
+    if (x->kind == V_NUM) {
+        *x = value_expand(cx, *x, &(AxisList){1, {*axis}}, is_int(cx, x) ? ELEM_i32 : ELEM_f32,
+                          p->loc);
+    } else if (own.n != 1) {
+        *x = regroup(cx, p->loc, *x, &own, &(AxisList){1, {*axis}});
+    }
+    return x->kind != V_ERROR;
+}
+
+static Value view_joined(Elab *cx, const View *v, Value x) {
+    uint32_t n = v->from.parts.n;
+    if (x.kind != V_TUPLE || x.n != n)
+        return elab_error(cx, v->loc, "joining %u parts takes a tuple of %u, found %s", n, n,
+                          type_text(cx, &x));
+    if (n > MAX_TUPLE) return elab_error(cx, v->loc, "more than %d parts", MAX_TUPLE);
+    AxisList to;
+    if (!factors_resolve(cx, &v->to.parts.at[0], &to)) return value_error();
+    Value parts[MAX_TUPLE];
+    AxisId axis[MAX_TUPLE];
+    AxisList own[MAX_TUPLE];
+    double total = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        parts[i] = x.items[i];
+        if (!join_part(cx, v, i, &parts[i], &axis[i], &total)) return value_error();
+        own[i] = (AxisList){1, {axis[i]}};
+    }
+    if (total != product_of(cx, &to))
+        return elab_error(cx, v->loc, "'%s' has extent %.0f, the parts have %.0f together",
+                          factors_text(cx, &to), product_of(cx, &to), total);
+    AxisId whole = to.n == 1 ? to.at[0] : axis_part(cx, v->loc, (int64_t)total);
+    if (!join_align(cx, v, parts, own, n, whole)) return value_error();
+    Value r = join_many(cx, v->loc, parts, axis, n, whole);
+    return to.n == 1 ? r : regroup(cx, v->loc, r, &(AxisList){1, {whole}}, &to);
+}
+
+// --- several items at once
+// ---------------------------------------------------------------------------
+
+typedef struct {
+    const View *view;
+    AxisList from, to; // to: the axes of the index for VIEW_index
+    Value index, outside;
+} Step;
+
+static bool step_resolve(Elab *cx, const View *v, const Value *x, Step *s) {
+    *s = (Step){.view = v};
+    if (v->kind == VIEW_cut || v->kind == VIEW_join) {
+        elab_error(cx, v->loc, "a sum of axes stands alone in its brackets");
+        return false;
+    }
+    if (v->kind != VIEW_index) {
+        bool good = factors_resolve(cx, &v->from.parts.at[0], &s->from);
+        good = factors_resolve(cx, &v->to.parts.at[0], &s->to) && good;
+        return good && has_axes(cx, v->loc, x, &s->from) &&
+               extents_agree(cx, v->loc, &s->from, &s->to);
+    }
+    AxisId a;
+    s->index = eval(cx, v->index);
+    if (v->outside) s->outside = eval(cx, v->outside);
+    if (!axis_resolve(cx, &v->axis, &a)) return false;
+    s->from = (AxisList){1, {a}};
+    s->to = axes_of(cx, &s->index);
+    return s->index.kind != V_ERROR && has_axes(cx, v->axis.loc, x, &s->from);
+}
+
+// No source twice, no target twice or beside an axis that stays.
+static bool steps_check(Elab *cx, const Step *steps, uint32_t n, const Value *x) {
+    AxisList sources = {0}, targets = {0};
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < steps[i].from.n; k++) {
+            if (list_has(&sources, steps[i].from.at[k])) {
+                elab_error(cx, steps[i].view->loc, "axis '%s' is taken twice",
+                           axis_name(cx, steps[i].from.at[k]));
+                return false;
+            }
+            list_add(&sources, steps[i].from.at[k]);
+        }
+    AxisList rest = rest_of(cx, x, &sources), all = rest;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < steps[i].to.n; k++) {
+            AxisId a = steps[i].to.at[k];
+            bool aligned = steps[i].view->kind == VIEW_index;
+            if (!aligned && (list_has(&rest, a) || list_has(&targets, a))) {
+                elab_error(cx, steps[i].view->loc, "the value has axis '%s' already: it is %s",
+                           axis_name(cx, a), type_text(cx, x));
+                return false;
+            }
+            if (!aligned) list_add(&targets, a);
+            if (!list_has(&all, a) && !list_add(&all, a)) {
+                elab_error(cx, steps[i].view->loc, "the result would have more than %d axes",
+                           MAX_AXES);
+                return false;
+            }
+        }
+    return axes_fit(cx, steps[0].view->loc, &all);
+}
+
+// Sources that some target brings back get names of their own.
+static Value steps_clear(Elab *cx, Step *steps, uint32_t n, Value x) {
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < steps[i].from.n; k++) {
+            bool clash = false;
+            AxisId a = steps[i].from.at[k];
+            for (uint32_t j = 0; j < n; j++)
+                clash |= list_has(&steps[j].to, a) &&
+                         (j != i || steps[j].view->kind == VIEW_index || steps[j].to.n > 1);
+            if (!clash) continue;
+            Loc at = steps[i].view->loc;
+            AxisId aside = axis_part(cx, (Loc){at.file, at.start + k, 0}, extent_of(cx, a));
+            x = node_value(cx, ir_rename(cx->b, x.node, a, aside));
+            steps[i].from.at[k] = aside;
+        }
+    return x;
+}
+
+static Value view_steps(Elab *cx, const Expr *e, Value x) {
+    uint32_t n = e->view.items.n;
+    if (n > MAX_AXES) return elab_error(cx, e->loc, "more than %d items", MAX_AXES);
+    Step steps[MAX_AXES];
+    bool good = true;
+    for (uint32_t i = 0; i < n; i++) good &= step_resolve(cx, &e->view.items.at[i], &x, &steps[i]);
+    if (!good || !steps_check(cx, steps, n, &x)) return value_error();
+    enter(cx, e);
+    NodeId here = node_of(cx, &x, elem_of(cx, &x), e->loc);
+    if (here == NONE) return value_error();
+    // A slice of the index's own axis needs no second name: see gather_apply.
+    if (n == 1 && steps[0].view->kind == VIEW_index)
+        return gather_apply(cx, node_value(cx, here), steps[0].view, steps[0].from.at[0],
+                            steps[0].index, steps[0].view->outside ? &steps[0].outside : NULL);
+    x = steps_clear(cx, steps, n, node_value(cx, here));
+    for (uint32_t i = 0; i < n && x.kind != V_ERROR; i++)
+        if (steps[i].view->kind == VIEW_index)
+            x = gather_apply(cx, x, steps[i].view, steps[i].from.at[0], steps[i].index,
+                             steps[i].view->outside ? &steps[i].outside : NULL);
+        else
+            x = regroup(cx, steps[i].view->loc, x, &steps[i].from, &steps[i].to);
+    return x;
+}
+
+Value view_apply(Elab *cx, const Expr *e) {
+    Value x = eval(cx, e->view.base);
+    if (x.kind == V_ERROR) return x;
+    const View *first = &e->view.items.at[0];
+    enter(cx, e);
+    if (e->view.items.n == 1 && first->kind == VIEW_join) return view_joined(cx, first, x);
+    if (x.kind != V_TENSOR)
+        return elab_error(cx, e->view.base->loc, "a view takes a tensor, found %s",
+                          type_text(cx, &x));
+    if (e->view.items.n == 1 && first->kind == VIEW_cut) {
+        NodeId n = node_of(cx, &x, elem_of(cx, &x), e->loc);
+        return n == NONE ? value_error() : view_cut(cx, first, node_value(cx, n));
+    }
+    Value r = view_steps(cx, e, x);
+    bool keeps = r.kind == V_TENSOR && x.has_range;
+    for (uint32_t i = 0; i < e->view.items.n; i++) keeps = keeps && !e->view.items.at[i].outside;
+    if (keeps) r.has_range = true, r.lo = x.lo, r.hi = x.hi; // elements are moved, not changed
+    return r;
+}

@@ -1,0 +1,295 @@
+// The front half of the compiler: files in, a module with the functions step, eval, generate and
+// init out.
+//
+// The model is elaborated once per function: with 'training' on for step, off for eval, and with
+// one sample for generate; init is written while step is, one assignment per state. Each function
+// starts from fresh file scopes, because extents may differ; the ids of axes, states and templates
+// persist. Time is linear in what the model expands to, which elab_scope.c bounds.
+#include "frontend/frontend.h"
+#include "frontend/elab.h"
+#include "frontend/parse.h"
+#include <string.h>
+
+enum { MAX_FILES = 64, MAX_FILE_BYTES = 16 << 20 };
+
+// --- 'use'
+// ---------------------------------------------------------------------------------------------
+
+// "models/a.sn" used from "models/b.sn" is named relative to the latter.
+static const char *beside(Arena *a, const char *from, const char *path) {
+    const char *slash = strrchr(from, '/');
+    if (!slash || *path == '/') return path;
+    return arena_printf(a, "%.*s/%s", (int)(slash - from), from, path);
+}
+
+static char *read_all(Arena *a, const char *path, size_t *size) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return NULL;
+    char *text = NULL;
+    if (fseek(f, 0, SEEK_END) == 0) {
+        long n = ftell(f);
+        if (n >= 0 && n <= MAX_FILE_BYTES && fseek(f, 0, SEEK_SET) == 0) {
+            text = arena_alloc(a, (size_t)n + 1);
+            *size = fread(text, 1, (size_t)n, f);
+            if (*size != (size_t)n) text = NULL;
+        }
+    }
+    fclose(f);
+    return text;
+}
+
+typedef struct {
+    AstFile *at[MAX_FILES];
+    uint32_t n;
+} Files;
+
+static bool used_already(const Elab *cx, const Files *files, const char *path) {
+    for (uint32_t i = 0; i < files->n; i++)
+        if (strcmp(cx->diag->files.at[files->at[i]->file].path, path) == 0) return true;
+    return false;
+}
+
+static void use_file(Elab *cx, Files *files, const Use *u, const char *from) {
+    if (u->alias || u->with.n) {
+        elab_error(cx, u->loc, "'use … as' and 'use … with' are not compiled yet");
+        return;
+    }
+    const char *path = beside(cx->arena, from, u->path);
+    size_t size = 0;
+    if (used_already(cx, files, path)) return;
+    char *text = files->n < MAX_FILES ? read_all(cx->arena, path, &size) : NULL;
+    if (!text) {
+        elab_error(cx, u->path_loc, "cannot read '%s'", path);
+        return;
+    }
+    uint16_t id = diag_add_file(cx->diag, path, text, size, false);
+    files->at[files->n++] = parse_file(cx->arena, cx->syms, cx->diag, id);
+}
+
+// Breadth first, so a chain of files needs no recursion.
+static void load_used(Elab *cx, Files *files) {
+    for (uint32_t i = 0; i < files->n; i++) {
+        const AstFile *f = files->at[i];
+        for (uint32_t k = 0; k < f->items.n; k++)
+            if (f->items.at[k].kind == ITEM_use)
+                use_file(cx, files, &f->items.at[k].use, cx->diag->files.at[f->file].path);
+    }
+}
+
+// --- file scopes
+// -----------------------------------------------------------------------------------------
+
+static Binding *declare(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc) {
+    const Binding *old = scope_local(s, name, space);
+    if (old) {
+        elab_error(cx, loc, "'%s' is declared twice", str(cx, name));
+        elab_note(cx, old->loc, "'%s' is declared here", str(cx, name));
+        return NULL;
+    }
+    return scope_add(cx, s, name, space, loc);
+}
+
+static void declare_item(Elab *cx, Scope *s, const Item *item) {
+    Binding *b;
+    if (item->kind == ITEM_axis) {
+        for (uint32_t i = 0; i < item->axes.n; i++) {
+            const AxisDecl *d = &item->axes.at[i];
+            if (d->pack.pack) {
+                elab_error(cx, d->loc, "a pack is known inside a fn or block only");
+                continue;
+            }
+            if (!(b = declare(cx, s, d->name, NAME_axis, d->name_loc))) continue;
+            b->lazy = LAZY_waiting, b->decl = d, b->file_scope = s;
+        }
+    } else if (item->kind == ITEM_bind) {
+        if ((b = declare(cx, s, item->bind.name, NAME_value, item->bind.name_loc)))
+            b->lazy = LAZY_waiting, b->expr = item->bind.value, b->file_scope = s;
+    } else if (item->kind == ITEM_func) {
+        if ((b = declare(cx, s, item->func->name, NAME_func, item->func->name_loc)))
+            b->func = item->func;
+    }
+}
+
+static void open_scopes(Elab *cx, const Files *files) {
+    cx->std = scope_new(cx, NULL, true);
+    for (uint32_t i = 0; i < cx->std_ast->items.n; i++)
+        declare_item(cx, cx->std, &cx->std_ast->items.at[i]);
+    cx->file = cx->scope = scope_new(cx, cx->std, true);
+    for (uint32_t k = 0; k < files->n; k++)
+        for (uint32_t i = 0; i < files->at[k]->items.n; i++)
+            declare_item(cx, cx->file, &files->at[k]->items.at[i]);
+}
+
+// The model of the first file that has one; two in it are a fault.
+static bool find_model(Elab *cx, const Files *files) {
+    for (uint32_t k = 0; k < files->n && !cx->model; k++)
+        for (uint32_t i = 0; i < files->at[k]->items.n; i++) {
+            const Item *item = &files->at[k]->items.at[i];
+            if (item->kind != ITEM_func || item->func->kind != FUNC_model) continue;
+            if (cx->model) {
+                elab_error(cx, item->func->name_loc, "a second model: '%s' is one already",
+                           str(cx, cx->model->name));
+                return false;
+            }
+            cx->model = item->func;
+        }
+    if (cx->model) return true;
+    elab_error(cx, (Loc){files->at[0]->file, 0, 0}, "the file has no model");
+    return false;
+}
+
+// The plan of the first file that has one.
+static void find_plan(Elab *cx, const Files *files) {
+    cx->ast = files->at[0];
+    for (uint32_t k = 0; k < files->n; k++)
+        for (uint32_t i = 0; i < files->at[k]->items.n; i++)
+            if (files->at[k]->items.at[i].kind == ITEM_train) {
+                cx->ast = files->at[k];
+                return;
+            }
+}
+
+// --- functions
+// -------------------------------------------------------------------------------------------
+
+static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
+    cx->mode = mode;
+    cx->training = mode == MODE_step;
+    cx->step_b = (Builder){.m = cx->m, .f = func_new(cx->m, name, NULL), .phase = PHASE_F};
+    cx->b = &cx->step_b;
+    cx->serial++;
+    cx->work = 0;
+    cx->context = HASH_SEED;
+    cx->path = cx->base = cx->name = 0;
+    cx->step = value_error();
+    cx->losses.n = cx->yields.n = 0;
+    cx->draws = (Map){.arena = cx->arena};
+    open_scopes(cx, files);
+}
+
+// One input of the model: kind and axes must be written.
+static void bind_input(Elab *cx, const Arg *a) {
+    Binding *b = scope_add(cx, cx->scope, a->name, NAME_value, a->name_loc);
+    AxisList axes;
+    AxisId range = 0;
+    const char *kind = str(cx, a->kind);
+    Elem elem = strcmp(kind, "int") == 0    ? ELEM_i32
+                : strcmp(kind, "bool") == 0 ? ELEM_bool
+                                            : ELEM_f32;
+    b->value = value_error();
+    if (a->dims.arrow || !a->dims.given || a->init) {
+        elab_error(cx, a->loc, "an input of the model is written as 'name: kind[axes]'");
+        return;
+    }
+    if (!axes_resolve(cx, &a->dims.out, &axes) || !axes_fit(cx, a->loc, &axes)) return;
+    if (*kind && strcmp(kind, "real") != 0 && elem == ELEM_f32) {
+        Ax ax = {a->kind_loc, a->kind, false};
+        if (!axis_resolve(cx, &ax, &range)) return;
+        elem = ELEM_i32;
+    }
+    cx->b->name = a->name, cx->b->loc = a->loc, cx->b->tmpl = 0, cx->b->inst = 0;
+    NodeId n = ir_input(cx->b, str(cx, a->name), type_make(cx, elem, &axes), range);
+    Value v = value_node(cx, a->loc, n);
+    if (range) v = value_ranged(v, 0, extent_of(cx, range) ? (double)extent_of(cx, range) - 1 : 0);
+    scope_local(cx->scope, a->name, NAME_value)->value = v;
+}
+
+static void run_model(Elab *cx) {
+    Frame frame = {.func = cx->model, .call = cx->model->name_loc, .depth = cx->depth = 1};
+    Scope *file = cx->scope;
+    frame.scope = cx->scope = scope_new(cx, file, false);
+    cx->frame = &frame;
+    if (cx->model->axes.n)
+        elab_error(cx, cx->model->name_loc,
+                   "a model takes no axes in [ ]: declare them in the file");
+    for (uint32_t i = 0; i < cx->model->args.n; i++) bind_input(cx, &cx->model->args.at[i]);
+    exec_body(cx, &cx->model->body);
+    cx->frame = NULL;
+    cx->scope = file;
+    cx->depth = 0;
+    cx->b->name = 0;
+}
+
+// The sample axis: its extent is the batch, and the micro-batch divides it.
+static bool resolve_batch(Elab *cx) {
+    Program *g = cx->program;
+    g->batch = g->micro = 1;
+    Binding *b = cx->plan.sample ? scope_local(cx->file, cx->plan.sample, NAME_axis) : NULL;
+    if (!b) {
+        elab_error(cx, cx->model->name_loc,
+                   "no sample axis: name one with a 'micro' line, or call it 'batch'");
+        return false;
+    }
+    if (!axis_force(cx, b)) return false;
+    g->sample = cx->sample;
+    g->batch = cx->sample_size;
+    double micro = cx->plan.micro > 0 ? cx->plan.micro : (double)g->batch;
+    g->micro = micro >= 1 && micro <= (double)g->batch ? (int64_t)micro : 0;
+    if (g->batch > 0 && g->micro > 0 && (double)g->micro == micro && g->batch % g->micro == 0)
+        return true;
+    const char *name = str(cx, cx->plan.sample);
+    char text[32];
+    elab_error(cx, cx->plan.micro_loc, "%s = %lld does not fall into micro-batches of %s", name,
+               (long long)g->batch, format_double(text, micro));
+    return false;
+}
+
+static bool has_output(const Elab *cx) {
+    for (uint32_t i = 0; i < cx->yields.n; i++)
+        if (cx->yields.at[i].kind == RESULT_output) return true;
+    return false;
+}
+
+// One step under errors: false stops.
+static bool build_step(Elab *cx, const Files *files, const Define *defs, uint32_t ndefs) {
+    begin(cx, files, "step", MODE_step);
+    cx->init_b = (Builder){.m = cx->m, .f = func_new(cx->m, "init", NULL), .phase = PHASE_F};
+    bool plan = plan_read(cx, defs, ndefs);
+    if (!resolve_batch(cx)) return false;
+    plan &= plan_bind_inputs(cx);
+    run_model(cx);
+    if (cx->diag->errors) return false;
+    train_finish(cx);
+    return plan && !cx->diag->errors;
+}
+
+static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint32_t ndefs) {
+    bool good = build_step(cx, files, defs, ndefs);
+    plan_check_defines(cx);
+    if (!good || cx->diag->errors) return NULL;
+    bool outputs = has_output(cx);
+    begin(cx, files, "eval", MODE_eval);
+    run_model(cx);
+    if (cx->diag->errors) return NULL;
+    train_results(cx);
+    plan_options(cx);
+    if (outputs) {
+        begin(cx, files, "generate", MODE_generate);
+        run_model(cx);
+        if (cx->diag->errors) return NULL;
+        train_results(cx);
+    }
+    return cx->diag->errors ? NULL : cx->program;
+}
+
+Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const Define *defs,
+                          uint32_t ndefs) {
+    Elab *cx = NEW(a, Elab);
+    Files files = {.n = 1};
+    cx->arena = a, cx->syms = syms, cx->diag = d;
+    cx->templates.arena = cx->axis_ids.arena = cx->reported.arena = cx->state_ids.arena = a;
+    uint32_t errors = d->errors;
+    files.at[0] = parse_file(a, syms, d, file);
+    if (d->errors != errors) return NULL;
+    cx->std_ast =
+        parse_file(a, syms, d, diag_add_file(d, "std.sn", std_source, std_source_size, true));
+    CHECK(d->errors == errors, "std.sn does not parse");
+    load_used(cx, &files);
+    if (d->errors != errors || !find_model(cx, &files)) return NULL;
+    find_plan(cx, &files);
+    cx->m = module_new(a, syms, d);
+    cx->program = NEW(a, Program);
+    cx->program->m = cx->m;
+    cx->program->model_name = sym_str(syms, cx->model->name);
+    return build_all(cx, &files, defs, ndefs);
+}
