@@ -68,12 +68,14 @@ static SV exp_reduced(const ScalarOps *o, SV x, SV *n) {
     return fma3(o, fmul(o, r, r), poly(o, r, q, 5), r);
 }
 
-// Beyond [-104, 89] the result is 0 or infinite, which the scaling produces by itself.
+// Above 89 the result is infinite, which the scaling produces by itself. Up to -104 it is 0: chosen
+// and not scaled, because arithmetic that underflows takes a hundred cycles on most machines, and
+// masked scores of attention are -inf.
 SV scalar_exp(const ScalarOps *o, SV x) {
-    SV n;
-    x = at_least(o, at_most(o, x, 89.0f), -104.0f);
+    SV n, zero = num(o, 0.0f), vanishes = fle(o, x, num(o, -104.0f));
+    x = pick(o, vanishes, zero, at_most(o, x, 89.0f));
     SV p = exp_reduced(o, x, &n);
-    return scale(o, fadd(o, p, num(o, 1.0f)), n);
+    return pick(o, vanishes, zero, scale(o, fadd(o, p, num(o, 1.0f)), n));
 }
 
 // x = 2^e m with 2/3 <= m < 4/3; *e as float. x is positive and finite, else any values.
