@@ -168,6 +168,26 @@ static void test_short_text(void **state) {
     arena_free(a);
 }
 
+static void test_odd_names(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    static const char *const text = "axis \"a b\" = 2\naxis \"2nd\" = 3\naxis \"\xc3\xa9\" = 1\n"
+                                    "func \"\\x01\\x1f \\x22\\x5c\\x7f\" {\n}\n";
+    assert_string_equal(printed(a, parse(a, text)), text);
+    arena_free(a);
+}
+
+static void test_print_func(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = parse_file(a, "planned.ir");
+    Text t = {.arena = a};
+    ir_print_func(&t, m, m->funcs.at[3]);
+    assert_string_equal(t.at, "region double {\n  %0 = arg : f32[batch=64, dim=768]\n"
+                              "  %1 = add %0, %0 : f32[batch=64, dim=768]\n  value out = %1\n}\n");
+    arena_free(a);
+}
+
 static void test_text_faults(void **state) {
     (void)state;
     static const struct {
@@ -259,7 +279,8 @@ static void test_rule_messages(void **state) {
         "state w : f32[a, b] param func f {"
         "%x = input : f32[a, b] {name=x} %y = input : f32[a=1, d] {name=y} "
         "%i = input : i32[d] {name=i} %p = input : bool[a] {name=p} "
-        "%n = input : i32 {name=n} %l = input : f32[a, e<%n] {name=l} ";
+        "%n = input : i32 {name=n} %l = input : f32[a, e<%n] {name=l} "
+        "%q = input : f32[b, a] {name=q} ";
     static const struct {
         const char *node, *message;
     } faults[] = {
@@ -313,6 +334,7 @@ static void test_rule_messages(void **state) {
          "the values of 'scatter_add' do not have the axes that a gather would give"},
         {"grad %x {state=w}", "'grad' of a value with axes, expected a scalar f32"},
         {"assign %y {state=w}", "'assign' of a value whose type is not that of state 'w'"},
+        {"assign %q {state=w}", "'assign' needs the axes in the order of state 'w'"},
         {"input : f32 {name=q, range=a}", "an index of axis 'a' is i32, not f32"},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
@@ -334,7 +356,8 @@ static void test_rule_types(void **state) {
         "%x = input : f32[a, b] {name=x} %y = input : f32[b, d] {name=y} "
         "%z = input : f32[d, a, b] {name=z} %s = input : f32 {name=s} "
         "%i = input : i32[d, a] {name=i} %t = input : f32[a, v, b] {name=t} "
-        "%n = input : i32 {name=n} %l = input : f32[b<%n] {name=l} ";
+        "%n = input : i32 {name=n} %l = input : f32[b<%n] {name=l} "
+        "%k = input : f32[v, a, d] {name=k} ";
     static const struct {
         const char *node, *type;
     } cases[] = {
@@ -346,6 +369,8 @@ static void test_rule_types(void **state) {
         {"lt %x, %s", "bool[a=2, b=3]"},
         {"gather %t, %i {axis=v}", "f32[a=2, d=4, b=3]"},
         {"contract %z, %t {axes=(b)}", "f32[a=2, d=4, v=9]"},
+        {"contract %z, %t, %k {axes=(b)}", "f32[v=9, a=2, d=4]"},
+        {"contract %z, %t, %k {axes=(b)} : f32[a, d, v]", NULL},
         {"contract %x, %y {axes=()}", "f32[b=3, a=2, d=4]"},
         {"contract %x, %y {axes=(b)} : f32[d, a]", "f32[d=4, a=2]"},
         {"merge %x {from=(a, b), to=c}", "f32[c=6]"},
@@ -715,6 +740,7 @@ static void test_roles(void **state) {
     role_is(m, 57, 0, "vocab", ROLE_WHOLE); // scatter_add
     role_is(m, 57, 0, "dim", ROLE_EACH);
     role_is(m, 57, 2, "batch", ROLE_SUM);
+    role_is(m, 57, 2, "ff", ROLE_ABSENT);
     role_is(m, 48, 0, "dim", ROLE_NEW);  // expand
     role_is(m, 66, 0, "dim", ROLE_EACH); // assign
     // Every op answers for every axis of the module.
@@ -733,6 +759,8 @@ int main(void) {
         cmocka_unit_test(test_documented_example),
         cmocka_unit_test(test_short_text),
         cmocka_unit_test(test_text_faults),
+        cmocka_unit_test(test_print_func),
+        cmocka_unit_test(test_odd_names),
         cmocka_unit_test(test_damaged_text),
         cmocka_unit_test(test_rule_messages),
         cmocka_unit_test(test_rule_types),
