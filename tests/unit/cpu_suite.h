@@ -1,0 +1,334 @@
+// Building kernels in C and comparing native code with the slow evaluator, bit for bit
+// (docs/numerics.md: exact interp = kinterp = CPU). Every kernel runs through kernel_interp and, on
+// each instruction set that this machine has, as one call over all tasks and as one call a task in
+// reverse order. NaNs count as equal: IEEE leaves their bits open. Shared by the tests of the CPU
+// printer.
+#pragma once
+#include "codegen/cpu/cpu.h"
+#include "ir/scalar.h"
+#include "runtime/plan.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_CASES = 2048 };
+
+typedef struct {
+    Kernel *k;
+    SnEnv env;
+    int32_t limit[K_MAX_ARGS]; // i32 arguments: values in [0, limit); 0: any
+    uint32_t fn;
+} Case;
+
+typedef struct {
+    Arena *arena;
+    Case cases[MAX_CASES];
+    uint32_t n;
+    uint64_t seed;
+} Suite;
+
+// ---- building kernels
+
+static inline Suite *suite_new(void) {
+    Arena *a = arena_new();
+    Suite *s = NEW(a, Suite);
+    s->arena = a;
+    s->seed = 12345;
+    return s;
+}
+
+static inline Case *case_new(Suite *s, const char *name, KOrder order, int64_t grain) {
+    assert_true(s->n < MAX_CASES);
+    Case *c = &s->cases[s->n++];
+    c->k = NEW(s->arena, Kernel);
+    c->k->name = arena_str(s->arena, name, strlen(name));
+    c->k->order = order;
+    c->k->grain = grain;
+    c->env = (SnEnv){.first = 0, .step = 3, .seed = 0x123456789abcdefull, .sample = 7};
+    return c;
+}
+
+// Outer extents, then lanes.
+static inline void extents(Case *c, uint32_t outers, const int64_t *extent) {
+    c->k->outers = outers;
+    memcpy(c->k->extent, extent, (outers + 1) * sizeof *extent);
+}
+
+static inline uint32_t arg(Suite *s, Case *c, Elem e, KArgMode mode, int64_t count) {
+    KArg a = {.elem = e, .mode = mode, .count = count};
+    vec_push(s->arena, &c->k->args, a);
+    return c->k->args.n - 1;
+}
+
+static inline KOp op_blank(KOpKind kind, Elem to) {
+    return (KOp){.kind = (uint8_t)kind,
+                 .to = (uint8_t)to,
+                 .a = NONE,
+                 .b = NONE,
+                 .c = NONE,
+                 .mask = NONE,
+                 .index = {.op = NONE}};
+}
+static inline KId push(Suite *s, Case *c, KOp o) {
+    vec_push(s->arena, &c->k->ops, o);
+    return c->k->ops.n - 1;
+}
+static inline KId scalar(Suite *s, Case *c, Op op, Elem elem, Elem to, KId a, KId b, KId z) {
+    KOp o = op_blank(KOP_scalar, to);
+    o.op = (uint16_t)op;
+    o.elem = (uint8_t)elem;
+    o.a = a;
+    o.b = b;
+    o.c = z;
+    return push(s, c, o);
+}
+static inline KId f32_op(Suite *s, Case *c, Op op, KId a, KId b) {
+    return scalar(s, c, op, ELEM_f32, ELEM_f32, a, b, NONE);
+}
+static inline KId constant(Suite *s, Case *c, Elem to, double value) {
+    KOp o = op_blank(KOP_const, to);
+    o.value = value;
+    return push(s, c, o);
+}
+static inline KId axis_index(Suite *s, Case *c, uint32_t axis) {
+    KOp o = op_blank(KOP_index, ELEM_i32);
+    o.axis = axis;
+    return push(s, c, o);
+}
+static inline KId fold_value(Suite *s, Case *c, uint32_t fold, Elem to) {
+    KOp o = op_blank(KOP_fold, to);
+    o.fold = fold;
+    return push(s, c, o);
+}
+static inline KIndex at(Case *c, const int64_t *strides) {
+    KIndex x = {.op = NONE};
+    memcpy(x.stride, strides, (c->k->outers + 1) * sizeof *strides);
+    return x;
+}
+static inline KId load(Suite *s, Case *c, uint32_t a, KIndex x, KId mask) {
+    KOp o = op_blank(KOP_load, (Elem)c->k->args.at[a].elem);
+    o.arg = a;
+    o.index = x;
+    o.mask = mask;
+    return push(s, c, o);
+}
+static inline void store(Suite *s, Case *c, uint32_t phase, uint32_t a, KIndex x, KId value,
+                         KId mask) {
+    KStore st = {.arg = a, .phase = phase, .index = x, .value = value, .mask = mask};
+    vec_push(s->arena, &c->k->stores, st);
+}
+static inline uint32_t row_fold(Suite *s, Case *c, ReduceKind kind, uint32_t phase, KId value) {
+    KFold f = {.kind = kind, .phase = phase, .value = value, .index = {.op = NONE}, .plus = NONE};
+    vec_push(s->arena, &c->k->folds, f);
+    return c->k->folds.n - 1;
+}
+static inline void column_fold(Suite *s, Case *c, ReduceKind kind, uint32_t phase, KId value,
+                               uint32_t a, KIndex x, int64_t chunk_stride, KId plus) {
+    KFold f = {.kind = kind,
+               .phase = phase,
+               .value = value,
+               .column = true,
+               .arg = a,
+               .index = x,
+               .chunk_stride = chunk_stride,
+               .plus = plus};
+    vec_push(s->arena, &c->k->folds, f);
+}
+
+// ---- running
+
+static inline uint64_t next(uint64_t *x) {
+    *x ^= *x << 13;
+    *x ^= *x >> 7;
+    return *x ^= *x << 17;
+}
+
+static inline uint32_t some_float(uint64_t *seed) {
+    static const float special[] = {0.0f,          -0.0f,         INFINITY,    -INFINITY, NAN,
+                                    1.0f,          -1.0f,         0.5f,        1e-40f,    -1e-42f,
+                                    3e38f,         -3e38f,        88.0f,       -104.0f,   1e-30f,
+                                    2147483648.0f, 4294967296.0f, 0.49999997f, 1.5f,      2.5f,
+                                    -2.5f,         8388609.0f,    0.0078125f,  700.25f};
+    uint64_t r = next(seed);
+    float x = special[r % 24];
+    if (r >> 60 > 3) x = (float)((double)(int64_t)next(seed) / 9.3e18 * (r & 256 ? 3.0 : 40.0));
+    uint32_t bits = 0;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+static inline void fill(void *to, Elem e, int64_t n, int32_t limit, uint64_t *seed) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t v = e == ELEM_f32 ? some_float(seed) : (uint32_t)next(seed);
+        if (e == ELEM_i32 && limit) v %= (uint32_t)limit;
+        if (e != ELEM_f32 && !limit && next(seed) % 4 == 0)
+            v = (uint32_t[]){0, 1, 0x80000000u, UINT32_MAX}[v % 4];
+        if (e == ELEM_bool)
+            ((uint8_t *)to)[i] = v & 1;
+        else
+            memcpy((char *)to + 4 * i, &v, 4);
+    }
+}
+
+typedef struct {
+    void *buf[K_MAX_ARGS];
+} Buffers;
+
+static inline int64_t arg_bytes(const Kernel *k, uint32_t i) {
+    return k->args.at[i].count * elem_info[k->args.at[i].elem].bytes;
+}
+
+static inline Buffers buffers_new(const Case *c, uint64_t seed) {
+    Buffers b = {{NULL}};
+    for (uint32_t i = 0; i < c->k->args.n; i++) {
+        b.buf[i] = malloc((size_t)arg_bytes(c->k, i) + 1); // exact, so that a checker sees overruns
+        fill(b.buf[i], (Elem)c->k->args.at[i].elem, c->k->args.at[i].count, c->limit[i], &seed);
+    }
+    return b;
+}
+static inline void buffers_free(const Case *c, Buffers *b) {
+    for (uint32_t i = 0; i < c->k->args.n; i++) free(b->buf[i]);
+}
+
+static inline bool same(Elem e, const void *x, const void *y, int64_t i) {
+    if (e == ELEM_bool) return ((const uint8_t *)x)[i] == ((const uint8_t *)y)[i];
+    uint32_t a, b;
+    memcpy(&a, (const char *)x + 4 * i, 4);
+    memcpy(&b, (const char *)y + 4 * i, 4);
+    bool nan = (a & 0x7fffffff) > 0x7f800000 && (b & 0x7fffffff) > 0x7f800000;
+    return a == b || (e == ELEM_f32 && nan);
+}
+
+static inline void show(const Case *c, Arena *a) {
+    Text t = {.arena = a};
+    kernel_print(&t, c->k);
+    print_error("%s\n", t.at);
+}
+
+static inline void compare(Suite *s, const Case *c, const Buffers *want, const Buffers *got,
+                           const char *how) {
+    for (uint32_t i = 0; i < c->k->args.n; i++)
+        for (int64_t j = 0; j < c->k->args.at[i].count; j++) {
+            Elem e = (Elem)c->k->args.at[i].elem;
+            if (same(e, want->buf[i], got->buf[i], j)) continue;
+            show(c, s->arena);
+            uint32_t x = 0, y = 0;
+            memcpy(&x, (char *)want->buf[i] + j * elem_info[e].bytes, elem_info[e].bytes);
+            memcpy(&y, (char *)got->buf[i] + j * elem_info[e].bytes, elem_info[e].bytes);
+            fail_msg("%s (%s): arg %u [%lld]: kernel_interp %08x, native %08x", c->k->name, how, i,
+                     (long long)j, x, y);
+        }
+}
+
+static inline void run_tile(const Case *c, CpuFunction fn, Buffers *b, const float *tile,
+                            bool pieces) {
+    SnEpilogueFn *f = (SnEpilogueFn *)(void *)&fn;
+    const Kernel *k = c->k;
+    int64_t rows = 1, lanes = k->extent[k->outers];
+    for (uint32_t i = 0; i < k->outers; i++) rows *= k->extent[i];
+    int64_t dr = pieces ? 3 : rows, dl = pieces ? 21 : lanes;
+    for (int64_t r = 0; r < rows; r += dr)
+        for (int64_t l = 0; l < lanes; l += dl)
+            (*f)(b->buf, &c->env, tile + r * lanes + l, lanes, r, r + dr < rows ? r + dr : rows, l,
+                 l + dl < lanes ? l + dl : lanes);
+}
+
+static inline void run_native(const Case *c, CpuFunction fn, Buffers *b, const float *tile,
+                              bool pieces) {
+    if (c->k->order == KORDER_tile) {
+        run_tile(c, fn, b, tile, pieces);
+        return;
+    }
+    SnKernelFn *f = (SnKernelFn *)(void *)&fn;
+    void *scratch = aligned_alloc(64, (size_t)(c->k->scratch + 63) / 64 * 64 + 64);
+    memset(scratch, 0xff,
+           (size_t)c->k->scratch); // NaNs: scratch must not be read before it is written
+    if (pieces)
+        for (int64_t t = c->k->tasks; t-- > 0;) (*f)(b->buf, &c->env, t, t + 1, scratch);
+    else
+        (*f)(b->buf, &c->env, 0, c->k->tasks, scratch);
+    free(scratch);
+}
+
+static inline void check_case(Suite *s, const Case *c, CpuFunction fn, const char *isa) {
+    uint64_t seed = s->seed + (uint64_t)(c - s->cases) * 7919;
+    int64_t tiles = 1;
+    for (uint32_t i = 0; i <= c->k->outers; i++) tiles *= c->k->extent[i];
+    float *tile = c->k->order == KORDER_tile ? malloc((size_t)tiles * 4) : NULL;
+    uint64_t tile_seed = 99;
+    if (tile) fill(tile, ELEM_f32, tiles, 0, &tile_seed);
+    Text why = {.arena = s->arena};
+    Buffers want = buffers_new(c, seed);
+    if (!kernel_interp(c->k, want.buf, &c->env, tile, &why)) {
+        show(c, s->arena);
+        fail_msg("%s: kernel_interp: %s", c->k->name, why.at);
+    }
+    for (int pieces = 0; pieces < 2; pieces++) {
+        Buffers got = buffers_new(c, seed);
+        run_native(c, fn, &got, tile, pieces != 0);
+        compare(s, c, &want, &got, isa);
+        buffers_free(c, &got);
+    }
+    buffers_free(c, &want);
+    free(tile);
+}
+
+// Values of an index argument stay below what its uses allow.
+static inline void limit_index(Case *c, uint32_t to, const KIndex *x) {
+    if (x->op == NONE || c->k->ops.at[x->op].kind != KOP_load || x->op_stride <= 0) return;
+    int64_t last = x->base;
+    for (uint32_t i = 0; i <= c->k->outers; i++)
+        if (x->stride[i] > 0) last += x->stride[i] * (c->k->extent[i] - 1);
+    int32_t n = (int32_t)((c->k->args.at[to].count - 1 - last) / x->op_stride + 1);
+    int32_t *limit = &c->limit[c->k->ops.at[x->op].arg];
+    if (*limit == 0 || n < *limit) *limit = n;
+}
+
+static inline void limit_indices(Case *c) {
+    for (KId i = 0; i < c->k->ops.n; i++)
+        if (c->k->ops.at[i].kind == KOP_load)
+            limit_index(c, c->k->ops.at[i].arg, &c->k->ops.at[i].index);
+    for (uint32_t i = 0; i < c->k->stores.n; i++)
+        limit_index(c, c->k->stores.at[i].arg, &c->k->stores.at[i].index);
+}
+
+static inline void finish(Suite *s) {
+    for (uint32_t i = 0; i < s->n; i++) {
+        limit_indices(&s->cases[i]);
+        Text why = {.arena = s->arena};
+        if (!kernel_finish(s->cases[i].k, &why)) {
+            show(&s->cases[i], s->arena);
+            fail_msg("%s: kernel_finish: %s", s->cases[i].k->name, why.at);
+        }
+    }
+}
+
+static inline void check_on(Suite *s, const char *name) {
+    Text why = {.arena = s->arena};
+    CpuIsa isa;
+    assert_true(cpu_isa_resolve(s->arena, name, &isa, &why));
+    if (!isa.here) {
+        print_message("%s: not run, this machine lacks it\n", name);
+        return;
+    }
+    CpuModule *m = cpu_module_new(s->arena, &isa);
+    for (uint32_t i = 0; i < s->n; i++) s->cases[i].fn = cpu_add_kernel(m, s->cases[i].k);
+    CpuJit *j = cpu_jit(m, &why);
+    if (!j) fail_msg("cpu_jit: %s", why.at);
+    cpu_module_free(m);
+    for (uint32_t i = 0; i < s->n; i++)
+        check_case(s, &s->cases[i], cpu_jit_function(j, s->cases[i].fn), isa.name);
+    cpu_jit_free(j);
+}
+
+// Both equal kernel_interp, so they equal each other.
+static inline void check_all(Suite *s) {
+    finish(s);
+    check_on(s, "x86-64-v3");
+    check_on(s, "x86-64-v4");
+    arena_free(s->arena);
+}
