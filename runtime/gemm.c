@@ -204,6 +204,17 @@ typedef struct {
     bool first, last; // block of its segment
 } Slice;
 
+// The part of B that will be packed next, fetched into the second level cache piece by piece
+// between micro-kernels, so that packing does not wait for memory: `outer` stretches of `inner`
+// cache lines.
+typedef struct {
+    const char *at;       // the stretch that is being fetched
+    int64_t step;         // bytes from stretch to stretch
+    int64_t outer, inner; // stretches left, and lines in each
+    int64_t line;         // next line of the stretch
+    int64_t each;         // lines to fetch after each micro-kernel
+} Ahead;
+
 // A panel of lanes over the rows of a block: where micro-kernels run.
 typedef struct {
     int64_t element;   // batch index
@@ -217,6 +228,7 @@ typedef struct {
     int64_t ldx;
     bool adjacent;  // whole vectors, adjacent in C: micro-kernels may write there
     int64_t c_lane; // offset of lane n0 in C
+    Ahead ahead;
 } Strip;
 
 static const float zeros[256]; // an accumulator in the first micro-batch
@@ -361,6 +373,39 @@ static void end_segment(const Cx *cx, const Strip *p, const Slice *s, float *x, 
     if (s->segment + 1 == j->segments) finish(cx, p->at.c, t, j->nb, i, rows, p->n0, p->lanes);
 }
 
+// Which part of B is packed after this panel: the next panel of lanes, in this block of k or,
+// behind the last panel, the first panel of the next block; behind that, the panel of the next
+// task.
+static Ahead plan_ahead(const Cx *cx, const Strip *p, const Slice *s, int64_t n0, int64_t n1) {
+    const SnGemmJob *j = cx->j;
+    Ahead ahead = {0};
+    if (j->share_b || j->direct_b || j->n.count != 1 || j->k.count != 1) return ahead;
+    int64_t n = p->n0 + j->kit.nr, k = s->k0;
+    if (n >= n1 && !s->last)
+        n = n0, k += s->kc;
+    else if (n >= n1 && s->segment == 0)
+        k = 0;
+    if (n >= j->n.size) return ahead;
+    const SnDim *dn = &j->n.dim[0], *dk = &j->k.dim[0];
+    int64_t lanes = min64(j->kit.nr, j->n.size - n), kc = min64(j->kc, j->k.size - k);
+    bool along_k = dk->b == 1;
+    if (!along_k && dn->b != 1) return ahead;
+    ahead.at = (const char *)(cx->b + p->at.b + n * dn->b + k * dk->b);
+    ahead.step = (along_k ? dn->b : dk->b) * (int64_t)sizeof(float);
+    ahead.outer = along_k ? lanes : kc;
+    ahead.inner = ceil_div(along_k ? kc : lanes, LINE) + 1;
+    ahead.each = ceil_div(ahead.outer * ahead.inner, ceil_div(p->i1 - p->i0, j->kit.mr));
+    return ahead;
+}
+
+static void fetch(Ahead *x) {
+    for (int64_t q = 0; q < x->each && x->outer > 0; q++) {
+        __builtin_prefetch(x->at + x->line * (int64_t)sizeof(float[LINE]), 0, 2);
+        if (++x->line < x->inner) continue;
+        x->line = 0, x->at += x->step, x->outer--;
+    }
+}
+
 // One micro-kernel call on rows i .. i + rows. The chain lives in C itself where that is possible
 // and nothing is added to it, else in x.
 static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t i, int64_t rows) {
@@ -387,12 +432,13 @@ static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t
         ldc);
 }
 
-static void strip(const Cx *cx, const Strip *p, const Slice *s) {
+static void strip(const Cx *cx, Strip *p, const Slice *s) {
     const SnGemmJob *j = cx->j;
     bool keep = j->kblocks > 1 || j->segments > 1 || j->epilogue; // x holds more than one tile
     for (int64_t i = p->i0; i < p->i1; i += j->kit.mr) {
         float *x = p->x + (keep ? (i - p->i0) * p->ldx : 0);
         tile(cx, p, s, x, i, min64(j->kit.mr, p->i1 - i));
+        fetch(&p->ahead);
     }
     if (!j->epilogue || j->split || !s->last || s->segment + 1 < j->segments) return;
     const float *sums = j->segments > 1 ? p->t : p->x;
@@ -444,6 +490,7 @@ static void slice_block(const Cx *cx, Strip *p, const Slice *s, int64_t n0, int6
         if (j->split) p->x = partial(cx, p->element, s->segment, p->i0, n), p->ldx = j->n_pad;
         place_strip(cx, p);
         find_b(cx, p, s);
+        p->ahead = plan_ahead(cx, p, s, n0, n1);
         strip(cx, p, s);
     }
 }
