@@ -404,12 +404,12 @@ static double eval_f64(Op op, double a, double b, double c) {
     }
 }
 
-static uint32_t bits_of_value(Elem elem, double x) {
+uint32_t scalar_to_bits(Elem elem, double x) {
     if (elem == ELEM_f32) return (uint32_t)of_float((float)x).v;
     return elem == ELEM_i32 ? (uint32_t)(int32_t)x : (uint32_t)x;
 }
 
-static double value_of_bits(Elem elem, uint32_t x) {
+double scalar_from_bits(Elem elem, uint32_t x) {
     if (elem == ELEM_f32) return (double)as_float((SV){x});
     return elem == ELEM_i32 ? (double)(int32_t)x : (double)x;
 }
@@ -430,7 +430,11 @@ double scalar_eval_f64(Op op, Elem elem, Elem to, double a, double b, double c) 
     if (elem == ELEM_f32 && op != OP_bitcast) return eval_f64(op, a, b, c);
     bool compare = op == OP_eq || op == OP_ne || op == OP_lt || op == OP_le;
     Elem result = op == OP_cast || op == OP_bitcast ? to : compare ? ELEM_bool : elem;
-    uint32_t r = scalar_eval(op, elem, to, bits_of_value(elem, a), bits_of_value(elem, b),
-                             bits_of_value(elem, c));
-    return value_of_bits(result, r);
+    uint32_t r = scalar_eval(op, elem, to, scalar_to_bits(elem, a), scalar_to_bits(elem, b),
+                             scalar_to_bits(elem, c));
+    return scalar_from_bits(result, r);
+}
+
+double scalar_eval_fold_f64(ReduceKind kind, Elem elem, double acc, double x) {
+    return scalar_eval_f64(fold_op(kind), elem, elem, acc, x, 0);
 }

@@ -49,3 +49,7 @@ uint32_t scalar_eval_identity(ReduceKind kind, Elem elem);
 uint32_t scalar_eval_philox(uint64_t index, uint32_t step, uint64_t key, uint64_t seed, int word);
 // The same op in double (libm), for INTERP_F64: values, not bits.
 double scalar_eval_f64(Op op, Elem elem, Elem to, double a, double b, double c);
+double scalar_eval_fold_f64(ReduceKind kind, Elem elem, double acc, double x);
+// A value of the interpreter (an f32 held as double, an integer, 0 or 1) as bits, and back.
+uint32_t scalar_to_bits(Elem elem, double x);
+double scalar_from_bits(Elem elem, uint32_t bits);
