@@ -95,6 +95,18 @@ static bool adds_up(const Cut *c, NodeId n) {
     return x->op == OP_contract || x->op == OP_scatter_add;
 }
 
+// A fold of data that needs another one complete (a gradient that no state enters) cannot be taken in
+// the same pass over the data: it counts as one of parameters and is taken in micro.
+static void classify_fold(Cut *c, NodeId n) {
+    if (c->early[n]) c->param[n] = 1;
+    if (!c->param[n]) {
+        c->early[n] = 1;
+        return;
+    }
+    if (!c->late[n]) c->source[n] = n;
+    c->late[n] = 1;
+}
+
 static void classify(Cut *c, NodeId n) {
     const Node *x = node(c, n);
     follow_views(c, n);
@@ -111,9 +123,7 @@ static void classify(Cut *c, NodeId n) {
         c->early[n] |= c->early[o];
         if (c->source[n] == NONE) c->source[n] = c->source[o];
     }
-    if (!c->fold[n]) return;
-    (c->param[n] ? c->late : c->early)[n] = 1;
-    if (c->source[n] == NONE) c->source[n] = n;
+    if (c->fold[n]) classify_fold(c, n);
 }
 
 // ---- what cannot be cut
@@ -130,9 +140,7 @@ static void check_feedback(Cut *c, NodeId n, uint8_t *told) {
     for (uint32_t j = 0; j < x->n; j++) {
         NodeId o = operand(c->f, n, j);
         bool known = c->fold[n] && (int)j == acc_operand(x);
-        // A fold of data is complete after the prologue, so only the prologue may not read it.
-        bool bad = c->late[o] || (c->early[o] && c->fold[n] && !c->param[n]);
-        if (known || !bad || told[c->source[o]]) continue;
+        if (known || !c->late[o] || told[c->source[o]]) continue;
         told[c->source[o]] = 1;
         explain(c, c->source[o], "folds over the batch and feeds back into it");
         if (x->loc.file) diag_note(c->m->diag, x->loc, "it is read again for each sample here");
