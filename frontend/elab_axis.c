@@ -48,9 +48,8 @@ static bool size_of(Elab *cx, Sym name, SizeLine *out) {
 
 static bool extent_good(Elab *cx, Loc at, Sym name, double x) {
     if (x >= 0 && x <= MAX_EXTENT && x == floor(x)) return true;
-    char text[32];
     elab_error(cx, at, "the extent of axis '%s' must be a whole number from 0 to %.0f, found %s",
-               str(cx, name), MAX_EXTENT, format_double(text, x));
+               str(cx, name), MAX_EXTENT, number_text(cx, x));
     return false;
 }
 
@@ -220,8 +219,7 @@ const char *type_text(Elab *cx, const Value *v) {
     switch ((ValueKind)v->kind) {
     case V_ERROR: return "an error";
     case V_NUM: {
-        char buf[32];
-        return arena_printf(cx->arena, "the number %s", format_double(buf, v->num));
+    return arena_printf(cx->arena, "the number %s", number_text(cx, v->num));
     }
     case V_BOOL: return v->truth ? "true" : "false";
     case V_TUPLE: return v->n ? arena_printf(cx->arena, "a tuple of %u", v->n) : "nothing";

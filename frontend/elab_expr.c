@@ -99,9 +99,8 @@ bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out) {
         *out = (int64_t)x;
         return true;
     }
-    char buf[32];
     elab_error(cx, e->loc, "%s must be a whole number from 0 on, found %s", what,
-               format_double(buf, x));
+               number_text(cx, x));
     return false;
 }
 

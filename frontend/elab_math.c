@@ -69,6 +69,12 @@ static Value ranged_binary(BinaryOp op, Value r, const Value *a, const Value *b)
     return r;
 }
 
+// A real keeps whole bounds that f32 holds exactly: rounding is monotone, so they stay bounds.
+static Value real_range(Value v) {
+    v.has_range = v.has_range && v.lo >= -(1 << 24) && v.hi <= 1 << 24;
+    return v;
+}
+
 static bool affine_add(Affine *to, const Affine *from, int64_t sign) {
     to->c += sign * from->c;
     for (uint32_t i = 0; i < from->n; i++) {
@@ -216,7 +222,10 @@ static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a,
     NodeId r = swap ? ir_binary(cx->b, ir, y, x) : ir_binary(cx->b, ir, x, y);
     if (op == BIN_idiv && elem == ELEM_f32) r = ir_unary(cx->b, OP_floor, r);
     Value v = value_node(cx, e->loc, r);
-    if (elem != ELEM_i32 || type_of(cx->m, cx->b->f, r)->elem != ELEM_i32) return v;
+    Elem found = (Elem)type_of(cx->m, cx->b->f, r)->elem;
+    if (found == ELEM_f32 && op != BIN_idiv && op != BIN_mod)
+        return real_range(ranged_binary(op, v, a, b));
+    if (found != ELEM_i32) return v;
     return affine_binary(cx, op, ranged_binary(op, v, a, b), a, b);
 }
 
@@ -341,10 +350,11 @@ static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, cons
     double al = -INFINITY, ah = INFINITY, bl = -INFINITY, bh = INFINITY;
     bool known = range_of(a, &al, &ah);
     known |= range_of(b, &bl, &bh);
-    if (elem != ELEM_i32 || !known) return v;
+    if (!known) return v;
     double lo = max ? fmax(al, bl) : fmin(al, bl), hi = max ? fmax(ah, bh) : fmin(ah, bh);
     // A side without a known range still lies within 32 bits.
-    return value_ranged(v, fmax(lo, -MAX_EXTENT - 1), fmin(hi, MAX_EXTENT));
+    v = value_ranged(v, fmax(lo, -MAX_EXTENT - 1), fmin(hi, MAX_EXTENT));
+    return elem == ELEM_f32 ? real_range(v) : v;
 }
 
 static Value extreme(Elab *cx, const Expr *e, bool max, const Value *args, uint32_t n) {
@@ -371,7 +381,8 @@ static Value to_kind(Elab *cx, const Expr *e, Elem to, const Value *x) {
     Value v = value_node(cx, e->loc, ir_cast(cx->b, n, to));
     if (to != ELEM_i32) return v;
     if (is_bool(cx, x)) return value_ranged(v, 0, 1);
-    if (is_int(cx, x)) v.has_range = x->has_range, v.lo = x->lo, v.hi = x->hi, v.affine = x->affine;
+    v.has_range = x->has_range, v.lo = x->lo, v.hi = x->hi; // truncation stays inside whole bounds
+    if (is_int(cx, x)) v.affine = x->affine;
     return v;
 }
 

@@ -9,13 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const compiled_lines[] = {"data", "size",  "micro", "optimizer", "lr",
+static const char *const compiled_lines[] = {"eval", "save", "data", "size",  "micro", "optimizer", "lr",
                                              "clip", "steps", "seed",  "freeze"};
 enum { COMPILED_LINES = sizeof compiled_lines / sizeof *compiled_lines };
 static const char *const later_lines[] = {
     "precision", "recompute", "mesh",    "shard", "schedule", "zero", "offload", "adapt",
-    "fuse",      "nofuse",    "average", "load",  "stage",    "eval", "save",    "log"};
+    "fuse",      "nofuse",    "average", "load",  "stage", "log"};
 enum { LATER_LINES = sizeof later_lines / sizeof *later_lines };
+
+static const char *const other_keys[] = {"data.split", "data.stride", "data.width", "data.shuffle",
+                                         "eval.every", "eval.batches", "save.every", "save.keep"};
+enum { OTHER_KEYS = sizeof other_keys / sizeof *other_keys };
 
 // --- the command line
 // --------------------------------------------------------------------------------
@@ -211,6 +215,32 @@ static void refuse_line(Elab *cx, const PlanLine *l) {
         elab_error(cx, l->what_loc, "unknown plan line '%s'", what);
 }
 
+static void option_later(Elab *cx, const char *key, const char *value) {
+    vec_push(cx->arena, &cx->plan.others, ((PlanOption){key, value}));
+}
+
+// An option that only the executable reads: a number or a bool, kept as text.
+static void read_other(Elab *cx, const CallArg *a, const char *line, const char *const *known) {
+    const char *name = str(cx, a->name);
+    while (*known && strcmp(*known, name) != 0) known++;
+    if (!*known) {
+        elab_error(cx, a->loc, "'%s' of '%s' is not compiled yet", name, line);
+        return;
+    }
+    Value v = eval(cx, a->value);
+    const char *key = arena_printf(cx->arena, "%s.%s", line, name);
+    if (v.kind == V_BOOL) {
+        option_later(cx, key, v.truth ? "true" : "false");
+    } else if (v.kind != V_NUM || !(v.num >= 0)) {
+        if (v.kind != V_ERROR)
+            elab_error(cx, a->value->loc, "'%s' is a number from 0 on, found %s", name, type_text(cx, &v));
+    } else if (strcmp(name, "split") == 0 && !(v.num > 0 && v.num <= 1)) {
+        elab_error(cx, a->value->loc, "'split' is the part for training, above 0 and at most 1");
+    } else {
+        option_later(cx, key, number_text(cx, v.num));
+    }
+}
+
 static void read_line(Elab *cx, const PlanLine *l) {
     const char *what = str(cx, l->what);
     Plan *p = &cx->plan;
@@ -218,6 +248,10 @@ static void read_line(Elab *cx, const PlanLine *l) {
         refuse_line(cx, l);
         return;
     }
+    static const char *const eval_known[] = {"every", "batches", NULL}, *const save_known[] = {"every", "keep", NULL};
+    bool saves = strcmp(what, "save") == 0;
+    if (saves || strcmp(what, "eval") == 0)
+        for (uint32_t i = 0; i < l->items.n; i++) read_other(cx, &l->items.at[i], what, saves ? save_known : eval_known);
     if (strcmp(what, "size") == 0) read_size(cx, l);
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
     if (strcmp(what, "data") == 0) p->data = l;
@@ -235,59 +269,64 @@ static void read_line(Elab *cx, const PlanLine *l) {
 // --------------------------------------------------------------------------------------------
 
 static void data_option(Elab *cx, const CallArg *a) {
+    static const char *const known[] = {"split", "stride", "width", "shuffle", NULL};
     Plan *p = &cx->plan;
-    const char *name = str(cx, a->name);
-    if (!a->name) {
-        Value v = eval(cx, a->value);
-        if (v.kind == V_STRING && !p->data_path)
-            p->data_path = v.text;
-        else if (v.kind != V_ERROR)
-            elab_error(cx, a->loc, "'%s' takes one path in quotes, found %s", p->data_kind,
-                       p->data_path ? "more" : type_text(cx, &v));
-    } else if (strcmp(name, "split") == 0) {
-        if (eval_number(cx, a->value, "'split'", &p->data_split) &&
-            !(p->data_split > 0 && p->data_split <= 1))
-            elab_error(cx, a->value->loc,
-                       "'split' is the part for training, above 0 and at most 1");
-    } else {
-        elab_error(cx, a->loc, "'%s' of '%s' is not compiled yet", name, p->data_kind);
+    if (a->name) {
+        read_other(cx, a, "data", known);
+        return;
     }
+    Value v = eval(cx, a->value);
+    if (v.kind == V_STRING && !p->data_path)
+        p->data_path = v.text;
+    else if (v.kind != V_ERROR)
+        elab_error(cx, a->loc, "'%s' takes one path in quotes, found %s", p->data_kind,
+                   p->data_path ? "more" : type_text(cx, &v));
+}
+
+static bool data_kind_known(const char *kind) {
+    static const char *const kinds[] = {"text", "tokens", "tensors"};
+    return listed(kind, kinds, sizeof kinds / sizeof *kinds);
 }
 
 static void read_data(Elab *cx) {
     Plan *p = &cx->plan;
+    const char *forms = "text(\"file\"), tokens(\"file\") or tensors(\"file\")";
     p->data_kind = "text";
-    p->data_split = 1;
     const Expr *e = p->data && no_paths(cx, p->data) ? only_item(cx, p->data) : NULL;
     if (e && (e->kind == E_call || e->kind == E_name)) {
         p->data_kind = str(cx, e->kind == E_call ? e->call.name : e->name.name);
-        if (strcmp(p->data_kind, "text") != 0 && strcmp(p->data_kind, "tokens") != 0)
-            elab_error(cx, e->loc,
-                       "data '%s' is not compiled yet: expected text(\"file\") or tokens(\"file\")",
-                       p->data_kind);
+        if (!data_kind_known(p->data_kind))
+            elab_error(cx, e->loc, "data '%s' is not compiled yet: expected %s", p->data_kind, forms);
         else if (e->kind == E_call)
             for (uint32_t i = 0; i < e->call.args.n; i++) data_option(cx, &e->call.args.at[i]);
     } else if (e) {
-        elab_error(cx, e->loc, "expected text(\"file\") or tokens(\"file\")");
+        elab_error(cx, e->loc, "expected %s", forms);
     }
-    const char *path = define_text(cx, "data.path");
+    const char *path = define_text(cx, "data.path"), *kind = define_text(cx, "data.kind");
+    for (uint32_t i = 0; i < OTHER_KEYS; i++) {
+        const char *set = define_text(cx, other_keys[i]);
+        if (set) option_later(cx, other_keys[i], set);
+    }
     if (path) p->data_path = path;
-    const Option *split = plan_define(cx, "data.split");
-    if (split) p->data_split = split->value;
+    if (kind && !data_kind_known(kind)) diag_error(cx->diag, (Loc){0}, "-D data.kind=%s: expected text, tokens or tensors", kind);
+    if (kind) p->data_kind = kind;
+}
+
+// What an input takes from the data; NULL, reported, when there is no such field.
+static const char *field_of(Elab *cx, const Arg *a) {
+    const char *name = str(cx, a->name), *kind = cx->plan.data_kind;
+    if (strcmp(kind, "tensors") == 0 || strcmp(name, "tokens") == 0) return name;
+    if (strcmp(name, "targets") == 0) return "next";
+    if (strcmp(name, "weight") == 0) return "ones"; // every position counts
+    if (!data_kind_known(kind)) return NULL;
+    elab_error(cx, a->loc, "'%s' data has no field '%s': it gives 'tokens', 'targets' and 'weight'", kind, name);
+    if (cx->plan.data) elab_note(cx, cx->plan.data->loc, "the data is chosen here");
+    return NULL;
 }
 
 bool plan_bind_inputs(Elab *cx) {
-    const AstFunc *f = cx->model;
     bool good = true;
-    for (uint32_t i = 0; i < f->args.n; i++) {
-        const char *name = str(cx, f->args.at[i].name);
-        if (strcmp(name, "tokens") == 0 || strcmp(name, "targets") == 0) continue;
-        elab_error(cx, f->args.at[i].loc,
-                   "'%s' data has no field '%s': it gives 'tokens' and 'targets'",
-                   cx->plan.data_kind, name);
-        if (cx->plan.data) elab_note(cx, cx->plan.data->loc, "the data is chosen here");
-        good = false;
-    }
+    for (uint32_t i = 0; i < cx->model->args.n; i++) good &= field_of(cx, &cx->model->args.at[i]) != NULL;
     return good;
 }
 
@@ -334,22 +373,26 @@ static void option(Elab *cx, const char *key, const char *value) {
     vec_push(cx->arena, &cx->program->options, ((PlanOption){key, value}));
 }
 
-static void option_number(Elab *cx, const char *key, double x) {
-    char buf[32];
-    format_double(buf, x);
-    option(cx, key, arena_str(cx->arena, buf, strlen(buf)));
+static void option_number(Elab *cx, const char *key, double x) { option(cx, key, number_text(cx, x)); }
+
+static void other_options(Elab *cx) {
+    for (uint32_t i = 0; i < OTHER_KEYS; i++)
+        for (uint32_t k = cx->plan.others.n; k-- > 0;)
+            if (strcmp(cx->plan.others.at[k].key, other_keys[i]) == 0) {
+                option(cx, other_keys[i], cx->plan.others.at[k].value);
+                break; // the last counts, and -D was read last
+            }
 }
 
 void plan_options(Elab *cx) {
     const Plan *p = &cx->plan;
     Program *g = cx->program;
-    option(cx, "data", p->data_kind);
-    option(cx, "data.path", p->data_path ? p->data_path : "");
-    option_number(cx, "data.split", p->data_split);
+    option(cx, "data.kind", p->data_kind);
+    if (p->data_path) option(cx, "data.path", p->data_path);
+    other_options(cx);
     for (uint32_t i = 0; i < cx->model->args.n; i++) {
-        const char *name = str(cx, cx->model->args.at[i].name);
-        option(cx, arena_printf(cx->arena, "input.%s", name),
-               strcmp(name, "targets") == 0 ? "next" : name);
+        const Arg *a = &cx->model->args.at[i];
+        option(cx, arena_printf(cx->arena, "input.%s", str(cx, a->name)), field_of(cx, a));
     }
     for (uint32_t i = 0; i < cx->file->items.n; i++) {
         const Binding *b = &cx->file->items.at[i];

@@ -81,6 +81,7 @@ bool random_function(Elab *cx, const Expr *e, const char *name, const Value *arg
     Value v = value_node(cx, e->loc,
                          normal ? random_normal(cx, type, draw_key(cx))
                                 : random_uniform(cx, type, draw_key(cx)));
+    if (!normal) v = value_ranged(v, 0, 1);
     if (!normal || !n) return *out = v, true;
     v = value_real(cx, v, e->loc);
     Value deviation = value_real(cx, args[0], e->loc);

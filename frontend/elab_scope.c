@@ -8,10 +8,17 @@
 // changed. Since a body is walked once per use, the same fault is met many times; 'reported' keeps
 // one of each. Cost: O(1) per look-up in files, O(names of the body) elsewhere.
 #include "frontend/elab.h"
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
 const char *str(const Elab *cx, Sym s) { return sym_str(cx->syms, s); }
+
+const char *number_text(Elab *cx, double x) {
+    char buf[32];
+    if (x == floor(x) && fabs(x) < 1e15) return arena_printf(cx->arena, "%.0f", x);
+    return arena_printf(cx->arena, "%s", format_double(buf, x));
+}
 
 Scope *scope_new(Elab *cx, Scope *parent, bool is_file) {
     Scope *s = NEW(cx->arena, Scope);

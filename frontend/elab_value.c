@@ -70,9 +70,8 @@ static NodeId number_node(Elab *cx, const Value *v, Elem elem, Loc at) {
     }
     if (elem == ELEM_i32 && value_is_whole(v) && fabs(v->num) <= MAX_EXTENT)
         return ir_const(cx->b, ELEM_i32, v->num);
-    char buf[32];
     elab_error(cx, at, "expected %s, found the number %s",
-               elem == ELEM_i32 ? "an int of 32 bits" : "a bool", format_double(buf, v->num));
+               elem == ELEM_i32 ? "an int of 32 bits" : "a bool", number_text(cx, v->num));
     return NONE;
 }
 

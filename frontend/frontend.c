@@ -228,9 +228,8 @@ static bool resolve_batch(Elab *cx) {
     if (g->batch > 0 && g->micro > 0 && (double)g->micro == micro && g->batch % g->micro == 0)
         return true;
     const char *name = str(cx, cx->plan.sample);
-    char text[32];
     elab_error(cx, cx->plan.micro_loc, "%s = %lld does not fall into micro-batches of %s", name,
-               (long long)g->batch, format_double(text, micro));
+               (long long)g->batch, number_text(cx, micro));
     return false;
 }
 
