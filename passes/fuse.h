@@ -5,7 +5,7 @@
 #include "passes/pass.h"
 
 enum { MAX_SOURCES = 4, MAX_READS = 40 };
-enum { GROUP_NONE = UINT32_MAX };
+#define GROUP_NONE UINT32_MAX
 
 // What a node needs when it is computed inside its user's kernel: the stored values it reads, as far
 // as they are large (a quarter of the node's elements or more), and the work per element.
