@@ -175,7 +175,7 @@ typedef struct {
     const PlanLine *data, *lr, *clip, *steps, *seed;
     double clip_value, steps_value, seed_value;
     const char *data_kind, *data_path;
-    VEC(PlanOption) others;   // of data, eval and save: read by the executable only
+    VEC(PlanOption) others; // of data, eval and save: read by the executable only
 } Plan;
 
 typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;
@@ -189,6 +189,7 @@ struct Elab {
     Builder step_b, init_b;
     Mode mode;
     bool training;
+    Loc path_error;   // where a path was last found to exist already
     bool note_silent; // the last error was left out, so its notes are too
     bool aborted;     // the budget is spent: everything evaluates to an error
     bool initial;     // inside an initial value: draws take draw_type and are fixed
@@ -240,8 +241,8 @@ void elab_note(Elab *cx, Loc at, const char *fmt, ...) __attribute__((format(pri
 Loc user_loc(const Elab *cx, Loc at); // at, or the user's call that led there
 const char *str(const Elab *cx, Sym s);
 const char *number_text(Elab *cx, double x); // "1000", "0.02": whole numbers without exponent
-void enter(Elab *cx, const Expr *e); // the nodes that follow belong to e
-bool spend(Elab *cx, Loc at);        // one unit of work; false when the budget is gone
+void enter(Elab *cx, const Expr *e);         // the nodes that follow belong to e
+bool spend(Elab *cx, Loc at);                // one unit of work; false when the budget is gone
 Sym path_join(Elab *cx, Sym path, const char *last);
 
 // --- elab_axis.c ---------------------------------------------------------------------------------

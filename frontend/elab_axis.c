@@ -219,7 +219,7 @@ const char *type_text(Elab *cx, const Value *v) {
     switch ((ValueKind)v->kind) {
     case V_ERROR: return "an error";
     case V_NUM: {
-    return arena_printf(cx->arena, "the number %s", number_text(cx, v->num));
+        return arena_printf(cx->arena, "the number %s", number_text(cx, v->num));
     }
     case V_BOOL: return v->truth ? "true" : "false";
     case V_TUPLE: return v->n ? arena_printf(cx->arena, "a tuple of %u", v->n) : "nothing";

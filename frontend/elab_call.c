@@ -197,10 +197,13 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
     Ax ax = {m->arg->kind_loc, m->arg->kind, false};
     if (!axis_resolve(cx, &ax, &a)) return false;
     if (in_axis(cx, v, a)) return true;
-    bool unknown = v->kind == V_TENSOR && is_int(cx, v);
-    const char *what = arena_printf(cx->arena, "is an index of '%s' (0 to %lld)%s",
-                                    axis_name(cx, a), (long long)extent_of(cx, a) - 1,
-                                    unknown ? ", which is not known of this" : "");
+    const char *what = arena_printf(cx->arena, "is an index of '%s' (0 to %lld)", axis_name(cx, a),
+                                    (long long)extent_of(cx, a) - 1);
+    if (v->kind == V_TENSOR && is_int(cx, v))
+        what = v->has_range
+                   ? arena_printf(cx->arena, "%s, this ranges from %lld to %lld", what,
+                                  (long long)v->lo, (long long)v->hi)
+                   : arena_printf(cx->arena, "%s, nothing is known of the range of this", what);
     return mismatch(cx, m, what), false;
 }
 

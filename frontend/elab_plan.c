@@ -9,15 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const compiled_lines[] = {"eval", "save", "data", "size",  "micro", "optimizer", "lr",
-                                             "clip", "steps", "seed",  "freeze"};
+static const char *const compiled_lines[] = {"eval", "save", "data",  "size", "micro", "optimizer",
+                                             "lr",   "clip", "steps", "seed", "freeze"};
 enum { COMPILED_LINES = sizeof compiled_lines / sizeof *compiled_lines };
-static const char *const later_lines[] = {
-    "precision", "recompute", "mesh",    "shard", "schedule", "zero", "offload", "adapt",
-    "fuse",      "nofuse",    "average", "load",  "stage", "log"};
+static const char *const later_lines[] = {"precision", "recompute", "mesh",  "shard", "schedule",
+                                          "zero",      "offload",   "adapt", "fuse",  "nofuse",
+                                          "average",   "load",      "stage", "log"};
 enum { LATER_LINES = sizeof later_lines / sizeof *later_lines };
 
-static const char *const other_keys[] = {"data.split", "data.stride", "data.width", "data.shuffle",
+static const char *const other_keys[] = {"data.split", "data.stride",  "data.width", "data.shuffle",
                                          "eval.every", "eval.batches", "save.every", "save.keep"};
 enum { OTHER_KEYS = sizeof other_keys / sizeof *other_keys };
 
@@ -233,7 +233,8 @@ static void read_other(Elab *cx, const CallArg *a, const char *line, const char 
         option_later(cx, key, v.truth ? "true" : "false");
     } else if (v.kind != V_NUM || !(v.num >= 0)) {
         if (v.kind != V_ERROR)
-            elab_error(cx, a->value->loc, "'%s' is a number from 0 on, found %s", name, type_text(cx, &v));
+            elab_error(cx, a->value->loc, "'%s' is a number from 0 on, found %s", name,
+                       type_text(cx, &v));
     } else if (strcmp(name, "split") == 0 && !(v.num > 0 && v.num <= 1)) {
         elab_error(cx, a->value->loc, "'split' is the part for training, above 0 and at most 1");
     } else {
@@ -248,10 +249,12 @@ static void read_line(Elab *cx, const PlanLine *l) {
         refuse_line(cx, l);
         return;
     }
-    static const char *const eval_known[] = {"every", "batches", NULL}, *const save_known[] = {"every", "keep", NULL};
+    static const char *const eval_known[] = {"every", "batches", NULL}, *const save_known[] = {
+                                                                            "every", "keep", NULL};
     bool saves = strcmp(what, "save") == 0;
     if (saves || strcmp(what, "eval") == 0)
-        for (uint32_t i = 0; i < l->items.n; i++) read_other(cx, &l->items.at[i], what, saves ? save_known : eval_known);
+        for (uint32_t i = 0; i < l->items.n; i++)
+            read_other(cx, &l->items.at[i], what, saves ? save_known : eval_known);
     if (strcmp(what, "size") == 0) read_size(cx, l);
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
     if (strcmp(what, "data") == 0) p->data = l;
@@ -296,7 +299,8 @@ static void read_data(Elab *cx) {
     if (e && (e->kind == E_call || e->kind == E_name)) {
         p->data_kind = str(cx, e->kind == E_call ? e->call.name : e->name.name);
         if (!data_kind_known(p->data_kind))
-            elab_error(cx, e->loc, "data '%s' is not compiled yet: expected %s", p->data_kind, forms);
+            elab_error(cx, e->loc, "data '%s' is not compiled yet: expected %s", p->data_kind,
+                       forms);
         else if (e->kind == E_call)
             for (uint32_t i = 0; i < e->call.args.n; i++) data_option(cx, &e->call.args.at[i]);
     } else if (e) {
@@ -308,7 +312,8 @@ static void read_data(Elab *cx) {
         if (set) option_later(cx, other_keys[i], set);
     }
     if (path) p->data_path = path;
-    if (kind && !data_kind_known(kind)) diag_error(cx->diag, (Loc){0}, "-D data.kind=%s: expected text, tokens or tensors", kind);
+    if (kind && !data_kind_known(kind))
+        diag_error(cx->diag, (Loc){0}, "-D data.kind=%s: expected text, tokens or tensors", kind);
     if (kind) p->data_kind = kind;
 }
 
@@ -319,14 +324,16 @@ static const char *field_of(Elab *cx, const Arg *a) {
     if (strcmp(name, "targets") == 0) return "next";
     if (strcmp(name, "weight") == 0) return "ones"; // every position counts
     if (!data_kind_known(kind)) return NULL;
-    elab_error(cx, a->loc, "'%s' data has no field '%s': it gives 'tokens', 'targets' and 'weight'", kind, name);
+    elab_error(cx, a->loc, "'%s' data has no field '%s': it gives 'tokens', 'targets' and 'weight'",
+               kind, name);
     if (cx->plan.data) elab_note(cx, cx->plan.data->loc, "the data is chosen here");
     return NULL;
 }
 
 bool plan_bind_inputs(Elab *cx) {
     bool good = true;
-    for (uint32_t i = 0; i < cx->model->args.n; i++) good &= field_of(cx, &cx->model->args.at[i]) != NULL;
+    for (uint32_t i = 0; i < cx->model->args.n; i++)
+        good &= field_of(cx, &cx->model->args.at[i]) != NULL;
     return good;
 }
 
@@ -373,7 +380,9 @@ static void option(Elab *cx, const char *key, const char *value) {
     vec_push(cx->arena, &cx->program->options, ((PlanOption){key, value}));
 }
 
-static void option_number(Elab *cx, const char *key, double x) { option(cx, key, number_text(cx, x)); }
+static void option_number(Elab *cx, const char *key, double x) {
+    option(cx, key, number_text(cx, x));
+}
 
 static void other_options(Elab *cx) {
     for (uint32_t i = 0; i < OTHER_KEYS; i++)

@@ -69,15 +69,29 @@ static StateId new_state(Elab *cx, const Stmt *s, const Decl *d, Sym path, TypeI
     return id;
 }
 
+// One error per use: the other names of the block would say the same again.
+static void path_exists(Elab *cx, const Decl *d, Sym path, Loc first) {
+    Loc here = user_loc(cx, d->name_loc);
+    if (here.start == cx->path_error.start && here.file == cx->path_error.file) return;
+    cx->path_error = here;
+    if (first.file == here.file && first.start == here.start) {
+        elab_error(
+            cx, d->name_loc,
+            "'%s' exists already: rounds have parameters of their own by 'repeat … as NAME', or "
+            "one set by 'repeat … shared'",
+            str(cx, path));
+        return;
+    }
+    elab_error(cx, d->name_loc, "'%s' exists already: name this use with 'as', or both 'as shared'",
+               str(cx, path));
+    elab_note(cx, first, "the first is here");
+}
+
 // The state of that path when the function has it already and may use it again; reports when not.
 static bool reuse_state(Elab *cx, const Decl *d, Sym path, TypeId type, StateId id) {
     StateInfo *info = &cx->states.at[id];
     if (info->seen == cx->serial && !cx->share) {
-        elab_error(cx, d->name_loc,
-                   "'%s' exists already: name this use with 'as', or both 'as shared'",
-                   str(cx, path));
-        if (info->use.file && info->use.start != user_loc(cx, d->name_loc).start)
-            elab_note(cx, info->use, "the first is here");
+        path_exists(cx, d, path, info->use);
         return false;
     }
     if (cx->m->states.at[id].type == type) return true;

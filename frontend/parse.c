@@ -42,7 +42,10 @@ static Mode current_mode(const Parse *p) {
 
 static bool in_brackets(const Parse *p) { return p->depth && p->stack[p->depth - 1].open != '{'; }
 
+// Forgets the open ( and [ of a broken statement, all but the innermost, which a note will name.
 void parse_reset_brackets(Parse *p) {
+    p->dropped = (Bracket){0};
+    if (in_brackets(p)) p->dropped = p->stack[p->depth - 1];
     while (in_brackets(p)) p->depth--;
 }
 
@@ -133,6 +136,7 @@ static void skip_braces(Parse *p, uint32_t open) {
         if (kind == T_END) break;
     }
     p->paths = paths;
+    p->prev = '}';
 }
 
 static bool opens_item(int kind) {

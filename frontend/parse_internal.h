@@ -47,6 +47,7 @@ struct Parse {
     // layout of tokens
     Bracket stack[AST_MAX_BRACKETS];
     uint32_t depth;
+    Bracket dropped; // ( or [ that was open at the last '{', '}' or error
     Mode next_brace; // mode of the next '{'
     int prev;        // kind of the token handed out last
     bool peeked;     // 'next' was read ahead

@@ -549,8 +549,9 @@ static void put_notes(Parse *p, Word found, Loc at, const Words *w) {
     if (!strcmp(found, "'='") && has(w, "'=='"))
         diag_note(p->diag, at, "values are compared with '=='");
     if (!strcmp(found, "'as'")) diag_note(p->diag, at, "'as' names what the call just before it owns");
-    if (!p->depth) return;
-    const Bracket *b = &p->stack[p->depth - 1];
+    bool brace_found = !strcmp(found, "'{'") || !strcmp(found, "'}'");
+    const Bracket *b = brace_found ? &p->dropped : p->depth ? &p->stack[p->depth - 1] : NULL;
+    if (!b || !b->loc.file) return;
     bool round = b->open == '(' && has(w, "')'");
     bool square = b->open == '[' && has(w, "']'");
     bool brace = b->open == '{' && !strcmp(found, "end of file");
