@@ -206,6 +206,26 @@ static int step_path(char *to, size_t size, const char *dir, const char *prefix,
     return n >= 0 && (size_t)n < size;
 }
 
+int64_t sn_checkpoint_newest(const char *dir) {
+    size_t n;
+    int64_t *steps = list_steps(dir, &n), newest = steps && n ? steps[n - 1] : -1;
+    free(steps);
+    return newest;
+}
+
+// Removes what a killed run left half written. A directory belongs to one run at a time.
+static void remove_temporary(const char *dir) {
+    DIR *d = opendir(dir);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        const char *name = entry->d_name, *end = strstr(name, ".safetensors.tmp");
+        char path[PATH_MAX];
+        if (strncmp(name, ".step-", 6) || !end || strcmp(end, ".safetensors.tmp")) continue;
+        int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+        if (n > 0 && (size_t)n < sizeof path) (void)unlink(path);
+    }
+    if (d) closedir(d);
+}
+
 // Removes all but the `keep` newest, never the one just written. A file that cannot go is left.
 static void remove_old(const char *dir, int keep, int64_t newest) {
     size_t n;
@@ -235,6 +255,7 @@ SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, in
     }
     if (!sync_directory(dir))
         return sn_fail(e, SN_MACHINE, "cannot sync '%s': %s", dir, strerror(errno));
+    remove_temporary(dir);
     if (keep > 0) remove_old(dir, keep, (int64_t)at->step);
     return SN_OK;
 }

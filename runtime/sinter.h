@@ -165,6 +165,8 @@ SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenera
 // (0: keeps all). `path` receives the name.
 SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, int keep, char *path,
                             size_t path_size, SnError *e);
+// Step of the newest checkpoint in a directory; -1 when there is none.
+int64_t sn_checkpoint_newest(const char *dir);
 // Restores from a file, or from the newest checkpoint of a directory; scalars too.
 SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, char *path,
                             size_t path_size, SnError *e);

@@ -302,7 +302,7 @@ static SnStatus set_progress(Run *r) {
     if (o->resume) {
         SnStatus s = sn_checkpoint_load(r->exec, o->resume, &r->at, r->path, sizeof r->path, &r->e);
         if (s) return s;
-        printf("resumed from %s at step %" PRIu64 "\n", r->path, r->at.step);
+        if (!o->generate) printf("resumed from %s at step %" PRIu64 "\n", r->path, r->at.step);
         r->saved = r->at.step;
     }
     if (o->steps >= 0) r->at.total = (uint64_t)o->steps;
@@ -468,9 +468,22 @@ static SnStatus steps(Run *r, bool *stopped) {
     return SN_OK;
 }
 
+// Checkpoints of another run, or of this run's future, would be taken for the newest.
+static SnStatus check_directory(Run *r) {
+    const char *dir = out_directory(r);
+    int64_t newest = dir ? sn_checkpoint_newest(dir) : -1;
+    if (newest < 0 || (uint64_t)newest <= r->at.step) return SN_OK;
+    return sn_fail(&r->e, SN_USER,
+                   "'%s' holds a checkpoint of step %" PRId64
+                   ": continue it with --resume, or give --out "
+                   "another directory",
+                   dir, newest);
+}
+
 static SnStatus train(Run *r) {
     bool stopped = false;
-    SnStatus s = sn_log_new(r->options.log, &r->log, &r->e);
+    SnStatus s = check_directory(r);
+    if (!s) s = sn_log_new(r->options.log, &r->log, &r->e);
     if (s) return s;
     print_start(r);
     s = steps(r, &stopped);

@@ -288,12 +288,16 @@ static void test_old_checkpoints_go(void **state) {
     Run r;
     run_new(&r, f, 1, &at);
     sn_trainer_init(r.trainer);
+    assert_int_equal(sn_checkpoint_newest(f->dir), -1);
+    snprintf(path, sizeof path, "%s/.step-00000001.safetensors.tmp", f->dir); // of a killed run
+    fclose(fopen(path, "w"));
     for (at.step = 1; at.step <= 5; at.step++)
         assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 2, path, sizeof path, &r.e),
                          SN_OK);
     assert_int_equal(count_files(f->dir, ".safetensors"), 2);
     assert_int_equal(count_files(f->dir, ".tmp"), 0);
     assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(sn_checkpoint_newest(f->dir), 5);
     run_free(&r);
 }
 

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds everything and runs the whole test suite.
+#
+#   tools/test.sh              every proof in a sampled size
+#   tools/test.sh --long       every proof in full: hours
+set -eu
+cd "$(dirname "$0")/.."
+. ./tools/packages.sh
+
+tier=sampled
+for argument in "$@"; do
+    case $argument in
+    --long)
+        tier=full
+        export SINTER_LONG=1
+        ;;
+    *)
+        echo "usage: tools/test.sh [--long]" >&2
+        exit 2
+        ;;
+    esac
+done
+directory=${BUILD_DIR:-build}
+
+require
+start=$(date +%s)
+echo "building in $directory"
+build "$directory"
+built=$(date +%s)
+
+status=0
+log=$directory/test.log
+ctest --test-dir "$directory" --output-on-failure -j "$(nproc)" >"$log" 2>&1 || status=$?
+grep -v '^ *Start ' "$log" || true
+ended=$(date +%s)
+
+echo
+failed=$(grep -c '\*\*\*' "$log" || true)
+passed=$(grep -cE '  +Passed ' "$log" || true)
+echo "tier $tier: $passed programs passed, $failed failed; build $((built - start)) s, tests $((ended - built)) s"
+if [ "$status" != 0 ] || [ "$passed" = 0 ]; then
+    echo "FAILED; the log is $log"
+    exit 1
+fi
+echo "PASSED"
