@@ -165,6 +165,7 @@ static void size_workspace(SnGemmJob *j) {
 void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
                      SnEpilogueFn epilogue) {
     *j = (SnGemmJob){.gemm = gemm, .kit = *kit, .epilogue = epilogue, .batches = 1};
+    j->ukr_sizes = sn_ukr_sizes((uint32_t)kit->mr);
     fold_axes(j);
     cut_k(j);
     j->n_pad = round_up(j->n.size, SN_GEMM_LANES);
@@ -270,10 +271,26 @@ static float *partial(const Cx *cx, int64_t element, int64_t segment, int64_t i,
     return cx->shared + j->shared_part + row * j->n_pad + n;
 }
 
+// The rows of the next panel when `left` rows of C are left: those of the largest micro-kernel that
+// fits, number *size.
+static int64_t panel_rows(const SnGemmJob *j, int64_t left, uint32_t *size) {
+    uint32_t mr = (uint32_t)j->kit.mr, e = 0;
+    while (sn_ukr_rows(mr, e) > left) e++;
+    *size = e;
+    return sn_ukr_rows(mr, e);
+}
+
+// Up to mr rows of A: a panel, or at the edge several smaller ones.
 static void pack_a(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, float *to) {
     const SnGemmJob *j = cx->j;
-    int64_t rows = min64(j->kit.mr, j->m.size - i);
-    sn_gemm_pack(SN_GEMM_A, &j->m, &j->k, cx->a + at->a, i, rows, rows, s->k0, s->kc, to);
+    int64_t end = min64(i + j->kit.mr, j->m.size);
+    while (i < end) {
+        uint32_t size = 0;
+        int64_t rows = panel_rows(j, end - i, &size);
+        sn_gemm_pack(SN_GEMM_A, &j->m, &j->k, cx->a + at->a, i, rows, rows, s->k0, s->kc, to);
+        to += rows * s->kc;
+        i += rows;
+    }
 }
 
 static void pack_b(const Cx *cx, const SnDim *at, const Slice *s, int64_t n, float *to) {
@@ -406,11 +423,12 @@ static void fetch(Ahead *x) {
     }
 }
 
-// One micro-kernel call on rows i .. i + rows. The chain lives in C itself where that is possible
-// and nothing is added to it, else in x.
-static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t i, int64_t rows) {
+// One call of the micro-kernel number `size` on rows i .. i + rows. The chain lives in C itself
+// where that is possible and nothing is added to it, else in x.
+static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t i, int64_t rows,
+                 uint32_t size) {
     const SnGemmJob *j = cx->j;
-    SnUkrFn ukr = (SnUkrFn)j->kit.ukr[(p->vectors - 1) * j->kit.mr + rows - 1];
+    SnUkrFn ukr = (SnUkrFn)j->kit.ukr[(p->vectors - 1) * j->ukr_sizes + size];
     const float *a = p->a + (i - p->i0) * s->kc;
     SnGemmRun rm = sn_gemm_run_at(&j->m, i, i + rows);
     if (!p->adjacent || rm.length < rows || (cx->add && !s->last)) {
@@ -435,10 +453,13 @@ static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t
 static void strip(const Cx *cx, Strip *p, const Slice *s) {
     const SnGemmJob *j = cx->j;
     bool keep = j->kblocks > 1 || j->segments > 1 || j->epilogue; // x holds more than one tile
-    for (int64_t i = p->i0; i < p->i1; i += j->kit.mr) {
+    for (int64_t i = p->i0; i < p->i1;) {
+        uint32_t size = 0;
+        int64_t rows = panel_rows(j, p->i1 - i, &size);
         float *x = p->x + (keep ? (i - p->i0) * p->ldx : 0);
-        tile(cx, p, s, x, i, min64(j->kit.mr, p->i1 - i));
+        tile(cx, p, s, x, i, rows, size);
         fetch(&p->ahead);
+        i += rows;
     }
     if (!j->epilogue || j->split || !s->last || s->segment + 1 < j->segments) return;
     const float *sums = j->segments > 1 ? p->t : p->x;

@@ -22,8 +22,7 @@ enum { SN_GEMM_SEGMENT = 4096, SN_GEMM_LANES = 16 };
 
 typedef void (*SnFn)(void);
 
-// The micro-kernels of one executable: those of r rows and v vectors of 16 lanes (1 <= r <= mr,
-// 1 <= v <= nr / 16) are ukr[(v - 1) * mr + (r - 1)], each an SnUkrFn.
+// The micro-kernels of one executable, from SnPlan.ukr on, each an SnUkrFn. mr <= 16.
 typedef struct {
     int64_t mr, nr;
     const SnFn *ukr;
@@ -41,6 +40,7 @@ typedef struct {
     const SnGemm *gemm;
     SnGemmKit kit;
     SnEpilogueFn epilogue; // NULL: none
+    uint32_t ukr_sizes;    // micro-kernels for each number of vectors
     SnGemmAxis batch, m, n, k;
     int64_t base_a, base_b, base_c;
     bool swapped;          // rows of the micro-kernel are n, its lanes are m

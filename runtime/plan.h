@@ -31,6 +31,17 @@ typedef void (*SnEpilogueFn)(void *const *bufs, const SnEnv *env, const float *t
 typedef void (*SnUkrFn)(int64_t kc, const float *a, const float *b, int64_t ldb, const float *from,
                         int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto);
 
+// Micro-kernels exist for every number of vectors up to the tile's and for these numbers of rows: the
+// tile's mr (e = 0), then the powers of two below it, falling; so edges cost few calls and little code.
+static inline uint32_t sn_ukr_sizes(uint32_t mr) {
+    uint32_t n = 1;
+    for (uint32_t r = 1; r < mr; r *= 2) n++;
+    return n;
+}
+static inline uint32_t sn_ukr_rows(uint32_t mr, uint32_t e) {
+    return e ? 1u << (sn_ukr_sizes(mr) - 1 - e) : mr;
+}
+
 typedef enum { SN_REGION_NONE, SN_REGION_PARAM, SN_REGION_MOMENT, SN_REGION_ACCUM, SN_REGION_TEMP,
                SN_REGION_INPUT, SN_REGION_SCALAR, SN_REGIONS } SnRegion; // same order as ir's Region
 typedef enum { SN_CMD_KERNEL, SN_CMD_GEMM, SN_CMD_FILL, SN_CMD_COPY } SnCmdOp;
@@ -106,8 +117,8 @@ typedef struct {
     SnStr sinter, target, cpu, model_name, model_text, ledger;
     uint32_t features;          // bits of SN_CPU_* that the code needs
     uint32_t mr, nr;            // micro-kernel tile: rows, lanes (a multiple of 16)
-    uint32_t ukr;               // first micro-kernel in the function table: r rows x v vectors of 16
-                                // lanes is entry ukr + (v - 1) * mr + (r - 1), r <= mr, v <= nr / 16
+    uint32_t ukr;               // first micro-kernel in the function table: v vectors of 16 lanes and
+                                // sn_ukr_rows(mr, e) rows is ukr + (v - 1) * sn_ukr_sizes(mr) + e
     uint32_t functions, pad;    // entries in the function table
     int64_t region_bytes[SN_REGIONS];
     SnTable kernels, gemms, cmds, args, sections, states, inputs, outputs, scalars, options, nodes, strings;

@@ -309,7 +309,7 @@ static CpuJit *load_kit(Arena *a, Bench *b, Text *why) {
     CpuJit *jit = cpu_jit(m, why);
     cpu_module_free(m);
     if (!jit) return NULL;
-    uint32_t n = g.mr * g.nr / SN_GEMM_LANES;
+    uint32_t n = sn_ukr_sizes(g.mr) * g.nr / SN_GEMM_LANES;
     SnFn *ukr = NEW_ARRAY(a, SnFn, n);
     for (uint32_t f = 0; f < n; f++) ukr[f] = cpu_jit_function(jit, g.ukr + f);
     b->kit = (SnGemmKit){.mr = g.mr, .nr = g.nr, .ukr = ukr};

@@ -32,7 +32,7 @@ uint32_t cpu_add_kernel(CpuModule *m, const Kernel *k);
 
 // The GEMM micro-kernels (ukr.c): all of SnPlan.ukr, mr and nr, as they go into the plan.
 typedef struct {
-    uint32_t ukr; // first of mr * nr / 16 entries in the function table
+    uint32_t ukr; // first of sn_ukr_sizes(mr) * nr / 16 entries in the function table
     uint32_t mr, nr;
 } CpuGemm;
 CpuGemm cpu_add_gemm(CpuModule *m);

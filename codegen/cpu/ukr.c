@@ -1,8 +1,8 @@
 // The GEMM micro-kernels: r rows x v vectors of 16 lanes of C held in registers over a whole run of
-// k. There is one for every r and v up to the tile, so that edges of C cost what they are worth and
-// nothing is computed to be thrown away. They exist apart from the kernel IR because a tile of
-// accumulators in registers is the one shape that IR does not say. Packing, blocking and tasks are
-// runtime/gemm.c's.
+// k. There is one for every v up to the tile and for r = the tile's and the powers of two below it
+// (sn_ukr_rows), so that nothing is computed to be thrown away at the edges of C. They exist apart
+// from the kernel IR because a tile of accumulators in registers is the one shape that IR does not
+// say. Packing, blocking and tasks are runtime/gemm.c's.
 //
 // Needs from the caller what SnUkrFn says; reads nothing else of A and B (a prefetch may touch
 // addresses beyond A's panel, which cannot fault). Per element: one chain fma(a, b, chain) over
@@ -13,8 +13,9 @@
 // 6 x 16 (12 accumulators of 8 lanes). The tile is Goto's and BLIS's: Goto and van de Geijn,
 // "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
 #include "codegen/cpu/llvm.h"
+#include "runtime/plan.h"
 
-enum { LANES = 16, MAX_ROWS = 16, MAX_VECTORS = 4, UNROLL = 4 };
+enum { LANES = 16, MAX_ROWS = 16, MAX_VECTORS = 4, UNROLL = 2 };
 
 // What the steps of one micro-kernel share while it is emitted.
 typedef struct {
@@ -164,6 +165,6 @@ CpuGemm cpu_add_gemm(CpuModule *m) {
     if (m->isa.lanes == 16) mr = 8, vectors = 3;
     CpuGemm g = {.ukr = cpu_functions(m), .mr = mr, .nr = vectors * LANES};
     for (uint32_t v = 1; v <= vectors; v++)
-        for (uint32_t r = 1; r <= mr; r++) emit(m, r, v);
+        for (uint32_t e = 0; e < sn_ukr_sizes(mr); e++) emit(m, sn_ukr_rows(mr, e), v);
     return g;
 }

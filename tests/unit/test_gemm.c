@@ -301,8 +301,9 @@ static int setup(void **state_) {
         CpuGemm g = cpu_add_gemm(m);
         CpuJit *jit = cpu_jit(m, &why);
         if (!jit) return 1;
-        SnFn *ukr = arena_alloc(w->arena, g.mr * g.nr / 16 * sizeof *ukr);
-        for (uint32_t f = 0; f < g.mr * g.nr / 16; f++) ukr[f] = cpu_jit_function(jit, g.ukr + f);
+        uint32_t n = sn_ukr_sizes(g.mr) * g.nr / 16;
+        SnFn *ukr = NEW_ARRAY(w->arena, SnFn, n);
+        for (uint32_t f = 0; f < n; f++) ukr[f] = cpu_jit_function(jit, g.ukr + f);
         w->name[w->n] = isas[i];
         w->jit[w->n] = jit;
         w->kit[w->n++] = (SnGemmKit){.mr = g.mr, .nr = g.nr, .ukr = ukr};
