@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -21,6 +22,7 @@ typedef struct {
     Kernel *k;
     SnEnv env;
     int32_t limit[K_MAX_ARGS]; // i32 arguments: values in [0, limit); 0: any
+    bool tame;                 // floats are ordinary numbers: sums show their order
     uint32_t fn;
 } Case;
 
@@ -147,7 +149,7 @@ static inline uint64_t next(uint64_t *x) {
     return *x ^= *x << 17;
 }
 
-static inline uint32_t some_float(uint64_t *seed) {
+static inline uint32_t some_float(uint64_t *seed, bool tame) {
     static const float special[] = {0.0f,          -0.0f,         INFINITY,    -INFINITY, NAN,
                                     1.0f,          -1.0f,         0.5f,        1e-40f,    -1e-42f,
                                     3e38f,         -3e38f,        88.0f,       -104.0f,   1e-30f,
@@ -155,15 +157,16 @@ static inline uint32_t some_float(uint64_t *seed) {
                                     -2.5f,         8388609.0f,    0.0078125f,  700.25f};
     uint64_t r = next(seed);
     float x = special[r % 24];
-    if (r >> 60 > 3) x = (float)((double)(int64_t)next(seed) / 9.3e18 * (r & 256 ? 3.0 : 40.0));
+    if (tame || r >> 60 > 3)
+        x = (float)((double)(int64_t)next(seed) / 9.3e18 * (r & 256 ? 3.0 : 40.0));
     uint32_t bits = 0;
     memcpy(&bits, &x, 4);
     return bits;
 }
 
-static inline void fill(void *to, Elem e, int64_t n, int32_t limit, uint64_t *seed) {
+static inline void fill(void *to, Elem e, int64_t n, int32_t limit, bool tame, uint64_t *seed) {
     for (int64_t i = 0; i < n; i++) {
-        uint32_t v = e == ELEM_f32 ? some_float(seed) : (uint32_t)next(seed);
+        uint32_t v = e == ELEM_f32 ? some_float(seed, tame) : (uint32_t)next(seed);
         if (e == ELEM_i32 && limit) v %= (uint32_t)limit;
         if (e != ELEM_f32 && !limit && next(seed) % 4 == 0)
             v = (uint32_t[]){0, 1, 0x80000000u, UINT32_MAX}[v % 4];
@@ -182,16 +185,34 @@ static inline int64_t arg_bytes(const Kernel *k, uint32_t i) {
     return k->args.at[i].count * elem_info[k->args.at[i].elem].bytes;
 }
 
+// Memory that ends where a page ends that must not be touched: a read beyond a buffer stops the
+// test.
+static inline size_t guarded_size(int64_t bytes) {
+    return ((size_t)bytes + 4095) / 4096 * 4096 + 4096;
+}
+static inline void *guarded_new(int64_t bytes) {
+    size_t n = guarded_size(bytes);
+    char *base = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    assert_int_equal(mprotect(base + n - 4096, 4096, PROT_NONE), 0);
+    return base + n - 4096 - bytes;
+}
+static inline void guarded_free(void *p, int64_t bytes) {
+    size_t n = guarded_size(bytes);
+    munmap((char *)p + bytes + 4096 - n, n);
+}
+
 static inline Buffers buffers_new(const Case *c, uint64_t seed) {
     Buffers b = {{NULL}};
     for (uint32_t i = 0; i < c->k->args.n; i++) {
-        b.buf[i] = malloc((size_t)arg_bytes(c->k, i) + 1); // exact, so that a checker sees overruns
-        fill(b.buf[i], (Elem)c->k->args.at[i].elem, c->k->args.at[i].count, c->limit[i], &seed);
+        b.buf[i] = guarded_new(arg_bytes(c->k, i));
+        fill(b.buf[i], (Elem)c->k->args.at[i].elem, c->k->args.at[i].count, c->limit[i], c->tame,
+             &seed);
     }
     return b;
 }
 static inline void buffers_free(const Case *c, Buffers *b) {
-    for (uint32_t i = 0; i < c->k->args.n; i++) free(b->buf[i]);
+    for (uint32_t i = 0; i < c->k->args.n; i++) guarded_free(b->buf[i], arg_bytes(c->k, i));
 }
 
 static inline bool same(Elem e, const void *x, const void *y, int64_t i) {
@@ -260,7 +281,7 @@ static inline void check_case(Suite *s, const Case *c, CpuFunction fn, const cha
     for (uint32_t i = 0; i <= c->k->outers; i++) tiles *= c->k->extent[i];
     float *tile = c->k->order == KORDER_tile ? malloc((size_t)tiles * 4) : NULL;
     uint64_t tile_seed = 99;
-    if (tile) fill(tile, ELEM_f32, tiles, 0, &tile_seed);
+    if (tile) fill(tile, ELEM_f32, tiles, 0, c->tame, &tile_seed);
     Text why = {.arena = s->arena};
     Buffers want = buffers_new(c, seed);
     if (!kernel_interp(c->k, want.buf, &c->env, tile, &why)) {

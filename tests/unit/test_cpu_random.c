@@ -103,11 +103,21 @@ static void add_scalar(Gen *g) {
 }
 
 static void add_row_fold(Gen *g) {
-    Elem e = (Elem)pick(g, ELEM_COUNT);
+    Elem e = chance(g, 50) ? ELEM_f32 : (Elem)pick(g, ELEM_COUNT);
     ReduceKind kind = e == ELEM_bool ? REDUCE_any : (ReduceKind)pick(g, REDUCE_any);
     if (e == ELEM_bool && chance(g, 50)) kind = REDUCE_all;
-    uint32_t f = row_fold(g->s, g->c, kind, g->phase++, some(g, e));
-    keep(g, e, fold_value(g->s, g->c, f, e));
+    if (e == ELEM_f32 && chance(g, 70)) { // a plain sum, whose order shows
+        kind = REDUCE_sum;
+        add_load(g, e);
+    }
+    KId value = e == ELEM_f32 && chance(g, 50) ? g->of[e][g->n[e] - 1] : some(g, e);
+    uint32_t f = row_fold(g->s, g->c, kind, g->phase++, value);
+    KId total = fold_value(g->s, g->c, f, e);
+    keep(g, e, total);
+    int64_t count = 0;
+    if (chance(g, 50)) return;
+    KIndex x = random_index(g, true, &count);
+    store(g->s, g->c, g->phase, arg(g->s, g->c, e, KARG_out, count), x, total, NONE);
 }
 
 static void add_column_fold(Gen *g) {
@@ -158,6 +168,7 @@ static void random_kernel(Suite *s, uint64_t seed) {
     g->c =
         case_new(s, arena_printf(s->arena, "seed.%llu", (unsigned long long)seed), KORDER_rows, 1);
     for (int i = 0; i < 20; i++) next(&g->seed);
+    g->c->tame = chance(g, 60);
     random_frame(g);
     add_start(g);
     uint32_t order = g->c->k->order, steps = 4 + pick(g, 14);
