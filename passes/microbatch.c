@@ -95,8 +95,8 @@ static bool adds_up(const Cut *c, NodeId n) {
     return x->op == OP_contract || x->op == OP_scatter_add;
 }
 
-// A fold of data that needs another one complete (a gradient that no state enters) cannot be taken in
-// the same pass over the data: it counts as one of parameters and is taken in micro.
+// A fold of data that needs another one complete (a gradient that no state enters) cannot be taken
+// in the same pass over the data: it counts as one of parameters and is taken in micro.
 static void classify_fold(Cut *c, NodeId n) {
     if (c->early[n]) c->param[n] = 1;
     if (!c->param[n]) {

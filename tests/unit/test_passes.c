@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "ir/interp.h"
+#include "passes/autodiff.h"
 #include "passes/pipeline.h"
 #include "tools/irgen.c"
 #include <math.h>
@@ -210,11 +211,10 @@ static void test_simplify_keeps_the_meaning(void **state) {
 
 // ---- derivatives
 
-static double loss_at(const Case *c, const Run *base, double h) {
+static double loss_at(const Case *c, double h) {
     Run r;
     run_start(&r, c, INTERP_F64);
-    (void)base;
-    for (StateId s = 0; s < 3; s++) {
+    for (StateId s = 0; s < c->m->states.n; s++) {
         int64_t n = type_count(type_at(c->m, c->m->states.at[s].type));
         for (int64_t i = 0; i < n; i++) r.in.states[s].at[i] += h * number_for("direction", i + s);
     }
@@ -225,7 +225,7 @@ static double loss_at(const Case *c, const Run *base, double h) {
 // The derivative along a direction, from the gradients.
 static double slope_of(const Case *c, const Run *r) {
     double slope = 0;
-    for (StateId s = 0; s < 3; s++) {
+    for (StateId s = 0; s < c->m->states.n; s++) {
         int64_t n = type_count(type_at(c->m, c->m->states.at[s].type));
         for (int64_t i = 0; i < n; i++)
             slope += r->results[1 + s].at[i] * number_for("direction", i + s);
@@ -248,8 +248,8 @@ static void test_gradients_match_differences(void **state) {
         double slope = slope_of(&c, &r);
         // Two step sizes: at a kink, or where the loss is wild, they disagree and nothing is
         // learnt.
-        double wide = (loss_at(&c, &r, 2e-5) - loss_at(&c, &r, -2e-5)) / 4e-5;
-        double narrow = (loss_at(&c, &r, 1e-5) - loss_at(&c, &r, -1e-5)) / 2e-5;
+        double wide = (loss_at(&c, 2e-5) - loss_at(&c, -2e-5)) / 4e-5;
+        double narrow = (loss_at(&c, 1e-5) - loss_at(&c, -1e-5)) / 2e-5;
         steep += fabs(slope) > 1e-3;
         if (fabs(wide - narrow) < 1e-6 * fmax(1, fabs(narrow)) &&
             fabs(slope - narrow) > 1e-4 * fmax(1, fabs(narrow)))
@@ -258,6 +258,169 @@ static void test_gradients_match_differences(void **state) {
         end_case(&c);
     }
     assert_true(steep > n / 3); // most losses do depend on the states
+}
+
+// ---- derivatives, op by op
+
+// A module with one function "step" from text, as a case.
+static Case text_case(const char *text) {
+    Case c = {.a = arena_new()};
+    c.diag = diag_new(c.a);
+    uint16_t file = diag_add_file(c.diag, "test.ir", text, strlen(text), false);
+    c.m = ir_parse(c.a, symtab_new(c.a), c.diag, file);
+    if (!c.m) fail_msg("%s in\n%s", c.diag->items.at[0].text, text);
+    c.cx = (PassCx){c.m, arena_new(), ledger_new(c.a), target_find("cpu"), 0};
+    must_verify(&c, "parsing");
+    return c;
+}
+
+// Makes the value y the function's end: loss = sum(y * x0), and the derivatives by all states.
+static void add_loss(Case *c, Func *f, NodeId y) {
+    Builder b = {.m = c->m, .f = f};
+    y = ir_binary(&b, OP_mul, y, ir_input(&b, "x0", node_at(f, y)->type, 0));
+    const Type t = *type_of(c->m, f, y);
+    AxisList axes = {.n = t.n};
+    for (uint32_t i = 0; i < t.n; i++) axes.at[i] = t.axes[i].axis;
+    NodeId loss = t.n ? ir_reduce(&b, REDUCE_sum, y, &axes) : y;
+    f->results.n = 0;
+    func_result(c->m, f, "loss", loss, RESULT_loss);
+    for (StateId s = 0; s < c->m->states.n; s++)
+        func_result(c->m, f, arena_printf(c->a, "g%u", s), ir_grad(&b, loss, s), RESULT_value);
+}
+
+static void check_gradient(Case *c, const char *what) {
+    apply(c, "autodiff", pass_autodiff);
+    Run r;
+    run_start(&r, c, INTERP_F64);
+    run_func(&r, c, "step");
+    double slope = slope_of(c, &r), h = 1e-4;
+    // Fourth order in h, so that 1e-7 holds away from kinks.
+    double want =
+        (8 * (loss_at(c, h) - loss_at(c, -h)) - (loss_at(c, 2 * h) - loss_at(c, -2 * h))) /
+        (12 * h);
+    if (fabs(slope - want) > 1e-7 * fmax(1, fabs(want)))
+        fail_msg("%s: slope %.12g, differences %.12g\n%s", what, slope, want, text_of(c));
+    apply(c, "tidy", pass_tidy);
+    run_start(&r, c, INTERP_F64);
+    run_func(&r, c, "step");
+    if (fabs(slope - slope_of(c, &r)) > 1e-6 * fmax(1, fabs(want)))
+        fail_msg("%s after tidy: slope %.12g, before %.12g\n%s", what, slope_of(c, &r), slope,
+                 text_of(c));
+}
+
+// Operands: w in -1.5 .. 1.5, v and u above 1/2, all of them states.
+static void test_gradient_of_each_scalar(void **state) {
+    (void)state;
+    static const char leaves[] =
+        "axis a = 7 state w : f32[a=7] param state v : f32[a=7] param state u : f32[a=7] param "
+        "func step { %two = const : f32 {value=2.1} %w = state {state=w} %v0 = state {state=v} "
+        "%u0 = state {state=u} %v = add %v0, %two %u = add %u0, %two %i = iota : i32[a=7] {axis=a} "
+        "%three = const : i32 {value=3} %c = lt %i, %three output w = %w output v = %v "
+        "output u = %u output c = %c }";
+    for (int op = 0; op < OP_SCALARS; op++) {
+        if (!gradient_table[op] || op == OP_cast) continue;
+        for (int turn = 0; turn < 2; turn++) {
+            Case c = text_case(leaves);
+            Func *f = module_find(c.m, "step");
+            NodeId w = f->results.at[0].node, v = f->results.at[1].node, u = f->results.at[2].node;
+            bool positive = op == OP_sqrt || op == OP_rsqrt || op == OP_log || op == OP_pow;
+            NodeId in[3] = {positive || turn ? v : w, positive || !turn ? u : w, v};
+            if (op == OP_div || op == OP_rem) in[1] = u;
+            if (op == OP_select) in[0] = f->results.at[3].node;
+            Builder b = {.m = c.m, .f = f};
+            add_loss(&c, f, ir_node(&b, (Op)op, NULL, in, op_info[op].min, NONE));
+            check_gradient(&c, op_info[op].name);
+            end_case(&c);
+        }
+    }
+}
+
+// Each with a result 'y' of states w and v. Ties and zeros are met where they can be
+// differentiated.
+static const char *const gradient_bodies[] = {
+    "%y = rename %w {from=a, to=k} output y = %y",
+    "%y = split %w {from=a, to=(c, d)} : f32[c=2, d=2, b=3] output y = %y",
+    "%y = merge %w {from=(a, b), to=ab} output y = %y",
+    "%y = slice %w {from=a, to=c, start=1} : f32[c=2, b=3] output y = %y",
+    "%y = pad %w {from=a, to=ab, start=5, value=2} : f32[ab=12, b=3] output y = %y",
+    "%x = rename %w {from=a, to=k} %y = concat %x, %w {from=(k, a), to=e} output y = %y",
+    "%y = expand %w : f32[k=4, a=4, b=3] output y = %y",
+    "%y = copy %w : f32[b=3, a=4] output y = %y",
+    "%y = cast %w {to=f32} : f32[a=4, b=3] output y = %y",
+    "%y = stop_gradient %w %z = mul %y, %w output y = %z",
+    "%y = reduce %w {kind=sum, axes=(a), by=col} output y = %y",
+    "%y = reduce %w {kind=sum, axes=(a, b), by=row} output y = %y",
+    "%y = reduce %w {kind=max, axes=(b), by=row} output y = %y",
+    "%y = reduce %w {kind=min, axes=(a), by=col} output y = %y",
+    "%y = reduce %w {kind=prod, axes=(b), by=row} output y = %y",
+    // A product with one zero, and with two; the zeros move with the state.
+    "%x = input : f32[a=4, b=3] {name=w} %i = iota : i32[b=3] {axis=b} %one = const : i32 {value=1}"
+    " %at = eq %i, %one %o = const : f32 {value=0} %s = select %at, %x, %o %z = sub %w, %s"
+    " %y = reduce %z {kind=prod, axes=(b), by=row} output y = %y",
+    "%x = input : f32[a=4, b=3] {name=w} %i = iota : i32[b=3] {axis=b} %one = const : i32 {value=1}"
+    " %at = le %i, %one %o = const : f32 {value=0} %s = select %at, %x, %o %z = sub %w, %s"
+    " %y = reduce %z {kind=prod, axes=(b), by=row} output y = %y",
+    // Equal elements share: moved together they count once.
+    "%x = expand %w : f32[a=4, b=3, k=4] %y = reduce %x {kind=max, axes=(k), by=row} output y = %y",
+    "%y = max %w, %w output y = %y",
+    "%y = min %w, %w output y = %y",
+    "%y = mul %w, %w output y = %y",
+    "%y = contract %w, %v {axes=(b)} output y = %y",
+    "%x = rename %w {from=a, to=c2} %y = contract %w, %x {axes=(b)} output y = %y",
+    "%x = exp %w %y = contract %w, %x {axes=(b)} output y = %y",
+    "%x = exp %w %y = contract %w, %x {axes=(a, b)} output y = %y",
+    "%x = contract %w, %v {axes=(b)} %z = sin %x %y = contract %z, %v, %w {axes=(c)} output y = %y",
+    "%i = input : i32[k=4] {name=i0, range=b} %y = gather %w, %i {axis=b} output y = %y",
+    "%i = input : i32[a=4] {name=i0, range=b} %y = gather %w, %i {axis=b} output y = %y",
+    "%i = input : i32[a=4, k=4] {name=i0, range=b} %y = gather %w, %i {axis=b} output y = %y",
+    "%i = input : i32[k=4] {name=i0, range=b} %x = gather %w, %i {axis=b} %s = sin %x"
+    " %y = scatter_add %w, %i, %s {axis=b} output y = %y",
+    // Several uses of a state: contraction, scatter and elementwise shares are one sum.
+    "%i = input : i32[k=4] {name=i0, range=b} %x = gather %w, %i {axis=b} %s = sin %w"
+    " %z = contract %x, %s {axes=(a)} %q = contract %z, %v {axes=(b)} %t = tanh %v"
+    " %y = contract %q, %t {axes=(c)} output y = %y",
+};
+
+static void test_gradient_of_each_op(void **state) {
+    (void)state;
+    bool seen[OP_COUNT] = {false};
+    for (uint32_t i = 0; i < sizeof gradient_bodies / sizeof gradient_bodies[0]; i++) {
+        Text t = {.arena = arena_new()};
+        text_printf(&t, "axis a = 4 axis b = 3 axis c = 2 axis d = 2 axis k = 4 axis c2 = 4 "
+                        "axis ab = 12 axis e = 8 "
+                        "state w : f32[a=4, b=3] param state v : f32[b=3, c=2] param "
+                        "func step { %%w = state {state=w} %%v = state {state=v} ");
+        text_printf(&t, "%s }", gradient_bodies[i]);
+        Case c = text_case(t.at);
+        Func *f = module_find(c.m, "step");
+        for (NodeId n = 0; n < f->nodes.n; n++) seen[node_at(f, n)->op] = true;
+        if (!strstr(gradient_bodies[i], "stop_gradient")) {
+            add_loss(&c, f, f->results.at[0].node);
+            check_gradient(&c, gradient_bodies[i]);
+        }
+        end_case(&c);
+        arena_free(t.arena);
+    }
+    for (int op = OP_SCALARS; op < OP_COUNT; op++)
+        if (gradient_table[op] && !seen[op]) fail_msg("no case for '%s'", op_info[op].name);
+}
+
+// stop_gradient(w) * w has the slope of a constant times w.
+static void test_stop_gradient(void **state) {
+    (void)state;
+    Case c = text_case("axis a = 4 state w : f32[a=4] param func step { %w = state {state=w} "
+                       "%s = stop_gradient %w %y = mul %s, %w output y = %y }");
+    Func *f = module_find(c.m, "step");
+    add_loss(&c, f, f->results.at[0].node);
+    apply(&c, "simplify", pass_simplify);
+    apply(&c, "autodiff", pass_autodiff);
+    apply(&c, "tidy", pass_tidy);
+    Run r;
+    run_start(&r, &c, INTERP_F64);
+    run_func(&r, &c, "step");
+    for (int64_t i = 0; i < 4; i++)
+        assert_true(r.results[1].at[i] == number_for("w", i) * number_for("x0", i));
+    end_case(&c);
 }
 
 // ---- micro-batches
@@ -308,6 +471,34 @@ static void test_micro_batches_add_up(void **state) {
     assert_true(cut > n / 4);
 }
 
+// A tied weight: rows are gathered from it and it is contracted with, so its gradient is a chain.
+static void test_tied_weight_adds_up(void **state) {
+    (void)state;
+    for (int64_t micro = 1; micro <= 6; micro++) {
+        if (6 % micro) continue;
+        Case c =
+            text_case("axis batch = 6 sample axis p = 4 axis k = 5 state w : f32[p=4, k=5] param "
+                      "func step { %i = input : i32[batch=6] {name=i0, range=p} "
+                      "%w = state {state=w} %x = gather %w, %i {axis=p} %z = sin %x "
+                      "%y = contract %z, %w {axes=(k)} %s = mul %w, %w %r = reduce %s "
+                      "{kind=sum, axes=(p, k), by=row} %t = add %y, %r output y = %t }");
+        Func *f = module_find(c.m, "step");
+        add_loss(&c, f, f->results.at[0].node);
+        apply(&c, "autodiff", pass_autodiff);
+        apply(&c, "tidy", pass_tidy);
+        Run whole, parts;
+        run_start(&whole, &c, INTERP_F64);
+        run_func(&whole, &c, "step");
+        c.cx.micro = micro;
+        apply(&c, "microbatch", pass_microbatch);
+        assert_int_equal(c.diag->errors, 0);
+        run_cut(&parts, &c, 6, micro);
+        for (uint32_t k = 0; k < whole.n; k++)
+            compare(&c, "microbatch", &whole.results[k], &parts.results[k], 1e-12);
+        end_case(&c);
+    }
+}
+
 // ---- the ledger
 
 static void test_ledger_counts_layers(void **state) {
@@ -333,8 +524,12 @@ int main(void) {
         cmocka_unit_test(test_ledger_counts_layers),
         cmocka_unit_test(test_neutral_passes_keep_every_bit),
         cmocka_unit_test(test_simplify_keeps_the_meaning),
+        cmocka_unit_test(test_gradient_of_each_scalar),
+        cmocka_unit_test(test_gradient_of_each_op),
+        cmocka_unit_test(test_stop_gradient),
         cmocka_unit_test(test_gradients_match_differences),
         cmocka_unit_test(test_micro_batches_add_up),
+        cmocka_unit_test(test_tied_weight_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
