@@ -75,10 +75,14 @@ static bool is_suffix(const AxisList *all, const AxisList *part) {
 static const char *cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g) {
     const Attr *at = attr_of(x->m, x->f, n);
     if (g->kind == GROUP_gemm) return "a row fold needs whole rows, a GEMM gives tiles";
-    if (g->kind == GROUP_columns) return "the group walks rows in chunks for a column fold";
     if (at->reduce.part) return "the fold is cut into segments";
     if (!is_suffix(&g->axes, &at->reduce.axes)) return "the fold is not along the group's last axes";
     if (g->kind == GROUP_rows && !same_list(&g->lane, &at->reduce.axes)) return "the group folds other axes";
+    if (g->kind == GROUP_columns) { // rows are walked in chunks: right when they are what is walked
+        AxisList rows = {0};
+        for (uint32_t i = 0; i + at->reduce.axes.n < g->axes.n; i++) rows.at[rows.n++] = g->axes.at[i];
+        if (!is_suffix(&rows, &g->walk)) return "the group walks other axes than rows";
+    }
     return NULL;
 }
 

@@ -118,14 +118,34 @@ static bool may_write_state(const Plan *p, NodeId value, StateId s) {
     return fine;
 }
 
+// The operand that a value in a state's place overwrites in its group is written there too, and so on
+// up the chain: a gradient summed by a contraction and then a scatter is one buffer, the state.
+static void place_chain(Plan *p, NodeId value, StateId s) {
+    for (;;) {
+        NodeId def = group_of(p->f, value), next = NONE;
+        for (uint32_t i = 0; i < node_at(p->f, def)->n && next == NONE; i++) {
+            NodeId o = operand(p->f, def, i);
+            bool fine = is_result(p->f, o) && p->f->mem.at[o].region == REGION_none && p->last[o] == def &&
+                        may_write_state(p, o, s);
+            if (fine) visit_operands_of(p, def, o, &fine, result_of(p, value));
+            if (fine) next = o;
+        }
+        if (next == NONE) return;
+        p->f->mem.at[next] = p->m->states.at[s].mem;
+        value = next;
+    }
+}
+
 static void place_assigned(Plan *p) {
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
         if (node_at(p->f, n)->op != OP_assign) continue;
         NodeId value = operand(p->f, n, 0);
         StateId s = attr_of(p->m, p->f, n)->assign.state;
         p->f->mem.at[n] = p->m->states.at[s].mem;
-        if (p->f->mem.at[value].region == REGION_none && may_write_state(p, value, s))
+        if (p->f->mem.at[value].region == REGION_none && may_write_state(p, value, s)) {
             p->f->mem.at[value] = p->m->states.at[s].mem;
+            place_chain(p, value, s);
+        }
     }
 }
 
@@ -356,8 +376,8 @@ static void plan_func(PassCx *cx, Func *f, Inputs *inputs) {
         *head = n;
     }
     place_inputs(cx, f, inputs);
-    place_assigned(&p);
     find_last_uses(&p);
+    place_assigned(&p);
     make_buffers(&p);
     place_temporaries(&p);
 }
