@@ -276,14 +276,29 @@ static SV eval_float(Prim p, float a, float b, float c) {
     case P_FLT: return of_bool(a < b);
     case P_FLE: return of_bool(a <= b);
     case P_FEQ: return of_bool(a == b);
-    case P_F2I_RAW: return of_bits((uint32_t)(int32_t)a);
-    case P_F2U_RAW: return of_bits((uint32_t)a);
+    case P_F2I_RAW:
+        CHECK(a >= -0x1p31f && a < 0x1p31f, "conversion of %g in an expansion", (double)a);
+        return of_bits((uint32_t)(int32_t)a);
+    case P_F2U_RAW:
+        CHECK(a > -1 && a < 0x1p32f, "conversion of %g in an expansion", (double)a);
+        return of_bits((uint32_t)a);
     default: unreachable(p);
     }
 }
 
+// What expansions promise about the arguments of primitives (top of the file).
+static void check_int(Prim p, uint32_t a, uint32_t b) {
+    bool divides = p == P_SDIV || p == P_UDIV || p == P_SREM || p == P_UREM;
+    bool shifts = p == P_SHL || p == P_LSHR || p == P_ASHR;
+    bool is_signed = p == P_SDIV || p == P_SREM;
+    CHECK(!divides || b != 0, "division by zero in an expansion");
+    CHECK(!is_signed || a != 0x80000000u || b != 0xffffffffu, "overflow in an expansion");
+    CHECK(!shifts || b < 32, "shift by %u in an expansion", b);
+}
+
 static SV eval_int(Prim p, uint32_t a, uint32_t b) {
     int32_t sa = (int32_t)a, sb = (int32_t)b;
+    check_int(p, a, b);
     switch ((int)p) {
     case P_IADD: return of_bits(a + b);
     case P_ISUB: return of_bits(a - b);

@@ -7,7 +7,7 @@
 // The coefficients come from tools/minimax.py (minimax fits with the leading coefficients rounded
 // to f32 first). Bounds over all finite arguments, checked by tests/unit/test_scalar.c, in units in
 // the last place of the correctly rounded result:
-//   exp 1.0   log 0.8   tanh 1.2   erf 1.0   pow 0.8   sin, cos 1.3 for |x| <= 2^20
+//   exp 1.1   log 0.9   tanh 1.3   erf 1.1   pow 0.8   sin, cos 1.3 for |x| <= 2^20
 // Subnormal results and arguments are exact to the same bounds: nothing is flushed. Beyond 2^20 sin
 // and cos stay within [-1, 1] but lose meaning: one ulp of the argument is then an eighth of a
 // radian or more.
