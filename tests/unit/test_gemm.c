@@ -123,7 +123,7 @@ static void decode(const SnDim *d, uint32_t n, int64_t i, SnDim *at) {
 }
 
 // The promised sum of one element.
-static float dot(const Case *x, const SnDim *at) {
+__attribute__((target("fma"))) static float dot(const Case *x, const SnDim *at) {
     float total = 0.0f;
     for (int64_t s = 0; s < x->k || s == 0; s += 4096) {
         float chain = 0.0f;
