@@ -13,7 +13,7 @@ typedef struct {
     uint32_t n;                // number of large sources; MAX_SOURCES + 1 is "too many"
     NodeId at[MAX_SOURCES];
     uint32_t cost;             // adds per element, all inlined operands included
-    uint32_t reads;            // stored values read, large or not; counted once per path
+    uint32_t reads;            // stored values read, large or not
 } Closure;
 
 // The iteration space that a group's members share, as an ordered list of axes. Folds split it:

@@ -57,43 +57,47 @@ static uint32_t own_cost(const Fuse *x, NodeId n) {
     return node->op == OP_random ? 60 : node->op == OP_concat ? node->n : 0;
 }
 
-// Work per element of computing n with all that is inlined below it, each node once. Looks at a bounded
-// number of nodes: what is larger is expensive anyway.
-static uint32_t cost_of(Fuse *x, NodeId n) {
+// Work per element of computing n with all that is inlined below it, and the values it reads, each once.
+// Looks at a bounded number of nodes: what is larger is expensive anyway.
+static void measure(Fuse *x, NodeId n, Closure *c) {
     enum { MOST = 96 };
     NodeId seen[MOST];
-    uint32_t count = 1, cost = 0;
+    uint32_t count = 1;
     seen[0] = n;
     for (uint32_t at = 0; at < count; at++) {
-        cost += own_cost(x, seen[at]);
+        if (at && !x->is_inline[seen[at]]) {
+            c->reads++;
+            continue;
+        }
+        c->cost += own_cost(x, seen[at]);
         for (uint32_t i = 0; i < node_at(x->f, seen[at])->n; i++) {
             NodeId o = operand(x->f, seen[at], i);
             uint32_t k = 0;
             while (k < count && seen[k] != o) k++;
-            if (!x->is_inline[o] || k < count) continue;
-            if (count == MOST) return 1u << 20;
+            if (k < count) continue;
+            if (count == MOST) {
+                c->cost = c->reads = 1u << 20;
+                return;
+            }
             seen[count++] = o;
         }
     }
-    return cost;
 }
 
 static Closure closure_of(Fuse *x, NodeId n) {
     Closure c = {0};
     const Node *node = node_at(x->f, n);
     int64_t own = type_count(type_of(x->m, x->f, n));
-    c.cost = cost_of(x, n);
+    measure(x, n, &c);
     for (uint32_t i = 0; i < node->n; i++) {
         NodeId o = operand(x->f, n, i);
         if (x->is_inline[o]) {
             const Closure *in = &x->closure[o];
-            c.reads += in->reads;
             if (in->n > MAX_SOURCES) c.n = MAX_SOURCES + 1;
             for (uint32_t k = 0; k < in->n && k < MAX_SOURCES; k++)
                 if (type_count(type_of(x->m, x->f, in->at[k])) * 4 >= own) add_large(&c, in->at[k]);
-        } else {
-            c.reads++;
-            if (type_count(type_of(x->m, x->f, o)) * 4 >= own) add_large(&c, o);
+        } else if (type_count(type_of(x->m, x->f, o)) * 4 >= own) {
+            add_large(&c, o);
         }
     }
     return c;
