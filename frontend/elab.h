@@ -24,7 +24,7 @@
 enum {
     MAX_CALL_DEPTH = 64, // calls in each other
     MAX_ROUNDS = 20000,  // of one repeat
-    MAX_WORK = 4000000,  // expressions evaluated in one function: hostile files stop here
+    MAX_WORK = 1000000,  // expressions evaluated in one function: hostile files stop here
     MAX_TUPLE = 64,
     MAX_TERMS = 4 // of an affine index
 };
@@ -217,6 +217,7 @@ struct Elab {
     Map state_ids;           // path -> StateId + 1
     VEC(AxisInfo) axis_info; // by AxisId
     VEC(StateInfo) states;   // by StateId
+    VEC(StateId) changed;    // states with a new value in this function
     VEC(Value) losses;
     VEC(Yield) yields;
     AstFile *ast, *std_ast;

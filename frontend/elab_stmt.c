@@ -168,8 +168,10 @@ static Value state_assigned(Elab *cx, Binding *b, Value v, Loc at) {
     }
     v = value_expand(cx, v, &want, ELEM_f32, at);
     if (v.kind != V_ERROR && cx->training) {
-        cx->states.at[b->state].current = v;
-        cx->states.at[b->state].changed = true;
+        StateInfo *info = &cx->states.at[b->state];
+        if (!info->changed) vec_push(cx->arena, &cx->changed, b->state);
+        info->current = v;
+        info->changed = true;
     }
     return v;
 }

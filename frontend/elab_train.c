@@ -207,14 +207,15 @@ static OptimizerRule *rule_of(Elab *cx, const char *path) {
 }
 
 static void keep_states(Elab *cx) {
-    for (StateId s = 0; s < cx->states.n; s++) {
+    for (uint32_t k = 0; k < cx->changed.n; k++) {
+        StateId s = cx->changed.at[k];
         StateInfo *i = &cx->states.at[s];
-        if (i->seen != cx->serial || !i->changed) continue;
         at_state(cx, s);
         NodeId n = node_of(cx, &i->current, ELEM_f32, i->use);
         if (n != NONE) ir_assign(cx->b, s, n);
         i->changed = false;
     }
+    cx->changed.n = 0;
 }
 
 // The options of a rule as values: those of -D optimizer.NAME, else as written.

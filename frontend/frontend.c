@@ -162,7 +162,7 @@ static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
     cx->context = HASH_SEED;
     cx->path = cx->base = cx->name = 0;
     cx->step = value_error();
-    cx->losses.n = cx->yields.n = 0;
+    cx->losses.n = cx->yields.n = cx->changed.n = 0;
     cx->draws = (Map){.arena = cx->arena};
     open_scopes(cx, files);
 }
