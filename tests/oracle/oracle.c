@@ -1,8 +1,7 @@
 // See oracle.h. Memory of the evaluated plan is one block per region, as the runtime has it.
 #include "tests/oracle/oracle.h"
-#include "codegen/cpu/cpu.h"
 #include "passes/pipeline.h"
-#include "runtime/sinter.h"
+#include "tests/oracle/native.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -302,41 +301,20 @@ static bool check_kinterp(Check *c, const ProgramSection *sec, const Expected *e
     return same_places(c, "kernel evaluator", f, e, in_memory, &mem);
 }
 
-static uint32_t function_of(void *user, const Kernel *k) { return cpu_add_kernel(user, k); }
-static uint32_t function_count(void *user) { return cpu_functions(user); }
 static void *in_exec(void *user, const Mem *m) { return sn_exec_at(user, m->region, m->offset); }
 
 static bool check_native(Check *c, Expected *expected) {
-    CpuIsa isa;
-    if (!cpu_isa_resolve(c->a, c->o->cpu ? c->o->cpu : "native", &isa, c->why)) return false;
-    CpuModule *cpu = cpu_module_new(c->a, &isa);
-    CpuGemm gemm = cpu_add_gemm(cpu);
-    PlanInfo info = {.sinter = "test", .target = "cpu", .cpu = isa.name, .model_name = "test",
-                     .model_text = "", .ledger = "", .features = isa.features, .ukr = gemm.ukr,
-                     .mr = gemm.mr, .nr = gemm.nr, .function = function_of, .functions = function_count,
-                     .user = cpu};
-    size_t size;
-    void *blob = plan_write(c->a, &c->program, &info, &size);
-    uint32_t functions = cpu_functions(cpu);
-    CpuJit *jit = cpu_jit(cpu, c->why);
-    if (!jit) return false;
-    void (**table)(void) = (void (**)(void))arena_alloc(c->a, sizeof *table * (functions + 1));
-    for (uint32_t i = 0; i < functions; i++) table[i] = cpu_jit_function(jit, i);
-    SnError err = {0};
-    SnExec *x = NULL;
-    bool ok = sn_plan_check(blob, &err) == SN_OK &&
-              sn_exec_new(blob, (void (*const *)(void))table, c->o->threads ? c->o->threads : 2, &x, &err) == SN_OK;
-    if (!ok) text_printf(c->why, "native: %s", err.text);
+    Native n;
+    bool ok = native_open(c->a, &c->program,
+                          &(NativeOptions){.cpu = c->o->cpu, .threads = c->o->threads}, &n, c->why);
     for (uint32_t i = 0; i < c->program.sections.n && ok; i++) {
         const Func *f = c->m->funcs.at[c->program.sections.at[i].func];
-        fill_inputs(c, f, in_exec, x);
+        fill_inputs(c, f, in_exec, n.exec);
         SnEnv env = {.first = 1, .step = 3, .seed = 77};
-        sn_exec_run(x, sym_str(c->m->syms, f->name), &env);
-        ok = same_places(c, "native code", f, &expected[i], in_exec, x);
+        sn_exec_run(n.exec, sym_str(c->m->syms, f->name), &env);
+        ok = same_places(c, "native code", f, &expected[i], in_exec, n.exec);
     }
-    sn_exec_free(x);
-    cpu_jit_free(jit);
-    cpu_module_free(cpu);
+    native_close(&n);
     return ok;
 }
 

@@ -1,0 +1,282 @@
+#!/usr/bin/python3
+"""Reference values for test_parity: the shipped models written again, in PyTorch.
+
+    /usr/bin/python3 tests/parity/generate.py [NAME...]      (Debian's python3-torch, on the CPU)
+
+For each model it draws f32 weights and token batches from a fixed seed, computes the loss and the
+gradient of every parameter by torch's autograd in double precision, and then the losses of 20 steps
+of torch's own optimizer with the plan's clipping and schedule. Double precision, because the
+reference is the mathematics and not another rounding of it.
+
+The result is tests/parity/NAME.safetensors:
+
+    param.PATH  f32, before the first step, in the axis order in which the model declares it
+    grad.PATH   f32, of the first batch's loss, before clipping
+    tokens, targets  i32 [steps, batch, seq];   weight  f32 likewise, for models that take one
+    losses      f64 [steps]
+    metadata "defines": the -D options that give the model these sizes
+
+The models here use other words than the .sn files on purpose (einsum, F.layer_norm, F.cross_entropy,
+scaled dot products with repeated keys, complex numbers for rotations): a mistake must be made twice
+to go unnoticed.
+"""
+import json
+import math
+import os
+import struct
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+STEPS = 20
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Params:
+    """Draws parameters on first use, so that a model's code is its list of parameters."""
+
+    def __init__(self, seed):
+        self.rng = np.random.RandomState(seed)
+        self.first, self.now = {}, {}
+
+    def get(self, path, shape, mean=0.0, sd=0.1):
+        if path not in self.now:
+            drawn = (mean + sd * self.rng.standard_normal(shape)).astype(np.float32)
+            self.first[path] = drawn
+            self.now[path] = torch.tensor(drawn, dtype=torch.float64, requires_grad=True)
+        return self.now[path]
+
+
+def causal(seq):
+    return torch.ones(seq, seq, dtype=torch.bool).tril()
+
+
+def attend(q, k, v):
+    """q k v: [batch, head, seq, hdim]."""
+    seq, hdim = q.shape[-2:]
+    s = (q @ k.transpose(-1, -2) / math.sqrt(hdim)).masked_fill(~causal(seq), -math.inf)
+    return s.softmax(-1) @ v
+
+
+def rope(x, base):
+    """x: [batch, head, seq, hdim]; feature i is the real and i + hdim/2 the imaginary part."""
+    half = x.shape[-1] // 2
+    angle = torch.outer(torch.arange(x.shape[-2], dtype=torch.float64),
+                        base ** (-torch.arange(half, dtype=torch.float64) / half))
+    turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([turned.real, turned.imag], -1)
+
+
+def rmsnorm(x, scale):
+    return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * scale
+
+
+def mean_loss(logits, targets):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def gpt2(p, d, tokens, targets):
+    dim, head = d["dim"], d["head"]
+    hdim = dim // head
+
+    def norm(x, path):
+        return F.layer_norm(x, (dim,), p.get(path + ".scale", (dim,), 1), p.get(path + ".shift", (dim,)))
+
+    wte = p.get("wte", (d["vocab"], dim), sd=0.2)
+    x = F.embedding(tokens, wte) + p.get("wpe", (d["ctx"], dim))[: tokens.shape[1]]
+    for layer in range(d["layer"]):
+        h = f"h.{layer}."
+        y = norm(x, h + "ln_1")
+        q, k, v = (torch.einsum("bsd,dhe->bhse", y, p.get(h + "attn.w" + n, (dim, head, hdim), sd=0.2))
+                   + p.get(h + "attn.b" + n, (head, hdim))[:, None] for n in "qkv")
+        y = torch.einsum("bhse,hed->bsd", attend(q, k, v), p.get(h + "attn.wo", (head, hdim, dim)))
+        x = x + y + p.get(h + "attn.bo", (dim,))
+        y = norm(x, h + "ln_2") @ p.get(h + "mlp.w1", (dim, 4 * dim)) + p.get(h + "mlp.b1", (4 * dim,))
+        y = 0.5 * y * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y ** 3)))
+        x = x + y @ p.get(h + "mlp.w2", (4 * dim, dim)) + p.get(h + "mlp.b2", (dim,))
+    return mean_loss(norm(x, "ln_f") @ wte.T, targets)
+
+
+def llama(p, d, tokens, targets):
+    dim, kv, group, ff = d["dim"], d["kv"], d["group"], d["ff"]
+    hdim = dim // (kv * group)
+    x = F.embedding(tokens, p.get("embed", (d["vocab"], dim), sd=0.2))
+    for layer in range(d["layer"]):
+        h = f"h.{layer}."
+        y = rmsnorm(x, p.get(h + "norm_1.scale", (dim,), 1))
+        wq = p.get(h + "attn.wq", (dim, kv, group, hdim), sd=0.2).flatten(1, 2)
+        q = rope(torch.einsum("bsd,dhe->bhse", y, wq), 10000)
+        wk = p.get(h + "attn.wk", (dim, kv, hdim), sd=0.2)
+        k = rope(torch.einsum("bsd,dhe->bhse", y, wk), 10000)
+        v = torch.einsum("bsd,dhe->bhse", y, p.get(h + "attn.wv", (dim, kv, hdim)))
+        y = attend(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1))
+        wo = p.get(h + "attn.wo", (kv, group, hdim, dim)).flatten(0, 1)
+        x = x + torch.einsum("bhse,hed->bsd", y, wo)
+        y = rmsnorm(x, p.get(h + "norm_2.scale", (dim,), 1))
+        y = F.silu(y @ p.get(h + "mlp.gate", (dim, ff))) * (y @ p.get(h + "mlp.up", (dim, ff)))
+        x = x + y @ p.get(h + "mlp.down", (ff, dim))
+    x = rmsnorm(x, p.get("norm.scale", (dim,), 1))
+    return mean_loss(x @ p.get("head", (d["vocab"], dim), sd=0.2).T, targets)
+
+
+def bytes_(p, d, tokens, targets):
+    dim, head = d["dim"], d["head"]
+    hdim = dim // head
+    embed = p.get("embed", (d["vocab"], dim), sd=0.2)
+    x = F.embedding(tokens, embed)
+    for layer in range(d["layer"]):
+        h = f"h.{layer}."
+        y = rmsnorm(x, p.get(h + "norm_1.scale", (dim,), 1))
+        q, k, v = (torch.einsum("bsd,dhe->bhse", y, p.get(h + "attn.w" + n, (dim, head, hdim), sd=0.2))
+                   for n in "qkv")
+        y = attend(rope(q, 10000), rope(k, 10000), v)
+        x = x + torch.einsum("bhse,hed->bsd", y, p.get(h + "attn.wo", (head, hdim, dim)))
+        y = rmsnorm(x, p.get(h + "norm_2.scale", (dim,), 1)) @ p.get(h + "mlp.up", (dim, 4 * dim))
+        y = 0.5 * y * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y ** 3)))
+        x = x + y @ p.get(h + "mlp.down", (4 * dim, dim))
+    return mean_loss(rmsnorm(x, p.get("norm.scale", (dim,), 1)) @ embed.T, targets)
+
+
+def mlp(p, d, tokens, targets):
+    n, dim, hidden, vocab = d["n"], d["dim"], d["hidden"], d["vocab"]
+    e = F.embedding(tokens, p.get("embed", (vocab, dim), sd=0.3))
+    e = F.pad(e, (0, 0, n - 1, 0))  # zeros before the start
+    window = e.unfold(1, n, 1).transpose(2, 3).flatten(2)
+    w = p.get("fc_1.w", (n * dim, hidden), sd=0.2)
+    x = torch.tanh(window @ w + p.get("fc_1.b", (hidden,)))
+    return mean_loss(x @ p.get("fc_2.w", (hidden, vocab)) + p.get("fc_2.b", (vocab,)), targets)
+
+
+def weighted(p, d, tokens, targets, weight):
+    vocab, dim, hidden = d["vocab"], d["dim"], d["hidden"]
+    embed = p.get("embed", (vocab, dim), sd=0.3)
+    x = F.embedding(tokens, embed)
+    y = rmsnorm(x, p.get("norm.scale", (dim,), 1))
+    y = torch.tanh(y @ p.get("up.w", (dim, hidden), sd=0.2) + p.get("up.b", (hidden,)))
+    x = x + y @ p.get("down.w", (hidden, dim), sd=0.2) + p.get("down.b", (dim,))
+    each = F.cross_entropy((x @ embed.T).flatten(0, 1), targets.flatten(), reduction="none")
+    return (each * weight.flatten()).sum() / weight.sum()
+
+
+def cosine(peak, warmup, steps, floor):
+    """The rate of step 1, 2, ..."""
+    def rate(step):
+        if step < warmup:
+            return peak * step / warmup
+        t = min(1.0, (step - warmup) / (steps - warmup))
+        return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * t)))
+    return rate
+
+
+def adamw(decayed):
+    def make(params):
+        groups = [{"params": [w for k, w in params.items() if decayed(k)], "weight_decay": 0.1},
+                  {"params": [w for k, w in params.items() if not decayed(k)], "weight_decay": 0.0}]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), eps=1e-8)
+    return make
+
+
+def last(path):
+    return path.split(".")[-1]
+
+
+LR = {"lr.peak": 5e-3, "lr.warmup": 4, "lr.steps": 20, "lr.floor": 0.1}
+SCHEDULE = cosine(5e-3, 4, 20, 0.1)
+SIZES = {"size.batch": 4, "size.seq": 16, "micro.batch": 2}
+# name: (model, seed, -D options, optimizer, rate of a step). The bounds of the gradient's norm are such
+# that some steps are clipped and some are not.
+MODELS = {
+    "gpt2": (gpt2, 11, {"layer": 2, "dim": 32, "head": 4, "vocab": 67, "ctx": 19, "clip": 2.7,
+                    **SIZES, **LR},
+             adamw(lambda k: last(k)[0] != "b" and last(k) not in ("scale", "shift")), SCHEDULE),
+    "llama": (llama, 12, {"layer": 2, "dim": 32, "kv": 2, "group": 2, "ff": 48, "vocab": 67, "clip": 2.8,
+                      **SIZES, **LR}, adamw(lambda k: last(k) != "scale"), SCHEDULE),
+    "bytes": (bytes_, 13, {"layer": 2, "dim": 32, "head": 4, "vocab": 67, "clip": 2.5, **SIZES, **LR},
+              adamw(lambda k: last(k) != "scale"), SCHEDULE),
+    "mlp": (mlp, 14, {"vocab": 67, "dim": 8, "n": 4, "hidden": 24, **SIZES, "lr.peak": 0.5},
+            lambda params: torch.optim.SGD(params.values(), lr=0.0, momentum=0.9), lambda step: 0.5),
+    "weighted": (weighted, 15, {"vocab": 31, "dim": 16, "hidden": 40, "size.batch": 4, "size.seq": 8,
+                                "micro.batch": 1, "lr.peak": 1e-2, "clip": 2.2},
+                 adamw(lambda k: True), lambda step: 1e-2),
+}
+
+
+def draw_tokens(rng, vocab, shape):
+    """Something to learn: most targets are a fixed function of the token, one in four is noise."""
+    tokens = rng.randint(0, vocab, shape)
+    noise = rng.randint(0, vocab, shape)
+    targets = np.where(rng.random_sample(shape) < 0.25, noise, (tokens * 3 + 1) % vocab)
+    return {"tokens": tokens.astype(np.int32), "targets": targets.astype(np.int32)}
+
+
+def draw_weights(rng, steps, batch, seq):
+    """Uneven: most are 0 or 1, some between; in each step one sample has none at all."""
+    w = rng.choice([0.0, 0.0, 0.25, 1.0, 1.0], size=(steps, batch, seq)).astype(np.float32)
+    w[np.arange(steps), np.arange(steps) % batch] = 0
+    return w
+
+
+def generate(name):
+    model, seed, d, make_optimizer, rate = MODELS[name]
+    rng = np.random.RandomState(1000 + seed)
+    shape = (STEPS, d["size.batch"], d["size.seq"])
+    data = draw_tokens(rng, d["vocab"], shape)
+    if model is weighted:
+        data["weight"] = draw_weights(rng, *shape)
+    p = Params(seed)
+
+    def loss_of(step):
+        real = [torch.tensor(v[step]) for v in data.values()]
+        return model(p, d, *[v.double() if v.is_floating_point() else v.long() for v in real])
+
+    loss_of(0)  # draws the parameters
+    first = {k: v.copy() for k, v in p.first.items()}
+    optimizer = make_optimizer(p.now)
+    grads, losses, clipped = {}, [], 0
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(step)
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            grads = {k: v.grad.numpy().astype(np.float32) for k, v in p.now.items()}
+        if "clip" in d:
+            clipped += torch.nn.utils.clip_grad_norm_(p.now.values(), d["clip"]).item() > d["clip"]
+        for g in optimizer.param_groups:
+            g["lr"] = rate(step + 1)
+        optimizer.step()
+    tensors = {"losses": np.array(losses)}
+    tensors.update({"param." + k: v for k, v in first.items()})
+    tensors.update({"grad." + k: v for k, v in grads.items()})
+    tensors.update(data)
+    path = os.path.join(HERE, name + ".safetensors")
+    write_safetensors(path, tensors, {"defines": " ".join(f"{k}={v}" for k, v in d.items()),
+                                      "torch": torch.__version__})
+    print(f"{name}: loss {losses[0]:.6f} -> {losses[-1]:.6f}, clipped {clipped} of {STEPS} steps, "
+          f"{len(first)} parameters, {os.path.getsize(path)} bytes")
+
+
+DTYPES = {"float64": "F64", "float32": "F32", "int32": "I32"}
+
+
+def write_safetensors(path, tensors, metadata):
+    order = sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k))
+    header, at = {"__metadata__": metadata}, 0
+    for k in order:
+        t = tensors[k]
+        header[k] = {"dtype": DTYPES[t.dtype.name], "shape": t.shape, "data_offsets": [at, at + t.nbytes]}
+        at += t.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        for k in order:
+            f.write(np.ascontiguousarray(tensors[k]).tobytes())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for wanted in sys.argv[1:] or MODELS:
+        generate(wanted)
