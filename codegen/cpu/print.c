@@ -150,11 +150,13 @@ static void sweep(Print *p, LLVMValueRef from, LLVMValueRef to, Body *body) {
     LLVMValueRef count = LLVMBuildSub(b, to, from, "");
     LLVMValueRef whole = LLVMBuildAnd(b, count, llvm_i64(p->u, ~(int64_t)(VEC_LANES - 1)), "");
     LLVMValueRef full = LLVMBuildAdd(b, from, whole, "");
-    LlvmLoop l = llvm_loop(p->u, from, full, VEC_LANES, "lanes");
-    p->lane = l.i;
     p->mask = NULL;
-    body(p);
-    llvm_loop_end(p->u, &l);
+    if (p->k->extent[p->k->outers] >= VEC_LANES) {
+        LlvmLoop l = llvm_loop(p->u, from, full, VEC_LANES, "lanes");
+        p->lane = l.i;
+        body(p);
+        llvm_loop_end(p->u, &l);
+    }
     if (p->tail) {
         LLVMBasicBlockRef rest = llvm_block(p->u, "rest"), done = llvm_block(p->u, "swept");
         LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, full, to, ""), rest, done);
@@ -383,6 +385,18 @@ static void lay_out(Print *p) {
     assert(at <= k->scratch && "kernel_finish counts less scratch than the printer lays out");
 }
 
+// A number that LLVM must not know. LLVM 19 reads and writes all of a vector of which half the mask
+// is constantly false and the rest is select(c, ..., ...) when it splits the vector for AVX2; with
+// an unknown number of lanes the mask of the last vector is never constant, and the pattern cannot
+// arise.
+static LLVMValueRef unknown(const Print *p, int64_t x) {
+    LLVMValueRef slot = llvm_local(p->u, p->u->t_i64, "unknown");
+    LLVMSetVolatile(LLVMBuildStore(p->u->b, llvm_i64(p->u, x), slot), 1);
+    LLVMValueRef v = LLVMBuildLoad2(p->u->b, p->u->t_i64, slot, "");
+    LLVMSetVolatile(v, 1);
+    return v;
+}
+
 // Arguments and the environment, loaded once.
 static void print_prologue(Print *p) {
     const LlvmUnit *u = p->u;
@@ -399,9 +413,10 @@ static void print_prologue(Print *p) {
         llvm_load(u, u->t_i64, llvm_at(u, u->t_i8, env, llvm_i64(u, offsetof(SnEnv, sample))), 8);
     p->zero = llvm_local(u, u->t_i64, "zero");
     llvm_store(u, llvm_i64(u, 0), p->zero, 8);
-    p->lane_begin = llvm_i64(u, 0);
-    p->lane_end = llvm_i64(u, p->k->extent[p->k->outers]);
     p->tail = may_have_tail(p->k);
+    int64_t lanes = p->k->extent[p->k->outers];
+    p->lane_begin = p->tail ? unknown(p, 0) : llvm_i64(u, 0);
+    p->lane_end = p->tail ? unknown(p, lanes) : llvm_i64(u, lanes);
 }
 
 static void print_kernel(Print *p) {
