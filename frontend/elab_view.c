@@ -5,6 +5,7 @@
 // own; so x[a -> b, b -> a] swaps. A '1' in a sum is a part without axis: an axis of extent 1 that
 // is dropped after a cut (a sum over one element is exact) and added before a join.
 #include "frontend/elab.h"
+#include <math.h>
 
 static double product_of(const Elab *cx, const AxisList *l) {
     double x = 1;
@@ -357,6 +358,27 @@ static Value steps_clear(Elab *cx, Step *steps, uint32_t n, Value x) {
     return x;
 }
 
+// Views move elements and do not change them, so a known range stays, widened by what is read
+// outside.
+static Value keep_range(Value r, const Value *x, const Step *steps, uint32_t n) {
+    bool keeps = r.kind == V_TENSOR && x->has_range;
+    double lo = (double)x->lo, hi = (double)x->hi;
+    for (uint32_t i = 0; i < n && keeps; i++) {
+        const Value *o = &steps[i].outside;
+        if (!steps[i].view->outside) continue;
+        keeps = value_is_whole(o) || (o->kind == V_TENSOR && o->has_range);
+        lo = fmin(lo, o->kind == V_NUM ? o->num : (double)o->lo);
+        hi = fmax(hi, o->kind == V_NUM ? o->num : (double)o->hi);
+    }
+    return keeps ? value_ranged(r, lo, hi) : r;
+}
+
+static Value step_apply(Elab *cx, Value x, const Step *s) {
+    if (s->view->kind != VIEW_index) return regroup(cx, s->view->loc, x, &s->from, &s->to);
+    return gather_apply(cx, x, s->view, s->from.at[0], s->index,
+                        s->view->outside ? &s->outside : NULL);
+}
+
 static Value view_steps(Elab *cx, const Expr *e, Value x) {
     uint32_t n = e->view.items.n;
     if (n > MAX_AXES) return elab_error(cx, e->loc, "more than %d items", MAX_AXES);
@@ -367,18 +389,11 @@ static Value view_steps(Elab *cx, const Expr *e, Value x) {
     enter(cx, e);
     NodeId here = node_of(cx, &x, elem_of(cx, &x), e->loc);
     if (here == NONE) return value_error();
+    Value r = node_value(cx, here);
     // A slice of the index's own axis needs no second name: see gather_apply.
-    if (n == 1 && steps[0].view->kind == VIEW_index)
-        return gather_apply(cx, node_value(cx, here), steps[0].view, steps[0].from.at[0],
-                            steps[0].index, steps[0].view->outside ? &steps[0].outside : NULL);
-    x = steps_clear(cx, steps, n, node_value(cx, here));
-    for (uint32_t i = 0; i < n && x.kind != V_ERROR; i++)
-        if (steps[i].view->kind == VIEW_index)
-            x = gather_apply(cx, x, steps[i].view, steps[i].from.at[0], steps[i].index,
-                             steps[i].view->outside ? &steps[i].outside : NULL);
-        else
-            x = regroup(cx, steps[i].view->loc, x, &steps[i].from, &steps[i].to);
-    return x;
+    if (n > 1 || steps[0].view->kind != VIEW_index) r = steps_clear(cx, steps, n, r);
+    for (uint32_t i = 0; i < n && r.kind != V_ERROR; i++) r = step_apply(cx, r, &steps[i]);
+    return keep_range(r, &x, steps, n);
 }
 
 Value view_apply(Elab *cx, const Expr *e) {
@@ -394,9 +409,5 @@ Value view_apply(Elab *cx, const Expr *e) {
         NodeId n = node_of(cx, &x, elem_of(cx, &x), e->loc);
         return n == NONE ? value_error() : view_cut(cx, first, node_value(cx, n));
     }
-    Value r = view_steps(cx, e, x);
-    bool keeps = r.kind == V_TENSOR && x.has_range;
-    for (uint32_t i = 0; i < e->view.items.n; i++) keeps = keeps && !e->view.items.at[i].outside;
-    if (keeps) r.has_range = true, r.lo = x.lo, r.hi = x.hi; // elements are moved, not changed
-    return r;
+    return view_steps(cx, e, x);
 }
