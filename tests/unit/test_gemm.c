@@ -55,6 +55,7 @@ typedef struct {
     float *a, *b, *c, *acc;
     float *want, *want_out;
     int64_t batch, m, n, k;
+    SnDim *along; // offsets of each k
 } Case;
 
 static int64_t extent(const SnDim *d, uint32_t n) {
@@ -128,9 +129,7 @@ __attribute__((target("fma"))) static float dot(const Case *x, const SnDim *at) 
     for (int64_t s = 0; s < x->k || s == 0; s += 4096) {
         float chain = 0.0f;
         for (int64_t k = s; k < x->k && k < s + 4096; k++) {
-            SnDim q = *at;
-            decode(x->g.k, x->g.nk, k, &q);
-            chain = fmaf(x->a[q.a], x->b[q.b], chain);
+            chain = fmaf(x->a[at->a + x->along[k].a], x->b[at->b + x->along[k].b], chain);
         }
         if (x->k <= 4096) return chain;
         total = total + chain;
@@ -169,6 +168,13 @@ static float *floats(int64_t n, bool poison) {
     return p;
 }
 
+static SnDim *k_offsets(const Case *x) {
+    SnDim *to = calloc((size_t)x->k + 1, sizeof *to);
+    assert_non_null(to);
+    for (int64_t k = 0; k < x->k; k++) decode(x->g.k, x->g.nk, k, &to[k]);
+    return to;
+}
+
 static void case_fill(Case *x, bool first) {
     SnGemm *g = &x->g;
     x->batch = extent(g->batch, g->nbatch), x->m = extent(g->m, g->nm);
@@ -176,6 +182,7 @@ static void case_fill(Case *x, bool first) {
     x->a = floats(x->count[0], false), x->b = floats(x->count[1], false);
     x->c = floats(x->count[2], true), x->acc = floats(x->count[2], false);
     x->want = floats(x->count[2], true), x->want_out = floats(x->batch * x->m * x->n, true);
+    x->along = k_offsets(x);
     if (g->acc_arg == g->c_arg) memcpy(x->want, x->acc, (size_t)x->count[2] * sizeof *x->acc);
     for (int64_t e = 0; e < x->batch; e++)
         for (int64_t i = 0; i < x->m; i++)
@@ -194,6 +201,7 @@ static void case_fill(Case *x, bool first) {
 static void case_free(Case *x) {
     float *p[] = {x->a, x->b, x->c, x->acc, x->want, x->want_out};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
+    free(x->along);
 }
 
 // ---- Running ----------------------------------------------------------------------------------
@@ -397,6 +405,30 @@ static void test_long_k(void **state_) {
     check_plain(w, 1, 64, 64, 16384, false, true, true, false);
     check_plain(w, 1, 300, 9, 5000, false, true, true, true);
     check_plain(w, 2, 5, 70, 8193, true, true, false, false);
+    check_plain(w, 33, 3, 17, 4500, true, true, true, true); // many blocks: segments within a task
+}
+
+// Every chain ends at -0 (negative products that underflow). One segment is taken as it is; several
+// are added from +0.
+static void test_negative_zero(void **state_) {
+    const World *w = *state_;
+    for (int64_t k = 4000; k <= 5000; k += 1000)
+        for (int64_t batch = 1; batch <= 33; batch += 32) {
+            Case x = {.g = plain(), .count = {k, k, batch}};
+            x.g.nbatch = x.g.nk = 1;
+            x.g.batch[0] = (SnDim){batch, 0, 0, 1};
+            x.g.k[0] = (SnDim){k, 1, 1, 0};
+            case_fill(&x, false);
+            for (int64_t i = 0; i < k; i++) x.a[i] = -1e-30f, x.b[i] = 1e-30f;
+            for (uint32_t i = 0; i < w->n; i++) {
+                SnGemmJob job;
+                sn_gemm_prepare(&job, &x.g, &w->kit[i], NULL);
+                run_job(&job, (void *[]){x.a, x.b, x.c}, &(SnEnv){0}, 2, false);
+                for (int64_t e = 0; e < batch; e++)
+                    assert_true(x.c[e] == 0.0f && !signbit(x.c[e]) == (k > 4096));
+            }
+            case_free(&x);
+        }
 }
 
 static void test_vectors(void **state_) {
@@ -415,17 +447,17 @@ static void test_reference(void **state_) {
     Case x = {.g = plain(), .count = {9000, 9000, 1}, .k = 9000};
     x.g.nk = 1;
     x.g.k[0] = (SnDim){9000, 1, 1, 0};
-    x.a = floats(9000, false), x.b = floats(9000, false);
+    x.a = floats(9000, false), x.b = floats(9000, false), x.along = k_offsets(&x);
     float chain = 0.0f;
     for (int i = 0; i < 9000; i++) chain = fmaf(x.a[i], x.b[i], chain);
     assert_true(chain != dot(&x, &(SnDim){0}));
-    free(x.a), free(x.b);
+    free(x.a), free(x.b), free(x.along);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference), cmocka_unit_test(test_random),
-        cmocka_unit_test(test_vectors), cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_long_k)};
+        cmocka_unit_test(test_vectors),   cmocka_unit_test(test_negative_zero),
+        cmocka_unit_test(test_blocks),    cmocka_unit_test(test_long_k)};
     return cmocka_run_group_tests_name("gemm", tests, setup, teardown);
 }
