@@ -200,7 +200,7 @@ static void place_node(Fuse *x, NodeId n) {
     Reads r = {.latest = GROUP_NONE, .sibling = GROUP_NONE};
     fuse_sources(x, n, visit_read, &r);
     const char *why = NULL;
-    if (r.latest != GROUP_NONE) {
+    if (r.latest != GROUP_NONE && !x->cx->unfused) {
         FuseGroup *g = &x->groups.at[r.latest];
         if (accumulates_fold(x, n, g)) {
             join(x, n, r.latest);
@@ -214,7 +214,7 @@ static void place_node(Fuse *x, NodeId n) {
             return;
         }
     }
-    if (r.sibling != GROUP_NONE && later(r.sibling, r.latest) &&
+    if (r.sibling != GROUP_NONE && !x->cx->unfused && later(r.sibling, r.latest) &&
         !cannot_join(x, n, &x->groups.at[r.sibling], false)) {
         join(x, n, r.sibling);
         return;

@@ -121,7 +121,7 @@ static bool may_inline(Fuse *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
     if (x->need[n]) return false;
     if (is_leaf_value(op)) return true;
-    if (!is_map(op)) return false;
+    if (!is_map(op) || (x->cx->unfused && op_is_scalar(op))) return false;
     const Closure *c = &x->closure[n];
     const Type *t = type_of(x->m, x->f, n);
     View v;

@@ -39,6 +39,7 @@ typedef struct {
     Ledger *ledger;
     const Target *target;
     int64_t micro;      // samples per micro-batch; 0: the whole batch
+    bool unfused;       // fuse puts every value into a group of its own: for comparing
 } PassCx;
 
 // Every pass: true when it changed something; a no-op on its own output; the verifier holds after it.

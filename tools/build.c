@@ -119,6 +119,8 @@ static uint64_t content_key(Driver *d) {
     }
     const char *cpu = d->o.cpu ? d->o.cpu : "native";
     h = hash_bytes(h, cpu, strlen(cpu) + 1);
+    h = hash_u64(h, d->o.no_fuse);
+    if (d->o.passes) h = hash_bytes(h, d->o.passes, strlen(d->o.passes) + 1);
     struct stat st;
     if (stat("/proc/self/exe", &st) == 0) {
         h = hash_u64(h, (uint64_t)st.st_size);

@@ -190,7 +190,7 @@ bool driver_passes(Driver *d, const char *last) {
     signal(SIGABRT, write_reproducer);
     const Target *target = target_find("cpu");
     PassCx cx = {.m = d->program->m, .scratch = arena_new(), .ledger = d->ledger, .target = target,
-                 .micro = d->program->micro};
+                 .micro = d->program->micro, .unfused = d->o.no_fuse};
     PassHooks hooks = {.user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
     if (d->o.dump_dir && mkdir(d->o.dump_dir, 0777) != 0 && errno != EEXIST) {
         diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", d->o.dump_dir, strerror(errno));

@@ -12,7 +12,7 @@ typedef struct {
     const char *passes;       // run these instead of the pipeline
     const char *dump_dir, *html;
     const char *why_a, *why_b;
-    bool kernels, plan, llvm, time_passes, verify_each, check_only, in_place, verbose;
+    bool kernels, plan, llvm, time_passes, verify_each, in_place, no_fuse;
     VEC(Define) defs;
     char **rest;              // after "--"
     int nrest;

@@ -29,6 +29,7 @@ static const char usage[] =
     "  --kernels --plan --llvm   dump these instead of the IR\n"
     "  --dump-dir DIR      write the IR after every pass\n"
     "  --passes=A,B        run exactly these passes\n"
+    "  --no-fuse           every value in a kernel of its own (same bits, for comparing)\n"
     "  --time-passes       time of every stage, on stderr\n"
     "  --verify-each       check all invariants after every pass\n"
     "  --help --version\n";
@@ -72,7 +73,7 @@ static int parse_options(Driver *d, int argc, char **argv) {
         bool *to;
     } flags[] = {{"--kernels", &o->kernels}, {"--plan", &o->plan}, {"--llvm", &o->llvm},
                  {"--time-passes", &o->time_passes}, {"--verify-each", &o->verify_each},
-                 {"-i", &o->in_place}, {"-v", &o->verbose}};
+                 {"-i", &o->in_place}, {"--no-fuse", &o->no_fuse}};
     for (int i = 2; i < argc; i++) {
         bool done = false, missing = false;
         if (strcmp(argv[i], "--") == 0) {

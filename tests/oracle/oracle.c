@@ -326,7 +326,7 @@ static bool check_all(Check *c) {
         if (!m->funcs.at[i]->region && !expect(c, m->funcs.at[i], &expected[k++])) return false;
     PassCx cx = {.m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu")};
     PassHooks hooks = {.verify = true};
-    bool ok = pipeline_run_list(&cx, c->o->passes ? c->o->passes : "chunk,fuse,memplan", &hooks);
+    bool ok = pipeline_run_list(&cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,memplan", &hooks);
     arena_free(cx.scratch);
     if (!ok || !program_lower(c->a, m, m->diag, &c->program)) {
         text_printf(c->why, "%s", m->diag->items.n ? m->diag->items.at[0].text : "passes failed");

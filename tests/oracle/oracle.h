@@ -5,7 +5,7 @@
 #include "ir/interp.h"
 
 typedef struct {
-    const char *passes;   // run before lowering; NULL: "chunk,fuse,memplan"
+    const char *passes;   // run before lowering; NULL: "chunk,layout,fuse,schedule,memplan"
     const char *cpu;      // NULL: native
     int threads;          // of the native run; 0: 2
     uint64_t seed;

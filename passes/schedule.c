@@ -1,0 +1,143 @@
+// Scheduling: every group runs just before its first reader, unless that would keep an operand alive
+// longer than it is anyway. So the result lives shorter and nothing lives longer: the liveness bound
+// that memplan works against never grows.
+//
+// One sweep from the end: when a group is visited, its readers already have their final place. Positions
+// are the old node ids of what a group is put before. Groups that read a state which the function
+// assigns stay where they are, so that in-place updates stay possible. O((nodes + edges) log nodes).
+#include "ir/view.h"
+#include "passes/pass.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    PassCx *cx;
+    Module *m;
+    Func *f;
+    Users users;
+    uint8_t *assigned;  // by state
+    NodeId *at;         // new position of each node: it runs before old node at[n] (or as it)
+} Schedule;
+
+static NodeId owner(const Func *f, NodeId n) {
+    return node_at(f, n)->op == OP_part ? operand(f, n, 0) : n;
+}
+
+static bool reads_assigned(const Schedule *s, NodeId n) {
+    for (uint32_t i = 0; i < node_at(s->f, n)->n; i++) {
+        NodeId o = operand(s->f, n, i);
+        if (node_at(s->f, o)->op == OP_state && s->assigned[attr_of(s->m, s->f, o)->state.state]) return true;
+    }
+    return false;
+}
+
+// Position of the first reader of the group's results.
+static NodeId first_reader(const Schedule *s, NodeId group) {
+    NodeId first = s->f->nodes.n;
+    for (NodeId n = group; n < s->f->nodes.n && owner(s->f, n) == group; n++)
+        for (uint32_t i = s->users.first[n]; i < s->users.first[n + 1]; i++) {
+            NodeId user = s->users.list[i];
+            if (node_at(s->f, user)->op == OP_part) continue;
+            if (s->at[user] < first) first = s->at[user];
+        }
+    return first;
+}
+
+// May the group wait until `to`? Only if every operand that is computed is read there or later anyway.
+static bool may_wait(const Schedule *s, NodeId group, NodeId to) {
+    for (uint32_t i = 0; i < node_at(s->f, group)->n; i++) {
+        NodeId o = operand(s->f, group, i);
+        if (node_at(s->f, o)->op == OP_input || node_at(s->f, o)->op == OP_state) continue;
+        bool later = false;
+        for (uint32_t k = s->users.first[o]; k < s->users.first[o + 1] && !later; k++)
+            later = s->users.list[k] != group && s->at[s->users.list[k]] >= to;
+        if (!later) return false;
+    }
+    return true;
+}
+
+static bool is_func_result(const Func *f, NodeId group) {
+    for (uint32_t i = 0; i < f->results.n; i++)
+        if (owner(f, f->results.at[i].node) == group) return true;
+    return false;
+}
+
+typedef struct {
+    NodeId at, n;
+} Slot;
+static int by_place(const void *a, const void *b) {
+    const Slot *x = a, *y = b;
+    if (x->at != y->at) return x->at < y->at ? -1 : 1;
+    return x->n < y->n ? -1 : x->n > y->n;
+}
+
+// The new order of all nodes; NULL when it is the old one.
+static Slot *order_of(Schedule *s) {
+    Func *f = s->f;
+    Slot *order = NEW_ARRAY(s->cx->scratch, Slot, f->nodes.n + 1);
+    for (NodeId n = 0; n < f->nodes.n; n++) order[n] = (Slot){s->at[owner(f, n)], n};
+    qsort(order, f->nodes.n, sizeof *order, by_place);
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (order[n].n != n) return order;
+    return NULL;
+}
+
+static void record(Schedule *s) {
+    for (NodeId n = 0; n < s->f->nodes.n; n++) {
+        if (node_at(s->f, n)->op != OP_group || s->at[n] == n) continue;
+        const char *name = sym_str(s->m->syms, node_at(s->f, n)->name);
+        ledger_add(s->cx->ledger, true, "schedule", "later", *name ? name : "value", 0,
+                   node_at(s->f, n)->loc, "runs just before its first reader, its operands live on anyway");
+    }
+}
+
+static void rewrite(Schedule *s, FuncId id, const Slot *order) {
+    Func *f = s->f;
+    Arena *a = s->cx->scratch;
+    Func *to = NEW(s->m->arena, Func);
+    to->name = f->name;
+    NodeId *map = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
+    for (NodeId i = 0; i < f->nodes.n; i++) {
+        const Node *n = node_at(f, order[i].n);
+        Builder b = {.m = s->m, .f = to, .phase = (Phase)n->phase, .clone = n->clone, .inst = n->inst,
+                     .tmpl = n->tmpl, .name = n->name, .loc = n->loc};
+        map[order[i].n] = copy_node(&b, f, order[i].n, map);
+    }
+    for (uint32_t i = 0; i < f->results.n; i++)
+        func_result(s->m, to, sym_str(s->m->syms, f->results.at[i].name), map[f->results.at[i].node],
+                    (ResultKind)f->results.at[i].kind);
+    s->m->funcs.at[id] = to;
+}
+
+static bool schedule_func(PassCx *cx, FuncId id) {
+    Func *f = cx->m->funcs.at[id];
+    Arena *a = cx->scratch;
+    Schedule s = {.cx = cx, .m = cx->m, .f = f, .users = func_users(a, f)};
+    s.assigned = NEW_ARRAY(a, uint8_t, cx->m->states.n + 1);
+    s.at = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        s.at[n] = n;
+        if (node_at(f, n)->op == OP_assign) s.assigned[attr_of(cx->m, f, n)->assign.state] = 1;
+    }
+    for (NodeId n = f->nodes.n; n-- > 0;) {
+        const Node *node = node_at(f, n);
+        if (node->op != OP_group || is_func_result(f, n) || reads_assigned(&s, n)) continue;
+        NodeId first = first_reader(&s, n), end = n;
+        while (end < f->nodes.n && owner(f, end) == n) end++;
+        if (first <= end || first >= f->nodes.n || node_at(f, first)->op == OP_assign) continue;
+        if (!may_wait(&s, n, first)) continue;
+        for (NodeId k = n; k < end; k++) s.at[k] = first;
+    }
+    const Slot *order = order_of(&s);
+    if (!order) return false;
+    record(&s);
+    rewrite(&s, id, order);
+    return true;
+}
+
+bool pass_schedule(PassCx *cx) {
+    bool changed = false;
+    for (FuncId id = 0; id < cx->m->funcs.n; id++)
+        if (!cx->m->funcs.at[id]->region && !cx->m->funcs.at[id]->mem.n) changed |= schedule_func(cx, id);
+    return changed;
+}
