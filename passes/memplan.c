@@ -169,7 +169,7 @@ static void place_inputs(PassCx *cx, Func *f, Inputs *in) {
         int64_t *next = t->n ? &in->input : &in->scalar;
         if (fresh) {
             *unit = (uint32_t)(*next / 4);
-            *next += t->n ? aligned(type_bytes(t)) : 4;
+            *next += aligned(type_bytes(t));
         }
         f->mem.at[n] = (Mem){.region = t->n ? REGION_input : REGION_scalar, .offset = (int64_t)*unit * 4};
     }
