@@ -308,6 +308,19 @@ static TypeId copied_type(Builder *b, const Node *n, const Attr *attr, const Nod
     return ordered != NONE ? ordered : found;
 }
 
+// Whether a copy has the old type without asking the rule: the operands' types are the old ones and
+// no run-time length names a node. True for nearly every copy, and most of a pass is copying.
+static bool keeps_type(const Builder *b, const Func *from, NodeId n, const NodeId *operands) {
+    const Node *x = node_at(from, n);
+    const Type *t = type_at(b->m, x->type);
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->axes[i].live) return false;
+    for (uint32_t i = 0; i < x->n; i++)
+        if (node_at(b->f, operands[i])->type != node_at(from, operand(from, n, i))->type)
+            return false;
+    return true;
+}
+
 NodeId copy_node(Builder *b, const Func *from, NodeId n, const NodeId *map) {
     Node old = *node_at(from, n);
     NodeId operands[MAX_OPERANDS];
@@ -316,9 +329,12 @@ NodeId copy_node(Builder *b, const Func *from, NodeId n, const NodeId *map) {
         CHECK(operands[i] < b->f->nodes.n, "copy of %s %%%u: operand %u is not copied",
               op_info[old.op].name, n, i);
     }
-    Attr attr = *attr_at(b->m, old.attr);
-    Type type = map_live(type_at(b->m, old.type), map);
-    TypeId t = copied_type(b, &old, &attr, operands, &type);
+    TypeId t = old.type;
+    if (!keeps_type(b, from, n, operands)) {
+        Attr attr = *attr_at(b->m, old.attr);
+        Type type = map_live(type_at(b->m, old.type), map);
+        t = copied_type(b, &old, &attr, operands, &type);
+    }
     NodeId id = append(b, (Op)old.op, old.attr, operands, old.n, t);
     Node *node = node_at(b->f, id);
     node->phase = old.phase;

@@ -123,6 +123,17 @@ StateId state_find(const Module *m, Sym path) {
     return id ? *id : NONE;
 }
 
+// Records are whole numbers of words; interning hashes them on every new node.
+static uint64_t hash_record(const void *record, size_t bytes) {
+    uint64_t h = HASH_SEED, word;
+    for (size_t i = 0; i < bytes; i += sizeof word) {
+        memcpy(&word, (const char *)record + i, sizeof word);
+        if (word) h = hash_u64(h, word + i); // the position counts, so that zeros need not
+    }
+    return h;
+}
+_Static_assert(sizeof(Type) % 8 == 0 && sizeof(Attr) % 8 == 0, "hash_record reads words");
+
 TypeId type_intern(Module *m, const Type *t) {
     CHECK(t->n <= MAX_AXES, "type with %u axes", t->n);
     Type clean;
@@ -136,7 +147,7 @@ TypeId type_intern(Module *m, const Type *t) {
             if (t->place[i].kind == PLACE_SHARDED) clean.place[i].axis = t->place[i].axis;
         }
     bool fresh;
-    uint32_t *head = map_slot(&m->type_map, hash_bytes(HASH_SEED, &clean, sizeof clean), &fresh);
+    uint32_t *head = map_slot(&m->type_map, hash_record(&clean, sizeof clean), &fresh);
     uint32_t first = fresh ? NONE : *head;
     for (TypeId i = first; i != NONE; i = m->type_next.at[i])
         if (memcmp(&m->types.at[i], &clean, sizeof clean) == 0) return i;
@@ -153,7 +164,7 @@ AttrId attr_intern(Module *m, const Attr *a) {
     if (a->kind == ATTR_none) return 0;
     Attr clean = attr_clean(a);
     bool fresh;
-    uint32_t *head = map_slot(&m->attr_map, hash_bytes(HASH_SEED, &clean, sizeof clean), &fresh);
+    uint32_t *head = map_slot(&m->attr_map, hash_record(&clean, sizeof clean), &fresh);
     uint32_t first = fresh ? NONE : *head;
     for (AttrId i = first; i != NONE; i = m->attr_next.at[i])
         if (memcmp(&m->attrs.at[i], &clean, sizeof clean) == 0) return i;

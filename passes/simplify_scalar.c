@@ -191,6 +191,27 @@ static bool mul_chain(Simplify *s, Candidate *c, NodeId *value) {
     return becomes(c, OP_mul, new_operand(s, x, 0), ir_const(&s->r.b, ELEM_f32, p));
 }
 
+// (x * y) * c -> (x * c) * y where x has fewer axes than the product: the constant meets fewer
+// elements. y may not hold a constant that mul_chain would bring back.
+static bool mul_small(Simplify *s, Candidate *c, NodeId *value) {
+    (void)value;
+    double v;
+    NodeId x = c->in[0];
+    if (!is_float(s, c->type) || !new_is(s, x, OP_mul) || !simplify_const(s, c->in[1], &v))
+        return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        NodeId small = new_operand(s, x, i), large = new_operand(s, x, 1 - i);
+        if (new_type(s, small)->n >= type_at(s->r.b.m, c->type)->n ||
+            simplify_const(s, small, &v) ||
+            new_type(s, large)->n != type_at(s->r.b.m, c->type)->n || new_is(s, large, OP_const))
+            continue;
+        NodeId k = ir_const(&s->r.b, ELEM_f32, new_attr(s, c->in[1])->constant.value);
+        NodeId scaled = ir_binary(&s->r.b, OP_mul, small, k);
+        return becomes(c, OP_mul, scaled, large);
+    }
+    return false;
+}
+
 // (x + c1) + c2 -> x + (c1 + c2) on integers, where it is exact.
 static bool add_chain(Simplify *s, Candidate *c, NodeId *value) {
     (void)value;
@@ -357,6 +378,7 @@ const SimplifyRow simplify_scalar_rows[] = {
     {"x / 1", OP_div, drop_one},
     {"x * -1", OP_mul, mul_minus_one},
     {"c2 * (c1 * x)", OP_mul, mul_chain},
+    {"c * (a * x)", OP_mul, mul_small},
     {"c2 + (c1 + x)", OP_add, add_chain},
     {"x / 2^k", OP_div, div_by_power},
     {"1 / sqrt(x)", OP_div, form_rsqrt},

@@ -253,6 +253,15 @@ static bool reduce_expand(Simplify *s, Candidate *c, NodeId *value) {
     return is_value(value, simplify_as(s, product, c->type));
 }
 
+// sum(-x) -> -sum(x): the same bits, negated once.
+static bool reduce_neg(Simplify *s, Candidate *c, NodeId *value) {
+    NodeId x = c->in[0];
+    if (!new_is(s, x, OP_neg) || candidate_attr(s, c)->reduce.kind != REDUCE_sum) return false;
+    NodeId y = new_operand(s, x, 0);
+    NodeId sum = simplify_make(s, OP_reduce, c->attr, &y, 1, c->type);
+    return is_value(value, ir_unary(&s->r.b, OP_neg, sum));
+}
+
 // Only the sample axis has an extent that is known at run time.
 static bool extent_known(Simplify *s, Candidate *c, NodeId *value) {
     const Axis *axis = &s->r.b.m->axes.at[candidate_attr(s, c)->extent.axis];
@@ -288,6 +297,7 @@ const SimplifyRow simplify_view_rows[] = {
     {"sum of pads", OP_add, add_pads},
     {"fold of a constant", OP_reduce, reduce_const},
     {"sum of a repetition", OP_reduce, reduce_expand},
+    {"sum of -x", OP_reduce, reduce_neg},
     {"extent known at build", OP_extent, extent_known},
     {"stop_gradient after autodiff", OP_stop_gradient, drop_stop},
     {0},

@@ -31,11 +31,18 @@ typedef struct {
     PassCx cx;
 } Case;
 
+static PassCx pass_cx(const Case *c) {
+    return (PassCx){.m = c->m,
+                    .scratch = arena_new(),
+                    .ledger = ledger_new(c->a),
+                    .target = target_find("cpu")};
+}
+
 static Case new_case(IrGen options) {
     Case c = {.seed = options.seed, .a = arena_new()};
     c.diag = diag_new(c.a);
     c.m = irgen_module(c.a, symtab_new(c.a), c.diag, &options);
-    c.cx = (PassCx){c.m, arena_new(), ledger_new(c.a), target_find("cpu"), 0};
+    c.cx = pass_cx(&c);
     return c;
 }
 
@@ -269,7 +276,7 @@ static Case text_case(const char *text) {
     uint16_t file = diag_add_file(c.diag, "test.ir", text, strlen(text), false);
     c.m = ir_parse(c.a, symtab_new(c.a), c.diag, file);
     if (!c.m) fail_msg("%s in\n%s", c.diag->items.at[0].text, text);
-    c.cx = (PassCx){c.m, arena_new(), ledger_new(c.a), target_find("cpu"), 0};
+    c.cx = pass_cx(&c);
     must_verify(&c, "parsing");
     return c;
 }
