@@ -262,6 +262,13 @@ static void add_column_fold(Lower *l, NodeId n) {
     fold.value = lower_value(l, x, lower_identity(l, type_of(l->m, l->f, x)), NONE);
     fold.phase = ready_phase(l, fold.value);
     fold.plus = NONE;
+    int64_t rows = 1;
+    for (uint32_t i = 0; i < at->reduce.axes.n; i++)
+        rows *= operand_type(l, n)->axes[type_find(operand_type(l, n), at->reduce.axes.at[i])].size;
+    if (at->reduce.by == FOLD_col && !at->reduce.part && rows > fold_chunk(rows)) {
+        l->failed = "a column fold over several chunks (the chunk pass cuts it)";
+        return;
+    }
     uint32_t result;
     if (!is_result(l->f, n, &result)) {
         out = accumulating_add(l, n);
