@@ -54,16 +54,15 @@ void cpu_module_free(CpuModule *m) {
 const CpuIsa *cpu_module_isa(const CpuModule *m) { return &m->isa; }
 uint32_t cpu_functions(const CpuModule *m) { return m->entries.n; }
 
-static LLVMTypeRef function_type(const LlvmUnit *u, CpuFnKind kind) {
-    LLVMTypeRef p = u->t_ptr, l = u->t_i64;
-    LLVMTypeRef kernel[] = {p, p, l, l, p}, epilogue[] = {p, p, p, l, l, l, l, l};
-    LLVMTypeRef ukr[] = {l, p, p, l, p, l, p, l, p, l};
-    switch (kind) {
-    case FN_KERNEL: return LLVMFunctionType(u->t_void, kernel, 5, 0);
-    case FN_EPILOGUE: return LLVMFunctionType(u->t_void, epilogue, 8, 0);
-    case FN_UKR: return LLVMFunctionType(u->t_void, ukr, 10, 0);
-    }
-    __builtin_unreachable();
+// Parameters of an entry; `more` of type i64 follow.
+static LLVMTypeRef function_type(const LlvmUnit *u, CpuFnKind kind, uint32_t more) {
+    static const char *const types[] = {
+        [FN_KERNEL] = "ppiip", [FN_EPILOGUE] = "pppiiiii", [FN_UKR] = "ippipipipi"};
+    LLVMTypeRef at[16 + CPU_MAX_KEYS];
+    uint32_t n = 0;
+    for (const char *c = types[kind]; *c; c++) at[n++] = *c == 'p' ? u->t_ptr : u->t_i64;
+    for (uint32_t i = 0; i < more; i++) at[n++] = u->t_i64;
+    return LLVMFunctionType(u->t_void, at, n, 0);
 }
 
 static void attribute(const LlvmUnit *u, LLVMValueRef fn, const char *name) {
@@ -79,20 +78,47 @@ static void text_attribute(const LlvmUnit *u, LLVMValueRef fn, const char *name,
                                                       (unsigned)strlen(value)));
 }
 
-LLVMValueRef llvm_define(CpuModule *m, CpuFnKind kind, const char *name, LlvmUnit **unit,
-                         uint32_t *index) {
-    *index = m->entries.n;
-    const LlvmUnit *u = *unit = &m->unit[*index % m->units];
-    const char *symbol = arena_printf(m->arena, "%s.%u", name, *index);
-    CpuEntry entry = {.symbol = symbol};
-    vec_push(m->arena, &m->entries, entry);
-    LLVMValueRef fn = LLVMAddFunction(u->module, symbol, function_type(u, kind));
-    LLVMSetVisibility(fn, LLVMHiddenVisibility);
+static LLVMValueRef start_function(CpuModule *m, const LlvmUnit *u, const char *symbol,
+                                   LLVMTypeRef type) {
+    LLVMValueRef fn = LLVMAddFunction(u->module, symbol, type);
     attribute(u, fn, "nounwind");
     text_attribute(u, fn, "target-cpu", m->isa.name);
     text_attribute(u, fn, "tune-cpu", m->isa.tune);
     text_attribute(u, fn, "prefer-vector-width", m->isa.lanes == 16 ? "512" : "256");
     LLVMPositionBuilderAtEnd(u->b, LLVMAppendBasicBlockInContext(u->cx, fn, "entry"));
+    return fn;
+}
+
+LlvmUnit *llvm_lightest(CpuModule *m) {
+    LlvmUnit *u = &m->unit[0];
+    for (uint32_t i = 1; i < m->units; i++)
+        if (m->unit[i].weight < u->weight) u = &m->unit[i];
+    return u;
+}
+
+LLVMValueRef llvm_define_in(CpuModule *m, const LlvmUnit *u, CpuFnKind kind, const char *name,
+                            uint32_t *index) {
+    *index = m->entries.n;
+    const char *symbol = arena_printf(m->arena, "%s.%u", name, *index);
+    CpuEntry entry = {.symbol = symbol};
+    vec_push(m->arena, &m->entries, entry);
+    LLVMValueRef fn = start_function(m, u, symbol, function_type(u, kind, 0));
+    LLVMSetVisibility(fn, LLVMHiddenVisibility);
+    return fn;
+}
+
+LLVMValueRef llvm_define(CpuModule *m, CpuFnKind kind, const char *name, LlvmUnit **unit,
+                         uint32_t *index) {
+    *unit = llvm_lightest(m);
+    (*unit)->weight += 40;
+    return llvm_define_in(m, *unit, kind, name, index);
+}
+
+LLVMValueRef llvm_define_body(CpuModule *m, const LlvmUnit *u, CpuFnKind kind, const char *name,
+                              uint32_t more) {
+    const char *symbol = arena_printf(m->arena, "%s.body", name);
+    LLVMValueRef fn = start_function(m, u, symbol, function_type(u, kind, more));
+    LLVMSetLinkage(fn, LLVMInternalLinkage);
     return fn;
 }
 

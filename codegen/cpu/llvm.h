@@ -11,6 +11,7 @@ typedef struct {
     LLVMModuleRef module;
     LLVMBuilderRef b; // position it before use: llvm_define does
     LLVMTypeRef t_void, t_i1, t_i8, t_i32, t_i64, t_f32, t_ptr;
+    uint64_t weight; // how much code it has, roughly: units are kept equally heavy
 } LlvmUnit;
 
 typedef struct {
@@ -18,7 +19,15 @@ typedef struct {
     const Kernel *kernel; // NULL: not from a kernel
 } CpuEntry;
 
-enum { CPU_MAX_UNITS = 2 };
+// Code that kernels share which differ in the keys of their random numbers only (share.c).
+typedef struct {
+    const char *text; // of the kernel without name and keys
+    size_t n;
+    LlvmUnit *unit;
+    LLVMValueRef fn;
+} CpuBody;
+
+enum { CPU_MAX_UNITS = 2, CPU_MAX_KEYS = 16 };
 struct CpuModule {
     Arena *arena;
     CpuIsa isa;
@@ -26,6 +35,7 @@ struct CpuModule {
     uint32_t units;
     VEC(CpuEntry) entries; // the function table
     Map kernels;           // kernel hash -> 1 + first entry with it
+    VEC(CpuBody) bodies;
 };
 
 // Starts a function: the table's next entry, in a unit chosen by its index. Returns the function
@@ -35,6 +45,14 @@ struct CpuModule {
 typedef enum { FN_KERNEL, FN_EPILOGUE, FN_UKR } CpuFnKind; // signatures of runtime/plan.h
 LLVMValueRef llvm_define(CpuModule *m, CpuFnKind kind, const char *name, LlvmUnit **unit,
                          uint32_t *index);
+
+// The same in a given unit; and a function that is no entry of the table, with `more` (at most
+// CPU_MAX_KEYS) parameters of type i64 behind those of the kind.
+LlvmUnit *llvm_lightest(CpuModule *m);
+LLVMValueRef llvm_define_in(CpuModule *m, const LlvmUnit *u, CpuFnKind kind, const char *name,
+                            uint32_t *index);
+LLVMValueRef llvm_define_body(CpuModule *m, const LlvmUnit *u, CpuFnKind kind, const char *name,
+                              uint32_t more);
 
 LLVMTargetMachineRef llvm_target_machine(const CpuIsa *isa); // to be disposed of by the caller
 

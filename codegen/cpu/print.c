@@ -454,18 +454,13 @@ static Print *print_new(CpuModule *m, Arena *a, const Kernel *k) {
     return p;
 }
 
-uint32_t cpu_add_kernel(CpuModule *m, const Kernel *k) {
-    bool fresh = false;
-    uint32_t *slot = map_slot(&m->kernels, k->hash, &fresh);
-    if (!fresh && kernel_equal(m->entries.at[*slot - 1].kernel, k)) return *slot - 1;
+void print_function(CpuModule *m, LlvmUnit *u, LLVMValueRef fn, const Kernel *k, bool keyed) {
     Arena *scratch = arena_new();
     Print *p = print_new(m, scratch, k);
-    uint32_t index = 0;
-    CpuFnKind kind = k->order == KORDER_tile ? FN_EPILOGUE : FN_KERNEL;
-    p->fn = llvm_define(m, kind, k->name, &p->u, &index);
-    m->entries.at[index].kernel = k;
-    if (fresh) *slot = index + 1;
+    p->u = u;
+    p->fn = fn;
+    p->keys = keyed ? (k->order == KORDER_tile ? 8 : 5) : 0;
     print_kernel(p);
+    u->weight += k->ops.n + 8;
     arena_free(scratch);
-    return index;
 }

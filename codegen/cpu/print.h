@@ -15,6 +15,7 @@ typedef struct {
     const Kernel *k;
     ScalarOps ops;                      // emits through this Print
     LLVMValueRef fn, scratch, tile, ld; // tile, ld: epilogues only
+    uint32_t keys;                      // 0, or the first parameter with a random key
     LLVMValueRef buf[K_MAX_ARGS];
     LLVMValueRef first, step, seed, sample; // of the environment
     LLVMValueRef zero; // a stack slot of zeros: what a masked-off scalar load reads
@@ -62,6 +63,10 @@ void print_scratch_store(const Print *p, Elem e, int64_t place, LLVMValueRef val
 // print.c
 // Value of an op that has been printed: the vector, or the row's scalar.
 LLVMValueRef print_at(const Print *p, KId id);
+
+// Prints k into fn, at the builder's place. keyed: the keys of k's random ops are numbers 0, 1, ...
+// of the i64 parameters that follow the usual ones.
+void print_function(CpuModule *m, LlvmUnit *u, LLVMValueRef fn, const Kernel *k, bool keyed);
 
 // print_fold.c
 void print_fold_row(Print *p, uint32_t fold);     // before a row's first segment

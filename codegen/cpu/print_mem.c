@@ -205,16 +205,16 @@ LLVMValueRef print_random(Print *p, const KOp *o) {
     bool vector = LLVMGetTypeKind(LLVMTypeOf(at)) == LLVMVectorTypeKind;
     LLVMTypeRef narrow = vector ? llvm_vec(u->t_i32, VEC_LANES) : u->t_i32;
     LLVMValueRef by = vector ? llvm_splat(u, llvm_i64(u, 32), VEC_LANES) : llvm_i64(u, 32);
-    LLVMValueRef seed_low = LLVMBuildTrunc(b, p->seed, u->t_i32, "");
-    LLVMValueRef seed_high =
-        LLVMBuildTrunc(b, LLVMBuildLShr(b, p->seed, llvm_i64(u, 32), ""), u->t_i32, "");
-    LLVMValueRef low = llvm_i32(u, (uint32_t)o->key), high = llvm_i32(u, (uint32_t)(o->key >> 32));
+    LLVMValueRef key = p->keys ? LLVMGetParam(p->fn, p->keys + (uint32_t)o->key)
+                               : LLVMConstInt(u->t_i64, o->key, 0);
+    key = LLVMBuildXor(b, key, p->seed, "");
     SV counter[4] = {print_sv(LLVMBuildTrunc(b, at, narrow, "")),
                      print_sv(LLVMBuildTrunc(b, LLVMBuildLShr(b, at, by, ""), narrow, "")),
                      print_sv(o->fixed ? llvm_i32(u, 0) : p->step), print_sv(llvm_i32(u, 0))};
-    SV key[2] = {print_sv(LLVMBuildXor(b, seed_low, low, "")),
-                 print_sv(LLVMBuildXor(b, seed_high, high, ""))};
-    return print_value(scalar_philox(&p->ops, counter, key, (int)o->word));
+    LLVMValueRef high = LLVMBuildLShr(b, key, llvm_i64(u, 32), "");
+    SV keys[2] = {print_sv(LLVMBuildTrunc(b, key, u->t_i32, "")),
+                  print_sv(LLVMBuildTrunc(b, high, u->t_i32, ""))};
+    return print_value(scalar_philox(&p->ops, counter, keys, (int)o->word));
 }
 
 // Held rows and column accumulators: 16 lanes at byte offset `place`, counted from the row's first

@@ -351,7 +351,7 @@ static void test_epilogues(void **state) {
     check_all(s);
 }
 
-static void add_random(Suite *s, int64_t lanes, uint32_t fixed) {
+static void add_random(Suite *s, int64_t lanes, uint32_t fixed, uint64_t key) {
     Case *c = case_new(s, arena_printf(s->arena, "random.%lld.%u", (long long)lanes, fixed),
                        KORDER_rows, 2);
     extents(c, 2, (int64_t[]){3, 4, lanes});
@@ -360,7 +360,7 @@ static void add_random(Suite *s, int64_t lanes, uint32_t fixed) {
         KOp o = op_blank(KOP_random, ELEM_u32);
         o.index = at(c, (int64_t[]){lanes, 3 * lanes, w == 3 ? 0 : 1});
         o.index.base = 0xfffffff0ll; // the low half of the counter overflows within a row
-        o.key = 0xfedcba9876543210ull + w;
+        o.key = key + w / 2;         // two words of each key
         o.word = w;
         o.fixed = fixed;
         o.sample_stride = 12 * lanes;
@@ -371,9 +371,10 @@ static void add_random(Suite *s, int64_t lanes, uint32_t fixed) {
 static void test_random(void **state) {
     (void)state;
     Suite *s = suite_new();
-    add_random(s, 40, 0);
-    add_random(s, 16, 1);
-    add_random(s, 3, 0);
+    add_random(s, 40, 0, 0xfedcba9876543210ull);
+    add_random(s, 40, 0, 0x1234567812345678ull); // shares the code of the first
+    add_random(s, 16, 1, 1);
+    add_random(s, 3, 0, 2);
     check_all(s);
 }
 
@@ -466,6 +467,25 @@ static char *object_of(Arena *a, const char *path, size_t *n) {
     return data;
 }
 
+// Kernels that differ in random keys only: an entry each, one body.
+static void test_keys(void **state) {
+    (void)state;
+    Suite *s = suite_new();
+    for (uint64_t key = 1; key <= 10; key++) add_random(s, 40, 0, key << 40);
+    finish(s);
+    CpuIsa isa;
+    Text why = {.arena = s->arena}, text = {.arena = s->arena};
+    assert_true(cpu_isa_resolve(s->arena, "x86-64-v3", &isa, &why));
+    CpuModule *m = cpu_module_new(s->arena, &isa);
+    for (uint32_t i = 0; i < s->n; i++) assert_int_equal(cpu_add_kernel(m, s->cases[i].k), i);
+    cpu_print_llvm(m, &text);
+    cpu_module_free(m);
+    uint32_t defined = 0;
+    for (const char *at = text.at; (at = strstr(at, "\ndefine ")); at++) defined++;
+    assert_int_equal(defined, 11);
+    arena_free(s->arena);
+}
+
 static void test_object(void **state) {
     (void)state;
     Arena *a = arena_new();
@@ -485,7 +505,7 @@ int main(void) {
         cmocka_unit_test(test_rows),    cmocka_unit_test(test_columns),
         cmocka_unit_test(test_scatter), cmocka_unit_test(test_epilogues),
         cmocka_unit_test(test_random),  cmocka_unit_test(test_object),
-        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_keys),    cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
