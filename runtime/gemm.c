@@ -20,6 +20,8 @@
 #include <string.h>
 
 enum {
+    DIRECT_ROWS = 64,     // rows of C up to which packing B costs more than reading it as it lies
+    PACK_K = 32,          // k at a time when neighbouring panels are packed: they share cache lines
     KC = 384,             // k in a block: a B panel of 48 lanes is 72 KiB
     ROWS_MAX = 512,       // rows of a task's block when A is not shared as a whole
     LANES_MAX = 768,      // lanes likewise
@@ -90,6 +92,12 @@ static void set_blocks(SnGemmJob *j, int64_t mb, int64_t nb) {
 
 // Equal blocks of at most `most`.
 static int64_t even(int64_t size, int64_t most) { return ceil_div(size, ceil_div(size, most)); }
+
+// Panels of equally many vectors where few are needed: 64 lanes are 32 + 32, not 48 + 16.
+static void even_panels(SnGemmJob *j) {
+    int64_t vectors = ceil_div(j->n.size, SN_GEMM_LANES);
+    if (vectors) j->kit.nr = SN_GEMM_LANES * even(vectors, j->kit.nr / SN_GEMM_LANES);
+}
 
 // Little work for each batch element: operands are packed by the task that uses them.
 static void cut_small(SnGemmJob *j, int64_t work) {
@@ -167,6 +175,7 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
     *j = (SnGemmJob){.gemm = gemm, .kit = *kit, .epilogue = epilogue, .batches = 1};
     j->ukr_sizes = sn_ukr_sizes((uint32_t)kit->mr);
     fold_axes(j);
+    even_panels(j);
     cut_k(j);
     j->n_pad = round_up(j->n.size, SN_GEMM_LANES);
     int64_t work = j->m.size * j->n.size * max64(j->k.size, 1);
@@ -180,7 +189,7 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
     else
         cut_big(j);
     cut_segments(j);
-    j->direct_b = !j->share_b && j->m.size <= 4 * kit->mr && j->k.count <= 1 && j->n.count <= 1 &&
+    j->direct_b = !j->share_b && j->m.size <= DIRECT_ROWS && j->k.count <= 1 && j->n.count <= 1 &&
                   (j->n.count == 0 || j->n.dim[0].b == 1);
     count_tasks(j);
     size_workspace(j);
@@ -280,24 +289,28 @@ static int64_t panel_rows(const SnGemmJob *j, int64_t left, uint32_t *size) {
     return sn_ukr_rows(mr, e);
 }
 
-// Up to mr rows of A: a panel, or at the edge several smaller ones.
-static void pack_a(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, float *to) {
+// Up to mr rows of A: a panel, or at the edge several smaller ones. Only the part of the slice from
+// k on, n long, is packed; `to` is where the whole slice's panel starts.
+static void pack_a(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k, int64_t n,
+                   float *to) {
     const SnGemmJob *j = cx->j;
     int64_t end = min64(i + j->kit.mr, j->m.size);
     while (i < end) {
         uint32_t size = 0;
         int64_t rows = panel_rows(j, end - i, &size);
-        sn_gemm_pack(SN_GEMM_A, &j->m, &j->k, cx->a + at->a, i, rows, rows, s->k0, s->kc, to);
+        sn_gemm_pack(SN_GEMM_A, &j->m, &j->k, cx->a + at->a, i, rows, rows, s->k0 + k, n,
+                     to + k * rows);
         to += rows * s->kc;
         i += rows;
     }
 }
 
-static void pack_b(const Cx *cx, const SnDim *at, const Slice *s, int64_t n, float *to) {
+static void pack_b(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k, int64_t n,
+                   float *to) {
     const SnGemmJob *j = cx->j;
-    int64_t lanes = min64(j->kit.nr, j->n.size - n);
-    sn_gemm_pack(SN_GEMM_B, &j->n, &j->k, cx->b + at->b, n, lanes, round_up(lanes, SN_GEMM_LANES),
-                 s->k0, s->kc, to);
+    int64_t lanes = min64(j->kit.nr, j->n.size - i), width = round_up(lanes, SN_GEMM_LANES);
+    sn_gemm_pack(SN_GEMM_B, &j->n, &j->k, cx->b + at->b, i, lanes, width, s->k0 + k, n,
+                 to + k * width);
 }
 
 static SnDim element_at(const SnGemmJob *j, int64_t element) {
@@ -316,12 +329,14 @@ static void pack_task(const Cx *cx, int64_t task) {
     Slice s = slice_at(j, rest % j->segments, block);
     SnDim at = element_at(j, element);
     int64_t from = group * j->pack_group * width, to = min64(from + j->pack_group * width, size);
-    for (int64_t i = from; s.kc > 0 && i < to; i += width) {
-        if (b)
-            pack_b(cx, &at, &s, i, shared_b(cx, element, &s, i));
-        else
-            pack_a(cx, &at, &s, i, shared_a(cx, element, &s, i));
-    }
+    for (int64_t k = 0; k < s.kc; k += PACK_K)
+        for (int64_t i = from; i < to; i += width) {
+            int64_t n = min64(PACK_K, s.kc - k);
+            if (b)
+                pack_b(cx, &at, &s, i, k, n, shared_b(cx, element, &s, i));
+            else
+                pack_a(cx, &at, &s, i, k, n, shared_a(cx, element, &s, i));
+        }
 }
 
 // One row of finished sums t: the accumulator is added, the result goes to C. Lanes of C are sc
@@ -487,7 +502,7 @@ static void find_b(const Cx *cx, Strip *p, const Slice *s) {
         p->b = cx->b + p->at.b + p->n0 + s->k0 * p->ldb;
     } else {
         float *to = cx->scratch + j->scratch_b;
-        pack_b(cx, &p->at, s, p->n0, to);
+        pack_b(cx, &p->at, s, p->n0, 0, s->kc, to);
         p->b = to;
     }
 }
@@ -498,7 +513,7 @@ static void slice_block(const Cx *cx, Strip *p, const Slice *s, int64_t n0, int6
     float *a = j->share_a ? shared_a(cx, p->element, s, p->i0) : cx->scratch;
     if (!j->share_a)
         for (int64_t i = p->i0; i < p->i1; i += j->kit.mr)
-            pack_a(cx, &p->at, s, i, a + (i - p->i0) * s->kc);
+            pack_a(cx, &p->at, s, i, 0, s->kc, a + (i - p->i0) * s->kc);
     p->a = a;
     bool block = j->ld_x == j->nb;
     for (int64_t n = n0; n < n1; n += j->kit.nr) {
