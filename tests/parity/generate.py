@@ -141,9 +141,8 @@ def bytes_(p, d, tokens, targets):
 
 def mlp(p, d, tokens, targets):
     n, dim, hidden, vocab = d["n"], d["dim"], d["hidden"], d["vocab"]
-    e = F.embedding(tokens, p.get("embed", (vocab, dim), sd=0.3))
-    e = F.pad(e, (0, 0, n - 1, 0))  # zeros before the start
-    window = e.unfold(1, n, 1).transpose(2, 3).flatten(2)
+    window = F.pad(tokens, (n - 1, 0)).unfold(1, n, 1)  # byte 0 before the start
+    window = F.embedding(window, p.get("embed", (vocab, dim), sd=0.3)).flatten(2)
     w = p.get("fc_1.w", (n * dim, hidden), sd=0.2)
     x = torch.tanh(window @ w + p.get("fc_1.b", (hidden,)))
     return mean_loss(x @ p.get("fc_2.w", (hidden, vocab)) + p.get("fc_2.b", (vocab,)), targets)
@@ -184,7 +183,7 @@ def last(path):
 
 LR = {"lr.peak": 5e-3, "lr.warmup": 4, "lr.steps": 20, "lr.floor": 0.1}
 SCHEDULE = cosine(5e-3, 4, 20, 0.1)
-SIZES = {"size.batch": 4, "size.seq": 16, "micro.batch": 2}
+SIZES = {"size.batch": 4, "size.seq": 16}
 # name: (model, seed, -D options, optimizer, rate of a step). The bounds of the gradient's norm are such
 # that some steps are clipped and some are not.
 MODELS = {
@@ -198,7 +197,7 @@ MODELS = {
     "mlp": (mlp, 14, {"vocab": 67, "dim": 8, "n": 4, "hidden": 24, **SIZES, "lr.peak": 0.5},
             lambda params: torch.optim.SGD(params.values(), lr=0.0, momentum=0.9), lambda step: 0.5),
     "weighted": (weighted, 15, {"vocab": 31, "dim": 16, "hidden": 40, "size.batch": 4, "size.seq": 8,
-                                "micro.batch": 1, "lr.peak": 1e-2, "clip": 2.2},
+                                "lr.peak": 1e-2, "clip": 2.2},
                  adamw(lambda k: True), lambda step: 1e-2),
 }
 

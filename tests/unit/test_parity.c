@@ -1,0 +1,352 @@
+// Parity with PyTorch: the models of models/ as native code against stored values.
+//
+// tests/parity/NAME.safetensors holds first weights, token batches, the first loss, the gradient of
+// every parameter and the losses of 20 steps of the optimizer, from torch in double precision
+// (tests/parity/generate.py). Here the same sizes are compiled by the whole pipeline and run as the
+// executable runs them: prologue and micro per micro-batch, then update.
+//
+// Bounds: a loss 1e-6 relative, a gradient 1e-4 of its norm, the losses of 20 steps 1e-4 relative.
+// A cut of the batch changes results by rounding only (docs/numerics.md): one micro-batch of four
+// samples, two of two and four of one agree within 1e-6 and 1e-5.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/safetensors.h"
+#include "tests/oracle/model.h"
+#include <math.h>
+
+// ---- the stored values
+
+typedef struct {
+    SnSafetensors *file;
+    const char *name, *defines;
+    int64_t steps, batch;
+    double *losses;
+} Reference;
+
+static void *read_tensor(const Reference *r, const SnTensorInfo *t) {
+    void *to = malloc(t->bytes + 8);
+    SnError err;
+    assert_non_null(to);
+    if (sn_st_read(r->file, t, 0, t->bytes, to, &err)) fail_msg("%s: %s", r->name, err.text);
+    return to;
+}
+
+static void *read_named(const Reference *r, const char *name) {
+    const SnTensorInfo *t = sn_st_find(r->file, name);
+    if (!t) fail_msg("%s: no tensor '%s'", r->name, name);
+    return read_tensor(r, t);
+}
+
+static Reference reference_open(const char *name) {
+    Reference r = {.name = name};
+    char path[512];
+    SnError err;
+    snprintf(path, sizeof path, "%s/tests/parity/%s.safetensors", SOURCE_DIR, name);
+    if (sn_st_open(path, &r.file, &err)) fail_msg("%s", err.text);
+    r.defines = sn_st_metadata(r.file, "defines");
+    assert_non_null(r.defines);
+    const SnTensorInfo *tokens = sn_st_find(r.file, "tokens");
+    assert_non_null(tokens);
+    r.steps = tokens->shape[0];
+    r.batch = tokens->shape[1];
+    r.losses = read_named(&r, "losses");
+    return r;
+}
+
+static void reference_close(Reference *r) {
+    free(r->losses);
+    sn_st_close(r->file);
+}
+
+// ---- a model that runs
+
+typedef struct {
+    bool gradients; // as results of the update
+    int64_t micro;  // samples in a micro-batch; 0: half the batch
+    const char *cpu;
+    int threads;
+} How;
+
+static TestModel *start(const Reference *r, How how) {
+    char defines[512], path[64];
+    const char *folder = strcmp(r->name, "weighted") ? "models" : "tests/models";
+    snprintf(path, sizeof path, "%s/%s.sn", folder, r->name);
+    int64_t micro = how.micro ? how.micro : r->batch / 2;
+    snprintf(defines, sizeof defines, "%s micro.batch=%lld", r->defines, (long long)micro);
+    TestModel *t = model_compile(path, defines);
+    assert_non_null(t);
+    if (how.gradients) model_keep_gradients(t);
+    assert_true(model_passes(t, NULL));
+    assert_true(model_load(t, how.cpu, how.threads));
+    return t;
+}
+
+static void init_states(const TestModel *t, const Reference *r) {
+    const SnPlan *plan = t->native.plan;
+    uint32_t params = 0;
+    for (uint32_t i = 0; i < plan->states.count; i++) {
+        const SnState *s = &SN_AT(plan, SnState, states)[i];
+        if (s->kind == STATE_accum) continue;
+        void *to = sn_exec_at(t->native.exec, s->region, s->offset);
+        memset(to, 0, (size_t)s->bytes);
+        if (s->kind != STATE_param) continue;
+        char name[256];
+        snprintf(name, sizeof name, "param.%s", SN_STRING(plan, s->path));
+        const SnTensorInfo *info = sn_st_find(r->file, name);
+        if (!info || info->bytes != (uint64_t)s->bytes || info->ndim != s->naxes)
+            fail_msg("%s: '%s' is not stored, or in another shape", r->name, name);
+        for (uint32_t d = 0; d < info->ndim; d++) assert_int_equal(info->shape[d], s->size[d]);
+        void *from = read_tensor(r, info);
+        memcpy(to, from, (size_t)s->bytes);
+        free(from);
+        params++;
+    }
+    for (uint32_t i = 0; i < sn_st_count(r->file); i++) // and the model has every stored one
+        params -= strncmp(sn_st_at(r->file, i)->name, "param.", 6) == 0;
+    assert_int_equal(params, 0);
+}
+
+// Samples [first, ...) of a step's batch into the section's inputs.
+static void fill_inputs(const TestModel *t, const Reference *r, const char *section, int64_t step,
+                        int64_t first) {
+    const SnPlan *plan = t->native.plan;
+    for (uint32_t i = 0; i < plan->inputs.count; i++) {
+        const SnPort *p = &SN_AT(plan, SnPort, inputs)[i];
+        if (strcmp(SN_STRING(plan, p->section), section)) continue;
+        assert_int_equal(p->sample, 1);
+        const SnTensorInfo *info = sn_st_find(r->file, SN_STRING(plan, p->name));
+        assert_non_null(info);
+        uint64_t row = info->bytes / (uint64_t)(r->steps * r->batch);
+        assert_int_equal((uint64_t)p->bytes, row * (uint64_t)p->size[0]);
+        SnError err;
+        if (sn_st_read(r->file, info, row * (uint64_t)(step * r->batch + first), (uint64_t)p->bytes,
+                       sn_exec_at(t->native.exec, p->region, p->offset), &err))
+            fail_msg("%s", err.text);
+    }
+}
+
+static void run_step(const TestModel *t, const Reference *r, int64_t step) {
+    static const char *const sections[] = {"prologue", "micro"};
+    SnExec *x = t->native.exec;
+    int64_t micro = t->program->micro, accum = r->batch / micro;
+    SnEnv env = {.step = (uint32_t)step + 1, .seed = 1};
+    sn_exec_set(x, "step", (double)step + 1);
+    sn_exec_set(x, "accum", (double)accum);
+    for (int s = 0; s < 2; s++)
+        for (int64_t j = 0; j < accum; j++) {
+            env.first = j == 0;
+            env.sample = j * micro;
+            sn_exec_set(x, "first", j == 0);
+            fill_inputs(t, r, sections[s], step, j * micro);
+            sn_exec_run(x, sections[s], &env);
+        }
+    env.first = 0;
+    env.sample = 0;
+    sn_exec_set(x, "first", 0);
+    sn_exec_run(x, "update", &env);
+}
+
+static double loss_of(const TestModel *t) {
+    return sn_exec_result(t->native.exec, "update", "loss");
+}
+
+// ---- comparing. The worst relative errors are printed: how much of a bound is used.
+
+typedef struct {
+    double loss, gradient;
+} Worst;
+
+static void print_worst(const Reference *r, const char *what, const Worst *w) {
+    print_message("  %s, %s: loss off by %.1e, gradients by %.1e\n", r->name, what, w->loss,
+                  w->gradient);
+}
+
+static void check_loss(const Reference *r, const char *what, int64_t step, double got, double want,
+                       double bound, Worst *w) {
+    double off = fabs(got - want) / fabs(want);
+    w->loss = fmax(w->loss, off);
+    if (!(off <= bound))
+        fail_msg("%s, %s, step %lld: loss %.9g, expected %.9g, relative error %.2g over %.2g",
+                 r->name, what, (long long)step + 1, got, want, off, bound);
+}
+
+static double norm_of(const float *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum);
+}
+
+static double distance(const float *x, const float *y, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)x[i] - (double)y[i];
+        sum += d * d;
+    }
+    return sqrt(sum); // NaN where either has one
+}
+
+// A bias of the keys moves all scores of a row by the same amount, so softmax does not see it: its
+// exact gradient is zero and has no relative error. Then what is left is rounding, against the
+// whole gradient.
+static bool is_zero_gradient(const char *path) {
+    size_t n = strlen(path);
+    return n > 8 && strcmp(path + n - 8, ".attn.bk") == 0;
+}
+
+static void check_gradient(const Reference *r, const char *what, const char *path, const float *got,
+                           const float *want, int64_t n, double whole, double bound, Worst *w) {
+    double off = distance(got, want, n), scale = norm_of(want, n);
+    bool zero = is_zero_gradient(path);
+    double limit = zero ? 1e-7 * whole : bound * scale;
+    if (!zero && !(scale > 1e-4 * whole))
+        fail_msg("%s: the gradient of '%s' is too small to say anything", r->name, path);
+    if (!zero) w->gradient = fmax(w->gradient, off / scale);
+    if (!(off <= limit))
+        fail_msg("%s, %s: gradient of '%s' is off by %.3g, norm %.3g, allowed %.3g", r->name, what,
+                 path, off, scale, limit);
+}
+
+static double whole_norm(const Reference *r) {
+    double sum = 0;
+    for (uint32_t i = 0; i < sn_st_count(r->file); i++) {
+        const SnTensorInfo *t = sn_st_at(r->file, i);
+        if (strncmp(t->name, "grad.", 5)) continue;
+        float *g = read_tensor(r, t);
+        double norm = norm_of(g, (int64_t)t->bytes / 4);
+        sum += norm * norm;
+        free(g);
+    }
+    return sqrt(sum);
+}
+
+static const float *gradient_of(const TestModel *t, const char *name, int64_t count) {
+    const SnPort *p = sn_plan_output(t->native.plan, "update", name);
+    if (!p) fail_msg("no result '%s'", name);
+    assert_int_equal(p->bytes, count * 4);
+    return sn_exec_at(t->native.exec, p->region, p->offset);
+}
+
+// Of the other model, or of the stored values. A derivative has its state's order of axes.
+static void check_gradients(const TestModel *t, const Reference *r, const char *what,
+                            const TestModel *other, double bound, Worst *w) {
+    double whole = whole_norm(r);
+    uint32_t checked = 0;
+    for (uint32_t i = 0; i < sn_st_count(r->file); i++) {
+        const SnTensorInfo *info = sn_st_at(r->file, i);
+        if (strncmp(info->name, "grad.", 5)) continue;
+        int64_t n = (int64_t)info->bytes / 4;
+        float *want = read_tensor(r, info);
+        const float *from = other ? gradient_of(other, info->name, n) : want;
+        check_gradient(r, what, info->name + 5, gradient_of(t, info->name, n), from, n, whole,
+                       bound, w);
+        free(want);
+        checked++;
+    }
+    assert_true(checked > 4);
+}
+
+// ---- tests
+
+static const char *const names[] = {"mlp", "gpt2", "llama", "bytes", "weighted"};
+enum { NAMES = sizeof names / sizeof *names };
+
+static void test_first_step(void **state) {
+    (void)state;
+    for (int i = 0; i < NAMES; i++) {
+        Reference r = reference_open(names[i]);
+        TestModel *t = start(&r, (How){.gradients = true});
+        Worst w = {0};
+        init_states(t, &r);
+        run_step(t, &r, 0);
+        check_loss(&r, "first step", 0, loss_of(t), r.losses[0], 1e-6, &w);
+        check_gradients(t, &r, "first step", NULL, 1e-4, &w);
+        print_worst(&r, "first step", &w);
+        model_free(t);
+        reference_close(&r);
+    }
+}
+
+static void test_twenty_steps(void **state) {
+    (void)state;
+    for (int i = 0; i < NAMES; i++) {
+        Reference r = reference_open(names[i]);
+        assert_int_equal(r.steps, 20);
+        TestModel *t = start(&r, (How){.gradients = false});
+        Worst w = {0};
+        init_states(t, &r);
+        for (int64_t step = 0; step < r.steps; step++) {
+            run_step(t, &r, step);
+            check_loss(&r, "twenty steps", step, loss_of(t), r.losses[step], 1e-4, &w);
+        }
+        print_worst(&r, "twenty steps", &w);
+        model_free(t);
+        reference_close(&r);
+    }
+}
+
+static void compare_cuts(const Reference *r, const TestModel *whole, int64_t micro) {
+    TestModel *cut = start(r, (How){.gradients = true, .micro = micro});
+    Worst w = {0};
+    init_states(whole, r);
+    init_states(cut, r);
+    for (int64_t step = 0; step < 3; step++) {
+        run_step(whole, r, step);
+        run_step(cut, r, step);
+        check_loss(r, "cut", step, loss_of(cut), loss_of(whole), 1e-6, &w);
+        check_gradients(cut, r, "cut", whole, 1e-5, &w);
+    }
+    print_worst(r, micro == 1 ? "samples alone" : "samples in pairs", &w);
+    model_free(cut);
+}
+
+// The whole batch in one pass, and in four (and two, when there is time). In `weighted` each step
+// has a sample without any weight: with four passes, one of them counts nothing.
+static void test_cuts_of_the_batch(void **state) {
+    (void)state;
+    for (int i = 0; i < NAMES; i++) {
+        Reference r = reference_open(names[i]);
+        TestModel *whole = start(&r, (How){.gradients = true, .micro = r.batch});
+        compare_cuts(&r, whole, 1);
+        if (getenv("SINTER_LONG")) compare_cuts(&r, whole, 2);
+        model_free(whole);
+        reference_close(&r);
+    }
+}
+
+// Same bits on every instruction set and for any number of threads.
+static void test_bits_of_machines(void **state) {
+    (void)state;
+    static const How hows[] = {{.cpu = "x86-64-v3", .threads = 1}, {.cpu = "native", .threads = 3}};
+    for (int i = 0; i < (getenv("SINTER_LONG") ? NAMES : 2); i++) {
+        Reference r = reference_open(names[i]);
+        double losses[2][4];
+        for (int k = 0; k < 2; k++) {
+            TestModel *t = start(&r, hows[k]);
+            init_states(t, &r);
+            for (int64_t step = 0; step < 4; step++) {
+                run_step(t, &r, step);
+                losses[k][step] = loss_of(t);
+            }
+            model_free(t);
+        }
+        assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
+        reference_close(&r);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_step),
+        cmocka_unit_test(test_twenty_steps),
+        cmocka_unit_test(test_cuts_of_the_batch),
+        cmocka_unit_test(test_bits_of_machines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
