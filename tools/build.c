@@ -37,7 +37,8 @@ static const char *library(Arena *a, const char *name) {
     return access(beside, R_OK) == 0 ? beside : arena_printf(a, "%s/../lib/sinter/%s", self, name);
 }
 
-static bool write_object(Driver *d, const CpuIsa *isa, const char *path) {
+// *disk: it failed because the machine has no room, not because of what was asked.
+static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *disk) {
     double since = now();
     Arena *a = d->arena;
     KernelProgram kernels;
@@ -65,7 +66,9 @@ static bool write_object(Driver *d, const CpuIsa *isa, const char *path) {
     void *plan = plan_write(a, &kernels, &info, &size);
     timed(d, "print", &since);
     Text why = {.arena = a};
+    errno = 0;
     bool ok = cpu_write_object(cpu, plan, size, path, &why);
+    *disk = !ok && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO);
     if (!ok) diag_error(d->diag, (Loc){0}, "%s", why.at);
     cpu_module_free(cpu);
     timed(d, "llvm", &since);
@@ -94,9 +97,10 @@ int command_build(Driver *d) {
     if (!driver_passes(d, NULL)) return driver_report(d);
     timed(d, "passes", &since);
     const char *object = arena_printf(d->arena, "%s.%ld.o", d->o.output, (long)getpid());
-    if (!write_object(d, &isa, object)) {
+    bool disk = false;
+    if (!write_object(d, &isa, object, &disk)) {
         unlink(object);
-        return driver_report(d);
+        return disk ? machine_error(d) : driver_report(d);
     }
     const char *inputs[] = {object, library(d->arena, "libsinter_train.a"), NULL};
     since = now();

@@ -1,0 +1,114 @@
+#!/bin/sh
+# Bad input gives one plain message, the documented exit code, and never damages what exists: command
+# lines, model text, data, checkpoints, a full disk.
+. "$(dirname "$0")/common.sh"
+corpus
+# expect CODE TEXT COMMAND...: exit code, and a message that holds TEXT; never a crash.
+expect() {
+    code=$1
+    text=$2
+    shift 2
+    rc=0
+    "$@" >"$work/said" 2>&1 </dev/null || rc=$?
+    if [ "$rc" != "$code" ]; then
+        bad "exit code $rc instead of $code: $*: $(tail -1 "$work/said")"
+    elif ! grep -qF -- "$text" "$work/said"; then
+        bad "no '$text' in what '$*' said: $(tail -1 "$work/said")"
+    elif grep -q "internal error\|Sanitizer" "$work/said"; then
+        bad "an internal error: $*"
+    else
+        ok
+    fi
+}
+model=$root/models/bytes.sn
+
+# command lines
+expect 2 "usage" "$sinter"
+expect 2 "unknown command 'biuld'" "$sinter" biuld x.sn
+expect 2 "needs a file" "$sinter" check
+expect 2 "needs -o OUT" "$sinter" build "$model"
+expect 2 "unknown option '--fast'" "$sinter" check "$model" --fast
+expect 2 "-D wants name=value" "$sinter" check "$model" -D layer
+expect 2 "unknown target 'tpu'" "$sinter" build "$model" -o "$work/x" --target tpu
+expect 2 "" "$sinter" build "$model" -o "$work/x" --cpu pentium
+expect 1 "cannot read" "$sinter" check "$work/absent.sn"
+expect 1 "cannot read" "$sinter" check "$work"
+expect 1 "no pass is called 'fold'" "$sinter" dump "$model" --after fold
+expect 1 "layers" "$sinter" check "$model" -D layers=3
+
+# model text
+printf 'axis batch\nmodel m(x: real[batch]) { loss = sum[batch](x) \\\n }\n' >"$work/slash.sn"
+expect 1 "slash.sn:2:" "$sinter" check "$work/slash.sn"
+printf 'axis ba\001tch\n' >"$work/control.sn"
+expect 1 "control.sn:1:" "$sinter" check "$work/control.sn"
+printf 'axis b\0atch\n' >"$work/nul.sn"
+expect 1 "nul.sn:1:" "$sinter" check "$work/nul.sn"
+: >"$work/empty.sn"
+expect 1 "" "$sinter" check "$work/empty.sn"
+head -c 3000 /dev/urandom >"$work/noise.sn"
+expect 1 "noise.sn" "$sinter" check "$work/noise.sn"
+awk 'BEGIN { for (i = 0; i < 100000; i++) printf "("; }' >"$work/deep.sn"
+expect 1 "deep.sn" "$sinter" check "$work/deep.sn"
+printf 'func f {\n  %%0 = add %%1, %%2 : f32\n}\n' >"$work/bad.ir"
+expect 1 "bad.ir:2:" "$sinter" dump "$work/bad.ir"
+
+# a build that cannot be written leaves nothing behind
+# shellcheck disable=SC2086
+expect 1 "cannot write" "$sinter" build "$model" $small -o "$work/no/such/dir/exe"
+expect 3 "cannot write" sh -c "trap '' XFSZ; ulimit -f 16; '$sinter' build '$model' $small -o '$work/limited'"
+[ -e "$work/limited" ] && bad "half an executable under its final name"
+mkdir "$work/bin"
+expect 3 "" env PATH="$work/bin" "$sinter" build "$model" $small -o "$work/unlinked"
+[ -e "$work/unlinked" ] && bad "an executable without a linker"
+ls "$work"/*.tmp "$work"/*.o >/dev/null 2>&1 && bad "temporary files stay behind"
+
+# shellcheck disable=SC2086
+"$sinter" build "$model" $small -o "$work/exe"
+exe=$work/exe
+expect 2 "--stepz" "$exe" --stepz 3
+expect 2 "" "$exe" --steps many
+expect 2 "" "$exe" --steps -5
+expect 2 "" "$exe" --steps
+expect 2 "" "$exe" --threads 0 --data "$work/text"
+expect 2 "" "$exe" --lr nan --data "$work/text"
+expect 1 "absent" "$exe" --data "$work/absent" --steps 1
+: >"$work/none"
+expect 1 "none" "$exe" --data "$work/none" --steps 1
+printf 'short' >"$work/short"
+expect 1 "short" "$exe" --data "$work/short" --steps 1
+expect 1 "" "$exe" --data "$work" --steps 1
+expect 1 "" "$exe" --generate "" --resume "$work/absent"
+
+# checkpoints: truncated, hostile, of another model
+train "$exe" "$work/good" --steps 2
+file=$(ls "$work"/good/step-*.safetensors)
+for bytes in 0 4 8 100 2000; do
+    head -c $bytes "$file" >"$work/cut.safetensors"
+    expect 1 "cut.safetensors" "$exe" --data "$work/text" --resume "$work/cut.safetensors" --steps 3
+done
+size=$(wc -c <"$file")
+head -c $((size - 1)) "$file" >"$work/cut.safetensors"
+expect 1 "cut.safetensors" "$exe" --data "$work/text" --resume "$work/cut.safetensors" --steps 3
+printf '\377\377\377\377\377\377\377\177{}' >"$work/huge.safetensors"
+expect 1 "huge.safetensors" "$exe" --data "$work/text" --resume "$work/huge.safetensors" --steps 3
+printf '\002\0\0\0\0\0\0\0{}' >"$work/nothing.safetensors"
+expect 1 "nothing.safetensors" "$exe" --data "$work/text" --resume "$work/nothing.safetensors" --steps 3
+"$sinter" build "$model" -D layer=1 -D dim=64 -D size.seq=32 -D size.batch=8 -D micro=4 -o "$work/other"
+expect 1 "" "$work/other" --data "$work/text" --resume "$file" --steps 3
+
+# a full disk: the file size limit stands for it; the older checkpoint stays whole
+cp -r "$work/good" "$work/full"
+sum=$(cksum <"$work/full/$(basename "$file")")
+rc=0
+(
+    trap '' XFSZ
+    ulimit -f 64
+    "$exe" --data "$work/text" --resume "$work/full" --steps 4 --eval-batches 1
+) >"$work/said" 2>&1 || rc=$?
+[ "$rc" = 3 ] && ok || bad "full disk: exit code $rc: $(tail -1 "$work/said")"
+[ "$sum" = "$(cksum <"$work/full/$(basename "$file")")" ] && ok || bad "the older checkpoint changed"
+[ "$(ls "$work/full"/step-* | wc -l)" = 1 ] && ok || bad "half a checkpoint under a final name"
+if [ -e /dev/full ]; then
+    expect 3 "cannot write" sh -c "'$sinter' dump '$model' >/dev/full"
+fi
+finish
