@@ -292,6 +292,8 @@ static void update_all(Elab *cx, NodeId loss) {
     if (cx->plan.clip_value > 0) clip_gradients(cx, grads, params, n);
     Value rate = learning_rate(cx);
     cx->optimizing = true;
+    // The model's bodies are done: axes that they declared are now those of parameters only.
+    for (AxisId a = 0; a < cx->axis_info.n; a++) cx->axis_info.at[a].depth = 0;
     bool good = rate.kind != V_ERROR;
     for (uint32_t i = 0; i < n && good; i++) good = update(cx, params[i], grads[i], rate);
     cx->optimizing = false;
