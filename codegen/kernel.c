@@ -102,11 +102,28 @@ static bool check_operand(Finish *f, KId user, KId id, Elem want) {
     return true;
 }
 
+// Adds |step| * count to *sum; false beyond 2^62, so that no offset overflows.
+static bool reaches(int64_t *sum, int64_t step, int64_t count) {
+    int64_t by;
+    if (step == INT64_MIN || __builtin_mul_overflow(step < 0 ? -step : step, count, &by))
+        return false;
+    return !__builtin_add_overflow(*sum, by, sum) && *sum < (int64_t)1 << 62;
+}
+
+static bool bounded(const Kernel *k, const KIndex *x) {
+    int64_t sum = 0;
+    if (!reaches(&sum, x->base, 1)) return false;
+    for (uint32_t i = 0; i <= k->outers; i++)
+        if (!reaches(&sum, x->stride[i], k->extent[i])) return false;
+    return x->op == NONE || reaches(&sum, x->op_stride, (int64_t)1 << 31);
+}
+
 // user: the op that is indexed, or the number of ops for stores and folds.
 static bool check_index(Finish *f, KId user, const KIndex *x) {
     const Kernel *k = f->k;
     for (uint32_t i = k->outers + 1; i < K_MAX_AXES; i++)
         if (x->stride[i]) FAIL(f, "stride along axis %u, which does not exist", i);
+    if (!bounded(k, x)) FAIL(f, "an index is out of the range of 62 bits");
     for (uint32_t i = 0; i <= k->outers; i++)
         if (x->stride[i]) f->uses[user] |= axis_bit(i);
     return x->op == NONE || check_operand(f, user, x->op, ELEM_i32);
@@ -175,13 +192,22 @@ static bool check_fold_op(Finish *f, KId id) {
     return true;
 }
 
+static bool check_const(Finish *f, KId id) {
+    const KOp *o = &f->k->ops.at[id];
+    double low = o->to == ELEM_i32 ? -0x1p31 : 0, high = o->to == ELEM_i32 ? 0x1p31 : 0x1p32;
+    if (o->to == ELEM_bool) high = 2;
+    if (o->to != ELEM_f32 && !(o->value >= low && o->value < high))
+        FAIL(f, "op %u: %s cannot hold %g", id, elem_info[o->to].name, o->value);
+    return true;
+}
+
 static bool check_op(Finish *f, KId id) {
     const Kernel *k = f->k;
     const KOp *o = &k->ops.at[id];
     if (o->to >= ELEM_COUNT || o->elem >= ELEM_COUNT) FAIL(f, "op %u has no element type", id);
     switch ((KOpKind)o->kind) {
     case KOP_scalar: return check_scalar(f, id);
-    case KOP_const: return true;
+    case KOP_const: return check_const(f, id);
     case KOP_index:
         if (o->axis > k->outers) FAIL(f, "op %u: there is no axis %u", id, o->axis);
         if (o->to != ELEM_i32) FAIL(f, "op %u: an index is i32", id);
@@ -189,6 +215,8 @@ static bool check_op(Finish *f, KId id) {
         return true;
     case KOP_load: return check_load(f, id);
     case KOP_random:
+        if (o->sample_stride > INT32_MAX || o->sample_stride < INT32_MIN)
+            FAIL(f, "op %u: sample stride %lld", id, (long long)o->sample_stride);
         if (o->to != ELEM_u32 || o->word > 3) FAIL(f, "op %u: random is word 0 to 3, u32", id);
         return check_index(f, id, &o->index);
     case KOP_fold: return check_fold_op(f, id);
@@ -287,6 +315,8 @@ static bool check_column(Finish *f, uint32_t i) {
         uses |= f->uses[fold->plus];
     }
     if (uses & walked_axes(k)) FAIL(f, "fold %u: its place depends on a walked axis", i);
+    if (fold->chunk_stride > INT32_MAX || fold->chunk_stride < INT32_MIN)
+        FAIL(f, "fold %u: chunk stride %lld", i, (long long)fold->chunk_stride);
     if (fold->chunk_stride && k->order != KORDER_chunks) FAIL(f, "fold %u has no chunks", i);
     return true;
 }

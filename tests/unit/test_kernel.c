@@ -158,6 +158,8 @@ static void test_refusals(void **state) {
         {"%0 = f32 const 1 f0 = row any %0 phase 0", "cannot fold f32"},
         {"%0 = f32 const 1 f0 = column sum %0 phase 0 -> a1[0 + i1*1]", "only chunks and lanes"},
         {"%0 = u32 random key=0x1 word=4 [0]", "word 0 to 3"},
+        {"%0 = i32 const nan", "i32 cannot hold nan"},
+        {"%0 = f32 load a0[0 + i1*1000000000000000000]", "out of the range of 62 bits"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Arena *a = arena_new();
