@@ -147,10 +147,13 @@ static bool good_dims(const SnDim *d, uint32_t n, int64_t *total) {
 
 static SnStatus check_gemms(const Check *c) {
     const SnPlan *p = c->plan;
-    uint64_t edges = p->mr <= 16 ? sn_ukr_sizes(p->mr) * (p->nr / 16) : 0; // micro-kernels
-    if (p->gemms.count && (!p->mr || p->mr > 16 || !p->nr || p->nr > 256 || p->nr % 16 ||
-                           p->ukr > p->functions || edges > p->functions - p->ukr))
-        return FAIL("the micro-kernel");
+    if (p->gemms.count) {
+        if (!p->mr || p->mr > 16 || !p->nr || p->nr > 256 || p->nr % 16 || p->ukr > p->functions)
+            return FAIL("the micro-kernel's tile");
+        uint64_t edges =
+            (uint64_t)sn_ukr_sizes(p->mr) * (p->nr / 16); // one for each edge of a tile
+        if (edges > p->functions - p->ukr) return FAIL("the micro-kernels");
+    }
     for (uint32_t i = 0; i < p->gemms.count; i++) {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
         int64_t total = 1;

@@ -22,6 +22,7 @@ for argument in "$@"; do
 done
 directory=${BUILD_DIR:-build}
 
+# shellcheck disable=SC2119 # no further packages
 require
 start=$(date +%s)
 echo "building in $directory"
