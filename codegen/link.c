@@ -83,11 +83,12 @@ bool link_executable(const char *const *inputs, const char *out, Text *why) {
     Text said = {.arena = a};
     const char *temporary = arena_printf(a, "%s.tmp%ld", out, (long)getpid());
     int status = run(command(a, inputs, temporary), &said);
+    while (said.n && said.at[said.n - 1] == '\n') said.at[--said.n] = 0;
     bool good = status == 0;
     if (status < 0)
         text_printf(why, "cannot run the linker 'cc': %s", strerror(errno));
     else if (status > 0)
-        text_printf(why, "cannot link '%s': cc failed: %s", out, said.at ? said.at : "no message");
+        text_printf(why, "cannot link '%s': cc failed: %s", out, said.n ? said.at : "no message");
     if (good && rename(temporary, out) != 0) {
         text_printf(why, "cannot write '%s': %s", out, strerror(errno));
         good = false;

@@ -156,6 +156,8 @@ static void random_frame(Gen *g) {
     Kernel *k = g->c->k;
     k->order = pick(g, KORDER_COUNT);
     k->grain = 1 + pick(g, 5);
+    if (k->order == KORDER_rows && chance(g, 25)) // the last row of the last axis is shorter
+        k->flat = extent[outers - 1] * extent[outers] - pick(g, (uint32_t)extent[outers]);
     if (k->order == KORDER_chunks) k->walk = pick(g, outers);
     if (k->order == KORDER_lanes)
         k->grain = chance(g, 50) ? 16 * (1 + pick(g, 4)) : 1 + pick(g, 40);
