@@ -305,7 +305,6 @@ Value fold_contract(Elab *cx, const Expr *e, Value a, Value b);
 Value view_apply(Elab *cx, const Expr *e);
 Value view_slice(Elab *cx, Loc at, Value x, AxisId from, AxisId to, int64_t start);
 Value view_drop(Elab *cx, Loc at, Value x, AxisId one); // removes an axis of extent 1
-Value view_join(Elab *cx, Loc at, const Value *parts, const AxisList *axes, AxisId to);
 Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to); // one along a new axis
 Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
                    const Value *outside);

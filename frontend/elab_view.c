@@ -161,69 +161,123 @@ static Value view_cut(Elab *cx, const View *v, Value x) {
     return value_tuple(cx, items, v->to.parts.n);
 }
 
-// Operands are joined eight at a time, as many as concat takes.
-Value view_join(Elab *cx, Loc at, const Value *parts, const AxisList *axes, AxisId to) {
-    NodeId xs[MAX_AXES];
-    for (uint32_t i = 0; i < axes->n; i++) xs[i] = parts[i].node;
-    (void)at;
-    return node_value(cx, ir_concat(cx->b, xs, axes, to));
+static AxisList replaced(AxisList l, AxisId from, AxisId to) {
+    for (uint32_t i = 0; i < l.n; i++)
+        if (l.at[i] == from) l.at[i] = to;
+    return l;
 }
 
-// Parts along 'axis[i]' to one along 'to'; more than eight through parts in between.
-static Value join_many(Elab *cx, Loc at, Value *parts, AxisId *axis, uint32_t n, AxisId to) {
+// Parts along the axes 'parts', eight at most, as one along 'to'; 'order' is the result's.
+static Value concat(Elab *cx, const Value *xs, const AxisList *parts, AxisId to,
+                    const AxisList *order) {
+    NodeId nodes[MAX_AXES];
+    Attr a = {.kind = ATTR_concat};
+    for (uint32_t i = 0; i < parts->n; i++) nodes[i] = xs[i].node;
+    a.concat.from = *parts;
+    a.concat.to = to;
+    TypeId type = type_make(cx, elem_of(cx, &xs[0]), order);
+    return node_value(cx, ir_node(cx->b, OP_concat, &a, nodes, parts->n, type));
+}
+
+// Any number of parts, part i along axis[i], through parts in between when there are more than
+// eight.
+static Value join_many(Elab *cx, Loc at, Value *parts, AxisId *axis, uint32_t n, AxisId to,
+                       const AxisList *order) {
     while (n > MAX_AXES) {
         uint32_t made = 0;
         for (uint32_t i = 0; i < n; i += MAX_AXES) {
-            uint32_t k = n - i < MAX_AXES ? n - i : MAX_AXES;
-            AxisList l = {.n = k};
+            AxisList l = {.n = n - i < MAX_AXES ? n - i : MAX_AXES};
             int64_t size = 0;
-            for (uint32_t j = 0; j < k; j++)
+            for (uint32_t j = 0; j < l.n; j++)
                 l.at[j] = axis[i + j], size += extent_of(cx, axis[i + j]);
             AxisId between = axis_part(cx, (Loc){at.file, at.start + 1, at.start + 1}, size);
-            parts[made] = view_join(cx, at, parts + i, &l, between);
+            AxisList inner = replaced(*order, to, between);
+            parts[made] = concat(cx, parts + i, &l, between, &inner);
             axis[made++] = between;
         }
         n = made;
     }
     AxisList l = {.n = n};
     for (uint32_t j = 0; j < n; j++) l.at[j] = axis[j];
-    return view_join(cx, at, parts, &l, to);
+    return concat(cx, parts, &l, to, order);
 }
 
+// The new axis stands before the last, whose elements stay neighbours.
 Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to) {
     AxisId *axis = NEW_ARRAY(cx->arena, AxisId, n);
+    AxisList have = axes_of(cx, &parts[0]), order = {0};
+    if (have.n == MAX_AXES)
+        return elab_error(cx, at, "the result would have more than %d axes", MAX_AXES);
+    for (uint32_t i = 0; i < have.n; i++) {
+        if (i + 1 == have.n) list_add(&order, to);
+        list_add(&order, have.at[i]);
+    }
+    if (!have.n) list_add(&order, to);
     for (uint32_t i = 0; i < n; i++) {
         axis[i] = axis_part(cx, at, 1);
-        parts[i] = add_axis(cx, at, parts[i], axis[i]);
+        AxisList one = replaced(order, to, axis[i]);
+        parts[i] = value_expand(cx, parts[i], &one, elem_of(cx, &parts[i]), at);
         if (parts[i].kind == V_ERROR) return value_error();
     }
-    return join_many(cx, at, parts, axis, n, to);
+    return join_many(cx, at, parts, axis, n, to, &order);
+}
+
+// All axes beside the joined ones; none of these may be among them, nor the new one.
+static bool join_rest(Elab *cx, const View *v, const Value *parts, const AxisId *own, uint32_t n,
+                      AxisId to, AxisList *rest) {
+    *rest = (AxisList){0};
+    for (uint32_t i = 0; i < n; i++) {
+        AxisList l = axes_of(cx, &parts[i]);
+        for (uint32_t k = 0; k < l.n; k++) {
+            if (l.at[k] == own[i] || list_has(rest, l.at[k]) || list_add(rest, l.at[k])) continue;
+            elab_error(cx, v->loc, "the result would have more than %d axes", MAX_AXES);
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i <= n; i++) {
+        AxisId a = i < n ? own[i] : to;
+        if (!list_has(rest, a)) continue;
+        elab_error(cx, v->loc, "the parts have axis '%s' beside the joined one", axis_name(cx, a));
+        return false;
+    }
+    if (rest->n < MAX_AXES) return true;
+    elab_error(cx, v->loc, "the result would have more than %d axes", MAX_AXES);
+    return false;
+}
+
+// The order of the result: that of the part with most axes, with what it lacks in front.
+static bool join_order(Elab *cx, const View *v, const Value *parts, const AxisId *own, uint32_t n,
+                       AxisId to, AxisList *order) {
+    AxisList rest;
+    uint32_t most = 0;
+    if (!join_rest(cx, v, parts, own, n, to, &rest)) return false;
+    for (uint32_t i = 1; i < n; i++)
+        if (axes_of(cx, &parts[i]).n > axes_of(cx, &parts[most]).n) most = i;
+    AxisList l = axes_of(cx, &parts[most]);
+    *order = (AxisList){0};
+    for (uint32_t k = 0; k < rest.n; k++)
+        if (!list_has(&l, rest.at[k])) list_add(order, rest.at[k]);
+    for (uint32_t k = 0; k < l.n; k++) list_add(order, l.at[k] == own[most] ? to : l.at[k]);
+    return true;
 }
 
 // Brings the parts to one element type and one set of other axes.
-static bool join_align(Elab *cx, const View *v, Value *parts, const AxisList *own, uint32_t n,
-                       AxisId to) {
-    AxisList all = {0};
+static bool join_align(Elab *cx, const View *v, Value *parts, const AxisId *own, uint32_t n,
+                       AxisId to, AxisList *order) {
     bool real = false, bools = false, ints = false;
     for (uint32_t i = 0; i < n; i++) {
-        AxisList rest = rest_of(cx, &parts[i], &own[i]);
-        for (uint32_t k = 0; k < rest.n; k++)
-            if (!list_has(&all, rest.at[k]) && !list_add(&all, rest.at[k])) return false;
-        real |= is_real(cx, &parts[i]), bools |= is_bool(cx, &parts[i]),
-            ints |= is_int(cx, &parts[i]);
-    }
-    if (list_has(&all, to) || all.n == MAX_AXES) {
-        elab_error(cx, v->loc, "the parts have axis '%s' already", axis_name(cx, to));
-        return false;
+        real |= is_real(cx, &parts[i]);
+        bools |= is_bool(cx, &parts[i]);
+        ints |= is_int(cx, &parts[i]);
     }
     if (bools && (real || ints)) {
         elab_error(cx, v->loc, "bools and numbers cannot be joined");
         return false;
     }
+    if (!join_order(cx, v, parts, own, n, to, order) || !axes_fit(cx, v->loc, order)) return false;
     Elem elem = bools ? ELEM_bool : real ? ELEM_f32 : ELEM_i32;
     for (uint32_t i = 0; i < n; i++) {
-        AxisList want = all;
-        for (uint32_t k = 0; k < own[i].n; k++) list_add(&want, own[i].at[k]);
+        AxisList want = replaced(*order, to, own[i]);
         parts[i] = value_expand(cx, parts[i], &want, elem, v->loc);
         if (parts[i].kind == V_ERROR) return false;
     }
@@ -262,19 +316,18 @@ static Value view_joined(Elab *cx, const View *v, Value x) {
     if (!factors_resolve(cx, &v->to.parts.at[0], &to)) return value_error();
     Value parts[MAX_TUPLE];
     AxisId axis[MAX_TUPLE];
-    AxisList own[MAX_TUPLE];
+    AxisList order;
     double total = 0;
     for (uint32_t i = 0; i < n; i++) {
         parts[i] = x.items[i];
         if (!join_part(cx, v, i, &parts[i], &axis[i], &total)) return value_error();
-        own[i] = (AxisList){1, {axis[i]}};
     }
     if (total != product_of(cx, &to))
         return elab_error(cx, v->loc, "'%s' has extent %.0f, the parts have %.0f together",
                           factors_text(cx, &to), product_of(cx, &to), total);
     AxisId whole = to.n == 1 ? to.at[0] : axis_part(cx, v->loc, (int64_t)total);
-    if (!join_align(cx, v, parts, own, n, whole)) return value_error();
-    Value r = join_many(cx, v->loc, parts, axis, n, whole);
+    if (!join_align(cx, v, parts, axis, n, whole, &order)) return value_error();
+    Value r = join_many(cx, v->loc, parts, axis, n, whole, &order);
     return to.n == 1 ? r : regroup(cx, v->loc, r, &(AxisList){1, {whole}}, &to);
 }
 
