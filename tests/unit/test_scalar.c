@@ -336,6 +336,7 @@ static void test_floats(void **state) {
     (void)state;
     assert_true(same(eval(OP_min, NAN, 1), NAN) && same(eval(OP_max, 1, NAN), NAN));
     assert_true(same(eval(OP_min, 0.0f, -0.0f), -0.0f) && same(eval(OP_max, -0.0f, 0.0f), 0.0f));
+    assert_true(same(eval(OP_min, -0.0f, 0.0f), -0.0f) && same(eval(OP_max, 0.0f, -0.0f), 0.0f));
     assert_true(same(eval(OP_max, -INFINITY, 3), 3) && same(eval(OP_min, INFINITY, 3), 3));
     assert_true(same(eval(OP_rem, -7, 3), 2) && same(eval(OP_rem, 7, -3), -2));
     assert_true(same(eval(OP_rem, 5.5f, 2), 1.5f) && isnan(eval(OP_rem, 1, 0)));
