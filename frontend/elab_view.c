@@ -245,6 +245,11 @@ static bool join_rest(Elab *cx, const View *v, const Value *parts, const AxisId 
     return false;
 }
 
+// A '1' has been given its axis anywhere: its order counts only where no other part has as many.
+static uint32_t order_weight(const Elab *cx, const View *v, const Value *parts, uint32_t i) {
+    return axes_of(cx, &parts[i]).n * 2 + !v->from.parts.at[i].one;
+}
+
 // The order of the result: that of the part with most axes, with what it lacks in front.
 static bool join_order(Elab *cx, const View *v, const Value *parts, const AxisId *own, uint32_t n,
                        AxisId to, AxisList *order) {
@@ -252,7 +257,7 @@ static bool join_order(Elab *cx, const View *v, const Value *parts, const AxisId
     uint32_t most = 0;
     if (!join_rest(cx, v, parts, own, n, to, &rest)) return false;
     for (uint32_t i = 1; i < n; i++)
-        if (axes_of(cx, &parts[i]).n > axes_of(cx, &parts[most]).n) most = i;
+        if (order_weight(cx, v, parts, i) > order_weight(cx, v, parts, most)) most = i;
     AxisList l = axes_of(cx, &parts[most]);
     *order = (AxisList){0};
     for (uint32_t k = 0; k < rest.n; k++)

@@ -36,6 +36,7 @@ typedef struct {
 } Program;
 
 // Compiles the file (already added to d). Errors go to d; NULL when there were any.
-Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const Define *defs, uint32_t ndefs);
+Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const Define *defs,
+                          uint32_t ndefs);
 // The canonical layout of a source file, comments kept. NULL after errors.
 char *frontend_format(Arena *a, Diag *d, uint16_t file);

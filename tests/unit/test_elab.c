@@ -146,6 +146,9 @@ static void test_views(void **s) {
     GIVES("output y = (iota[three], iota[three] + 7)[three + three -> six]", "[six=6]", 0, 1, 2, 7,
           8, 9);
     GIVES("output y = (5, iota[two])[1 + two -> three]", "[three=3]", 5, 0, 1);
+    // The part with most axes gives the order, what others lack is repeated.
+    GIVES("output y = (iota[two] * 100, iota[three] * 10 + iota[two])[1 + three -> dim]",
+          "[dim=4, two=2]", 0, 100, 0, 1, 10, 11, 20, 21);
     GIVES("axis n = 9\n a, b = (iota[n] + 0)[n -> two * three + three]\n output y = a[two: 1] + b",
           "[three=3]", 9, 11, 13);
 }
@@ -184,6 +187,10 @@ static void test_folds(void **s) {
           "[two=2]", 6, 14);
     GIVES("output y = iota[three] @[three] (iota[three] + iota[two])", "i32[two=2]", 5, 8);
     GIVES("output y = softmax[two](where(iota[two] < 5, -inf, 0.0 * iota[two]))", "[two=2]", 0, 0);
+    // Singular values 1 and 0.5 over their norm, five times x -> 3.4445 x - 4.775 x^3 + 2.0315 x^5.
+    GIVES("axis tw = 2\n u = where(iota[two] == iota[tw], 1 / (1.0 + iota[two]), 0)\n"
+          "output y = sum[tw](orthogonal[two, tw](u))",
+          "[two=2]", 0.6887628, 1.1141640);
     GIVES("output y = softmax[two](log(iota[two] + 1.0))", "[two=2]", 1.0 / 3, 2.0 / 3);
     // The sample axis counts one sample here.
     GIVES("output y = mean[batch, seq](real(tokens)) + iota[two] * batch", "[two=2]", 2.8, 3.8);
@@ -389,6 +396,26 @@ static void test_rules_of_names(void **s) {
     assert_string_equal(option(&b, "steps"), "9");
 }
 
+static void test_maps_of_optimizers(void **s) {
+    (void)s;
+    Define small[] = {{"layer", "2"}, {"batch", "2"}};
+    Arena *a = arena_new();
+    const char *text = arena_printf(
+        a,
+        "use \"%s/models/bytes.sn\"\ntrain { data text(\"x\")\n size batch = 4, seq = 8\n"
+        "optimizer adafactor\n optimizer muon(decay = 0.1): attn, mlp\n lr linear(peak = 0.1, "
+        "warmup = 1, steps = 5)\n}\n",
+        SOURCE_DIR);
+    Built b = build_good(text, small, 2);
+    assert_true(has_state(&b, "h.1.attn.wo.muon.m"));
+    const State *row = state(&b, "embed.adafactor.row"), *col = state(&b, "embed.adafactor.col");
+    assert_int_equal(type_count(type_at(b.p->m, row->type)), 256);
+    assert_int_equal(type_at(b.p->m, col->type)->n, 1);
+    assert_int_equal(type_at(b.p->m, state(&b, "norm.scale.adafactor.row")->type)->n, 0);
+    assert_string_equal(option(&b, "steps"), "5");
+    arena_free(a);
+}
+
 // --- numbers of the run
 // ------------------------------------------------------------------------------
 
@@ -556,23 +583,15 @@ static void test_messages(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_index),
-        cmocka_unit_test(test_folds),
-        cmocka_unit_test(test_repeat),
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_shipped_models),
-        cmocka_unit_test(test_rounds),
-        cmocka_unit_test(test_shared_and_stat),
-        cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_rules_of_names),
-        cmocka_unit_test(test_initial_values),
-        cmocka_unit_test(test_initial_values_by_path),
-        cmocka_unit_test(test_draws),
-        cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_defines),
-        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_numbers),         cmocka_unit_test(test_views),
+        cmocka_unit_test(test_index),           cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_repeat),          cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_shipped_models),  cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_shared_and_stat), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_rules_of_names),  cmocka_unit_test(test_maps_of_optimizers),
+        cmocka_unit_test(test_initial_values),  cmocka_unit_test(test_initial_values_by_path),
+        cmocka_unit_test(test_draws),           cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_defines),         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
