@@ -1,0 +1,397 @@
+// sinter bench MODEL: the figures of a model's training step on this machine, side by side with a yardstick
+// in the same run.
+//
+//   step       one optimizer step of native code, random ids
+//   products   the step's matrix products alone, ours and oneDNN's, on cold operands
+//   build      wall time of `sinter build`, of the executable up to its first step, and its memory
+//
+// Every repetition measures the step, our products and oneDNN's products one after another; the table
+// shows medians and ratios of medians. Times vary with what else the machine does, ratios less.
+#include "codegen/cpu/cpu.h"
+#include "codegen/plan.h"
+#include "runtime/gemm.h"
+#include "runtime/pool.h"
+#include "runtime/sinter.h"
+#include "tools/driver.h"
+#include "tools/yardstick.h"
+#include <limits.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+enum { MAX_REPEAT = 31, MAX_PRODUCTS = 256 };
+static const int64_t RING_BYTES = (int64_t)1 << 29; // operands come from a ring larger than the caches
+
+typedef struct {
+    Product p;
+    int64_t times;  // in one step
+    SnGemm gemm;    // as the plan has it
+    Yardstick *theirs;
+    SnGemmJob ours;
+} Entry;
+
+typedef struct {
+    Driver *d;
+    const SnPlan *plan;
+    CpuJit *jit;
+    void (**functions)(void);
+    Entry entries[MAX_PRODUCTS];
+    int count;
+    char *ring;
+    int64_t at;
+    int repeat, threads;
+} Bench;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+static double median(double *t, int n) {
+    qsort(t, (size_t)n, sizeof *t, by_value);
+    return t[n / 2];
+}
+
+// ---- compiling into this process ----------------------------------------------------------------
+
+static uint32_t function_of(void *user, const Kernel *k) { return cpu_add_kernel(user, k); }
+static uint32_t function_count(void *user) { return cpu_functions(user); }
+
+static bool load(Bench *b) {
+    Driver *d = b->d;
+    Arena *a = d->arena;
+    KernelProgram kernels;
+    Text why = {.arena = a};
+    CpuIsa isa;
+    if (!driver_load(d) || !driver_passes(d, NULL)) return false;
+    if (!program_lower(a, d->program->m, d->diag, &kernels)) return false;
+    if (!cpu_isa_resolve(a, d->o.cpu ? d->o.cpu : "native", &isa, &why)) {
+        diag_error(d->diag, (Loc){0}, "%s", why.at);
+        return false;
+    }
+    CpuModule *cpu = cpu_module_new(a, &isa);
+    CpuGemm gemm = cpu_add_gemm(cpu);
+    PlanScalar *scalars = NEW_ARRAY(a, PlanScalar, d->program->scalars.n + 1);
+    for (uint32_t i = 0; i < d->program->scalars.n; i++)
+        scalars[i] = (PlanScalar){d->program->scalars.at[i].name, d->program->scalars.at[i].elem,
+                                  d->program->scalars.at[i].value};
+    PlanInfo info = {.sinter = "bench", .target = "cpu", .cpu = isa.name, .model_name = d->program->model_name,
+                     .model_text = "", .ledger = "", .features = isa.features, .ukr = gemm.ukr,
+                     .mr = gemm.mr, .nr = gemm.nr, .scalars = scalars, .scalar_count = d->program->scalars.n,
+                     .function = function_of, .functions = function_count, .user = cpu};
+    size_t size;
+    b->plan = plan_write(a, &kernels, &info, &size);
+    uint32_t n = cpu_functions(cpu);
+    b->jit = cpu_jit(cpu, &why);
+    if (!b->jit) {
+        diag_error(d->diag, (Loc){0}, "%s", why.at);
+        return false;
+    }
+    b->functions = (void (**)(void))arena_alloc(a, sizeof *b->functions * (n + 1));
+    for (uint32_t i = 0; i < n; i++) b->functions[i] = cpu_jit_function(b->jit, i);
+    return true;
+}
+
+// ---- products -----------------------------------------------------------------------------------
+
+static int64_t product_of(const SnDim *d, uint32_t n) {
+    int64_t t = 1;
+    for (uint32_t i = 0; i < n; i++) t *= d[i].extent;
+    return t;
+}
+
+static bool same_product(const Product *a, const Product *b) {
+    return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k && a->a_k == b->a_k &&
+           a->b_k == b->b_k;
+}
+
+static void collect(Bench *b, const char *section) {
+    const SnSection *s = sn_plan_section(b->plan, section);
+    for (uint32_t i = 0; s && i < s->count; i++) {
+        const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
+        if (c->op != SN_CMD_GEMM) continue;
+        const SnGemm *g = &SN_AT(b->plan, SnGemm, gemms)[c->fn];
+        Product p = {product_of(g->batch, g->nbatch), product_of(g->m, g->nm), product_of(g->n, g->nn),
+                     product_of(g->k, g->nk), g->k[g->nk - 1].a == 1, g->k[g->nk - 1].b == 1};
+        int k = 0;
+        while (k < b->count && !same_product(&b->entries[k].p, &p)) k++;
+        if (k == MAX_PRODUCTS) continue;
+        if (k == b->count) b->entries[b->count++] = (Entry){.p = p};
+        b->entries[k].times++;
+    }
+}
+
+// The plain product that oneDNN is given, for our driver: no accumulator, no epilogue.
+static void plain_gemm(const Product *p, SnGemm *g) {
+    *g = (SnGemm){.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .c_arg = 2, .acc_arg = UINT32_MAX,
+                  .epilogue = UINT32_MAX};
+    g->batch[0] = (SnDim){p->batch, p->m * p->k, p->k * p->n, p->m * p->n};
+    g->m[0] = (SnDim){p->m, p->a_k ? p->k : 1, 0, p->n};
+    g->n[0] = (SnDim){p->n, 0, p->b_k ? p->k : 1, 1};
+    g->k[0] = (SnDim){p->k, p->a_k ? 1 : p->m, p->b_k ? 1 : p->n, 0};
+}
+
+static void next_operands(Bench *b, const Product *p, void *bufs[3]) {
+    const int64_t bytes[3] = {p->batch * p->m * p->k * 4, p->batch * p->k * p->n * 4, p->batch * p->m * p->n * 4};
+    for (int i = 0; i < 3; i++) {
+        if (b->at + bytes[i] > RING_BYTES) b->at = 0;
+        bufs[i] = b->ring + b->at;
+        b->at += (bytes[i] + 63) / 64 * 64;
+    }
+}
+
+typedef struct {
+    Entry *e;
+    uint32_t phase;
+    void *bufs[3];
+    void *shared, **scratch;
+} Running;
+
+static void run_tasks(void *user, int64_t t0, int64_t t1, int thread) {
+    Running *r = user;
+    SnEnv env = {0};
+    sn_gemm_run(&r->e->ours, r->phase, r->bufs, &env, t0, t1, r->shared, r->scratch[thread]);
+}
+
+static double time_ours(Bench *b, SnPool *pool, void *shared, void **scratch) {
+    double sum = 0;
+    for (int i = 0; i < b->count; i++)
+        for (int64_t t = 0; t < b->entries[i].times; t++) {
+            Running r = {.e = &b->entries[i], .shared = shared, .scratch = scratch};
+            next_operands(b, &r.e->p, r.bufs);
+            double start = now();
+            for (r.phase = 0; r.phase < SN_GEMM_PHASES; r.phase++)
+                if (r.e->ours.tasks[r.phase]) sn_pool_run(pool, r.e->ours.tasks[r.phase], 1, run_tasks, &r);
+            sum += now() - start;
+        }
+    return sum;
+}
+
+static double time_theirs(Bench *b) {
+    double sum = 0;
+    for (int i = 0; i < b->count; i++)
+        for (int64_t t = 0; t < b->entries[i].times; t++) {
+            void *bufs[3];
+            next_operands(b, &b->entries[i].p, bufs);
+            double start = now();
+            yardstick_run(b->entries[i].theirs, bufs);
+            sum += now() - start;
+        }
+    return sum;
+}
+
+// ---- the step -----------------------------------------------------------------------------------
+
+static void fill_inputs(SnExec *x, const SnPlan *plan) {
+    uint64_t r = 88172645463325252ull;
+    for (uint32_t i = 0; i < plan->inputs.count; i++) {
+        const SnPort *p = &SN_AT(plan, SnPort, inputs)[i];
+        int32_t *at = sn_exec_at(x, p->region, p->offset);
+        for (int64_t k = 0; k < p->bytes / 4; k++) {
+            r ^= r << 13, r ^= r >> 7, r ^= r << 17;
+            if (p->elem == ELEM_f32)
+                ((float *)(void *)at)[k] = (float)(r % 1000) * 1e-3f;
+            else
+                at[k] = (int32_t)(r % (uint64_t)(p->range > 0 ? p->range : 2));
+        }
+    }
+}
+
+static double time_step(SnExec *x, uint32_t step, double micro) {
+    SnEnv env = {.first = 1, .step = step, .seed = 1};
+    sn_exec_set(x, "step", step);
+    sn_exec_set(x, "accum", 1);
+    sn_exec_set(x, "batch", micro);
+    double start = now();
+    sn_exec_run(x, "prologue", &env);
+    sn_exec_run(x, "micro", &env);
+    sn_exec_run(x, "update", &env);
+    return now() - start;
+}
+
+static void must(SnStatus s, const SnError *e) {
+    if (s == SN_OK) return;
+    fprintf(stderr, "sinter: error: %s\n", e->text);
+    exit(s == SN_MACHINE ? EXIT_MACHINE : 70);
+}
+
+static double flops(const Bench *b) {
+    double f = 0;
+    for (int i = 0; i < b->count; i++) {
+        const Product *p = &b->entries[i].p;
+        f += 2.0 * (double)p->batch * (double)p->m * (double)p->n * (double)p->k * (double)b->entries[i].times;
+    }
+    return f;
+}
+
+static void measure(Bench *b, int threads) {
+    SnError e = {0};
+    SnExec *x;
+    must(sn_exec_new(b->plan, (void (*const *)(void))b->functions, threads, &x, &e), &e);
+    SnEnv env = {.first = 1, .step = 1, .seed = 1};
+    for (uint32_t i = 0; i < b->plan->scalars.count; i++) {
+        const SnScalar *s = &SN_AT(b->plan, SnScalar, scalars)[i];
+        sn_exec_set(x, SN_STRING(b->plan, s->name), s->value);
+    }
+    sn_exec_run(x, "init", &env);
+    fill_inputs(x, b->plan);
+
+    SnPool *pool = sn_pool_new(threads);
+    SnGemmKit kit = {b->plan->mr, b->plan->nr, (const SnFn *)&b->functions[b->plan->ukr]};
+    int64_t shared = 64, scratch = 64;
+    for (int i = 0; i < b->count; i++) {
+        Entry *n = &b->entries[i];
+        plain_gemm(&n->p, &n->gemm);
+        sn_gemm_prepare(&n->ours, &n->gemm, &kit, NULL);
+        if (n->ours.shared > shared) shared = n->ours.shared;
+        if (n->ours.scratch > scratch) scratch = n->ours.scratch;
+        if (yardstick_available()) n->theirs = yardstick_new(&n->p, threads);
+    }
+    void *common = aligned_alloc(64, (size_t)((shared + 63) / 64 * 64));
+    void **own = calloc((size_t)threads, sizeof *own);
+    for (int t = 0; own && t < threads; t++) own[t] = aligned_alloc(64, (size_t)((scratch + 63) / 64 * 64));
+    if (!pool || !common || !own) exit(EXIT_MACHINE);
+
+    double step[MAX_REPEAT], ours[MAX_REPEAT], theirs[MAX_REPEAT], before = 0, after = 0;
+    for (int r = -1; r < b->repeat; r++) { // the first round warms up
+        double s = time_step(x, (uint32_t)(r + 2), (double)b->d->program->micro);
+        double o = time_ours(b, pool, common, own);
+        double t = yardstick_available() ? time_theirs(b) : 0;
+        double loss = sn_exec_result(x, "update", "loss");
+        if (r < 0)
+            before = loss;
+        else
+            step[r] = s, ours[r] = o, theirs[r] = t;
+        after = loss;
+    }
+    double s = median(step, b->repeat), o = median(ours, b->repeat), t = median(theirs, b->repeat);
+    double gf = flops(b) * 1e-9;
+    printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
+    printf("  step                       %8.1f ms   loss %.3f -> %.3f\n", s * 1e3, before, after);
+    printf("  its %d products, ours       %8.1f ms   %.0f GFLOP/s\n", (int)b->count, o * 1e3, gf / o);
+    if (yardstick_available()) {
+        printf("  its %d products, oneDNN     %8.1f ms   %.0f GFLOP/s\n", (int)b->count, t * 1e3, gf / t);
+        printf("  step / oneDNN's products   %8.2f\n", s / t);
+        printf("  oneDNN / ours              %8.2f\n", t / o);
+    }
+    for (int i = 0; i < b->count; i++)
+        if (b->entries[i].theirs) yardstick_free(b->entries[i].theirs);
+    for (int i = 0; i < threads; i++) free(own[i]);
+    free(own);
+    free(common);
+    sn_pool_free(pool);
+    sn_exec_free(x);
+}
+
+// ---- builds and starts --------------------------------------------------------------------------
+
+static char **words(Bench *b, const char *exe, const char *command, const char *out, const char *extra) {
+    const Options *o = &b->d->o;
+    char **argv = NEW_ARRAY(b->d->arena, char *, o->defs.n * 2 + 12);
+    int n = 0;
+    const char *fixed[] = {exe, command, o->input};
+    for (int i = 0; i < 3; i++) argv[n++] = arena_str(b->d->arena, fixed[i], strlen(fixed[i]));
+    for (uint32_t i = 0; i < o->defs.n; i++)
+        argv[n++] = arena_printf(b->d->arena, "-D%s=%s", o->defs.at[i].name, o->defs.at[i].value);
+    if (out) {
+        argv[n++] = arena_str(b->d->arena, "-o", 2);
+        argv[n++] = arena_str(b->d->arena, out, strlen(out));
+    }
+    if (extra) argv[n++] = arena_str(b->d->arena, extra, strlen(extra));
+    return argv;
+}
+
+// Seconds that a command takes; negative when it fails. Its largest resident size in *peak (bytes).
+static double run_timed(char **argv, int64_t *peak) {
+    pid_t pid;
+    double start = now();
+    if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0) return -1;
+    int status;
+    struct rusage use;
+    if (wait4(pid, &status, 0, &use) < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) return -1;
+    if (peak) *peak = (int64_t)use.ru_maxrss * 1024;
+    return now() - start;
+}
+
+static void bench_builds(Bench *b, const char *directory) {
+    Arena *a = b->d->arena;
+    const char *sinter = arena_printf(a, "%s/sinter", directory);
+    const char *out = arena_printf(a, "/tmp/sinter-bench-%ld", (long)getpid());
+    double t = 1e9, check = 1e9;
+    for (int i = 0; i < 3; i++) {
+        double s = run_timed(words(b, sinter, "build", out, NULL), NULL);
+        if (s >= 0 && s < t) t = s;
+        s = run_timed(words(b, sinter, "check", NULL, NULL), NULL);
+        if (s >= 0 && s < check) check = s;
+    }
+    printf("sinter check, best of 3        %8.1f ms\nsinter build, best of 3        %8.2f s\n", check * 1e3, t);
+    // a model without an axis of that name says so, and there is no such figure
+    double deep = run_timed(words(b, sinter, "build", out, "-Dlayer=96"), NULL);
+    if (deep >= 0) printf("  with -D layer=96             %8.2f s = %.1f x\n", deep, deep / t);
+    unlink(out);
+}
+
+int main(int argc, char **argv) {
+    Driver d = {.arena = arena_new(), .scratch = arena_new()};
+    d.syms = symtab_new(d.arena);
+    d.diag = diag_new(d.arena);
+    d.ledger = ledger_new(d.arena);
+    Bench b = {.d = &d, .repeat = 5};
+    int only = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "-D", 2) == 0) {
+            const char *text = argv[i][2] ? argv[i] + 2 : i + 1 < argc ? argv[++i] : "";
+            const char *eq = strchr(text, '=');
+            if (!eq) return fprintf(stderr, "sinter: error: -D wants name=value\n"), EXIT_USAGE;
+            Define def = {arena_str(d.arena, text, (size_t)(eq - text)), eq + 1};
+            vec_push(d.arena, &d.o.defs, def);
+        } else if (strncmp(argv[i], "--repeat=", 9) == 0) {
+            b.repeat = atoi(argv[i] + 9);
+        } else if (strncmp(argv[i], "--threads=", 10) == 0) {
+            only = atoi(argv[i] + 10);
+        } else if (strncmp(argv[i], "--cpu=", 6) == 0) {
+            d.o.cpu = argv[i] + 6;
+        } else if (argv[i][0] == '-' || d.o.input) {
+            return fprintf(stderr, "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] "
+                                   "[--cpu=ISA]\n"), EXIT_USAGE;
+        } else {
+            d.o.input = argv[i];
+        }
+    }
+    if (!d.o.input || b.repeat < 1 || b.repeat > MAX_REPEAT || only < 0 || only > 256)
+        return fprintf(stderr, "sinter: error: bench needs a model; --repeat is 1 to %d\n", MAX_REPEAT), EXIT_USAGE;
+    if (!load(&b)) return driver_report(&d);
+    collect(&b, "prologue");
+    collect(&b, "micro");
+    collect(&b, "update");
+    b.ring = calloc(1, (size_t)RING_BYTES);
+    if (!b.ring) return EXIT_MACHINE;
+    if (!yardstick_available()) puts("oneDNN was not found when sinter was built: no yardstick");
+    printf("%s: ", d.program->model_name);
+    for (uint32_t i = 0; i < d.o.defs.n; i++) printf("-D %s=%s ", d.o.defs.at[i].name, d.o.defs.at[i].value);
+    printf("f32, %.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(&b) * 1e-9,
+           (double)(b.plan->region_bytes[1] + b.plan->region_bytes[2] + b.plan->region_bytes[3] +
+                    b.plan->region_bytes[4] + b.plan->region_bytes[5] + b.plan->region_bytes[6]) / 1048576);
+    int most = sn_pool_default_threads();
+    for (int t = 1; t <= most; t *= 2)
+        if (!only || only == t) measure(&b, t);
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        *strrchr(self, '/') = 0;
+        bench_builds(&b, self);
+    }
+    free(b.ring);
+    return 0;
+}
