@@ -16,7 +16,8 @@ static uint64_t mix(uint64_t x) {
 }
 
 // Floats in [-2, 2), some exact zeros; integers in [0, range); the scalar `first` is 1.
-static void draw(const Module *m, const char *name, TypeId type, int64_t range, uint64_t seed, double *out) {
+static void draw(const Module *m, const char *name, TypeId type, int64_t range, uint64_t seed,
+                 double *out) {
     const Type *t = type_at(m, type);
     uint64_t h = hash_bytes(hash_u64(HASH_SEED, seed), name, strlen(name));
     for (int64_t i = 0; i < type_count(t); i++) {
@@ -80,13 +81,13 @@ static bool same(double a, double b, bool loose) {
     return loose && fabs(a - b) <= 1e-4 * (1 + fabs(a));
 }
 
-static bool compare(const char *link, const char *func, const char *what, const Type *t, const double *want,
-                    const void *got, bool loose, Text *why) {
+static bool compare(const char *link, const char *func, const char *what, const Type *t,
+                    const double *want, const void *got, bool loose, Text *why) {
     for (int64_t i = 0; i < type_count(t); i++) {
         double g = value_at((Elem)t->elem, got, i);
         if (same(want[i], g, loose)) continue;
-        text_printf(why, "%s: function '%s', '%s', element %lld: exact interpreter %.9g, here %.9g", link, func,
-                    what, (long long)i, want[i], g);
+        text_printf(why, "%s: function '%s', '%s', element %lld: exact interpreter %.9g, here %.9g",
+                    link, func, what, (long long)i, want[i], g);
         return false;
     }
     return true;
@@ -124,7 +125,8 @@ static Memory memory_new(Arena *a, const Module *m) {
     measure(m, bytes);
     for (int r = 0; r < REGION_COUNT; r++) {
         mem.region[r] = arena_alloc(a, (size_t)bytes[r] + 64);
-        if (r == REGION_temp || r == REGION_accum) memset(mem.region[r], 0xcd, (size_t)bytes[r]); // poison
+        if (r == REGION_temp || r == REGION_accum)
+            memset(mem.region[r], 0xcd, (size_t)bytes[r]); // poison
     }
     return mem;
 }
@@ -169,13 +171,17 @@ static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
     const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.a)) + g->base_a;
     const float *b = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.b)) + g->base_b;
     float *c = g->c_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.c));
-    const float *acc = g->acc_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.acc));
-    int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn), nk = total(g->k, g->nk);
+    const float *acc =
+        g->acc_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.acc));
+    int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn),
+            nk = total(g->k, g->nk);
     float *tile = arena_alloc(mem->a, (size_t)(nb * nm * nn) * 4 + 4);
     for (int64_t i = 0; i < nb * nm * nn; i++) {
         int64_t bi = i / (nm * nn), mi = i / nn % nm, ni = i % nn;
-        const float *ap = a + dim_offset(g->batch, g->nbatch, bi, 0) + dim_offset(g->m, g->nm, mi, 0);
-        const float *bp = b + dim_offset(g->batch, g->nbatch, bi, 1) + dim_offset(g->n, g->nn, ni, 1);
+        const float *ap =
+            a + dim_offset(g->batch, g->nbatch, bi, 0) + dim_offset(g->m, g->nm, mi, 0);
+        const float *bp =
+            b + dim_offset(g->batch, g->nbatch, bi, 1) + dim_offset(g->n, g->nn, ni, 1);
         int64_t co = dim_offset(g->batch, g->nbatch, bi, 2) + dim_offset(g->m, g->nm, mi, 2) +
                      dim_offset(g->n, g->nn, ni, 2);
         float v = chain(g, ap, bp, nk);
@@ -185,7 +191,8 @@ static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
     }
     if (!s->low.kernel) return true;
     void *bufs[K_MAX_ARGS];
-    for (uint32_t i = 0; i < s->low.refs.n; i++) bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+    for (uint32_t i = 0; i < s->low.refs.n; i++)
+        bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
     return kernel_interp(s->low.kernel, bufs, &mem->env, tile, why);
 }
 
@@ -198,7 +205,8 @@ static bool run_step(Memory *mem, const Func *f, const Step *s, Text *why) {
     }
     if (s->low.is_gemm) return run_gemm(mem, f, s, why);
     if (s->low.in_place) {
-        const Mem *from = ref_mem(mem, f, s->node, s->low.acc), *to = ref_mem(mem, f, s->node, (LowerRef){true, 0});
+        const Mem *from = ref_mem(mem, f, s->node, s->low.acc),
+                  *to = ref_mem(mem, f, s->node, (LowerRef){true, 0});
         size_t bytes = (size_t)type_bytes(type_of(mem->m, f, s->node));
         NodeId acc = operand(f, s->node, s->low.acc.index);
         if (mem->env.first && node_at(f, acc)->op == OP_state &&
@@ -207,7 +215,8 @@ static bool run_step(Memory *mem, const Func *f, const Step *s, Text *why) {
         memmove(at_mem(mem, to), at_mem(mem, from), bytes);
     }
     void *bufs[K_MAX_ARGS];
-    for (uint32_t i = 0; i < s->low.refs.n; i++) bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+    for (uint32_t i = 0; i < s->low.refs.n; i++)
+        bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
     if (kernel_interp(s->low.kernel, bufs, &mem->env, NULL, why)) return true;
     text_printf(why, " (kernel %s)", s->low.kernel->name);
     return false;
@@ -264,20 +273,22 @@ static bool same_places(const Check *c, const char *link, const Func *f, const E
         if (node_at(f, n)->op != OP_assign) continue;
         StateId s = attr_of(c->m, f, n)->assign.state;
         const State *st = &c->m->states.at[s];
-        if (!compare(link, name, sym_str(c->m->syms, st->path), type_at(c->m, st->type), e->states[s].at,
-                     place(user, &st->mem), c->o->loose, c->why))
+        if (!compare(link, name, sym_str(c->m->syms, st->path), type_at(c->m, st->type),
+                     e->states[s].at, place(user, &st->mem), c->o->loose, c->why))
             return false;
     }
     return true;
 }
 
-static void fill_inputs(const Check *c, const Func *f, void *(*place)(void *user, const Mem *m), void *user) {
+static void fill_inputs(const Check *c, const Func *f, void *(*place)(void *user, const Mem *m),
+                        void *user) {
     for (NodeId n = 0; n < f->nodes.n; n++) {
         if (node_at(f, n)->op != OP_input) continue;
         const Type *t = type_of(c->m, f, n);
         double *v = NEW_ARRAY(c->a, double, type_count(t) + 1);
         Source s = c->source;
-        interp_input(&s, sym_str(c->m->syms, attr_of(c->m, f, n)->input.name), node_at(f, n)->type, v);
+        interp_input(&s, sym_str(c->m->syms, attr_of(c->m, f, n)->input.name), node_at(f, n)->type,
+                     v);
         to_bytes((Elem)t->elem, v, type_count(t), place(user, &f->mem.at[n]));
     }
     for (StateId s = 0; s < c->m->states.n; s++) {
@@ -324,9 +335,11 @@ static bool check_all(Check *c) {
     uint32_t funcs = m->funcs.n, k = 0;
     for (FuncId i = 0; i < funcs; i++)
         if (!m->funcs.at[i]->region && !expect(c, m->funcs.at[i], &expected[k++])) return false;
-    PassCx cx = {.m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu")};
+    PassCx cx = {
+        .m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu")};
     PassHooks hooks = {.verify = true};
-    bool ok = pipeline_run_list(&cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,memplan", &hooks);
+    bool ok = pipeline_run_list(
+        &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,memplan", &hooks);
     arena_free(cx.scratch);
     if (!ok || !program_lower(c->a, m, m->diag, &c->program)) {
         text_printf(c->why, "%s", m->diag->items.n ? m->diag->items.at[0].text : "passes failed");

@@ -5,12 +5,12 @@
 #include "ir/interp.h"
 
 typedef struct {
-    const char *passes;   // run before lowering; NULL: "chunk,layout,fuse,schedule,memplan"
-    const char *cpu;      // NULL: native
-    int threads;          // of the native run; 0: 2
+    const char *passes; // run before lowering; NULL: "chunk,layout,fuse,schedule,memplan"
+    const char *cpu;    // NULL: native
+    int threads;        // of the native run; 0: 2
     uint64_t seed;
     bool skip_native;
-    bool loose;           // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
+    bool loose; // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
 } OracleOptions;
 
 // Runs every function that is no region. True when all agree; else *why says where they differ.
