@@ -1,11 +1,11 @@
 // From LLVM modules to an object file. The pass list is short because the printer already emits
 // vectors and hoists what a row or a task needs once: what is left is common subexpressions,
-// constant addresses out of loops, and dead code. O2 costs twice the time and gains nothing
-// measurable.
+// constant addresses out of loops, and dead code. On GPT-2's kernels gvn in place of the second
+// early-cse takes a fifth longer and gives the same code.
 //
 // The function table and the plan are constant data of the first unit. With several units the
-// objects are compiled on one thread each; which function is in which unit depends on its index
-// only, so the bytes are the same in every build.
+// objects are compiled on one thread each; which function is in which unit follows from the kernels
+// and their order, so the bytes are the same in every build.
 #include "codegen/cpu/object.h"
 #include <errno.h>
 #include <llvm-c/Analysis.h>
@@ -14,8 +14,8 @@
 #include <pthread.h>
 #include <string.h>
 
-static const char passes[] =
-    "function(mem2reg,early-cse,instcombine<no-verify-fixpoint>,loop-mssa(licm),gvn,simplifycfg)";
+static const char passes[] = "function(mem2reg,early-cse,instcombine<no-verify-fixpoint>,loop-mssa("
+                             "licm),early-cse<memssa>,simplifycfg)";
 
 // A declaration of entry i in unit u, or its definition when it lives there.
 static LLVMValueRef entry_in(CpuModule *m, LlvmUnit *u, uint32_t i) {
