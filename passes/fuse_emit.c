@@ -62,8 +62,8 @@ static void collect(Emit *e, uint32_t g, NodeVec *body, NodeVec *reads) {
             vec_push(x->a, &stack, o);
         }
     }
-    qsort(body->at, body->n, sizeof *body->at, by_id);
-    qsort(reads->at, reads->n, sizeof *reads->at, by_id);
+    if (body->n) qsort(body->at, body->n, sizeof *body->at, by_id);
+    if (reads->n) qsort(reads->at, reads->n, sizeof *reads->at, by_id);
 }
 
 static Builder builder_like(Module *m, Func *to, const Node *n) {

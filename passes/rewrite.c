@@ -18,6 +18,11 @@ void rewrite_begin(Rewrite *r, PassCx *cx, Func *f) {
     r->map = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
     for (uint32_t i = 0; i < f->nodes.n; i++) r->map[i] = NONE;
     r->b.f = &r->to;
+    // Most rewrites end with about as many nodes: room for them at once, not by doubling.
+    r->to.nodes.cap = f->nodes.n + f->nodes.n / 8 + 16;
+    r->to.nodes.at = NEW_ARRAY(cx->m->arena, Node, r->to.nodes.cap);
+    r->to.pool.cap = f->pool.n + f->pool.n / 8 + 16;
+    r->to.pool.at = NEW_ARRAY(cx->m->arena, NodeId, r->to.pool.cap);
 }
 
 void rewrite_like(Rewrite *r, NodeId old) { builder_like(&r->b, node_at(r->from, old)); }

@@ -84,7 +84,9 @@ static Slot *order_of(Schedule *s) {
 
 static void record(Schedule *s) {
     for (NodeId n = 0; n < s->f->nodes.n; n++) {
-        if (node_at(s->f, n)->op != OP_group || s->at[n] == n) continue;
+        NodeId end = n;
+        while (end < s->f->nodes.n && owner(s->f, end) == n) end++;
+        if (node_at(s->f, n)->op != OP_group || s->at[n] == n || s->at[n] == end) continue;
         const char *name = sym_str(s->m->syms, node_at(s->f, n)->name);
         ledger_add(s->cx->ledger, true, "schedule", "later", *name ? name : "value", 0,
                    node_at(s->f, n)->loc, "runs just before its first reader, its operands live on anyway");
@@ -124,8 +126,10 @@ static bool schedule_func(PassCx *cx, FuncId id) {
         if (node->op != OP_group || is_func_result(f, n) || reads_assigned(&s, n)) continue;
         NodeId first = first_reader(&s, n), end = n;
         while (end < f->nodes.n && owner(f, end) == n) end++;
-        if (first <= end || first >= f->nodes.n || node_at(f, first)->op == OP_assign) continue;
-        if (!may_wait(&s, n, first)) continue;
+        if (first < end || first >= f->nodes.n || node_at(f, first)->op == OP_assign) continue;
+        // One that stands before its reader already belongs to that place too: else another that
+        // waits for the same reader would overtake it, and back again in the next run.
+        if (first > end && !may_wait(&s, n, first)) continue;
         for (NodeId k = n; k < end; k++) s.at[k] = first;
     }
     const Slot *order = order_of(&s);
@@ -135,9 +139,13 @@ static bool schedule_func(PassCx *cx, FuncId id) {
     return true;
 }
 
+enum { MAX_ROUNDS = 8 }; // a move can make room for another; two rounds are usual
+
 bool pass_schedule(PassCx *cx) {
     bool changed = false;
-    for (FuncId id = 0; id < cx->m->funcs.n; id++)
-        if (!cx->m->funcs.at[id]->region && !cx->m->funcs.at[id]->mem.n) changed |= schedule_func(cx, id);
+    for (FuncId id = 0; id < cx->m->funcs.n; id++) {
+        if (cx->m->funcs.at[id]->region || cx->m->funcs.at[id]->mem.n) continue;
+        for (int round = 0; round < MAX_ROUNDS && schedule_func(cx, id); round++) changed = true;
+    }
     return changed;
 }
