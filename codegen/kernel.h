@@ -23,7 +23,7 @@ typedef uint32_t KId; // an op of the kernel; NONE is absent
 // How rows are given to tasks.
 typedef enum {
     KORDER_rows,   // rows are independent; a task takes `grain` consecutive ones
-    KORDER_chunks, // outer axes from `walk` on are walked in order, `grain` rows to a task (column folds)
+    KORDER_chunks, // axes from `walk` on are walked in order, `grain` rows to a task (column folds)
     KORDER_lanes,  // every task walks all rows in order but owns `grain` lanes only (scatter)
     KORDER_tile,   // an epilogue: called by the GEMM on a rectangle of rows x lanes, value KOP_tile
     KORDER_COUNT
@@ -41,7 +41,7 @@ typedef struct {
 typedef struct {
     int64_t base;
     int64_t stride[K_MAX_AXES];
-    KId op;            // NONE, or an i32 op
+    KId op; // NONE, or an i32 op
     int64_t op_stride;
 } KIndex;
 
@@ -60,7 +60,7 @@ typedef struct {
     uint8_t kind;  // KOpKind
     uint8_t to;    // Elem of the result
     uint8_t elem;  // Elem the scalar op works on
-    uint8_t hold;  // lane-level value needed in several phases: computed once per row, kept in scratch
+    uint8_t hold;  // lane-level, needed in several phases: computed once per row, kept in scratch
     uint16_t op;   // Op (scalar)
     uint8_t lane;  // filled by kernel_finish: depends on the lane
     uint8_t ready; // filled by kernel_finish: first phase in which it may be evaluated
@@ -77,39 +77,41 @@ typedef struct {
 typedef struct {
     uint32_t arg, phase; // a row-level value is stored once per row, after the phase's lanes
     KIndex index;
-    KId value, mask;     // mask: NONE or bool; not stored where false
+    KId value, mask; // mask: NONE or bool; not stored where false
 } KStore;
 
 typedef struct {
     uint32_t kind; // ReduceKind
     uint32_t phase;
     KId value;
-    bool column;   // false: row fold (FOLD_row over the lanes, or 128 accumulators across segments)
-    uint32_t arg;  // column: where it goes, at `index` + chunk_stride * chunk, after the task's last row;
-    KIndex index;  //   strides of the walked axes are 0
+    bool column; // false: row fold (FOLD_row over the lanes, or 128 accumulators across segments)
+    // column: stored after the task's last row in arg at `index` + chunk_stride * chunk; the strides
+    // of the walked axes are 0
+    uint32_t arg;
+    KIndex index;
     int64_t chunk_stride;
-    KId plus;      // column: NONE, or an op evaluated at the end (no walked axes) and added: plus + fold
+    KId plus; // column: NONE, or an op evaluated at the end (no walked axes) and added: plus + fold
 } KFold;
 
 typedef struct Kernel {
-    const char *name;      // readable: "rows.layernorm.3"; not part of the hash
-    uint64_t hash;         // filled by kernel_finish: structure without names
-    uint32_t outers;       // number of outer axes
+    const char *name;           // readable: "rows.layernorm.3"; not part of the hash
+    uint64_t hash;              // filled by kernel_finish: structure without names
+    uint32_t outers;            // number of outer axes
     int64_t extent[K_MAX_AXES]; // [outers] is the lane axis
-    uint32_t order;        // KOrder
-    uint32_t walk;         // chunks: first walked axis
+    uint32_t order;             // KOrder
+    uint32_t walk;              // chunks: first walked axis
     int64_t grain;
-    int64_t flat;          // 0, or: rows x lanes is a cut of `flat` elements, the last row is shorter
-                           //   (then the last outer axis counts the cuts; lanes in a row =
-                           //   min(extent[outers], flat - index of the last outer axis * extent[outers]))
+    int64_t flat; // 0, or: rows x lanes is a cut of `flat` elements, the last row is shorter
+                  //   (then the last outer axis counts the cuts; lanes in a row =
+                  //   min(extent[outers], flat - index of the last outer axis * extent[outers]))
     VEC(KArg) args;
-    VEC(KOp) ops;          // operands before users
+    VEC(KOp) ops; // operands before users
     VEC(KStore) stores;
     VEC(KFold) folds;
-    uint32_t phases;       // filled by kernel_finish
-    int64_t tasks;         // filled by kernel_finish
-    int64_t scratch;       // bytes a thread needs: held rows, column accumulators (kernel_finish)
-    int64_t flops, bytes;  // per run: for the ledger and the bench (kernel_finish)
+    uint32_t phases;      // filled by kernel_finish
+    int64_t tasks;        // filled by kernel_finish
+    int64_t scratch;      // bytes a thread needs: held rows, column accumulators (kernel_finish)
+    int64_t flops, bytes; // per run: for the ledger and the bench (kernel_finish)
     Loc loc;
 } Kernel;
 

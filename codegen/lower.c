@@ -20,10 +20,10 @@ typedef struct {
 
 typedef struct {
     Axes outer, lane;
-    uint32_t walk;     // first walked outer axis; outer.n when none is
-    int64_t chunk;     // rows per task of walked axes
-    bool segments;     // the last outer axis counts segments of the lane axes
-    bool one_lane;     // lane axes are one kernel axis, read by division
+    uint32_t walk; // first walked outer axis; outer.n when none is
+    int64_t chunk; // rows per task of walked axes
+    bool segments; // the last outer axis counts segments of the lane axes
+    bool one_lane; // lane axes are one kernel axis, read by division
 } Space;
 
 static void add_axis(Axes *a, const Type *t, AxisId axis) {
@@ -247,7 +247,8 @@ static bool is_result(const Func *f, NodeId n, uint32_t *index) {
 static NodeId accumulating_add(const Lower *l, NodeId fold) {
     for (NodeId n = fold + 1; n < l->f->nodes.n; n++) {
         const Node *node = node_at(l->f, n);
-        if (node->op == OP_add && (operand(l->f, n, 0) == fold || operand(l->f, n, 1) == fold)) return n;
+        if (node->op == OP_add && (operand(l->f, n, 0) == fold || operand(l->f, n, 1) == fold))
+            return n;
     }
     return NONE;
 }
@@ -335,8 +336,10 @@ static void mark_held(Lower *l) {
     Kernel *k = l->k;
     uint32_t *phases = NEW_ARRAY(l->a, uint32_t, k->ops.n + 1);
     for (KId i = 0; i < k->ops.n; i++) k->ops.at[i].lane = is_lane(k, &k->ops.at[i]);
-    for (uint32_t i = 0; i < k->stores.n; i++) phases[k->stores.at[i].value] |= 1u << k->stores.at[i].phase;
-    for (uint32_t i = 0; i < k->folds.n; i++) phases[k->folds.at[i].value] |= 1u << k->folds.at[i].phase;
+    for (uint32_t i = 0; i < k->stores.n; i++)
+        phases[k->stores.at[i].value] |= 1u << k->stores.at[i].phase;
+    for (uint32_t i = 0; i < k->folds.n; i++)
+        phases[k->folds.at[i].value] |= 1u << k->folds.at[i].phase;
     for (KId i = k->ops.n; i-- > 0;) {
         KOp *o = &k->ops.at[i];
         uint32_t p = phases[i];
@@ -384,7 +387,8 @@ static bool finish_axes(Lower *l, const Space *s, uint32_t naxes) {
     Kernel *k = l->k;
     uint32_t outer = s->outer.n + (s->one_lane && s->segments);
     uint32_t walked = s->walk;
-    if (l->f->results.n && s->chunk == 0 && k->folds.n == 0 && !s->one_lane) { // a map: any split will do
+    if (l->f->results.n && s->chunk == 0 && k->folds.n == 0 &&
+        !s->one_lane) { // a map: any split will do
         uint32_t left = lower_collapse(k, naxes, 0, naxes);
         outer = left - 1;
         walked = outer;
@@ -498,7 +502,8 @@ static bool build_scatter(Lower *l, bool one_lane) {
     load.index = target;
     load.arg = lower_arg(l, true, 0, t, KARG_inout);
     KId value = lower_value(l, x, lower_identity(l, xt), NONE);
-    KId sum = lower_scalar(l, OP_add, (Elem)t->elem, (Elem)t->elem, lower_op(l, &load), value, NONE);
+    KId sum =
+        lower_scalar(l, OP_add, (Elem)t->elem, (Elem)t->elem, lower_op(l, &load), value, NONE);
     KStore st = {.arg = load.arg, .index = target, .value = sum, .mask = inside};
     vec_push(l->a, &l->k->stores, st);
 
@@ -516,7 +521,8 @@ static bool build_scatter(Lower *l, bool one_lane) {
 
 bool lower_gemm(Lower *l, bool one_lane, Lowered *out); // lower_gemm.c
 
-static const char *kernel_name(Arena *a, const Module *m, const Func *f, NodeId group, uint32_t kind) {
+static const char *kernel_name(Arena *a, const Module *m, const Func *f, NodeId group,
+                               uint32_t kind) {
     const char *name = sym_str(m->syms, node_at(f, group)->name);
     return arena_printf(a, "%s.%s", group_names[kind], *name ? name : "value");
 }

@@ -17,12 +17,13 @@ typedef struct {
 typedef VEC(LowerRef) LowerRefs;
 
 typedef struct {
-    Kernel *kernel;        // the kernel, or the epilogue of the GEMM; NULL: a plain GEMM
-    LowerRefs refs;        // arguments of `kernel`, one per KArg
+    Kernel *kernel; // the kernel, or the epilogue of the GEMM; NULL: a plain GEMM
+    LowerRefs refs; // arguments of `kernel`, one per KArg
     bool is_gemm;
-    SnGemm gemm;           // c_arg, acc_arg, epilogue: 1 when present, else UINT32_MAX; filled by the plan writer
+    SnGemm
+        gemm; // c_arg, acc_arg, epilogue: 1 when present, else UINT32_MAX; filled by the plan writer
     LowerRef a, b, c, acc;
-    bool in_place;         // scatter: result 0 starts as a copy of operand `acc` and is added to in place
+    bool in_place; // scatter: result 0 starts as a copy of operand `acc` and is added to in place
 } Lowered;
 
 // acc_operand[i]: operand i is an accumulator that this function also assigns. False with the reason

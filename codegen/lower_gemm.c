@@ -45,7 +45,8 @@ static bool fold_dims(const Dims *in, SnDim out[SN_GEMM_DIMS], uint32_t *count) 
         SnDim x = in->dim[i];
         if (x.extent == 1 && in->n > 1) continue;
         SnDim *last = n ? &d[n - 1] : NULL;
-        if (last && last->a == x.a * x.extent && last->b == x.b * x.extent && last->c == x.c * x.extent)
+        if (last && last->a == x.a * x.extent && last->b == x.b * x.extent &&
+            last->c == x.c * x.extent)
             *last = (SnDim){last->extent * x.extent, x.a, x.b, x.c};
         else
             d[n++] = x;
@@ -68,8 +69,8 @@ static bool plain(const Func *f, NodeId contract) {
 }
 
 // Rows of the epilogue are batch x m in this order, its lanes are n.
-static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const Dims *m, const Dims *n,
-                           bool one_lane) {
+static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const Dims *m,
+                           const Dims *n, bool one_lane) {
     Kernel *k = l->k;
     uint32_t outer = 0;
     const Dims *rows[2] = {batch, m};
@@ -144,7 +145,8 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out);
 bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
     NodeId contract = contraction_of(l->f);
     Matrix a, b;
-    if (!matrix_of(l, operand(l->f, contract, 0), &a) || !matrix_of(l, operand(l->f, contract, 1), &b)) {
+    if (!matrix_of(l, operand(l->f, contract, 0), &a) ||
+        !matrix_of(l, operand(l->f, contract, 1), &b)) {
         l->failed = "a contraction whose operand is not in memory";
         return false;
     }

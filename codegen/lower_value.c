@@ -34,7 +34,8 @@ static KIndex expr_empty(void) {
 }
 
 KId lower_op(Lower *l, const KOp *op) {
-    for (KId i = l->k->ops.n; i-- > 0 && i + 64 > l->k->ops.n;) // recent twins only; the memo has the rest
+    for (KId i = l->k->ops.n;
+         i-- > 0 && i + 64 > l->k->ops.n;) // recent twins only; the memo has the rest
         if (memcmp(&l->k->ops.at[i], op, sizeof *op) == 0) return i;
     vec_push(l->a, &l->k->ops, *op);
     return l->k->ops.n - 1;
@@ -183,8 +184,8 @@ static KId lower_load(Lower *l, NodeId n, PosId at, KId mask) {
     uint32_t operand_index = (uint32_t)attr_of(l->m, l->f, n)->arg.index;
     uint32_t *slot = &l->arg_of[operand_index];
     if (!*slot)
-        *slot = 1 + lower_arg(l, false, operand_index, t,
-                              l->acc[operand_index] ? KARG_acc : KARG_in);
+        *slot =
+            1 + lower_arg(l, false, operand_index, t, l->acc[operand_index] ? KARG_acc : KARG_in);
     KOp o = blank_op(KOP_load, (Elem)t->elem);
     o.index = lower_index(l, t, at);
     o.arg = *slot - 1;
@@ -218,12 +219,14 @@ static KId lower_split(Lower *l, NodeId n, PosId at, KId mask) {
         times *= t->axes[type_find(t, a)].size;
         p = pos_without(l, p, a);
     }
-    return lower_value(l, operand(l->f, n, 0), pos_add(l, p, attr->split.from, lower_expr(l, &e)), mask);
+    return lower_value(l, operand(l->f, n, 0), pos_add(l, p, attr->split.from, lower_expr(l, &e)),
+                       mask);
 }
 
 // Cuts e into quotient and remainder by `size`; true when both are affine: every stride is a multiple
 // of size, or all the rest together stay below it.
-static bool divide_affine(const Kernel *k, const KIndex *e, int64_t size, KIndex *quot, KIndex *rem) {
+static bool divide_affine(const Kernel *k, const KIndex *e, int64_t size, KIndex *quot,
+                          KIndex *rem) {
     *quot = *rem = expr_empty();
     if (e->op != NONE || e->base < 0) return false;
     quot->base = e->base / size;
@@ -272,8 +275,8 @@ static ExprId shifted(Lower *l, ExprId e, int64_t by) {
 }
 
 // The value of x where the index along `axis` (moved by -start) falls into x, else `other`.
-static KId lower_guarded(Lower *l, NodeId x, PosId at, AxisId to, AxisId from, int64_t start, KId mask,
-                         KId other) {
+static KId lower_guarded(Lower *l, NodeId x, PosId at, AxisId to, AxisId from, int64_t start,
+                         KId mask, KId other) {
     const Type *t = type_of(l->m, l->f, x);
     ExprId e = shifted(l, lower_at(l, at, to), -start);
     KIndex index = l->exprs.at[e];
@@ -333,7 +336,8 @@ static KId lower_map(Lower *l, NodeId n, PosId at, KId mask) {
         v[i] = lower_value(l, o, narrowed(l, at, type_of(l->m, l->f, o)), mask);
     }
     Elem elem = (Elem)type_of(l->m, l->f, operand(l->f, n, node->op == OP_select ? 1 : 0))->elem;
-    return lower_scalar(l, (Op)node->op, elem, (Elem)type_of(l->m, l->f, n)->elem, v[0], v[1], v[2]);
+    return lower_scalar(l, (Op)node->op, elem, (Elem)type_of(l->m, l->f, n)->elem, v[0], v[1],
+                        v[2]);
 }
 
 static KId lower_node(Lower *l, NodeId n, PosId at, KId mask) {
@@ -346,7 +350,8 @@ static KId lower_node(Lower *l, NodeId n, PosId at, KId mask) {
         return lower_op(l, &o);
     }
     if (op == OP_arg) return lower_load(l, n, at, mask);
-    if (op == OP_const) return lower_const(l, (Elem)type_of(l->m, l->f, n)->elem, attr->constant.value);
+    if (op == OP_const)
+        return lower_const(l, (Elem)type_of(l->m, l->f, n)->elem, attr->constant.value);
     if (op == OP_extent)
         return lower_const(l, ELEM_f32, (double)l->m->axes.at[attr->extent.axis].size);
     if (op == OP_iota) {
@@ -364,12 +369,14 @@ static KId lower_node(Lower *l, NodeId n, PosId at, KId mask) {
         return lower_guarded(l, x, at, attr->pad.to, attr->pad.from, attr->pad.start, mask,
                              lower_const(l, (Elem)type_of(l->m, l->f, n)->elem, attr->pad.value));
     if (op == OP_rename)
-        at = lower_with(l, at, attr->rename.to, attr->rename.from, lower_at(l, at, attr->rename.to));
+        at =
+            lower_with(l, at, attr->rename.to, attr->rename.from, lower_at(l, at, attr->rename.to));
     if (op == OP_slice)
         at = lower_with(l, at, attr->slice.to, attr->slice.from,
                         shifted(l, lower_at(l, at, attr->slice.to), attr->slice.start));
     if (op == OP_expand) at = narrowed(l, at, type_of(l->m, l->f, x));
-    CHECK(op == OP_rename || op == OP_slice || op == OP_expand || op == OP_stop_gradient || op == OP_copy,
+    CHECK(op == OP_rename || op == OP_slice || op == OP_expand || op == OP_stop_gradient ||
+              op == OP_copy,
           "lower: op '%s' inside a kernel", op_info[op].name);
     return lower_value(l, x, at, mask);
 }
@@ -431,7 +438,8 @@ uint32_t lower_collapse(Kernel *k, uint32_t naxes, uint32_t first, uint32_t last
     for (uint32_t i = first; i + 1 < last;) {
         bool unit = k->extent[i] == 1 && !uses_index(k, i);
         Pair p = {i, k->extent[i + 1]};
-        bool one = unit || (!uses_index(k, i) && !uses_index(k, i + 1) && each_index(k, walks_as_one, &p));
+        bool one =
+            unit || (!uses_index(k, i) && !uses_index(k, i + 1) && each_index(k, walks_as_one, &p));
         if (!one) {
             i++;
             continue;

@@ -14,8 +14,8 @@ typedef struct {
 typedef struct {
     Arena *a;
     const Module *m;
-    const Func *f;           // the group's body
-    const uint8_t *acc;      // operand is an accumulator
+    const Func *f;      // the group's body
+    const uint8_t *acc; // operand is an accumulator
     Kernel *k;
     LowerRefs refs;
     VEC(KIndex) exprs;
@@ -26,13 +26,13 @@ typedef struct {
     NodeId tile;             // the contraction whose value is KOP_tile, or NONE
     AxisId axes[K_MAX_AXES]; // tensor axis that kernel axis i stands for, 0: none
     ExprId axis_expr[K_MAX_AXES];
-    const char *failed;      // why this group cannot be lowered
+    const char *failed; // why this group cannot be lowered
 } Lower;
 
 KId lower_value(Lower *l, NodeId n, PosId at, KId mask);
 // The element index of a tensor of type t at a position.
 KIndex lower_index(Lower *l, const Type *t, PosId at);
-PosId lower_identity(Lower *l, const Type *t);  // kernel axes as they are
+PosId lower_identity(Lower *l, const Type *t); // kernel axes as they are
 ExprId lower_expr(Lower *l, const KIndex *e);
 uint32_t lower_arg(Lower *l, bool result, uint32_t index, const Type *t, KArgMode mode);
 KId lower_op(Lower *l, const KOp *op);

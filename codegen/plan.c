@@ -9,9 +9,9 @@ typedef struct {
     const PlanInfo *info;
     const Module *m;
     Text strings;
-    Map string_at;          // hash -> offset + 1
+    Map string_at; // hash -> offset + 1
     VEC(SnKernel) kernels;
-    Map kernel_at;          // kernel hash -> index + 1
+    Map kernel_at; // kernel hash -> index + 1
     VEC(SnGemm) gemms;
     VEC(SnCmd) cmds;
     VEC(SnArg) args;
@@ -38,7 +38,8 @@ static SnStr put(Writer *w, const char *s) {
 static const char *name_of(const Writer *w, Sym s) { return sym_str(w->m->syms, s); }
 
 static SnArg arg_of(Writer *w, const Mem *mem, TypeId type) {
-    SnArg a = {.region = mem->region, .offset = mem->offset, .bytes = type_bytes(type_at(w->m, type))};
+    SnArg a = {
+        .region = mem->region, .offset = mem->offset, .bytes = type_bytes(type_at(w->m, type))};
     int64_t end = (a.offset + a.bytes + 63) / 64 * 64;
     if (end > w->region_bytes[a.region]) w->region_bytes[a.region] = end;
     return a;
@@ -58,24 +59,35 @@ static NodeId result_node(const Writer *w, const Func *f, NodeId group, uint32_t
 }
 
 static SnArg ref_arg(Writer *w, const Func *f, NodeId group, LowerRef r) {
-    return node_arg(w, f, r.result ? result_node(w, f, group, r.index) : operand(f, group, r.index));
+    return node_arg(w, f,
+                    r.result ? result_node(w, f, group, r.index) : operand(f, group, r.index));
 }
 
 static uint32_t add_kernel(Writer *w, const Kernel *k) {
     uint32_t *slot = map_slot(&w->kernel_at, k->hash, NULL);
     if (*slot) return *slot - 1;
-    SnKernel s = {.name = put(w, k->name), .fn = w->info->function(w->info->user, k),
-                  .tile = k->order == KORDER_tile, .hash = k->hash, .tasks = k->tasks,
-                  .scratch = k->scratch, .flops = k->flops, .bytes = k->bytes};
+    SnKernel s = {.name = put(w, k->name),
+                  .fn = w->info->function(w->info->user, k),
+                  .tile = k->order == KORDER_tile,
+                  .hash = k->hash,
+                  .tasks = k->tasks,
+                  .scratch = k->scratch,
+                  .flops = k->flops,
+                  .bytes = k->bytes};
     vec_push(w->a, &w->kernels, s);
     *slot = w->kernels.n;
     return w->kernels.n - 1;
 }
 
-static void add_cmd(Writer *w, SnCmdOp op, SnWhen when, uint32_t fn, uint32_t args, const char *what) {
+static void add_cmd(Writer *w, SnCmdOp op, SnWhen when, uint32_t fn, uint32_t args,
+                    const char *what) {
     vec_push(w->a, &w->nodes, put(w, what));
-    SnCmd c = {.op = (uint8_t)op, .when = (uint8_t)when, .fn = fn, .args = args,
-               .nargs = w->args.n - args, .node = w->nodes.n - 1};
+    SnCmd c = {.op = (uint8_t)op,
+               .when = (uint8_t)when,
+               .fn = fn,
+               .args = args,
+               .nargs = w->args.n - args,
+               .node = w->nodes.n - 1};
     vec_push(w->a, &w->cmds, c);
 }
 
@@ -112,7 +124,8 @@ static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) 
 
 // A scatter adds into its result in place: what it starts from is put there first.
 static void prepare_in_place(Writer *w, const Func *f, const Step *s, const char *what) {
-    SnArg from = ref_arg(w, f, s->node, s->low.acc), to = ref_arg(w, f, s->node, (LowerRef){true, 0});
+    SnArg from = ref_arg(w, f, s->node, s->low.acc),
+          to = ref_arg(w, f, s->node, (LowerRef){true, 0});
     NodeId acc = operand(f, s->node, s->low.acc.index);
     bool accumulator = node_at(f, acc)->op == OP_state &&
                        w->m->states.at[attr_of(w->m, f, acc)->state.state].kind == STATE_accum;
@@ -127,7 +140,8 @@ static void prepare_in_place(Writer *w, const Func *f, const Step *s, const char
 static void add_step(Writer *w, const Func *f, const Step *s) {
     const Node *n = node_at(f, s->node);
     const char *name = name_of(w, n->name);
-    const char *what = arena_printf(w->a, "%s/%s", name_of(w, f->name), *name ? name : op_info[n->op].name);
+    const char *what =
+        arena_printf(w->a, "%s/%s", name_of(w, f->name), *name ? name : op_info[n->op].name);
     if (s->is_copy) {
         SnArg from = node_arg(w, f, operand(f, s->node, 0)), to = from;
         const Mem *home = &f->mem.at[s->node];
@@ -150,9 +164,13 @@ static void add_step(Writer *w, const Func *f, const Step *s) {
 static SnPort port_of(Writer *w, const Func *f, NodeId n, Sym name) {
     const Type *t = type_of(w->m, f, n);
     SnArg a = node_arg(w, f, n);
-    SnPort p = {.name = put(w, name_of(w, name)), .section = put(w, name_of(w, f->name)),
-                .elem = (uint8_t)t->elem, .naxes = (uint8_t)t->n, .region = a.region,
-                .offset = a.offset, .bytes = a.bytes};
+    SnPort p = {.name = put(w, name_of(w, name)),
+                .section = put(w, name_of(w, f->name)),
+                .elem = (uint8_t)t->elem,
+                .naxes = (uint8_t)t->n,
+                .region = a.region,
+                .offset = a.offset,
+                .bytes = a.bytes};
     for (uint32_t i = 0; i < t->n; i++) {
         const Axis *x = &w->m->axes.at[t->axes[i].axis];
         p.axis[i] = put(w, name_of(w, x->name));
@@ -169,7 +187,8 @@ static void add_scalar(Writer *w, const Func *f, NodeId n, Sym name) {
     SnArg a = node_arg(w, f, n);
     SnScalar x = {.name = s, .elem = type_of(w->m, f, n)->elem, .offset = a.offset};
     for (uint32_t i = 0; i < w->info->scalar_count; i++)
-        if (strcmp(w->info->scalars[i].name, name_of(w, name)) == 0) x.value = w->info->scalars[i].value;
+        if (strcmp(w->info->scalars[i].name, name_of(w, name)) == 0)
+            x.value = w->info->scalars[i].value;
     vec_push(w->a, &w->scalars, x);
 }
 
@@ -201,7 +220,8 @@ static void add_section(Writer *w, const ProgramSection *sec) {
     for (uint32_t i = s.cmd; i < w->cmds.n; i++) // temporaries this section needs
         for (uint32_t k = 0; k < w->cmds.at[i].nargs; k++) {
             const SnArg *a = &w->args.at[w->cmds.at[i].args + k];
-            if (a->region == SN_REGION_TEMP && a->offset + a->bytes > s.temp) s.temp = a->offset + a->bytes;
+            if (a->region == SN_REGION_TEMP && a->offset + a->bytes > s.temp)
+                s.temp = a->offset + a->bytes;
         }
     vec_push(w->a, &w->sections, s);
     add_ports(w, f);
@@ -212,9 +232,16 @@ static void add_states(Writer *w) {
         const State *st = &w->m->states.at[i];
         const Type *t = type_at(w->m, st->type);
         SnArg a = arg_of(w, &st->mem, st->type);
-        SnState s = {.path = put(w, name_of(w, st->path)), .elem = (uint8_t)t->elem, .kind = st->kind,
-                     .frozen = st->frozen, .naxes = (uint8_t)t->n, .region = a.region,
-                     .n_batch = st->n_batch, .n_in = st->n_in, .offset = a.offset, .bytes = a.bytes};
+        SnState s = {.path = put(w, name_of(w, st->path)),
+                     .elem = (uint8_t)t->elem,
+                     .kind = st->kind,
+                     .frozen = st->frozen,
+                     .naxes = (uint8_t)t->n,
+                     .region = a.region,
+                     .n_batch = st->n_batch,
+                     .n_in = st->n_in,
+                     .offset = a.offset,
+                     .bytes = a.bytes};
         for (uint32_t k = 0; k < t->n; k++) {
             s.axis[k] = put(w, name_of(w, w->m->axes.at[t->axes[k].axis].name));
             s.size[k] = t->axes[k].size;
@@ -238,13 +265,22 @@ void *plan_write(Arena *a, const KernelProgram *p, const PlanInfo *info, size_t 
     add_states(&w);
     for (uint32_t i = 0; i < p->sections.n; i++) add_section(&w, &p->sections.at[i]);
     for (uint32_t i = 0; i < info->option_count; i++)
-        vec_push(a, &w.options, ((SnOption){put(&w, info->option_text[i][0]), put(&w, info->option_text[i][1])}));
+        vec_push(a, &w.options,
+                 ((SnOption){put(&w, info->option_text[i][0]), put(&w, info->option_text[i][1])}));
 
-    SnPlan head = {.magic = SN_PLAN_MAGIC, .version = SN_PLAN_VERSION, .sinter = put(&w, info->sinter),
-                   .target = put(&w, info->target), .cpu = put(&w, info->cpu),
-                   .model_name = put(&w, info->model_name), .model_text = put(&w, info->model_text),
-                   .ledger = put(&w, info->ledger), .features = info->features, .mr = info->mr,
-                   .nr = info->nr, .ukr = info->ukr, .functions = info->functions(info->user)};
+    SnPlan head = {.magic = SN_PLAN_MAGIC,
+                   .version = SN_PLAN_VERSION,
+                   .sinter = put(&w, info->sinter),
+                   .target = put(&w, info->target),
+                   .cpu = put(&w, info->cpu),
+                   .model_name = put(&w, info->model_name),
+                   .model_text = put(&w, info->model_text),
+                   .ledger = put(&w, info->ledger),
+                   .features = info->features,
+                   .mr = info->mr,
+                   .nr = info->nr,
+                   .ukr = info->ukr,
+                   .functions = info->functions(info->user)};
     memcpy(head.region_bytes, w.region_bytes, sizeof head.region_bytes);
     Text blob = {.arena = a};
     text_put(&blob, (const char *)&head, sizeof head);

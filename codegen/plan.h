@@ -4,9 +4,9 @@
 
 // One command of a section, before indices are known.
 typedef struct {
-    NodeId node;           // of the function
-    Lowered low;           // groups
-    bool is_copy;          // an assign whose value is not in the state's place
+    NodeId node;  // of the function
+    Lowered low;  // groups
+    bool is_copy; // an assign whose value is not in the state's place
 } Step;
 typedef struct {
     FuncId func;
@@ -33,7 +33,7 @@ typedef struct {
 typedef struct {
     const char *sinter, *target, *cpu, *model_name, *model_text, *ledger;
     uint32_t features;
-    uint32_t ukr, mr, nr;  // the micro-kernels in the function table
+    uint32_t ukr, mr, nr; // the micro-kernels in the function table
     const char *const (*option_text)[2];
     uint32_t option_count;
     const PlanScalar *scalars;

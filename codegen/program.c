@@ -22,7 +22,8 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
     uint8_t *assigned = NEW_ARRAY(a, uint8_t, m->states.n + 1);
     uint8_t acc[MAX_OPERANDS];
     bool ok = true;
-    CHECK(f->mem.n == f->nodes.n, "plan: function '%s' has no memory plan", sym_str(m->syms, f->name));
+    CHECK(f->mem.n == f->nodes.n, "plan: function '%s' has no memory plan",
+          sym_str(m->syms, f->name));
     for (NodeId n = 0; n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_assign) assigned[attr_of(m, f, n)->assign.state] = 1;
     for (NodeId n = 0; n < f->nodes.n; n++) {
@@ -32,7 +33,8 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
             Text why = {.arena = a};
             mark_accumulators(m, f, n, assigned, acc);
             if (!lower_group(a, m, f, n, acc, &s.low, &why)) {
-                diag_error(d, node_at(f, n)->loc, "this cannot be compiled yet: %s", why.at ? why.at : "?");
+                diag_error(d, node_at(f, n)->loc, "this cannot be compiled yet: %s",
+                           why.at ? why.at : "?");
                 ok = false;
                 continue;
             }
@@ -97,14 +99,15 @@ void program_print_plan(Text *to, const KernelProgram *p) {
                 for (uint32_t x = 0; x < l->gemm.nm; x++) d[1] *= l->gemm.m[x].extent;
                 for (uint32_t x = 0; x < l->gemm.nn; x++) d[2] *= l->gemm.n[x].extent;
                 for (uint32_t x = 0; x < l->gemm.nk; x++) d[3] *= l->gemm.k[x].extent;
-                text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", s->node, (long long)d[0],
-                            (long long)d[1], (long long)d[2], (long long)d[3],
+                text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", s->node,
+                            (long long)d[0], (long long)d[1], (long long)d[2], (long long)d[3],
                             l->kernel ? " + epilogue" : "");
             } else {
                 text_printf(to, "  kernel %%%u %s %016llx tasks=%lld", s->node, l->kernel->name,
                             (unsigned long long)l->kernel->hash, (long long)l->kernel->tasks);
             }
-            for (uint32_t r = 0; r < l->refs.n; r++) print_mem(to, ref_mem(f, s->node, l->refs.at[r], p->m));
+            for (uint32_t r = 0; r < l->refs.n; r++)
+                print_mem(to, ref_mem(f, s->node, l->refs.at[r], p->m));
             text_printf(to, "  \"%s\"\n", name);
         }
     }

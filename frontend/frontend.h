@@ -13,7 +13,7 @@ typedef struct {
     const char *name, *value; // -D name=value
 } Define;
 
-// The plan half, resolved to text for the executable and the tools: "data" = "text", "data.path" =
+// The plan half, resolved to text for the executable and the tools: "data.kind" = "text", "data.path" =
 // "shakespeare.txt", "data.split" = "0.9", "micro" = "8", "batch" = "512", "steps" = "19000" …
 typedef struct {
     const char *key, *value;

@@ -25,7 +25,8 @@ TypeId ir_infer(Module *m, Op op, const Attr *attr, const TypeId *types, uint32_
                 Text *why);
 
 // General form; attr may be NULL. ir_infer must hold.
-NodeId ir_node(Builder *b, Op op, const Attr *attr, const NodeId *operands, uint32_t n, TypeId given);
+NodeId ir_node(Builder *b, Op op, const Attr *attr, const NodeId *operands, uint32_t n,
+               TypeId given);
 
 // Short forms. Scalars align axes by name and broadcast; the result has the axes of the operand with
 // most axes first, then what the others add, in order.
@@ -35,7 +36,7 @@ NodeId ir_select(Builder *b, NodeId c, NodeId x, NodeId y);
 NodeId ir_fma(Builder *b, NodeId x, NodeId y, NodeId z);
 NodeId ir_cast(Builder *b, NodeId x, Elem to); // x itself when it has that type
 NodeId ir_bitcast(Builder *b, NodeId x, Elem to);
-NodeId ir_const(Builder *b, Elem elem, double value);  // no axes
+NodeId ir_const(Builder *b, Elem elem, double value); // no axes
 NodeId ir_const_of(Builder *b, TypeId type, double value);
 NodeId ir_iota(Builder *b, AxisId axis, int64_t size);
 NodeId ir_extent(Builder *b, AxisId axis);
@@ -48,12 +49,14 @@ NodeId ir_split(Builder *b, NodeId x, AxisId from, const AxisList *to, const int
 // it so where they do not.
 NodeId ir_merge(Builder *b, NodeId x, const AxisList *from, AxisId to);
 NodeId ir_slice(Builder *b, NodeId x, AxisId from, AxisId to, int64_t start, int64_t size);
-NodeId ir_pad(Builder *b, NodeId x, AxisId from, AxisId to, int64_t start, int64_t size, double value);
+NodeId ir_pad(Builder *b, NodeId x, AxisId from, AxisId to, int64_t start, int64_t size,
+              double value);
 NodeId ir_concat(Builder *b, const NodeId *xs, const AxisList *parts, AxisId to);
 NodeId ir_expand(Builder *b, NodeId x, TypeId to);
 // Folds over axes that need not be suffix: emits a row fold and a column fold where both are needed.
 NodeId ir_reduce(Builder *b, ReduceKind kind, NodeId x, const AxisList *axes);
-NodeId ir_reduce_by(Builder *b, ReduceKind kind, NodeId x, const AxisList *axes, FoldBy by, AxisId part);
+NodeId ir_reduce_by(Builder *b, ReduceKind kind, NodeId x, const AxisList *axes, FoldBy by,
+                    AxisId part);
 // acc: NONE, or a value of the result's type. Result axes: shared kept (order of x), x's, y's.
 NodeId ir_contract(Builder *b, NodeId x, NodeId y, const AxisList *axes, NodeId acc);
 NodeId ir_gather(Builder *b, NodeId x, NodeId index, AxisId axis);

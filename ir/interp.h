@@ -22,8 +22,8 @@ typedef struct {
     // Values of inputs by name; a function that needs one which is absent is an error.
     bool (*input)(void *user, const char *name, TypeId type, double *out);
     void *user;
-    Tensor *states;       // by StateId; assigned in place when the function has run
-    uint64_t seed, step;  // for random
+    Tensor *states;      // by StateId; assigned in place when the function has run
+    uint64_t seed, step; // for random
 } Interp;
 
 void interp_init(Interp *in, Module *m, InterpMode mode, Arena *a); // states zeroed

@@ -43,8 +43,14 @@ typedef enum {
     OP_COUNT
 } Op;
 
-typedef enum { OPK_SCALAR, OPK_LEAF, OPK_VIEW, OPK_FOLD, OPK_CONTRACT, OPK_INDEX, OPK_ORDER, OPK_REGION } OpKind;
-typedef enum { RULE_NONE, RULE_FLOAT, RULE_ARITH, RULE_LOGIC, RULE_SHIFT, RULE_COMPARE, RULE_PREDICATE, RULE_SELECT, RULE_CAST } ScalarRule;
+// clang-format off
+typedef enum {
+    OPK_SCALAR, OPK_LEAF, OPK_VIEW, OPK_FOLD, OPK_CONTRACT, OPK_INDEX, OPK_ORDER, OPK_REGION
+} OpKind;
+typedef enum {
+    RULE_NONE, RULE_FLOAT, RULE_ARITH, RULE_LOGIC, RULE_SHIFT, RULE_COMPARE, RULE_PREDICATE,
+    RULE_SELECT, RULE_CAST
+} ScalarRule;
 
 // Attribute record kinds: one per op that has one. ATTR_none = 0.
 typedef enum {
@@ -53,20 +59,29 @@ typedef enum {
     ATTR_contract, ATTR_gather, ATTR_scatter_add, ATTR_grad, ATTR_assign, ATTR_group, ATTR_part,
     ATTR_arg, ATTR_COUNT
 } AttrKind;
+// clang-format on
 
 typedef struct {
     const char *name, *meaning;
-    uint8_t min, max;  // operands
-    uint8_t attr;      // AttrKind (cast and bitcast: ATTR_cast)
-    uint8_t kind;      // OpKind
-    uint8_t rule;      // ScalarRule, scalars only
-    uint8_t cost;      // scalars: adds per element
+    uint8_t min, max; // operands
+    uint8_t attr;     // AttrKind (cast and bitcast: ATTR_cast)
+    uint8_t kind;     // OpKind
+    uint8_t rule;     // ScalarRule, scalars only
+    uint8_t cost;     // scalars: adds per element
 } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
 
 static inline bool op_is_scalar(Op op) { return op < OP_SCALARS; }
 
-typedef enum { REDUCE_sum, REDUCE_prod, REDUCE_min, REDUCE_max, REDUCE_any, REDUCE_all, REDUCE_COUNT } ReduceKind;
+typedef enum {
+    REDUCE_sum,
+    REDUCE_prod,
+    REDUCE_min,
+    REDUCE_max,
+    REDUCE_any,
+    REDUCE_all,
+    REDUCE_COUNT
+} ReduceKind;
 // How a fold walks (docs/numerics.md):
 //   row  element i goes to accumulator i mod 128 within segments of 4096, halving tree, segments in
 //        order. The folded axes are the last axes of the operand, in order.
@@ -77,10 +92,19 @@ typedef enum { REDUCE_sum, REDUCE_prod, REDUCE_min, REDUCE_max, REDUCE_any, REDU
 // of adding them up; the sum of those `by=seq` is then the same fold, bit for bit.
 typedef enum { FOLD_row, FOLD_col, FOLD_seq, FOLD_COUNT } FoldBy;
 enum { FOLD_LANES = 128, FOLD_SEGMENT = 4096 };
-int64_t fold_chunk(int64_t n);                // rows per chunk for n rows: max(32, ceil(n / 256))
-int64_t fold_parts(FoldBy by, int64_t n);     // number of partial folds
+int64_t fold_chunk(int64_t n);            // rows per chunk for n rows: max(32, ceil(n / 256))
+int64_t fold_parts(FoldBy by, int64_t n); // number of partial folds
 
-typedef enum { GROUP_map, GROUP_rows, GROUP_columns, GROUP_gemm, GROUP_gather, GROUP_scatter, GROUP_copy, GROUP_COUNT } GroupKind;
+typedef enum {
+    GROUP_map,
+    GROUP_rows,
+    GROUP_columns,
+    GROUP_gemm,
+    GROUP_gather,
+    GROUP_scatter,
+    GROUP_copy,
+    GROUP_COUNT
+} GroupKind;
 extern const char *const reduce_names[REDUCE_COUNT];
 extern const char *const fold_names[FOLD_COUNT];
 extern const char *const group_names[GROUP_COUNT];
@@ -93,6 +117,7 @@ typedef struct {
 
 // All records share one struct: every op uses the fields that attrs.def lists for it and leaves the
 // others zero, so that comparing and hashing is comparing and hashing bytes.
+// clang-format off
 typedef struct {
     uint8_t kind; // AttrKind
     union {
@@ -114,6 +139,7 @@ typedef struct {
         struct { int64_t index; } part, arg;
     };
 } Attr;
+// clang-format on
 
 // One axis of a type. size is the planned extent; live is the id (plus one) of an i32 node that holds
 // the run-time length, or 0. Elements beyond it do not exist.
@@ -142,15 +168,15 @@ typedef enum { PHASE_F, PHASE_B, PHASE_W, PHASE_U, PHASE_COUNT } Phase;
 
 typedef struct {
     uint16_t op;
-    uint8_t phase;      // Phase
-    uint8_t clone;      // 0, or which recomputed copy
-    uint16_t n;         // number of operands
-    uint16_t inst;      // round of the unrolled block
+    uint8_t phase; // Phase
+    uint8_t clone; // 0, or which recomputed copy
+    uint16_t n;    // number of operands
+    uint16_t inst; // round of the unrolled block
     TypeId type;
-    AttrId attr;        // 0: none
-    uint32_t first;     // operands are func->pool[first .. first + n)
-    uint32_t tmpl;      // id of the node in the block it came from, plus one; 0: none
-    Sym name;           // the user's name for the value, "" if none: "h.3.attn.q"
+    AttrId attr;    // 0: none
+    uint32_t first; // operands are func->pool[first .. first + n)
+    uint32_t tmpl;  // id of the node in the block it came from, plus one; 0: none
+    Sym name;       // the user's name for the value, "" if none: "h.3.attn.q"
     Loc loc;
 } Node;
 
@@ -162,12 +188,21 @@ typedef struct {
 } Result;
 
 // Where memplan put a value: a region and a byte offset in it. Printed "@temp+4096".
-typedef enum { REGION_none, REGION_param, REGION_moment, REGION_accum, REGION_temp, REGION_input, REGION_scalar, REGION_COUNT } Region;
+typedef enum {
+    REGION_none,
+    REGION_param,
+    REGION_moment,
+    REGION_accum,
+    REGION_temp,
+    REGION_input,
+    REGION_scalar,
+    REGION_COUNT
+} Region;
 extern const char *const region_names[REGION_COUNT];
 typedef struct {
     uint32_t region; // Region
     uint32_t pad;
-    int64_t offset;  // bytes, multiple of 64
+    int64_t offset; // bytes, multiple of 64
 } Mem;
 
 typedef struct {
@@ -179,40 +214,47 @@ typedef struct {
     bool region;  // body of a group: has arg nodes, no states
 } Func;
 
-typedef enum { STATE_param, STATE_moment, STATE_stat, STATE_counter, STATE_accum, STATE_KINDS } StateKind;
+typedef enum {
+    STATE_param,
+    STATE_moment,
+    STATE_stat,
+    STATE_counter,
+    STATE_accum,
+    STATE_KINDS
+} StateKind;
 extern const char *const state_kind_names[STATE_KINDS];
 // A value carried over steps. Its type's list order is the declared one: canonical in checkpoints.
 typedef struct {
-    Sym path;            // "h.3.attn.wq"; moments "h.3.attn.wq.adamw.m"
+    Sym path; // "h.3.attn.wq"; moments "h.3.attn.wq.adamw.m"
     TypeId type;
-    uint8_t kind;        // StateKind; accum is zeroed at the start of a step and never saved
+    uint8_t kind; // StateKind; accum is zeroed at the start of a step and never saved
     uint8_t frozen;
-    uint16_t n_batch;    // param w[b: i -> o]: the type lists b, then i, then o;
-    uint16_t n_in;       // these say how many axes b and i are
-    Mem mem;             // region none before memplan
+    uint16_t n_batch; // param w[b: i -> o]: the type lists b, then i, then o;
+    uint16_t n_in;    // these say how many axes b and i are
+    Mem mem;          // region none before memplan
     Loc loc;
 } State;
 
 typedef struct {
-    Sym name;            // unique in the module: a second axis of that name prints as "half.2"
-    int64_t size;        // the whole extent (a type may hold less: a micro-batch)
-    uint8_t sample;      // 1: the plan's sample axis
+    Sym name;       // unique in the module: a second axis of that name prints as "half.2"
+    int64_t size;   // the whole extent (a type may hold less: a micro-batch)
+    uint8_t sample; // 1: the plan's sample axis
 } Axis;
 
 typedef struct {
     Arena *arena;
     SymTab *syms;
     Diag *diag;
-    VEC(Axis) axes;      // axes.at[0] is "no axis"
+    VEC(Axis) axes; // axes.at[0] is "no axis"
     VEC(State) states;
     VEC(Type) types;
-    VEC(Attr) attrs;     // attrs.at[0] is ATTR_none
+    VEC(Attr) attrs; // attrs.at[0] is ATTR_none
     VEC(Func *) funcs;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
-    Map axis_map;        // name -> axis
-    Map axis_last;       // wanted name -> the last suffix that axis_new gave
-    Map state_map;       // path -> first state of that path
+    Map axis_map;  // name -> axis
+    Map axis_last; // wanted name -> the last suffix that axis_new gave
+    Map state_map; // path -> first state of that path
 } Module;
 
 Module *module_new(Arena *a, SymTab *syms, Diag *diag);
@@ -221,10 +263,10 @@ Func *func_new(Module *m, const char *name, FuncId *id);
 AxisId axis_new(Module *m, const char *name, int64_t size); // makes the name unique
 AxisId axis_find(const Module *m, Sym name);                // 0 when absent
 TypeId type_intern(Module *m, const Type *t);
-TypeId type_scalar(Module *m, Elem e);                      // no axes
+TypeId type_scalar(Module *m, Elem e); // no axes
 AttrId attr_intern(Module *m, const Attr *a);
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc);
-StateId state_find(const Module *m, Sym path);              // NONE when absent
+StateId state_find(const Module *m, Sym path); // NONE when absent
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }
@@ -239,8 +281,8 @@ static inline NodeId operand(const Func *f, NodeId n, uint32_t i) {
     return f->pool.at[f->nodes.at[n].first + i];
 }
 
-int type_find(const Type *t, AxisId a);         // position, or -1
-int64_t type_count(const Type *t);              // number of elements
+int type_find(const Type *t, AxisId a); // position, or -1
+int64_t type_count(const Type *t);      // number of elements
 int64_t type_bytes(const Type *t);
 void type_strides(const Type *t, int64_t strides[MAX_AXES]); // in elements, row-major
 bool list_has(const AxisList *l, AxisId a);
@@ -248,7 +290,7 @@ bool list_has(const AxisList *l, AxisId a);
 // Printing and parsing are inverses at every stage.
 void ir_print_module(Text *to, const Module *m);
 void ir_print_func(Text *to, const Module *m, const Func *f);
-void ir_print_type(Text *to, const Module *m, TypeId t);     // f32[batch=8, dim=768]
+void ir_print_type(Text *to, const Module *m, TypeId t); // f32[batch=8, dim=768]
 // Reports errors to d at the text's positions and returns NULL.
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file);
 

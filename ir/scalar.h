@@ -6,12 +6,16 @@
 #include "ir/ir.h"
 
 // A value of the owner's: an index, a pointer in disguise, or the bits themselves.
-typedef struct { uint64_t v; } SV;
+typedef struct {
+    uint64_t v;
+} SV;
 
+// clang-format off
 typedef enum {
     P_FADD, P_FSUB, P_FMUL, P_FDIV, P_FMA, P_FSQRT, P_FNEG, P_FABS, P_FLOOR, P_RINT,
     P_FMIN, P_FMAX,                    // NaN if either is
-    P_IADD, P_ISUB, P_IMUL, P_UMULHI, P_SDIV, P_UDIV, P_SREM, P_UREM, // raw: divisor is never 0 nor the quotient overflowing
+    P_IADD, P_ISUB, P_IMUL, P_UMULHI,
+    P_SDIV, P_UDIV, P_SREM, P_UREM,    // raw: divisor is never 0 nor the quotient overflowing
     P_AND, P_OR, P_XOR, P_SHL, P_LSHR, P_ASHR,
     P_SMIN, P_SMAX, P_UMIN, P_UMAX,
     P_FLT, P_FLE, P_FEQ,               // ordered compare -> bool; false on NaN
@@ -22,6 +26,7 @@ typedef enum {
     P_F2BITS, P_BITS2F,                // reinterpret
     P_B2I                              // bool -> 0 or 1
 } Prim;
+// clang-format on
 
 typedef struct ScalarOps {
     void *user;

@@ -2,7 +2,9 @@
 #include "ir/view.h"
 #include <string.h>
 
-static int64_t stride_of(const Type *t, const View *v, AxisId a) { return v->stride[type_find(t, a)]; }
+static int64_t stride_of(const Type *t, const View *v, AxisId a) {
+    return v->stride[type_find(t, a)];
+}
 
 // The strides of node n from those of its operand (type 'from').
 static bool view_step(const Module *m, const Func *f, NodeId n, const Type *from, const View *in,

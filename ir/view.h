@@ -5,9 +5,9 @@
 #include "ir/ir.h"
 
 typedef struct {
-    NodeId base;                // the value that holds the memory
-    int64_t offset;             // elements
-    int64_t stride[MAX_AXES];   // per axis of the viewing node's type, in elements; 0 when expanded
+    NodeId base;              // the value that holds the memory
+    int64_t offset;           // elements
+    int64_t stride[MAX_AXES]; // per axis of the viewing node's type, in elements; 0 when expanded
 } View;
 
 // The view of node n. Stops at the first node that is not a view. False when the chain is not affine

@@ -76,11 +76,14 @@ static const char *cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g)
     const Attr *at = attr_of(x->m, x->f, n);
     if (g->kind == GROUP_gemm) return "a row fold needs whole rows, a GEMM gives tiles";
     if (at->reduce.part) return "the fold is cut into segments";
-    if (!is_suffix(&g->axes, &at->reduce.axes)) return "the fold is not along the group's last axes";
-    if (g->kind == GROUP_rows && !same_list(&g->lane, &at->reduce.axes)) return "the group folds other axes";
+    if (!is_suffix(&g->axes, &at->reduce.axes))
+        return "the fold is not along the group's last axes";
+    if (g->kind == GROUP_rows && !same_list(&g->lane, &at->reduce.axes))
+        return "the group folds other axes";
     if (g->kind == GROUP_columns) { // rows are walked in chunks: right when they are what is walked
         AxisList rows = {0};
-        for (uint32_t i = 0; i + at->reduce.axes.n < g->axes.n; i++) rows.at[rows.n++] = g->axes.at[i];
+        for (uint32_t i = 0; i + at->reduce.axes.n < g->axes.n; i++)
+            rows.at[rows.n++] = g->axes.at[i];
         if (!is_suffix(&rows, &g->walk)) return "the group walks other axes than rows";
     }
     return NULL;
@@ -92,7 +95,8 @@ static const char *cannot_fold_columns(const Fuse *x, NodeId n, const FuseGroup 
     if (g->walk.n && !same_list(&g->walk, axes)) return "the group walks other axes";
     // all rows are walked in the fold's order: kept axes may only stand before or after them
     AxisList rows = rows_of(g);
-    if (g->kind == GROUP_rows && !is_suffix(&rows, axes)) return "the fold does not walk the group's rows";
+    if (g->kind == GROUP_rows && !is_suffix(&rows, axes))
+        return "the fold does not walk the group's rows";
     if (g->kind == GROUP_map) {
         for (uint32_t i = 0; i + axes->n <= g->axes.n; i++)
             if (memcmp(g->axes.at + i, axes->at, axes->n * sizeof axes->at[0]) == 0) return NULL;
@@ -117,13 +121,14 @@ static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool
     if (op == OP_contract) return "a GEMM opens a group";
     if (op == OP_scatter_add) return "scattered rows are added in order, by lanes";
     if (g->closed) return "the group is complete";
-    if (g->reads + x->closure[n].reads > MAX_READS) return "the kernel would take too many arguments";
+    if (g->reads + x->closure[n].reads > MAX_READS)
+        return "the kernel would take too many arguments";
     AxisList own = domain_of(x, n);
     if (!same_extents(x, n, g)) return "another iteration space";
     if (is_fold(x, n)) {
         if (!same_set(&own, &g->axes)) return "another iteration space";
         return attr_of(x->m, x->f, n)->reduce.by == FOLD_row ? cannot_fold_rows(x, n, g)
-                                                              : cannot_fold_columns(x, n, g);
+                                                             : cannot_fold_columns(x, n, g);
     }
     if (g->kind == GROUP_gemm && !reads_member) return "does not follow from the GEMM's tile";
     AxisList rows = rows_of(g);
@@ -132,10 +137,10 @@ static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool
 }
 
 typedef struct {
-    uint32_t latest;    // largest group among what is read; GROUP_NONE when only sources are
-    uint32_t sibling;   // largest group that reads one of the same large values
-    bool column;        // reads a column fold's result from `latest`
-    bool moved;         // reads from `latest` at another place than its own
+    uint32_t latest;  // largest group among what is read; GROUP_NONE when only sources are
+    uint32_t sibling; // largest group that reads one of the same large values
+    bool column;      // reads a column fold's result from `latest`
+    bool moved;       // reads from `latest` at another place than its own
 } Reads;
 
 static bool is_column_fold(const Fuse *x, NodeId n) {
@@ -168,8 +173,8 @@ static bool accumulates_fold(const Fuse *x, NodeId n, const FuseGroup *g) {
     if (node->op != OP_add || g->kind != GROUP_columns) return false;
     NodeId a = operand(x->f, n, 0), b = operand(x->f, n, 1);
     NodeId fold = is_column_fold(x, b) ? b : a, other = fold == b ? a : b;
-    return is_column_fold(x, fold) && node_at(x->f, other)->op == OP_state &&
-           g->members.n == 1 && g->members.at[0] == fold && node_at(x->f, fold)->type == node->type &&
+    return is_column_fold(x, fold) && node_at(x->f, other)->op == OP_state && g->members.n == 1 &&
+           g->members.at[0] == fold && node_at(x->f, fold)->type == node->type &&
            node_at(x->f, other)->type == node->type && !x->need[fold] &&
            x->users.first[fold + 1] - x->users.first[fold] == 1;
 }
@@ -229,7 +234,8 @@ static void place_node(Fuse *x, NodeId n) {
 
 static bool needs_group(const Fuse *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
-    return !x->is_source[n] && !x->is_inline[n] && op != OP_assign && op != OP_group && op != OP_part;
+    return !x->is_source[n] && !x->is_inline[n] && op != OP_assign && op != OP_group &&
+           op != OP_part;
 }
 
 static bool fuse_func(PassCx *cx, FuncId id) {

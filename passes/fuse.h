@@ -10,23 +10,23 @@ enum { MAX_SOURCES = 4, MAX_READS = 40 };
 // What a node needs when it is computed inside its user's kernel: the stored values it reads, as far
 // as they are large (a quarter of the node's elements or more), and the work per element.
 typedef struct {
-    uint32_t n;                // number of large sources; MAX_SOURCES + 1 is "too many"
+    uint32_t n; // number of large sources; MAX_SOURCES + 1 is "too many"
     NodeId at[MAX_SOURCES];
-    uint32_t cost;             // adds per element, all inlined operands included
-    uint32_t reads;            // stored values read, large or not
+    uint32_t cost;  // adds per element, all inlined operands included
+    uint32_t reads; // stored values read, large or not
 } Closure;
 
 // The iteration space that a group's members share, as an ordered list of axes. Folds split it:
 // a row fold says that `lane` axes are the last ones, a column fold that `walk` axes are walked.
 typedef struct {
-    uint32_t kind;             // GroupKind
-    AxisList axes;             // order of the domain
-    int64_t size[MAX_AXES];    // of those axes
-    AxisList lane;             // row folds: the folded axes
-    AxisList walk;             // column folds: the folded axes
-    bool closed;               // takes no further members
-    uint32_t reads;            // values read from outside, at most MAX_READS
-    VEC(NodeId) members;       // stored values and folds, in order
+    uint32_t kind;          // GroupKind
+    AxisList axes;          // order of the domain
+    int64_t size[MAX_AXES]; // of those axes
+    AxisList lane;          // row folds: the folded axes
+    AxisList walk;          // column folds: the folded axes
+    bool closed;            // takes no further members
+    uint32_t reads;         // values read from outside, at most MAX_READS
+    VEC(NodeId) members;    // stored values and folds, in order
 } FuseGroup;
 
 typedef struct {
@@ -35,12 +35,12 @@ typedef struct {
     Func *f;
     Arena *a;
     Users users;
-    uint8_t *is_inline;        // computed in every kernel that needs it
-    uint8_t *is_source;        // lives outside groups: input, state
-    uint8_t *need;             // some user reads it from memory
+    uint8_t *is_inline; // computed in every kernel that needs it
+    uint8_t *is_source; // lives outside groups: input, state
+    uint8_t *need;      // some user reads it from memory
     Closure *closure;
-    uint32_t *group;           // group of a node that is neither inline nor a source
-    uint32_t *reader;          // last group that reads a stored value, or GROUP_NONE
+    uint32_t *group;  // group of a node that is neither inline nor a source
+    uint32_t *reader; // last group that reads a stored value, or GROUP_NONE
     VEC(FuseGroup) groups;
 } Fuse;
 

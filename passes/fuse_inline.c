@@ -9,9 +9,9 @@
 #include <string.h>
 
 enum {
-    MAX_INLINE_COST = 128,  // adds per element that are cheaper than one more load and store
-    MAX_INLINE_READS = 12,  // a long chain of sums is cut, so that a kernel has few arguments
-    MAX_SCALAR_COST = 8,    // a value without axes that costs more is computed once
+    MAX_INLINE_COST = 128, // adds per element that are cheaper than one more load and store
+    MAX_INLINE_READS = 12, // a long chain of sums is cut, so that a kernel has few arguments
+    MAX_SCALAR_COST = 8,   // a value without axes that costs more is computed once
 };
 
 static bool is_leaf_value(Op op) { return op == OP_const || op == OP_iota || op == OP_random; }

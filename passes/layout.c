@@ -41,8 +41,8 @@ static bool follow(const Layout *l, NodeId n, NodeId user, Reader *r) {
         if (u->op == OP_contract) {
             r->reader = user;
             r->operand = operand(l->f, user, 0) == n ? 0 : 1;
-            return operand(l->f, user, r->operand) == n && (u->n < 3 || operand(l->f, user, 2) != n) &&
-                   r->n < MAX_AXES;
+            return operand(l->f, user, r->operand) == n &&
+                   (u->n < 3 || operand(l->f, user, 2) != n) && r->n < MAX_AXES;
         }
         if (u->op != OP_rename || r->n == MAX_AXES) return false;
         const Attr *at = attr_of(l->m, l->f, user);
@@ -85,7 +85,8 @@ static int breaks_for(const Layout *l, const Reader *r, const Type *t) {
             bool neighbours = ri < rj; // and nothing of this role between them
             for (uint32_t k = 0; k < t->n && neighbours; k++) {
                 int rk = rank_in(l, r, t->axes[k].axis);
-                if (role_in(l, r, t->axes[k].axis) == role && rk > ri && rk < rj) neighbours = false;
+                if (role_in(l, r, t->axes[k].axis) == role && rk > ri && rk < rj)
+                    neighbours = false;
             }
             if (neighbours && j != i + 1) breaks++;
         }
@@ -115,7 +116,8 @@ static Type order_for(const Layout *l, const Reader *r, const Type *t) {
     for (int role = ROLE_BATCH; role <= ROLE_SUMMED; role++)
         for (int rank = 0; rank < MAX_AXES; rank++)
             for (uint32_t i = 0; i < t->n; i++)
-                if (role_in(l, r, t->axes[i].axis) == role && rank_in(l, r, t->axes[i].axis) == rank)
+                if (role_in(l, r, t->axes[i].axis) == role &&
+                    rank_in(l, r, t->axes[i].axis) == rank)
                     out.axes[out.n++] = t->axes[i];
     return out;
 }
@@ -143,8 +145,9 @@ static bool better(const Layout *l, NodeId n, Type *order) {
     }
     const char *name = sym_str(l->m->syms, node_at(l->f, n)->name);
     if (before > 0)
-        ledger_add(l->cx->ledger, after < before, "layout", "order", *name ? name : "contraction", 0,
-                   node_at(l->f, n)->loc, "%d breaks between axes instead of %d; packers read any strides, no copy",
+        ledger_add(l->cx->ledger, after < before, "layout", "order", *name ? name : "contraction",
+                   0, node_at(l->f, n)->loc,
+                   "%d breaks between axes instead of %d; packers read any strides, no copy",
                    after < before ? after : before, before);
     return after < before;
 }
@@ -169,8 +172,14 @@ static bool layout_func(PassCx *cx, FuncId id) {
     NodeId *map = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
     for (NodeId n = 0; n < f->nodes.n; n++) {
         const Node *node = node_at(f, n);
-        Builder b = {.m = cx->m, .f = to, .phase = (Phase)node->phase, .clone = node->clone,
-                     .inst = node->inst, .tmpl = node->tmpl, .name = node->name, .loc = node->loc};
+        Builder b = {.m = cx->m,
+                     .f = to,
+                     .phase = (Phase)node->phase,
+                     .clone = node->clone,
+                     .inst = node->inst,
+                     .tmpl = node->tmpl,
+                     .name = node->name,
+                     .loc = node->loc};
         if (order[n] == NONE) {
             map[n] = copy_node(&b, f, n, map);
             continue;
@@ -179,8 +188,8 @@ static bool layout_func(PassCx *cx, FuncId id) {
         map[n] = ir_node(&b, OP_contract, attr_of(cx->m, f, n), in, 2, order[n]);
     }
     for (uint32_t i = 0; i < f->results.n; i++)
-        func_result(cx->m, to, sym_str(cx->m->syms, f->results.at[i].name), map[f->results.at[i].node],
-                    (ResultKind)f->results.at[i].kind);
+        func_result(cx->m, to, sym_str(cx->m->syms, f->results.at[i].name),
+                    map[f->results.at[i].node], (ResultKind)f->results.at[i].kind);
     cx->m->funcs.at[id] = to;
     return true;
 }

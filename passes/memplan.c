@@ -18,7 +18,7 @@ enum { ALIGN = 64, MAX_SORTED = 6000 };
 
 typedef struct {
     int64_t bytes, offset;
-    uint32_t from, to;  // alive in [from, to], node ids
+    uint32_t from, to; // alive in [from, to], node ids
 } Buffer;
 
 typedef struct {
@@ -36,12 +36,13 @@ typedef struct {
 
 static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
-// ---- may the group write over this operand? ---------------------------------------------------------
+// ---- may the group write over this operand? -----------------------------------------------------
 
 static bool moves(Op op, uint32_t operand_index) {
     return op == OP_rename || op == OP_split || op == OP_merge || op == OP_slice || op == OP_pad ||
-           op == OP_concat || op == OP_expand || op == OP_reduce || op == OP_gather || op == OP_copy ||
-           (op == OP_contract && operand_index < 2) || (op == OP_scatter_add && operand_index > 0);
+           op == OP_concat || op == OP_expand || op == OP_reduce || op == OP_gather ||
+           op == OP_copy || (op == OP_contract && operand_index < 2) ||
+           (op == OP_scatter_add && operand_index > 0);
 }
 
 // True when result r of the group reads operand number `index` only where it writes: then both may be
@@ -66,7 +67,8 @@ static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uin
     // a column group stores whole columns at the end of a walk: only `operand + fold` reads there
     if (at->group.kind == GROUP_columns) {
         const Node *add = node_at(body, result);
-        return add->op == OP_add && (operand(body, result, 0) == arg || operand(body, result, 1) == arg);
+        return add->op == OP_add &&
+               (operand(body, result, 0) == arg || operand(body, result, 1) == arg);
     }
     return true;
 }
@@ -79,23 +81,26 @@ static uint32_t result_of(const Plan *p, NodeId n) {
     return node_at(p->f, n)->op == OP_part ? (uint32_t)attr_of(p->m, p->f, n)->part.index : 0;
 }
 
-static bool is_result(const Func *f, NodeId n) { return node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part; }
+static bool is_result(const Func *f, NodeId n) {
+    return node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part;
+}
 
-static void visit_operands_of(const Plan *p, NodeId group, NodeId value, bool *only_in_place, uint32_t r) {
+static void visit_operands_of(const Plan *p, NodeId group, NodeId value, bool *only_in_place,
+                              uint32_t r) {
     const Node *g = node_at(p->f, group);
     for (uint32_t i = 0; i < g->n; i++)
         if (operand(p->f, group, i) == value && !reads_in_place(p, g, i, r)) *only_in_place = false;
 }
 
-// ---- states -------------------------------------------------------------------------------------------
+// ---- states -------------------------------------------------------------------------------------
 
 static void place_states(Module *m) {
     int64_t next[REGION_COUNT] = {0};
     for (StateId s = 0; s < m->states.n; s++) {
         State *st = &m->states.at[s];
-        Region r = st->kind == STATE_param ? REGION_param
+        Region r = st->kind == STATE_param   ? REGION_param
                    : st->kind == STATE_accum ? REGION_accum
-                                              : REGION_moment;
+                                             : REGION_moment;
         st->mem = (Mem){.region = r, .offset = next[r]};
         next[r] += aligned(type_bytes(type_at(m, st->type)));
     }
@@ -125,8 +130,8 @@ static void place_chain(Plan *p, NodeId value, StateId s) {
         NodeId def = group_of(p->f, value), next = NONE;
         for (uint32_t i = 0; i < node_at(p->f, def)->n && next == NONE; i++) {
             NodeId o = operand(p->f, def, i);
-            bool fine = is_result(p->f, o) && p->f->mem.at[o].region == REGION_none && p->last[o] == def &&
-                        may_write_state(p, o, s);
+            bool fine = is_result(p->f, o) && p->f->mem.at[o].region == REGION_none &&
+                        p->last[o] == def && may_write_state(p, o, s);
             if (fine) visit_operands_of(p, def, o, &fine, result_of(p, value));
             if (fine) next = o;
         }
@@ -149,7 +154,7 @@ static void place_assigned(Plan *p) {
     }
 }
 
-// ---- inputs -------------------------------------------------------------------------------------------
+// ---- inputs -------------------------------------------------------------------------------------
 
 typedef struct {
     Map seen;
@@ -171,11 +176,12 @@ static void place_inputs(PassCx *cx, Func *f, Inputs *in) {
             *unit = (uint32_t)(*next / 4);
             *next += aligned(type_bytes(t));
         }
-        f->mem.at[n] = (Mem){.region = t->n ? REGION_input : REGION_scalar, .offset = (int64_t)*unit * 4};
+        f->mem.at[n] =
+            (Mem){.region = t->n ? REGION_input : REGION_scalar, .offset = (int64_t)*unit * 4};
     }
 }
 
-// ---- temporaries --------------------------------------------------------------------------------------
+// ---- temporaries --------------------------------------------------------------------------------
 
 static void find_last_uses(Plan *p) {
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
@@ -184,7 +190,8 @@ static void find_last_uses(Plan *p) {
             if (p->users.list[i] > p->last[n] && node_at(p->f, p->users.list[i])->op != OP_part)
                 p->last[n] = p->users.list[i];
     }
-    for (uint32_t i = 0; i < p->f->results.n; i++) p->last[p->f->results.at[i].node] = p->f->nodes.n;
+    for (uint32_t i = 0; i < p->f->results.n; i++)
+        p->last[p->f->results.at[i].node] = p->f->nodes.n;
 }
 
 // An operand of the group that dies there, is temporary, and may be written over by result `value`.
@@ -212,7 +219,9 @@ static void make_buffers(Plan *p) {
             p->buffers.at[b - 1].to = p->last[n];
             if (p->last[n] <= def) taken[b - 1] = 1;
         } else {
-            Buffer made = {.bytes = aligned(type_bytes(type_of(p->m, p->f, n))), .from = def, .to = p->last[n]};
+            Buffer made = {.bytes = aligned(type_bytes(type_of(p->m, p->f, n))),
+                           .from = def,
+                           .to = p->last[n]};
             vec_push(p->a, &p->buffers, made);
             b = p->buffers.n;
         }
@@ -327,7 +336,8 @@ static int64_t plan_largest_first(Plan *p, int64_t *offset) {
         uint32_t n = 0;
         for (uint32_t j = 0; j < i; j++) {
             const Buffer *o = &p->buffers.at[order[j].id];
-            if (o->from <= b->to && b->from <= o->to) busy[n++] = (Range){offset[order[j].id], o->bytes};
+            if (o->from <= b->to && b->from <= o->to)
+                busy[n++] = (Range){offset[order[j].id], o->bytes};
         }
         qsort(busy, n, sizeof *busy, by_offset);
         int64_t at = 0;
@@ -353,7 +363,8 @@ static void place_temporaries(Plan *p) {
         if (p->buffer[n])
             p->f->mem.at[n] = (Mem){.region = REGION_temp, .offset = offset[p->buffer[n] - 1]};
     if (count)
-        ledger_add(p->cx->ledger, true, "memplan", "temporaries", sym_str(p->m->syms, p->f->name), 0, (Loc){0},
+        ledger_add(p->cx->ledger, true, "memplan", "temporaries", sym_str(p->m->syms, p->f->name),
+                   0, (Loc){0},
                    "%u buffers in %lld bytes by %s, liveness bound %lld (%.2f %% above)", count,
                    (long long)top, how, (long long)bound,
                    bound ? 100.0 * (double)(top - bound) / (double)bound : 0.0);

@@ -6,8 +6,7 @@
 //             they are complete before the first micro-batch, a mean is over the whole batch,
 //             exactly
 //   micro     per micro-batch: all that carries the sample axis, and the folds of it, each added to
-//   a
-//             state of kind accum (zero when the step starts)
+//             a state of kind accum (zero when the step starts)
 //   update    once: what follows the folds - norms, optimizers, the schedule, losses and metrics
 //
 // A value without the sample axis that depends on no fold (a constant, a cast weight) is computed

@@ -9,9 +9,9 @@ typedef struct {
     const char *pass, *rule; // "fuse", "epilogue"
     const char *subject;     // class of the thing: value name with instance numbers as '*'
     const char *reason;
-    int64_t bytes;           // predicted memory traffic or storage saved by all of them
+    int64_t bytes; // predicted memory traffic or storage saved by all of them
     uint32_t count;
-    bool done;               // false: considered and refused
+    bool done; // false: considered and refused
     Loc loc;
 } Decision;
 typedef struct Ledger {
@@ -22,24 +22,25 @@ typedef struct Ledger {
 Ledger *ledger_new(Arena *a);
 // subject may hold instance numbers ("h.3.attn.q"): they are replaced by '*'.
 void ledger_add(Ledger *l, bool done, const char *pass, const char *rule, const char *subject,
-                int64_t bytes, Loc loc, const char *reason_fmt, ...) __attribute__((format(printf, 8, 9)));
+                int64_t bytes, Loc loc, const char *reason_fmt, ...)
+    __attribute__((format(printf, 8, 9)));
 void ledger_print(const Ledger *l, Text *to);
 
 // A row of ir/target.def: all that a pass may know of a target.
 typedef struct {
     const char *name;
     uint32_t lanes;
-    int64_t fast_memory;      // bytes close to one core or block: what a held row may take
+    int64_t fast_memory; // bytes close to one core or block: what a held row may take
     double bytes_per_second, flops_per_second; // nominal, for predictions in the ledger
 } Target;
 
 typedef struct {
     Module *m;
-    Arena *scratch;     // reset by the pipeline between passes
+    Arena *scratch; // reset by the pipeline between passes
     Ledger *ledger;
     const Target *target;
-    int64_t micro;      // samples per micro-batch; 0: the whole batch
-    bool unfused;       // fuse puts every value into a group of its own: for comparing
+    int64_t micro; // samples per micro-batch; 0: the whole batch
+    bool unfused;  // fuse puts every value into a group of its own: for comparing
 } PassCx;
 
 // Every pass: true when it changed something; a no-op on its own output; the verifier holds after it.
@@ -49,7 +50,7 @@ typedef struct {
 
 typedef struct {
     const char *name, *reason;
-    bool neutral;             // may not change one bit of any result
+    bool neutral; // may not change one bit of any result
     bool (*run)(PassCx *cx);
 } PassInfo;
 extern const PassInfo pass_table[];

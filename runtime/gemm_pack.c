@@ -69,7 +69,8 @@ static inline __m256 pair(const float *row, const float *row4) {
 }
 
 // Four columns k of eight rows: out[j] is column j.
-static inline __attribute__((always_inline)) void transpose_8x4(const float *const row[8], int64_t k, __m256 out[4]) {
+static inline __attribute__((always_inline)) void transpose_8x4(const float *const row[8],
+                                                                int64_t k, __m256 out[4]) {
     __m256 r0 = pair(row[0] + k, row[4] + k), r1 = pair(row[1] + k, row[5] + k);
     __m256 r2 = pair(row[2] + k, row[6] + k), r3 = pair(row[3] + k, row[7] + k);
     __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpackhi_ps(r0, r1);

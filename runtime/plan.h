@@ -13,15 +13,16 @@
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
-    int32_t first;  // 1 in the first micro-batch of a step: accumulators read as zero
-    uint32_t step;  // counts from 1
+    int32_t first; // 1 in the first micro-batch of a step: accumulators read as zero
+    uint32_t step; // counts from 1
     uint64_t seed;
     int64_t sample; // global index of the first sample of this micro-batch
 } SnEnv;
 
 // Native entries. bufs: one pointer per argument. scratch: at least the kernel's scratch bytes, 64-byte
 // aligned, private to the calling thread.
-typedef void (*SnKernelFn)(void *const *bufs, const SnEnv *env, int64_t task0, int64_t task1, void *scratch);
+typedef void (*SnKernelFn)(void *const *bufs, const SnEnv *env, int64_t task0, int64_t task1,
+                           void *scratch);
 // An epilogue runs on rows [row0, row1) x lanes [lane0, lane1); tile[(r - row0) * ld + (l - lane0)].
 typedef void (*SnEpilogueFn)(void *const *bufs, const SnEnv *env, const float *tile, int64_t ld,
                              int64_t row0, int64_t row1, int64_t lane0, int64_t lane1);
@@ -42,15 +43,29 @@ static inline uint32_t sn_ukr_rows(uint32_t mr, uint32_t e) {
     return e ? 1u << (sn_ukr_sizes(mr) - 1 - e) : mr;
 }
 
-typedef enum { SN_REGION_NONE, SN_REGION_PARAM, SN_REGION_MOMENT, SN_REGION_ACCUM, SN_REGION_TEMP,
-               SN_REGION_INPUT, SN_REGION_SCALAR, SN_REGIONS } SnRegion; // same order as ir's Region
+typedef enum {
+    SN_REGION_NONE,
+    SN_REGION_PARAM,
+    SN_REGION_MOMENT,
+    SN_REGION_ACCUM,
+    SN_REGION_TEMP,
+    SN_REGION_INPUT,
+    SN_REGION_SCALAR,
+    SN_REGIONS
+} SnRegion; // same order as ir's Region
 typedef enum { SN_CMD_KERNEL, SN_CMD_GEMM, SN_CMD_FILL, SN_CMD_COPY } SnCmdOp;
 typedef enum { SN_WHEN_ALWAYS, SN_WHEN_FIRST } SnWhen; // first: only in the first micro-batch
 
-typedef struct { uint32_t offset, count; } SnTable; // of items, at byte offset from the blob's start
-typedef uint32_t SnStr;                              // byte offset of a NUL-terminated string; 0 is ""
+// Of items, at byte offset from the blob's start.
+typedef struct {
+    uint32_t offset, count;
+} SnTable;
+typedef uint32_t SnStr; // byte offset of a NUL-terminated string; 0 is ""
 
-typedef struct { uint32_t region, pad; int64_t offset, bytes; } SnArg;
+typedef struct {
+    uint32_t region, pad;
+    int64_t offset, bytes;
+} SnArg;
 
 typedef struct {
     uint8_t op, when, stream, pad;
@@ -62,7 +77,7 @@ typedef struct {
 
 typedef struct {
     SnStr name;
-    uint32_t fn;          // index in the function table; an SnKernelFn, or SnEpilogueFn when tile
+    uint32_t fn; // index in the function table; an SnKernelFn, or SnEpilogueFn when tile
     uint32_t tile, pad;
     uint64_t hash;
     int64_t tasks, scratch, flops, bytes;
@@ -71,22 +86,34 @@ typedef struct {
 // C[m, n] = sum over k of A[m, k] * B[k, n] (+ acc), per batch element. m, n, k and batch are each up to
 // four nested extents (last fastest) with their own strides in elements: nothing needs to fold.
 enum { SN_GEMM_DIMS = 4 };
-typedef struct { int64_t extent, a, b, c; } SnDim; // stride in each matrix; 0 where it does not occur
+// An extent and its stride in each matrix; 0 where it does not occur.
+typedef struct {
+    int64_t extent, a, b, c;
+} SnDim;
 typedef struct {
     uint32_t nbatch, nm, nn, nk;
     SnDim batch[SN_GEMM_DIMS], m[SN_GEMM_DIMS], n[SN_GEMM_DIMS], k[SN_GEMM_DIMS];
     int64_t base_a, base_b, base_c; // element offsets
     // args of the command: 0 = A, 1 = B, then C and acc as they exist, then the epilogue's bufs
-    uint32_t c_arg;      // UINT32_MAX: no C is stored (the epilogue stores)
-    uint32_t acc_arg;    // UINT32_MAX: none; else added last, laid out as C
-    uint32_t acc_first;  // acc is an accumulator: zeros when env->first
-    uint32_t epilogue;   // UINT32_MAX, or index in kernels; its bufs start at arg epilogue_args
+    uint32_t c_arg;     // UINT32_MAX: no C is stored (the epilogue stores)
+    uint32_t acc_arg;   // UINT32_MAX: none; else added last, laid out as C
+    uint32_t acc_first; // acc is an accumulator: zeros when env->first
+    uint32_t epilogue;  // UINT32_MAX, or index in kernels; its bufs start at arg epilogue_args
     uint32_t epilogue_args, pad;
 } SnGemm;
 
-typedef struct { SnStr name; uint32_t cmd, count; uint32_t pad; int64_t temp; } SnSection;
+typedef struct {
+    SnStr name;
+    uint32_t cmd, count;
+    uint32_t pad;
+    int64_t temp;
+} SnSection;
 
-typedef struct { SnStr name; uint32_t pad; int64_t size; } SnAxis;
+typedef struct {
+    SnStr name;
+    uint32_t pad;
+    int64_t size;
+} SnAxis;
 enum { SN_MAX_AXES = 8 };
 typedef struct {
     SnStr path;
@@ -99,29 +126,40 @@ typedef struct {
 
 typedef struct { // a tensor that the runtime fills (input) or reads (output)
     SnStr name, section;
-    uint8_t elem, kind, naxes, sample; // kind: ir's ResultKind (outputs); sample: 1 + position of the sample axis
+    uint8_t elem, kind, naxes; // kind: ir's ResultKind (outputs)
+    uint8_t sample;            // 1 + position of the sample axis
     SnStr axis[SN_MAX_AXES];
     int64_t size[SN_MAX_AXES];
-    int64_t range;                      // inputs that are indices: values are in [0, range); else 0
+    int64_t range; // inputs that are indices: values are in [0, range); else 0
     uint32_t region, pad;
     int64_t offset, bytes;
 } SnPort;
 
-typedef struct { SnStr name; uint32_t elem; double value; int64_t offset; } SnScalar; // in region scalar; value: default
+// A scalar of the run, in region scalar; value: its default.
+typedef struct {
+    SnStr name;
+    uint32_t elem;
+    double value;
+    int64_t offset;
+} SnScalar;
 
-typedef struct { SnStr key, value; } SnOption; // the plan half of the model file, resolved: see docs/plan.md
+// The plan half of the model file, resolved: see docs/plan.md.
+typedef struct {
+    SnStr key, value;
+} SnOption;
 
 typedef struct {
     uint64_t magic;
-    uint32_t version, size;     // size of the blob in bytes
+    uint32_t version, size; // size of the blob in bytes
     SnStr sinter, target, cpu, model_name, model_text, ledger;
-    uint32_t features;          // bits of SN_CPU_* that the code needs
-    uint32_t mr, nr;            // micro-kernel tile: rows, lanes (a multiple of 16)
-    uint32_t ukr;               // first micro-kernel in the function table: v vectors of 16 lanes and
-                                // sn_ukr_rows(mr, e) rows is ukr + (v - 1) * sn_ukr_sizes(mr) + e
-    uint32_t functions, pad;    // entries in the function table
+    uint32_t features;       // bits of SN_CPU_* that the code needs
+    uint32_t mr, nr;         // micro-kernel tile: rows, lanes (a multiple of 16)
+    uint32_t ukr;            // first micro-kernel in the function table: v vectors of 16 lanes and
+                             // sn_ukr_rows(mr, e) rows is ukr + (v - 1) * sn_ukr_sizes(mr) + e
+    uint32_t functions, pad; // entries in the function table
     int64_t region_bytes[SN_REGIONS];
-    SnTable kernels, gemms, cmds, args, sections, states, inputs, outputs, scalars, options, nodes, strings;
+    SnTable kernels, gemms, cmds, args, sections, states, inputs, outputs, scalars, options, nodes,
+        strings;
 } SnPlan;
 enum { SN_CPU_AVX2 = 1, SN_CPU_FMA = 2, SN_CPU_AVX512 = 4 }; // AVX512: F BW DQ VL CD
 
@@ -129,5 +167,6 @@ enum { SN_CPU_AVX2 = 1, SN_CPU_FMA = 2, SN_CPU_AVX512 = 4 }; // AVX512: F BW DQ 
 extern const unsigned char sn_plan_blob[];
 extern void (*const sn_functions[])(void);
 
-#define SN_AT(plan, T, table)   ((const T *)(const void *)((const unsigned char *)(plan) + (plan)->table.offset))
-#define SN_STRING(plan, s)      ((const char *)(plan) + (plan)->strings.offset + (s))
+#define SN_AT(plan, T, table)                                                                      \
+    ((const T *)(const void *)((const unsigned char *)(plan) + (plan)->table.offset))
+#define SN_STRING(plan, s) ((const char *)(plan) + (plan)->strings.offset + (s))

@@ -55,13 +55,25 @@ static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *d
         options[i][0] = p->options.at[i].key, options[i][1] = p->options.at[i].value;
     PlanScalar *scalars = NEW_ARRAY(a, PlanScalar, p->scalars.n + 1);
     for (uint32_t i = 0; i < p->scalars.n; i++)
-        scalars[i] = (PlanScalar){p->scalars.at[i].name, p->scalars.at[i].elem, p->scalars.at[i].value};
-    PlanInfo info = {.sinter = SINTER_VERSION, .target = "cpu", .cpu = isa->name,
-                     .model_name = p->model_name, .model_text = d->source, .ledger = ledger.at,
-                     .features = isa->features, .ukr = gemm.ukr, .mr = gemm.mr, .nr = gemm.nr,
-                     .option_text = (const char *const(*)[2])options, .option_count = p->options.n,
-                     .scalars = scalars, .scalar_count = p->scalars.n, .function = function_of,
-                     .functions = function_count, .user = cpu};
+        scalars[i] =
+            (PlanScalar){p->scalars.at[i].name, p->scalars.at[i].elem, p->scalars.at[i].value};
+    PlanInfo info = {.sinter = SINTER_VERSION,
+                     .target = "cpu",
+                     .cpu = isa->name,
+                     .model_name = p->model_name,
+                     .model_text = d->source,
+                     .ledger = ledger.at,
+                     .features = isa->features,
+                     .ukr = gemm.ukr,
+                     .mr = gemm.mr,
+                     .nr = gemm.nr,
+                     .option_text = (const char *const(*)[2])options,
+                     .option_count = p->options.n,
+                     .scalars = scalars,
+                     .scalar_count = p->scalars.n,
+                     .function = function_of,
+                     .functions = function_count,
+                     .user = cpu};
     size_t size;
     void *plan = plan_write(a, &kernels, &info, &size);
     timed(d, "print", &since);
@@ -140,8 +152,9 @@ int command_run(Driver *d) {
         return driver_report(d);
     }
     const char *home = getenv("XDG_CACHE_HOME"), *base = getenv("HOME");
-    const char *dir = home && *home ? arena_printf(d->arena, "%s/sinter", home)
-                                    : arena_printf(d->arena, "%s/.cache/sinter", base && *base ? base : "/tmp");
+    const char *dir =
+        home && *home ? arena_printf(d->arena, "%s/sinter", home)
+                      : arena_printf(d->arena, "%s/.cache/sinter", base && *base ? base : "/tmp");
     for (char *s = (char *)(uintptr_t)dir + 1; *s; s++) // every parent
         if (*s == '/') {
             *s = 0;

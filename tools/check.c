@@ -57,8 +57,8 @@ static const char *find(const char *from, const char *to, const char *pattern, c
     return NULL;
 }
 
-static void substitute(char *out, size_t size, const char *cmd, const char *file, const char *sinter,
-                       const char *temp) {
+static void substitute(char *out, size_t size, const char *cmd, const char *file,
+                       const char *sinter, const char *temp) {
     size_t n = 0;
     for (const char *s = cmd; *s && n + 1 < size; s++) {
         const char *with = NULL;
@@ -79,21 +79,21 @@ static void substitute(char *out, size_t size, const char *cmd, const char *file
 
 typedef struct {
     const char *file;
-    const char *out, *at; // output, end of the last match
-    const char *not[64];  // CHECK-NOT lines waiting for the next match
+    const char *out, *at;  // output, end of the last match
+    const char * not [64]; // CHECK-NOT lines waiting for the next match
     int nots, checks;
 } Run;
 
 static bool fail(const Run *r, const char *kind, const char *pattern) {
-    printf("FAIL %s: %s: %s\n--- output after the last match ---\n%.1500s\n---\n", r->file, kind, pattern,
-           r->at);
+    printf("FAIL %s: %s: %s\n--- output after the last match ---\n%.1500s\n---\n", r->file, kind,
+           pattern, r->at);
     return false;
 }
 
 static bool check_nots(Run *r, const char *to) {
     const char *end;
     for (int i = 0; i < r->nots; i++)
-        if (find(r->at, to, r->not[i], &end)) return fail(r, "CHECK-NOT", r->not[i]);
+        if (find(r->at, to, r->not [i], &end)) return fail(r, "CHECK-NOT", r->not [i]);
     r->nots = 0;
     return true;
 }
@@ -117,7 +117,7 @@ static bool check_line(Run *r, const char *line) {
         r->at = end;
     } else if (strncmp(line, "CHECK-NOT:", 10) == 0) {
         if (r->nots == 64) return fail(r, "too many CHECK-NOT", text);
-        r->not[r->nots++] = text;
+        r->not [r->nots++] = text;
     } else if (strncmp(line, "CHECK-COUNT-", 12) == 0) {
         int want = atoi(line + 12), got = 0;
         for (const char *s = r->out; (s = find(s, all_end, text, &end)); s = end) got++;

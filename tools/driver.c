@@ -90,7 +90,8 @@ static void read_header(Driver *d) {
                 vec_push(d->arena, &p->options, ((PlanOption){key, value ? value : ""}));
             if (strcmp(word, "scalar") == 0 && value)
                 vec_push(d->arena, &p->scalars,
-                         ((RunScalar){key, value[0] == 'i' ? ELEM_i32 : ELEM_f32, strtod(value + 1, NULL)}));
+                         ((RunScalar){key, value[0] == 'i' ? ELEM_i32 : ELEM_f32,
+                                      strtod(value + 1, NULL)}));
         }
         s += n + 1;
     }
@@ -101,7 +102,9 @@ void driver_print_module(Driver *d, const char *after, Text *to) {
     char num[32];
     if (after) text_printf(to, "//! after %s\n", after);
     if (p->model_name) text_printf(to, "//! model %s\n", p->model_name);
-    if (p->batch) text_printf(to, "//! batch %lld\n//! micro %lld\n", (long long)p->batch, (long long)p->micro);
+    if (p->batch)
+        text_printf(to, "//! batch %lld\n//! micro %lld\n", (long long)p->batch,
+                    (long long)p->micro);
     for (uint32_t i = 0; i < p->options.n; i++)
         text_printf(to, "//! option %s %s\n", p->options.at[i].key, p->options.at[i].value);
     for (uint32_t i = 0; i < p->scalars.n; i++)
@@ -152,8 +155,8 @@ static void write_reproducer(int sig) {
         size_t n = strlen(reproducer_text);
         if (fd >= 0 && write(fd, reproducer_text, n) == (ssize_t)n) {
             static const char text[] = "sinter: the module before the failing pass is in ";
-            if (write(2, text, sizeof text - 1) < 0 || write(2, reproducer_path, strlen(reproducer_path)) < 0 ||
-                write(2, "\n", 1) < 0)
+            if (write(2, text, sizeof text - 1) < 0 ||
+                write(2, reproducer_path, strlen(reproducer_path)) < 0 || write(2, "\n", 1) < 0)
                 _exit(70);
         }
     }
@@ -171,11 +174,13 @@ static void before_pass(void *user, const PassInfo *pass, const Module *m) {
     reproducer_text = t.at;
 }
 
-static void after_pass(void *user, const PassInfo *pass, const Module *m, double seconds, bool changed) {
+static void after_pass(void *user, const PassInfo *pass, const Module *m, double seconds,
+                       bool changed) {
     Driver *d = user;
     (void)m;
     if (d->o.time_passes)
-        fprintf(stderr, "%-12s %8.2f ms%s\n", pass->name, seconds * 1e3, changed ? "" : "  (no change)");
+        fprintf(stderr, "%-12s %8.2f ms%s\n", pass->name, seconds * 1e3,
+                changed ? "" : "  (no change)");
     if (d->o.dump_dir) {
         Text t = {.arena = d->arena};
         driver_print_module(d, pass->name, &t);
@@ -189,9 +194,14 @@ static void after_pass(void *user, const PassInfo *pass, const Module *m, double
 bool driver_passes(Driver *d, const char *last) {
     signal(SIGABRT, write_reproducer);
     const Target *target = target_find("cpu");
-    PassCx cx = {.m = d->program->m, .scratch = arena_new(), .ledger = d->ledger, .target = target,
-                 .micro = d->program->micro, .unfused = d->o.no_fuse};
-    PassHooks hooks = {.user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
+    PassCx cx = {.m = d->program->m,
+                 .scratch = arena_new(),
+                 .ledger = d->ledger,
+                 .target = target,
+                 .micro = d->program->micro,
+                 .unfused = d->o.no_fuse};
+    PassHooks hooks = {
+        .user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
     if (d->o.dump_dir && mkdir(d->o.dump_dir, 0777) != 0 && errno != EEXIST) {
         diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", d->o.dump_dir, strerror(errno));
         return false;
@@ -204,7 +214,8 @@ bool driver_passes(Driver *d, const char *last) {
         if (d->resume) { // the pass after the one that the dump names
             const PassInfo *p = pass_find(d->resume, strlen(d->resume));
             if (!p) {
-                diag_error(d->diag, (Loc){0}, "'%s' was dumped after an unknown pass '%s'", d->o.input, d->resume);
+                diag_error(d->diag, (Loc){0}, "'%s' was dumped after an unknown pass '%s'",
+                           d->o.input, d->resume);
                 return false;
             }
             if (p + 1 == pass_table + pass_count) return true;

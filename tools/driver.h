@@ -8,13 +8,13 @@ enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
 typedef struct {
     const char *command, *input, *output;
     const char *target, *cpu;
-    const char *after;        // stop after this pass
-    const char *passes;       // run these instead of the pipeline
+    const char *after;  // stop after this pass
+    const char *passes; // run these instead of the pipeline
     const char *dump_dir, *html;
     const char *why_a, *why_b;
     bool kernels, plan, llvm, time_passes, verify_each, in_place, no_fuse;
     VEC(Define) defs;
-    char **rest;              // after "--"
+    char **rest; // after "--"
     int nrest;
 } Options;
 
@@ -23,12 +23,12 @@ typedef struct {
     SymTab *syms;
     Diag *diag;
     Options o;
-    Program *program;         // of a .sn file, or read back from the header of a .ir file
+    Program *program; // of a .sn file, or read back from the header of a .ir file
     Ledger *ledger;
-    const char *source;       // text of the input
+    const char *source; // text of the input
     size_t source_size;
     uint16_t file;
-    const char *resume;       // .ir: name of the pass after which it was dumped, or NULL
+    const char *resume; // .ir: name of the pass after which it was dumped, or NULL
     bool colour;
 } Driver;
 

@@ -12,7 +12,8 @@ static bool check(const char *path, Arena *a) {
         CpuIsa isa;
         Text why = {.arena = a};
         if (!cpu_isa_resolve(a, isas[i], &isa, &why)) return false;
-        OracleOptions o = {.cpu = isas[i], .seed = 1 + i, .threads = 1 + (int)i, .skip_native = !isa.here};
+        OracleOptions o = {
+            .cpu = isas[i], .seed = 1 + i, .threads = 1 + (int)i, .skip_native = !isa.here};
         if (!isa.here) printf("skipped %s for %s: this machine cannot run it\n", path, isas[i]);
         if (oracle_check_file(path, &o, &why)) continue;
         printf("FAIL %s (%s): %s\n", path, isas[i], why.at ? why.at : "?");

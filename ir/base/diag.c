@@ -21,8 +21,7 @@ uint16_t diag_add_file(Diag *d, const char *path, const char *text, size_t size,
 static void diag_add(Diag *d, DiagLevel level, Loc at, const char *fmt, va_list ap) {
     char buf[2048];
     vsnprintf(buf, sizeof buf, fmt, ap);
-    vec_push(d->arena, &d->items,
-             ((DiagItem){level, at, arena_str(d->arena, buf, strlen(buf))}));
+    vec_push(d->arena, &d->items, ((DiagItem){level, at, arena_str(d->arena, buf, strlen(buf))}));
     if (level == DIAG_ERROR) d->errors++;
 }
 

@@ -15,10 +15,10 @@ typedef struct {
 } Loc;
 
 typedef struct {
-    const char *path;  // as the user wrote it; "std.sn" for the embedded library
-    const char *text;  // NUL-terminated; may hold any byte
+    const char *path; // as the user wrote it; "std.sn" for the embedded library
+    const char *text; // NUL-terminated; may hold any byte
     size_t size;
-    bool is_std;       // faults inside are reported at the user's call
+    bool is_std; // faults inside are reported at the user's call
 } SourceFile;
 
 typedef enum { DIAG_ERROR, DIAG_WARNING, DIAG_NOTE } DiagLevel;
@@ -31,7 +31,7 @@ typedef struct {
 
 typedef struct Diag {
     Arena *arena;
-    VEC(SourceFile) files;   // files.at[0] is the empty file
+    VEC(SourceFile) files; // files.at[0] is the empty file
     VEC(DiagItem) items;
     uint32_t errors;
 } Diag;
@@ -51,7 +51,8 @@ void diag_print(const Diag *d, FILE *to, bool colour);
 // code 70. For broken invariants only, never for bad input.
 _Noreturn void internal_error(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-#define unreachable(value) internal_error(__FILE__, __LINE__, "impossible value %lld", (long long)(value))
+#define unreachable(value)                                                                         \
+    internal_error(__FILE__, __LINE__, "impossible value %lld", (long long)(value))
 #define CHECK(cond, ...)                                                                           \
     do {                                                                                           \
         if (!(cond)) internal_error(__FILE__, __LINE__, __VA_ARGS__);                              \

@@ -13,7 +13,8 @@ static void read_everything(SnSafetensors *st) {
     for (uint32_t i = 0; i < sn_st_count(st); i++) {
         const SnTensorInfo *t = sn_st_at(st, i);
         void *to = malloc(t->bytes + 1);
-        if (!to || sn_st_read(st, t, 0, t->bytes, to, NULL) || sn_st_find(st, t->name) != t) abort();
+        if (!to || sn_st_read(st, t, 0, t->bytes, to, NULL) || sn_st_find(st, t->name) != t)
+            abort();
         free(to);
     }
 }

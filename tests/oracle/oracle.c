@@ -336,7 +336,8 @@ static bool check_all(Check *c) {
     for (FuncId i = 0; i < funcs; i++)
         if (!m->funcs.at[i]->region && !expect(c, m->funcs.at[i], &expected[k++])) return false;
     PassCx cx = {
-        .m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu")};
+        .m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu"),
+                 .unfused = c->o->unfused};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(
         &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,memplan", &hooks);
