@@ -340,6 +340,7 @@ void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
 void plan_options(Elab *cx);
 const Option *plan_define(Elab *cx, const char *name); // marks it used
+Value plan_constant(Elab *cx, const char *name); // what -D says of a constant, or absent
 bool path_matches(Elab *cx, Sym pattern, const char *path);
 void train_finish(Elab *cx);  // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function

@@ -17,10 +17,10 @@ bool binding_force(Elab *cx, Binding *b) {
         return false;
     }
     b->lazy = LAZY_running;
-    const Option *set = b->file_scope == cx->std ? NULL : plan_define(cx, str(cx, b->name));
     Scope *scope = cx->scope;
     cx->scope = b->file_scope;
-    Value v = set ? value_num(set->value, set->value == floor(set->value)) : eval(cx, b->expr);
+    Value v = b->file_scope == cx->std ? value_absent() : plan_constant(cx, str(cx, b->name));
+    if (value_is_absent(&v)) v = eval(cx, b->expr);
     cx->scope = scope;
     if (v.kind == V_TENSOR)
         v = elab_error(cx, b->loc, "'%s' must be known at build, found %s", str(cx, b->name),

@@ -44,6 +44,16 @@ static const char *define_text(Elab *cx, const char *name) {
     return NULL;
 }
 
+Value plan_constant(Elab *cx, const char *name) {
+    const char *text = define_text(cx, name);
+    if (!text) return value_absent();
+    if (!strcmp(text, "true") || !strcmp(text, "false")) return value_bool(*text == 't');
+    const Option *o = plan_define(cx, name);
+    if (o && o->is_number) return value_num(o->value, o->value == floor(o->value));
+    diag_error(cx->diag, (Loc){0}, "-D %s=%s: expected a number, true or false", name, text);
+    return value_error();
+}
+
 static void read_defines(Elab *cx, const Define *defs, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         char *end;

@@ -252,6 +252,23 @@ static bool build_step(Elab *cx, const Files *files, const Define *defs, uint32_
     return plan && !cx->diag->errors;
 }
 
+// A model that cuts its batch may not allow one sample: then it trains all the same, and says so.
+static void build_generate(Elab *cx, const Files *files) {
+    Diag *d = cx->diag;
+    uint32_t items = d->items.n, errors = d->errors;
+    begin(cx, files, "generate", MODE_generate);
+    run_model(cx);
+    if (d->errors == errors) {
+        train_results(cx);
+        return;
+    }
+    DiagItem first = d->items.at[items];
+    d->items.n = items;
+    d->errors = errors;
+    cx->m->funcs.n--;
+    diag_warning(d, first.loc, "no 'generate': with one sample, %s", first.text);
+}
+
 static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint32_t ndefs) {
     bool good = build_step(cx, files, defs, ndefs);
     plan_check_defines(cx);
@@ -262,12 +279,7 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     if (cx->diag->errors) return NULL;
     train_results(cx);
     plan_options(cx);
-    if (outputs) {
-        begin(cx, files, "generate", MODE_generate);
-        run_model(cx);
-        if (cx->diag->errors) return NULL;
-        train_results(cx);
-    }
+    if (outputs) build_generate(cx, files);
     return cx->diag->errors ? NULL : cx->program;
 }
 

@@ -396,6 +396,31 @@ static void test_rules_of_names(void **s) {
     assert_string_equal(option(&b, "steps"), "9");
 }
 
+// With one sample the batch cannot be cut: no 'generate', a warning, and the rest is built.
+static void test_no_generate(void **s) {
+    (void)s;
+    Built b = build_good("axis ghost = 2, part = batch / ghost\n" MODEL(
+                             "g = x[batch -> part * ghost]\n output y = g[part * ghost -> batch]"),
+                         NULL, 0);
+    assert_null(module_find(b.p->m, "generate"));
+    assert_non_null(module_find(b.p->m, "eval"));
+    assert_int_equal(b.d->items.n, 1);
+    assert_int_equal(b.d->items.at[0].level, DIAG_WARNING);
+}
+
+static void test_constants_by_define(void **s) {
+    (void)s;
+    Define defs[] = {{"deep", "true"}, {"scale", "2.5"}}, bad = {"deep", "perhaps"};
+    const char *text = "deep = false\nscale = 1\n" MODEL(
+        "output y = if deep then scale * iota[two] else iota[three]");
+    Built b = build_good(text, defs, 2);
+    Tensor r = run_output(&b);
+    assert_true(r.at[1] == 2.5);
+    Built f = build_text("test.sn", text, &bad, 1);
+    assert_null(f.p);
+    assert_string_equal(f.d->items.at[0].text, "-D deep=perhaps: expected a number, true or false");
+}
+
 static void test_maps_of_optimizers(void **s) {
     (void)s;
     Define small[] = {{"layer", "2"}, {"batch", "2"}};
@@ -589,6 +614,7 @@ int main(void) {
         cmocka_unit_test(test_shipped_models),  cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_shared_and_stat), cmocka_unit_test(test_plan),
         cmocka_unit_test(test_rules_of_names),  cmocka_unit_test(test_maps_of_optimizers),
+        cmocka_unit_test(test_no_generate),     cmocka_unit_test(test_constants_by_define),
         cmocka_unit_test(test_initial_values),  cmocka_unit_test(test_initial_values_by_path),
         cmocka_unit_test(test_draws),           cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_defines),         cmocka_unit_test(test_bounds),
