@@ -24,6 +24,7 @@ enum {
     PACK_K = 32,          // k at a time when neighbouring panels are packed: they share cache lines
     KC = 384,             // k in a block: a B panel of 48 lanes is 72 KiB
     ROWS_MAX = 512,       // rows of a task's block when A is not shared as a whole
+    ROWS_MIN = 64,        // rows below which packing B again for each block costs too much
     LANES_MAX = 768,      // lanes likewise
     SHARE_MAX = 4 << 20,  // floats of packed operands that are worth sharing: 16 MiB
     PART_MAX = 8 << 20,   // floats of partial sums: 32 MiB
@@ -101,27 +102,48 @@ static void even_panels(SnGemmJob *j) {
 
 // Little work for each batch element: operands are packed by the task that uses them.
 static void cut_small(SnGemmJob *j, int64_t work) {
-    int64_t parts = max64(1, work / (2 * TASK_SMALL));
-    set_blocks(j, even(j->m.size, ROWS_MAX),
-               even(j->n.size, min64(LANES_MAX, ceil_div(j->n.size, parts))));
+    int64_t parts = max64(1, work / (2 * TASK_SMALL)), m = ROWS_MAX, n = LANES_MAX;
+    if (j->m.size > j->n.size)
+        m = min64(m, ceil_div(j->m.size, parts));
+    else
+        n = min64(n, ceil_div(j->n.size, parts));
+    set_blocks(j, even(j->m.size, m), even(j->n.size, n));
     j->batches = max64(1, TASK_SMALL / max64(work, 1));
 }
 
+// All rows of A in every task would be too few tasks: C is cut by rows too, and B is then read by
+// several tasks.
+static void cut_rows(SnGemmJob *j, int64_t work, int64_t packed) {
+    int64_t want = min64(TASKS_GOOD, work / TASK_SMALL), have = j->mblocks * j->nblocks;
+    if (2 * have >= want || packed > SHARE_MAX) return;
+    set_blocks(j, max64(ceil_div(j->m.size * have, want), ROWS_MIN), j->nb);
+    j->share_b = j->mblocks > 1;
+}
+
+// Whole panels, equally many in each block of at most `most` lanes.
+static int64_t even_lanes(const SnGemmJob *j, int64_t most) {
+    return even(ceil_div(j->n.size, j->kit.nr), most / j->kit.nr) * j->kit.nr;
+}
+
 // Much work: an operand that several tasks read is packed once, if it is not too big for that.
-static void cut_big(SnGemmJob *j) {
+static void cut_big(SnGemmJob *j, int64_t work) {
     int64_t a = j->batch.size * j->m.size * j->k.size, b = j->batch.size * j->n_pad * j->k.size;
     int64_t lanes = j->kit.nr * max64(1, min64(8, ceil_div(j->n.size, j->kit.nr) / TASKS_GOOD));
     j->share_a = a <= SHARE_MAX && j->n.size > j->kit.nr;
     j->share_b = !j->share_a ? b <= SHARE_MAX && j->m.size > ROWS_MAX / 2
                              : j->m.size > ROWS_MAX && a + b <= SHARE_MAX;
-    if (j->share_a && j->share_b)
-        set_blocks(j, even(j->m.size, ROWS_MAX), lanes * 4);
-    else if (j->share_a)
+    if (j->share_a && j->share_b) {
+        set_blocks(j, even(j->m.size, ROWS_MAX), even_lanes(j, lanes * 4));
+        if (2 * j->mblocks * j->nblocks < TASKS_GOOD)
+            set_blocks(j, j->mb, even_lanes(j, lanes * 2));
+    } else if (j->share_a) {
         set_blocks(j, j->m.size, lanes);
-    else if (j->share_b)
+        cut_rows(j, work * j->batch.size, a + b);
+    } else if (j->share_b) {
         set_blocks(j, even(j->m.size, ROWS_MAX / 2), LANES_MAX);
-    else
+    } else {
         set_blocks(j, even(j->m.size, ROWS_MAX), LANES_MAX);
+    }
 }
 
 // Few blocks and several segments: the segments become tasks.
@@ -187,7 +209,7 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
     if (work < WORK_BIG)
         cut_small(j, work);
     else
-        cut_big(j);
+        cut_big(j, work);
     cut_segments(j);
     j->direct_b = !j->share_b && j->m.size <= DIRECT_ROWS && j->k.count <= 1 && j->n.count <= 1 &&
                   (j->n.count == 0 || j->n.dim[0].b == 1);

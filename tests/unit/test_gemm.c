@@ -367,7 +367,7 @@ static void test_random(void **state_) {
         modes(g);
         if (next() % 50 == 0) // an extent of 0: C is empty, or all sums are
             (next() % 2 ? g->k : g->m)[0].extent = 0, g->nk += !g->nk, g->nm += !g->nm;
-        print_message(seed % 100 ? "" : "seed %llu\n", (unsigned long long)seed);
+        if (seed % 100 == 0) print_message("seed %llu\n", (unsigned long long)seed);
         check_case(w, &x, next() % 2, false);
     }
 }
