@@ -195,8 +195,8 @@ static bool check_fold_op(Finish *f, KId id) {
 static bool check_const(Finish *f, KId id) {
     const KOp *o = &f->k->ops.at[id];
     double low = o->to == ELEM_i32 ? -0x1p31 : 0, high = o->to == ELEM_i32 ? 0x1p31 : 0x1p32;
-    if (o->to == ELEM_bool) high = 2;
-    if (o->to != ELEM_f32 && !(o->value >= low && o->value < high))
+    bool whole = is_whole((Elem)o->to); // a bool is true for all but 0
+    if (whole && !(o->value >= low && o->value < high))
         FAIL(f, "op %u: %s cannot hold %g", id, elem_info[o->to].name, o->value);
     return true;
 }
@@ -294,7 +294,7 @@ static bool check_stores(Finish *f) {
             !check_mask(f, k->ops.n, s->mask))
             return false;
         bool shared = k->order == KORDER_lanes || k->order == KORDER_tile;
-        if (shared && !(f->uses[k->ops.n] & axis_bit(k->outers)))
+        if (shared && k->extent[k->outers] > 1 && !(f->uses[k->ops.n] & axis_bit(k->outers)))
             FAIL(f, "store %u does not depend on the lane: several tasks would store it", i);
     }
     return true;
