@@ -218,23 +218,20 @@ static void add_row_fold(Lower *l, NodeId n) {
 static KIndex column_index(Lower *l, const Type *t, AxisId part, int64_t *chunk_stride) {
     int64_t strides[MAX_AXES];
     type_strides(t, strides);
+    KIndex zero;
+    memset(&zero, 0, sizeof zero);
+    zero.op = NONE;
     Type kept = *t;
-    KIndex e;
-    memset(&e, 0, sizeof e);
-    e.op = NONE;
-    for (uint32_t i = 0; i < kept.n; i++) {
-        if (t->axes[i].axis == part && part) {
+    kept.n = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->axes[i].axis == part)
             *chunk_stride = strides[i];
-            continue;
-        }
-        for (uint32_t k = 0; k < K_MAX_AXES; k++)
-            if (l->axes[k] == t->axes[i].axis) {
-                const KIndex *x = &l->exprs.at[l->axis_expr[k]];
-                for (uint32_t j = 0; j < K_MAX_AXES; j++) e.stride[j] += x->stride[j] * strides[i];
-                if (x->op != NONE) l->failed = "a column fold over lanes that do not merge";
-            }
+        else
+            kept.axes[kept.n++] = t->axes[i];
     }
-    return e;
+    PosId at = lower_identity(l, &kept);
+    if (kept.n < t->n) at = lower_pos_add(l, at, part, lower_expr(l, &zero));
+    return lower_index(l, t, at);
 }
 
 static bool is_result(const Func *f, NodeId n, uint32_t *index) {
@@ -475,24 +472,17 @@ static bool build_scatter(Lower *l, bool one_lane) {
     int64_t size = t->axes[type_find(t, axis)].size;
     KId high = lower_scalar(l, OP_lt, ELEM_i32, ELEM_bool, at, lower_int(l, size), NONE);
     KId inside = lower_scalar(l, OP_and, ELEM_bool, ELEM_bool, low, high, NONE);
-    Type rest = *xt; // the axes of the target besides the scattered one, at the row's position
-    KIndex target = {.op = at, .op_stride = 0};
-    int64_t strides[MAX_AXES];
-    type_strides(t, strides);
-    for (uint32_t i = 0; i < t->n; i++) {
-        if (t->axes[i].axis == axis) {
-            target.op_stride = strides[i];
-            continue;
-        }
-        Type one = {.n = 1};
-        one.axes[0] = rest.axes[type_find(&rest, t->axes[i].axis)];
-        KIndex e = lower_index(l, &one, lower_identity(l, &one));
-        if (e.op != NONE) {
-            l->failed = "a scatter of lanes that do not merge";
-            return false;
-        }
-        for (uint32_t k = 0; k < K_MAX_AXES; k++) target.stride[k] += e.stride[k] * strides[i];
-    }
+    // the target: the indexed place, and for the other axes the row's own
+    Type rest = *t;
+    rest.n = 0;
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->axes[i].axis != axis) rest.axes[rest.n++] = t->axes[i];
+    KIndex place;
+    memset(&place, 0, sizeof place);
+    place.op = at;
+    place.op_stride = 1;
+    PosId where = lower_pos_add(l, lower_identity(l, &rest), axis, lower_expr(l, &place));
+    KIndex target = lower_index(l, t, where);
     KOp load;
     memset(&load, 0, sizeof load);
     load.kind = KOP_load;

@@ -164,7 +164,7 @@ static PosId pos_without(Lower *l, PosId at, AxisId a) {
     return intern_pos(l, &p);
 }
 
-static PosId pos_add(Lower *l, PosId at, AxisId a, ExprId e) {
+PosId lower_pos_add(Lower *l, PosId at, AxisId a, ExprId e) {
     Pos p = l->positions.at[at];
     p.axis[p.n] = a;
     p.expr[p.n++] = e;
@@ -219,7 +219,7 @@ static KId lower_split(Lower *l, NodeId n, PosId at, KId mask) {
         times *= t->axes[type_find(t, a)].size;
         p = pos_without(l, p, a);
     }
-    return lower_value(l, operand(l->f, n, 0), pos_add(l, p, attr->split.from, lower_expr(l, &e)),
+    return lower_value(l, operand(l->f, n, 0), lower_pos_add(l, p, attr->split.from, lower_expr(l, &e)),
                        mask);
 }
 
@@ -262,7 +262,7 @@ static KId lower_merge(Lower *l, NodeId n, PosId at, KId mask) {
             rem.op = int_op(l, OP_rem, v, lower_int(l, size));
             quot.op_stride = rem.op_stride = 1;
         }
-        p = pos_add(l, p, a, lower_expr(l, &rem));
+        p = lower_pos_add(l, p, a, lower_expr(l, &rem));
         if (i) rest = quot;
     }
     return lower_value(l, x, p, mask);
@@ -309,7 +309,7 @@ static KId lower_gather(Lower *l, NodeId n, PosId at, KId mask) {
     KIndex e = expr_empty();
     e.op = i;
     e.op_stride = 1;
-    PosId p = pos_add(l, narrowed(l, at, xt), axis, lower_expr(l, &e));
+    PosId p = lower_pos_add(l, narrowed(l, at, xt), axis, lower_expr(l, &e));
     return lower_value(l, x, p, both(l, mask, inside));
 }
 

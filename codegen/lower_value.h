@@ -40,6 +40,7 @@ KId lower_scalar(Lower *l, Op op, Elem elem, Elem to, KId a, KId b, KId c);
 KId lower_int(Lower *l, int64_t v);
 PosId lower_with(Lower *l, PosId at, AxisId from, AxisId to, ExprId e);
 ExprId lower_at(Lower *l, PosId at, AxisId a);
+PosId lower_pos_add(Lower *l, PosId at, AxisId a, ExprId e);
 
 // Merges neighbouring kernel axes that every access walks as one, within [first, last). Returns the
 // number of axes left in that range.

@@ -238,11 +238,59 @@ static bool needs_group(const Fuse *x, NodeId n) {
            op != OP_part;
 }
 
+// A state's old value that leaves the function, as a result or in another state, while the state is
+// assigned: it is copied, or the update in place would change it.
+static bool leaves_old_value(const Module *m, const Func *f, const uint8_t *assigned, NodeId value, StateId into) {
+    if (node_at(f, value)->op != OP_state) return false;
+    StateId s = attr_of(m, f, value)->state.state;
+    return assigned[s] && s != into;
+}
+
+static Func *protect_old_values(PassCx *cx, Func *f) {
+    Module *m = cx->m;
+    uint8_t *assigned = NEW_ARRAY(cx->scratch, uint8_t, m->states.n + 1);
+    bool any = false;
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_assign) assigned[attr_of(m, f, n)->assign.state] = 1;
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_assign)
+            any |= leaves_old_value(m, f, assigned, operand(f, n, 0), attr_of(m, f, n)->assign.state);
+    for (uint32_t i = 0; i < f->results.n; i++)
+        any |= leaves_old_value(m, f, assigned, f->results.at[i].node, NONE);
+    if (!any) return f;
+
+    Func *to = NEW(m->arena, Func);
+    to->name = f->name;
+    NodeId *map = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
+    NodeId *copy = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        const Node *node = node_at(f, n);
+        Builder b = {.m = m, .f = to, .phase = (Phase)node->phase, .clone = node->clone, .inst = node->inst,
+                     .tmpl = node->tmpl, .name = node->name, .loc = node->loc};
+        NodeId old = node->op == OP_assign ? operand(f, n, 0) : NONE;
+        if (old != NONE && leaves_old_value(m, f, assigned, old, attr_of(m, f, n)->assign.state)) {
+            map[n] = ir_assign(&b, attr_of(m, f, n)->assign.state, copy[old]);
+            continue;
+        }
+        map[n] = copy_node(&b, f, n, map);
+        if (node->op == OP_state && assigned[attr_of(m, f, n)->state.state])
+            copy[n] = ir_copy(&b, map[n], node->type);
+    }
+    for (uint32_t i = 0; i < f->results.n; i++) {
+        const Result *r = &f->results.at[i];
+        bool old = leaves_old_value(m, f, assigned, r->node, NONE);
+        func_result(m, to, sym_str(m->syms, r->name), old ? copy[r->node] : map[r->node], (ResultKind)r->kind);
+    }
+    return to;
+}
+
 static bool fuse_func(PassCx *cx, FuncId id) {
     Func *f = cx->m->funcs.at[id];
     uint32_t count = f->nodes.n;
     for (NodeId n = 0; n < count; n++) // groups are made once
         if (node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_grad) return false;
+    f = protect_old_values(cx, f);
+    count = f->nodes.n;
     Arena *a = cx->scratch;
     Fuse x = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
     x.is_inline = NEW_ARRAY(a, uint8_t, count + 1);
