@@ -21,8 +21,7 @@ static const char *const other_keys[] = {"data.split", "data.stride",  "data.wid
                                          "eval.every", "eval.batches", "save.every", "save.keep"};
 enum { OTHER_KEYS = sizeof other_keys / sizeof *other_keys };
 
-// --- the command line
-// --------------------------------------------------------------------------------
+// ---- the command line ---------------------------------------------------------------------------
 
 const Option *plan_define(Elab *cx, const char *name) {
     for (uint32_t i = cx->plan.defines.n; i-- > 0;) {
@@ -68,7 +67,7 @@ static const char *nearest_define(Elab *cx, const char *name) {
     static const char *const plain[] = {
         "batch",     "micro",     "clip",       "steps",       "seed",       "lr.peak", "lr.steps",
         "lr.warmup", "data.path", "data.split", "micro.batch", "size.batch", "size.seq"};
-    const char *best = suggest_of(cx, name, plain, sizeof plain / sizeof *plain);
+    const char *best = suggest_of(name, plain, sizeof plain / sizeof *plain);
     const char *axis = scope_suggest(cx, cx->file, sym(cx->syms, name), NAME_axis);
     if (!axis) axis = scope_suggest(cx, cx->file, sym(cx->syms, name), NAME_value);
     if (!best || (axis && edit_distance(name, axis) <= edit_distance(name, best))) return axis;
@@ -97,8 +96,7 @@ void plan_check_defines(Elab *cx) {
     }
 }
 
-// --- lines
-// -------------------------------------------------------------------------------------------
+// ---- lines --------------------------------------------------------------------------------------
 
 static const Expr *only_item(Elab *cx, const PlanLine *l) {
     if (l->items.n == 1 && !l->items.at[0].name) return l->items.at[0].value;
@@ -217,8 +215,8 @@ static void refuse_line(Elab *cx, const PlanLine *l) {
         elab_error(cx, l->loc, "'%s' is not compiled yet", what);
         return;
     }
-    const char *near = suggest_of(cx, what, compiled_lines, COMPILED_LINES);
-    if (!near) near = suggest_of(cx, what, later_lines, LATER_LINES);
+    const char *near = suggest_of(what, compiled_lines, COMPILED_LINES);
+    if (!near) near = suggest_of(what, later_lines, LATER_LINES);
     if (near)
         elab_error(cx, l->what_loc, "unknown plan line '%s'; did you mean '%s'?", what, near);
     else
@@ -278,8 +276,7 @@ static void read_line(Elab *cx, const PlanLine *l) {
     vec_push(cx->arena, &p->freezes, l);
 }
 
-// --- data
-// --------------------------------------------------------------------------------------------
+// ---- data ---------------------------------------------------------------------------------------
 
 static void data_option(Elab *cx, const CallArg *a) {
     static const char *const known[] = {"split", "stride", "width", "shuffle", NULL};
@@ -347,8 +344,7 @@ bool plan_bind_inputs(Elab *cx) {
     return good;
 }
 
-// --- all together
-// --------------------------------------------------------------------------------------
+// ---- all together -------------------------------------------------------------------------------
 
 static void find_sample(Elab *cx, const PlanLineList *lines) {
     for (uint32_t i = 0; i < lines->n; i++) // its name first: extents depend on it
@@ -427,8 +423,7 @@ void plan_options(Elab *cx) {
     option_number(cx, "seed", p->seed_value);
 }
 
-// --- paths
-// ---------------------------------------------------------------------------------------------
+// ---- paths --------------------------------------------------------------------------------------
 
 // '*' stands for any text within one component. [p, pe) against [s, se); greedy with one fall-back.
 static bool component_matches(const char *p, const char *pe, const char *s, const char *se) {

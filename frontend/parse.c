@@ -12,7 +12,7 @@
 
 enum { MAX_SOURCE = 16 << 20 }; // bytes
 
-// --- statement ends ------------------------------------------------------------------------------
+// ---- statement ends -----------------------------------------------------------------------------
 
 // Whether a line may not end after this token.
 bool parse_continues(int kind) {
@@ -101,7 +101,7 @@ static int hand_out(Parse *p, int kind, Loc loc) {
     return kind;
 }
 
-// --- raw tokens ----------------------------------------------------------------------------------
+// ---- raw tokens ---------------------------------------------------------------------------------
 
 static int read_raw(Parse *p, SN_STYPE *value, Loc *loc) {
     int kind = scan_raw(value, loc, p);
@@ -207,7 +207,7 @@ int parse_token(SN_STYPE *value, Loc *loc, Parse *p) {
     return hand_out(p, kind, *loc);
 }
 
-// --- building the tree ---------------------------------------------------------------------------
+// ---- building the tree --------------------------------------------------------------------------
 
 static uint16_t max_depth(uint16_t d, const Expr *e) { return e && e->depth > d ? e->depth : d; }
 
@@ -372,7 +372,7 @@ DeclList parse_decl_end(Parse *p, DeclList decls) {
     return decls;
 }
 
-// --- the file ------------------------------------------------------------------------------------
+// ---- the file -----------------------------------------------------------------------------------
 
 // Bytes to skip at the front: editors on some systems write a mark of the encoding.
 static uint32_t mark_length(const SourceFile *f) {

@@ -35,8 +35,7 @@ static bool is_derived(const char *scalar) {
     return false;
 }
 
-// ---- metadata
-// ------------------------------------------------------------------------------------
+// ---- metadata -----------------------------------------------------------------------------------
 
 typedef struct {
     SnMeta *at;
@@ -88,8 +87,7 @@ static void meta_fill(MetaList *m, SnExec *x, const SnProgress *at) {
     }
 }
 
-// ---- saving
-// --------------------------------------------------------------------------------------
+// ---- saving -------------------------------------------------------------------------------------
 
 // mkdir -p
 static bool make_directory(const char *path) {
@@ -260,8 +258,7 @@ SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, in
     return SN_OK;
 }
 
-// ---- loading
-// -------------------------------------------------------------------------------------
+// ---- loading ------------------------------------------------------------------------------------
 
 static void shape_text(const int64_t *size, uint32_t n, const char *dtype, char *to, size_t limit) {
     int used = snprintf(to, limit, "%s[", dtype);

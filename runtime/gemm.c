@@ -41,7 +41,7 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t round_up(int64_t a, int64_t to) { return ceil_div(a, to) * to; }
 
-// ---- Preparing: how a GEMM is cut -------------------------------------------------------------
+// ---- Preparing: how a GEMM is cut ---------------------------------------------------------------
 
 static int64_t inner_stride_c(const SnDim *d, uint32_t n) {
     for (uint32_t i = n; i-- > 0;)
@@ -217,7 +217,7 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
     size_workspace(j);
 }
 
-// ---- Running ----------------------------------------------------------------------------------
+// ---- Running ------------------------------------------------------------------------------------
 
 // One call of sn_gemm_run: operands resolved.
 typedef struct {

@@ -44,8 +44,7 @@ double sn_plan_number(const SnPlan *plan, const char *key, double otherwise);
 // Position of the axis of that name in the port, or -1.
 int sn_port_axis(const SnPlan *plan, const SnPort *port, const char *axis);
 
-// ---- exec.c: memory, and the walk over the commands
-// ------------------------------------------------
+// ---- exec.c: memory, and the walk over the commands ---------------------------------------------
 
 typedef struct SnExec SnExec;
 typedef struct { // of one command
@@ -69,8 +68,7 @@ void sn_exec_run(SnExec *x, const char *section, const SnEnv *env);
 // Value of an output without axes; NaN when the section has none of that name.
 double sn_exec_result(SnExec *x, const char *section, const char *name);
 
-// ---- data.c: tokens from files
-// --------------------------------------------------------------------
+// ---- data.c: tokens from files ------------------------------------------------------------------
 
 typedef struct SnData SnData;
 typedef enum { SN_TRAIN, SN_VALID } SnSplit;
@@ -108,8 +106,7 @@ SnStatus sn_data_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
 // Tells the system which samples are read next.
 void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count);
 
-// ---- random.c
-// --------------------------------------------------------------------------------------
+// ---- random.c -----------------------------------------------------------------------------------
 
 // Word 0..3 of Philox4x32-10; the same function as in kernels.
 uint32_t sn_philox(const uint32_t counter[4], const uint32_t key[2], int word);
@@ -117,8 +114,7 @@ uint32_t sn_philox(const uint32_t counter[4], const uint32_t key[2], int word);
 // memory and expected O(1) time.
 uint64_t sn_permute(uint64_t n, uint64_t key, uint64_t i);
 
-// ---- step.c: a training run's steps
-// ------------------------------------------------------------------
+// ---- step.c: a training run's steps -------------------------------------------------------------
 
 typedef struct SnTrainer SnTrainer;
 typedef struct {
@@ -143,8 +139,7 @@ SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);
 // Value of a result ("loss") of the last step or evaluation; NaN when there is none.
 double sn_trainer_result(SnTrainer *t, const char *name, bool eval);
 
-// ---- generate.c
-// --------------------------------------------------------------------------------------
+// ---- generate.c ---------------------------------------------------------------------------------
 
 typedef struct {
     double temperature; // 0: always the likeliest
@@ -157,8 +152,7 @@ typedef struct {
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e);
 
-// ---- checkpoint.c
-// ------------------------------------------------------------------------------------
+// ---- checkpoint.c -------------------------------------------------------------------------------
 
 // Writes DIR/step-NNNNNNNN.safetensors: all states that are kept over steps, the progress and the
 // scalars of the run. The file appears whole or not at all. Then removes all but the `keep` newest
@@ -171,8 +165,7 @@ int64_t sn_checkpoint_newest(const char *dir);
 SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, char *path,
                             size_t path_size, SnError *e);
 
-// ---- metrics.c
-// ---------------------------------------------------------------------------------------
+// ---- metrics.c ----------------------------------------------------------------------------------
 
 typedef struct SnLog SnLog;
 // DIR/metrics.jsonl, appended. dir NULL: a log that goes nowhere.
@@ -183,8 +176,7 @@ void sn_log_begin(SnLog *log, const char *kind, uint64_t step);
 void sn_log_number(SnLog *log, const char *name, double value);
 SnStatus sn_log_end(SnLog *log, SnError *e);
 
-// ---- cpu.c: compiled for the baseline, so that it runs everywhere
-// -------------------------------------
+// ---- cpu.c: compiled for the baseline, so that it runs everywhere -------------------------------
 
 uint32_t sn_cpu_features(void); // bits of SN_CPU_*
 // The names of the features in `need` that this CPU lacks, separated by spaces; "" when none.

@@ -58,8 +58,7 @@ static double seconds(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-// ---- options
-// -------------------------------------------------------------------------------------
+// ---- options ------------------------------------------------------------------------------------
 
 static const char *option(const Run *r, const char *key, const char *otherwise) {
     const char *set = sn_options_set(&r->options, key);
@@ -136,8 +135,7 @@ static void apply_scalars(Run *r) {
     if (!isnan(r->options.lr)) sn_exec_set(r->exec, rate_scalar(r->plan), r->options.lr);
 }
 
-// ---- information
-// ---------------------------------------------------------------------------------
+// ---- information --------------------------------------------------------------------------------
 
 static void print_help(const Run *r) {
     char line[160];
@@ -196,8 +194,7 @@ static void print_info(const SnPlan *p) {
     }
 }
 
-// ---- profile
-// -------------------------------------------------------------------------------------
+// ---- profile ------------------------------------------------------------------------------------
 
 typedef struct {
     uint32_t cmd;
@@ -255,8 +252,7 @@ static void print_profile(const Run *r) {
     free(hot);
 }
 
-// ---- setting up
-// ----------------------------------------------------------------------------------
+// ---- setting up ---------------------------------------------------------------------------------
 
 static SnStatus data_kind(Run *r, SnDataKind *to) {
     const char *names[] = {"text", "tokens", "tensors"};
@@ -331,8 +327,7 @@ static void tear_down(Run *r) {
     if (r->signals >= 0) close(r->signals);
 }
 
-// ---- training
-// ------------------------------------------------------------------------------------
+// ---- training -----------------------------------------------------------------------------------
 
 // From here on the two signals wait in a descriptor; threads made later inherit the mask.
 static int take_signals(void) {
@@ -502,8 +497,7 @@ static SnStatus train(Run *r) {
     return s ? s : closed;
 }
 
-// ---- generating
-// ----------------------------------------------------------------------------------
+// ---- generating ---------------------------------------------------------------------------------
 
 typedef struct {
     bool text;
@@ -565,8 +559,7 @@ static SnStatus generate(Run *r) {
     return s;
 }
 
-// ---- main
-// ----------------------------------------------------------------------------------------
+// ---- main ---------------------------------------------------------------------------------------
 
 // Everything that needs nothing but the command line and the plan. Returns -1 to go on.
 static int early(Run *r) {

@@ -100,7 +100,7 @@ static float *filled(int64_t n) {
     return p;
 }
 
-// ---- Ours -------------------------------------------------------------------------------------
+// ---- Ours ---------------------------------------------------------------------------------------
 
 typedef struct {
     SnGemm gemm;
@@ -145,7 +145,7 @@ static void ours_free(const Bench *b, Ours *o) {
     free(o->scratch), free(o->shared);
 }
 
-// ---- oneDNN -----------------------------------------------------------------------------------
+// ---- oneDNN -------------------------------------------------------------------------------------
 
 #ifdef HAVE_ONEDNN
 typedef struct {
@@ -222,7 +222,7 @@ static void theirs_free(const Bench *b, Theirs *d) { (void)b, (void)d; }
 static const bool have_theirs = false;
 #endif
 
-// ---- The table --------------------------------------------------------------------------------
+// ---- The table ----------------------------------------------------------------------------------
 
 static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double *theirs_ms) {
     void *bufs[RING][3];

@@ -1,3 +1,6 @@
+// Collects diagnostics and prints them with the source line and a caret; diag.h shows the form.
+//
+// They are kept, not printed at once, so that a caller decides where they go and tests compare them.
 #include "ir/base/diag.h"
 #include <ctype.h>
 #include <stdarg.h>

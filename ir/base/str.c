@@ -1,3 +1,7 @@
+// Hashes, the hash map, interned symbols and growing text; str.h and arena.h say what each promises.
+//
+// Symbols are ids into one table: equal spelling is equal id, so that the compiler compares names as
+// integers and iterates by id, never by address. Map is open addressing at most half full, O(1) a look-up.
 #include "ir/base/str.h"
 #include <math.h>
 #include <stdarg.h>

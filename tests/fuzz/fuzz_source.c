@@ -1,8 +1,8 @@
 // Fuzzes the frontend's text half: no bytes may crash the parser, and what it accepts is formatted
 // to a text that has the same tree and is formatted to itself.
 //
-//   cmake -B build-fuzz -DFUZZ=ON -DCMAKE_C_COMPILER=clang-19 && build-fuzz/tests/fuzz_source
-//   models
+//   cmake -B build-fuzz -DFUZZ=ON -DCMAKE_C_COMPILER=clang-19
+//   build-fuzz/tests/fuzz_source models
 #include "frontend/frontend.h"
 #include "frontend/parse.h"
 #include <stdlib.h>

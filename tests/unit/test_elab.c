@@ -104,8 +104,7 @@ static void gives(const char *text, const char *axes, const double *want, int64_
     gives(MODEL(body), axes, (const double[]){__VA_ARGS__},                                        \
           sizeof((const double[]){__VA_ARGS__}) / sizeof(double))
 
-// --- meaning
-// ---------------------------------------------------------------------------------------
+// ---- meaning ------------------------------------------------------------------------------------
 
 static void test_numbers(void **s) {
     (void)s;
@@ -237,8 +236,7 @@ static void test_calls(void **s) {
                "output r = flat(iota[three] + 10 * iota[two])[three: 1]", "[two=2]", 101, 111);
 }
 
-// --- structure
-// ---------------------------------------------------------------------------------------
+// ---- structure ----------------------------------------------------------------------------------
 
 static const State *state(const Built *b, const char *path) {
     for (StateId i = 0; i < b->p->m->states.n; i++)
@@ -441,8 +439,7 @@ static void test_maps_of_optimizers(void **s) {
     arena_free(a);
 }
 
-// --- numbers of the run
-// ------------------------------------------------------------------------------
+// ---- numbers of the run -------------------------------------------------------------------------
 
 static void test_initial_values(void **s) {
     (void)s;
@@ -528,8 +525,7 @@ static void test_schedules(void **s) {
     assert_true(fabs(run_schedule("constant_lr(2)") - 2) < 1e-6);
 }
 
-// --- faults
-// ------------------------------------------------------------------------------------------
+// ---- faults -------------------------------------------------------------------------------------
 
 static void fails(const char *text, const Define *defs, uint32_t n, const char *message) {
     Built b = build_text("test.sn", text, defs, n);
@@ -617,8 +613,8 @@ int main(void) {
         cmocka_unit_test(test_no_generate),     cmocka_unit_test(test_constants_by_define),
         cmocka_unit_test(test_initial_values),  cmocka_unit_test(test_initial_values_by_path),
         cmocka_unit_test(test_draws),           cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_defines),         cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_sample_extent),   cmocka_unit_test(test_defines),
+        cmocka_unit_test(test_bounds),          cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

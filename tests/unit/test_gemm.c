@@ -29,7 +29,7 @@ typedef struct {
     CpuJit *jit[ISAS];
 } World;
 
-// ---- Random numbers and cases -----------------------------------------------------------------
+// ---- Random numbers and cases -------------------------------------------------------------------
 
 static uint64_t state = 1;
 static uint32_t next(void) {
@@ -204,7 +204,7 @@ static void case_free(Case *x) {
     free(x->along);
 }
 
-// ---- Running ----------------------------------------------------------------------------------
+// ---- Running ------------------------------------------------------------------------------------
 
 typedef struct {
     const SnGemmJob *job;
@@ -294,7 +294,7 @@ static void check_case(const World *w, Case *x, bool first, bool real) {
     case_free(x);
 }
 
-// ---- Tests ------------------------------------------------------------------------------------
+// ---- Tests --------------------------------------------------------------------------------------
 
 static int setup(void **state_) {
     World *w = calloc(1, sizeof *w);

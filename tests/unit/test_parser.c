@@ -48,7 +48,7 @@ static char *read_file(Arena *a, const char *path, size_t *size) {
     return t.at ? t.at : arena_str(a, "", 0);
 }
 
-// --- trees as text -------------------------------------------------------------------------------
+// ---- trees as text ------------------------------------------------------------------------------
 
 typedef struct {
     Text *t;
@@ -214,7 +214,7 @@ static void test_calls_and_views(void **state) {
     assert_expr("f(x)[a: 0]", "{f(x) index:a:0}");
 }
 
-// --- statements ----------------------------------------------------------------------------------
+// ---- statements ---------------------------------------------------------------------------------
 
 static void assert_items(const char *source, uint32_t n) {
     Parsed p = parse_good(source);
@@ -356,7 +356,7 @@ static void test_locations(void **state) {
     arena_free(p.a);
 }
 
-// --- bounds --------------------------------------------------------------------------------------
+// ---- bounds -------------------------------------------------------------------------------------
 
 static char *repeated(Arena *a, const char *before, const char *part, int n, const char *after) {
     Text t = {.arena = a};
@@ -404,7 +404,7 @@ static void test_hostile_bytes(void **state) {
     }
 }
 
-// --- files ---------------------------------------------------------------------------------------
+// ---- files --------------------------------------------------------------------------------------
 
 static void test_models_parse(void **state) {
     (void)state;
