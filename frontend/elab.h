@@ -134,7 +134,6 @@ typedef struct {
 // The repeat whose body runs.
 typedef struct Loop {
     struct Loop *up;
-    Scope *outside;
     VEC(Collected) collected;
 } Loop;
 
@@ -151,7 +150,6 @@ typedef struct {
     const AstFunc *func;
     const CallArgList *options;
     Loc at;
-    bool used;
 } OptimizerRule;
 typedef struct {
     Sym axis;
@@ -226,14 +224,14 @@ struct Elab {
     Program *program;
 };
 
-// --- elab_scope.c --------------------------------------------------------------------------------
+// ---- elab_scope.c -------------------------------------------------------------------------------
 Scope *scope_new(Elab *cx, Scope *parent, bool is_file);
 Binding *scope_find(Scope *s, Sym name, NameSpace space);  // through the parents
 Binding *scope_local(Scope *s, Sym name, NameSpace space); // this one only
 Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc);
 // The nearest name of that space by spelling, or NULL.
 const char *scope_suggest(Elab *cx, Scope *s, Sym name, NameSpace space);
-const char *suggest_of(Elab *cx, const char *name, const char *const *from, uint32_t n);
+const char *suggest_of(const char *name, const char *const *from, uint32_t n);
 uint32_t edit_distance(const char *a, const char *b); // at most 8
 // An error at 'at'; inside std.sn it is reported at the user's call, with a note. Gives V_ERROR.
 Value elab_error(Elab *cx, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -246,7 +244,7 @@ void enter(Elab *cx, const Expr *e);         // the nodes that follow belong to 
 bool spend(Elab *cx, Loc at);                // one unit of work; false when the budget is gone
 Sym path_join(Elab *cx, Sym path, const char *last);
 
-// --- elab_axis.c ---------------------------------------------------------------------------------
+// ---- elab_axis.c --------------------------------------------------------------------------------
 AxisId axis_of_site(Elab *cx, Sym name, Loc loc, int64_t extent, uint32_t depth);
 int64_t extent_of(const Elab *cx, AxisId a);
 const char *axis_name(const Elab *cx, AxisId a);
@@ -262,12 +260,12 @@ const char *axes_text(Elab *cx, const AxisList *l); // "[batch, seq]"
 const char *type_text(Elab *cx, const Value *v);    // "real[batch, seq]"
 bool value_escapes(Elab *cx, const Value *v, uint32_t depth, AxisId *which);
 
-// --- elab_value.c --------------------------------------------------------------------------------
+// ---- elab_value.c -------------------------------------------------------------------------------
 Value value_error(void);
 Value value_num(double x, bool is_int);
 Value value_bool(bool x);
 Value value_tuple(Elab *cx, const Value *items, uint32_t n);
-Value value_node(Elab *cx, Loc at, NodeId n); // checks axes and size
+Value value_node(Elab *cx, NodeId n); // of the function being built
 Value value_ranged(Value v, double lo, double hi);
 bool value_is_whole(const Value *v);
 bool is_real(const Elab *cx, const Value *v); // of tensors and numbers
@@ -284,7 +282,7 @@ Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at);
 bool axes_fit(Elab *cx, Loc at, const AxisList *l); // not too many elements; reports
 bool same_axes(const AxisList *a, const AxisList *b);
 
-// --- elab_math.c ---------------------------------------------------------------------------------
+// ---- elab_math.c --------------------------------------------------------------------------------
 Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b);
 Value math_outer(Elab *cx, const Expr *e, Value a, Value b);
 Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x);
@@ -295,28 +293,28 @@ bool math_function(Elab *cx, const Expr *e, const char *name, const Value *args,
 extern const char *const math_names[];
 extern const uint32_t math_name_count;
 
-// --- elab_fold.c ---------------------------------------------------------------------------------
+// ---- elab_fold.c --------------------------------------------------------------------------------
 bool fold_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
                    Value *out);
 Value fold_axes(Elab *cx, Loc at, ReduceKind kind, Value x, const AxisList *axes);
 Value fold_contract(Elab *cx, const Expr *e, Value a, Value b);
 
-// --- elab_view.c, elab_gather.c ------------------------------------------------------------------
+// ---- elab_view.c, elab_gather.c -----------------------------------------------------------------
 Value view_apply(Elab *cx, const Expr *e);
-Value view_slice(Elab *cx, Loc at, Value x, AxisId from, AxisId to, int64_t start);
-Value view_drop(Elab *cx, Loc at, Value x, AxisId one); // removes an axis of extent 1
+Value view_slice(Elab *cx, Value x, AxisId from, AxisId to, int64_t start);
+Value view_drop(Elab *cx, Value x, AxisId one); // removes an axis of extent 1
 Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to); // one along a new axis
 Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
                    const Value *outside);
 
-// --- elab_random.c -------------------------------------------------------------------------------
+// ---- elab_random.c ------------------------------------------------------------------------------
 bool random_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
                      Value *out);
 NodeId random_uniform(Elab *cx, TypeId u32_type, uint64_t key);
 NodeId random_normal(Elab *cx, TypeId u32_type, uint64_t key);
 void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope);
 
-// --- elab_expr.c, elab_call.c, elab_stmt.c -------------------------------------------------------
+// ---- elab_expr.c, elab_call.c, elab_stmt.c ------------------------------------------------------
 Value eval(Elab *cx, const Expr *e);
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name);
 bool eval_number(Elab *cx, const Expr *e, const char *what, double *out); // reports
@@ -334,13 +332,13 @@ void exec_body(Elab *cx, const StmtList *body);
 bool binding_force(Elab *cx, Binding *b); // a constant of a file
 Value state_value(Elab *cx, StateId s);
 
-// --- elab_plan.c, elab_train.c -------------------------------------------------------------------
+// ---- elab_plan.c, elab_train.c ------------------------------------------------------------------
 bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs);
 void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
 void plan_options(Elab *cx);
 const Option *plan_define(Elab *cx, const char *name); // marks it used
-Value plan_constant(Elab *cx, const char *name); // what -D says of a constant, or absent
+Value plan_constant(Elab *cx, const char *name);       // what -D says of a constant, or absent
 bool path_matches(Elab *cx, Sym pattern, const char *path);
 void train_finish(Elab *cx);  // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function

@@ -9,8 +9,7 @@
 #include "frontend/elab.h"
 #include <string.h>
 
-// --- builtins
-// --------------------------------------------------------------------------------------
+// ---- builtins -----------------------------------------------------------------------------------
 
 static const char *const plain_builtins[] = {"iota", "uniform", "normal", "sum",
                                              "mean", "prod",    "any",    "all"};
@@ -24,7 +23,7 @@ static Value iota_call(Elab *cx, const Expr *e, uint32_t n) {
     if (!axes_resolve(cx, &e->call.axes, &l)) return value_error();
     if (l.n != 1) return elab_error(cx, e->loc, "'iota' walks one axis, found %u", l.n);
     int64_t size = extent_of(cx, l.at[0]);
-    Value v = value_node(cx, e->loc, ir_iota(cx->b, l.at[0], size));
+    Value v = value_node(cx, ir_iota(cx->b, l.at[0], size));
     Affine f = {.n = 1, .axis = {l.at[0]}, .coef = {1}};
     v.affine = arena_copy(cx->arena, &f, sizeof f);
     return value_ranged(v, 0, size ? (double)size - 1 : 0);
@@ -41,8 +40,8 @@ static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
         return value_error();
     }
     const char *near = scope_suggest(cx, cx->scope, e->call.name, NAME_func);
-    if (!near) near = suggest_of(cx, name, math_names, math_name_count);
-    if (!near) near = suggest_of(cx, name, plain_builtins, PLAIN_BUILTINS);
+    if (!near) near = suggest_of(name, math_names, math_name_count);
+    if (!near) near = suggest_of(name, plain_builtins, PLAIN_BUILTINS);
     if (near)
         return elab_error(cx, e->call.name_loc, "unknown function '%s'; did you mean '%s'?", name,
                           near);
@@ -92,8 +91,7 @@ static Value call_builtin(Elab *cx, const Expr *e) {
     return builtin_call(cx, e, name, args, n);
 }
 
-// --- binding
-// -----------------------------------------------------------------------------------------
+// ---- binding ------------------------------------------------------------------------------------
 
 typedef struct {
     const AstFunc *f;
@@ -257,8 +255,7 @@ static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, 
     return true;
 }
 
-// --- expansion
-// -----------------------------------------------------------------------------------------
+// ---- expansion ----------------------------------------------------------------------------------
 
 static bool may_expand(Elab *cx, const AstFunc *f, Loc at) {
     uint32_t depth = 0;

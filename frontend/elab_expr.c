@@ -35,8 +35,7 @@ static Value step_value(Elab *cx) {
     if (cx->initial) return value_num(0, true);
     if (cx->step.kind == V_ERROR) {
         TypeId t = type_make(cx, ELEM_i32, &(AxisList){0});
-        cx->step =
-            value_ranged(value_node(cx, (Loc){0}, ir_input(cx->b, "step", t, 0)), 0, MAX_EXTENT);
+        cx->step = value_ranged(value_node(cx, ir_input(cx->b, "step", t, 0)), 0, MAX_EXTENT);
     }
     return cx->step;
 }

@@ -23,7 +23,7 @@ Value fold_axes(Elab *cx, Loc at, ReduceKind kind, Value x, const AxisList *axes
     if (!axes->n) return x;
     NodeId n = node_of(cx, &x, elem_of(cx, &x), at);
     if (n == NONE) return value_error();
-    return value_node(cx, at, ir_reduce(cx->b, kind, n, axes));
+    return value_node(cx, ir_reduce(cx->b, kind, n, axes));
 }
 
 // 1 / number of elements folded.
@@ -42,7 +42,7 @@ static Value mean(Elab *cx, const Expr *e, Value x, const AxisList *axes) {
     if (x.kind == V_ERROR || !axes->n) return x;
     Value sum = fold_axes(cx, e->loc, REDUCE_sum, x, axes);
     if (sum.kind == V_ERROR) return sum;
-    return value_node(cx, e->loc, ir_binary(cx->b, OP_mul, sum.node, mean_factor(cx, axes)));
+    return value_node(cx, ir_binary(cx->b, OP_mul, sum.node, mean_factor(cx, axes)));
 }
 
 static const struct {
@@ -131,5 +131,5 @@ Value fold_contract(Elab *cx, const Expr *e, Value a, Value b) {
     NodeId x = node_of(cx, &a, ELEM_f32, e->contract.a->loc),
            y = node_of(cx, &b, ELEM_f32, e->contract.b->loc);
     if (x == NONE || y == NONE) return value_error();
-    return value_node(cx, e->loc, ir_contract(cx->b, x, y, &axes, NONE));
+    return value_node(cx, ir_contract(cx->b, x, y, &axes, NONE));
 }

@@ -40,10 +40,6 @@ static bool index_good(Elab *cx, const View *v, AxisId axis, const Value *index,
     return false;
 }
 
-static Value wrap(Elab *cx, NodeId n) {
-    return (Value){.kind = V_TENSOR, .home = cx->b->f, .node = n};
-}
-
 // The value read outside as a constant, NAN when it is none.
 static double fill_of(Elab *cx, const Value *x, const Value *outside) {
     if (!outside) return 0;
@@ -57,14 +53,14 @@ static Value slice_padded(Elab *cx, const View *v, Value x, AxisId a, AxisId b, 
                           double fill) {
     int64_t na = extent_of(cx, a), nb = extent_of(cx, b);
     int64_t lo = c < 0 ? -c : 0, hi = na - c < nb ? na - c : nb;
-    if (lo == 0 && hi == nb) return view_slice(cx, v->loc, x, a, b, c);
+    if (lo == 0 && hi == nb) return view_slice(cx, x, a, b, c);
     if (lo >= hi) {
-        Value none = view_slice(cx, v->loc, x, a, axis_part(cx, v->loc, 0), 0);
-        return wrap(cx, ir_pad(cx->b, none.node, axis_part(cx, v->loc, 0), b, 0, nb, fill));
+        Value none = view_slice(cx, x, a, axis_part(cx, v->loc, 0), 0);
+        return value_node(cx, ir_pad(cx->b, none.node, axis_part(cx, v->loc, 0), b, 0, nb, fill));
     }
     AxisId middle = axis_part(cx, v->loc, hi - lo);
-    Value inside = view_slice(cx, v->loc, x, a, middle, lo + c);
-    return wrap(cx, ir_pad(cx->b, inside.node, middle, b, lo, nb, fill));
+    Value inside = view_slice(cx, x, a, middle, lo + c);
+    return value_node(cx, ir_pad(cx->b, inside.node, middle, b, lo, nb, fill));
 }
 
 // x[a: number]
@@ -73,16 +69,16 @@ static Value one_element(Elab *cx, const View *v, Value x, AxisId a, int64_t at,
         AxisList rest = {0}, have = axes_of(cx, &x);
         for (uint32_t i = 0; i < have.n; i++)
             if (have.at[i] != a) list_add(&rest, have.at[i]);
-        return wrap(cx, ir_const_of(cx->b, type_make(cx, elem_of(cx, &x), &rest), fill));
+        return value_node(cx, ir_const_of(cx->b, type_make(cx, elem_of(cx, &x), &rest), fill));
     }
     AxisId one = axis_part(cx, v->loc, 1);
-    return view_drop(cx, v->loc, wrap(cx, ir_slice(cx->b, x.node, a, one, at, 1)), one);
+    return view_drop(cx, value_node(cx, ir_slice(cx->b, x.node, a, one, at, 1)), one);
 }
 
 static Value in_range(Elab *cx, NodeId index, int64_t n) {
     NodeId zero = ir_const(cx->b, ELEM_i32, 0), end = ir_const(cx->b, ELEM_i32, (double)n);
     NodeId low = ir_binary(cx->b, OP_le, zero, index), high = ir_binary(cx->b, OP_lt, index, end);
-    return wrap(cx, ir_binary(cx->b, OP_and, low, high));
+    return value_node(cx, ir_binary(cx->b, OP_and, low, high));
 }
 
 // After the gather: another value than 0 where the index lies outside.
@@ -92,7 +88,8 @@ static Value fill_outside(Elab *cx, const View *v, Value got, NodeId index, int6
     Elem elem = elem_of(cx, &got);
     if (!axes_align(cx, v->loc, all, 3, false)) return value_error();
     NodeId other = node_of(cx, outside, elem, v->outside->loc);
-    return other == NONE ? value_error() : wrap(cx, ir_select(cx->b, inside.node, got.node, other));
+    return other == NONE ? value_error()
+                         : value_node(cx, ir_select(cx->b, inside.node, got.node, other));
 }
 
 static Value gather_any(Elab *cx, const View *v, Value x, AxisId a, Value index,
@@ -103,9 +100,9 @@ static Value gather_any(Elab *cx, const View *v, Value x, AxisId a, Value index,
     AxisId from = a;
     if (list_has(&l, a)) {
         from = axis_part(cx, v->loc, extent_of(cx, a));
-        x = wrap(cx, ir_rename(cx->b, x.node, a, from));
+        x = value_node(cx, ir_rename(cx->b, x.node, a, from));
     }
-    Value got = wrap(cx, ir_gather(cx->b, x.node, i, from));
+    Value got = value_node(cx, ir_gather(cx->b, x.node, i, from));
     double fill = fill_of(cx, &x, outside);
     if (!outside || fill == 0) return got;
     return fill_outside(cx, v, got, i, extent_of(cx, a), outside);

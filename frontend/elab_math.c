@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// --- numbers -------------------------------------------------------------------------------------
+// ---- numbers ------------------------------------------------------------------------------------
 
 static double floor_mod(double a, double b) { return b == 0 ? 0 : a - floor(a / b) * b; }
 
@@ -42,8 +42,7 @@ static Value number_binary(BinaryOp op, const Value *a, const Value *b) {
     unreachable(op);
 }
 
-// --- ranges and affine forms of int tensors
-// --------------------------------------------------------
+// ---- ranges and affine forms of int tensors -----------------------------------------------------
 
 static bool range_of(const Value *v, double *lo, double *hi) {
     if (value_is_whole(v)) return *lo = *hi = v->num, true;
@@ -117,8 +116,7 @@ static Value affine_binary(Elab *cx, BinaryOp op, Value r, const Value *a, const
     return r;
 }
 
-// --- tensors
-// ---------------------------------------------------------------------------------------
+// ---- tensors ------------------------------------------------------------------------------------
 
 static Op tensor_op(BinaryOp op, bool *swap) {
     *swap = op == BIN_gt || op == BIN_ge;
@@ -194,7 +192,7 @@ static Value power_simple(Elab *cx, const Expr *e, const Value *x, double n) {
     Elem elem = elem_of(cx, x);
     if (n == 0.5) {
         NodeId r = node_of(cx, x, ELEM_f32, e->loc);
-        return r == NONE ? value_error() : value_node(cx, e->loc, ir_unary(cx->b, OP_sqrt, r));
+        return r == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_sqrt, r));
     }
     if (n != floor(n) || fabs(n) > 16 || n == 0 || (elem == ELEM_i32 && n < 0))
         return value_absent();
@@ -202,7 +200,7 @@ static Value power_simple(Elab *cx, const Expr *e, const Value *x, double n) {
     if (r == NONE) return value_error();
     r = power(cx, r, (unsigned)fabs(n));
     if (n < 0) r = ir_binary(cx->b, OP_div, ir_const(cx->b, ELEM_f32, 1), r);
-    return value_node(cx, e->loc, r);
+    return value_node(cx, r);
 }
 
 static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a, const Value *b,
@@ -221,7 +219,7 @@ static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a,
     Op ir = tensor_op(op, &swap);
     NodeId r = swap ? ir_binary(cx->b, ir, y, x) : ir_binary(cx->b, ir, x, y);
     if (op == BIN_idiv && elem == ELEM_f32) r = ir_unary(cx->b, OP_floor, r);
-    Value v = value_node(cx, e->loc, r);
+    Value v = value_node(cx, r);
     Elem found = (Elem)type_of(cx->m, cx->b->f, r)->elem;
     if (found == ELEM_f32 && op != BIN_idiv && op != BIN_mod)
         return real_range(ranged_binary(op, v, a, b));
@@ -259,7 +257,7 @@ Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x) {
         if (!is_bool(cx, &x))
             return elab_error(cx, e->loc, "'not' takes a bool, found %s", type_text(cx, &x));
         NodeId n = node_of(cx, &x, ELEM_bool, e->loc);
-        return n == NONE ? value_error() : value_node(cx, e->loc, ir_unary(cx->b, OP_not, n));
+        return n == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_not, n));
     }
     if (x.kind == V_NUM) return x.num = -x.num, x;
     if (is_bool(cx, &x))
@@ -267,7 +265,7 @@ Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x) {
     Elem elem = elem_of(cx, &x);
     NodeId n = node_of(cx, &x, elem, e->loc);
     if (n == NONE) return value_error();
-    Value zero = value_num(0, true), v = value_node(cx, e->loc, ir_unary(cx->b, OP_neg, n));
+    Value zero = value_num(0, true), v = value_node(cx, ir_unary(cx->b, OP_neg, n));
     if (elem != ELEM_i32) return v;
     return affine_binary(cx, BIN_sub, ranged_binary(BIN_sub, v, &zero, &x), &zero, &x);
 }
@@ -294,12 +292,11 @@ Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y) {
     NodeId cn = node_of(cx, &c, ELEM_bool, e->loc);
     NodeId xn = node_of(cx, &x, elem, e->loc), yn = node_of(cx, &y, elem, e->loc);
     if (cn == NONE || xn == NONE || yn == NONE) return value_error();
-    Value v = value_node(cx, e->loc, ir_select(cx->b, cn, xn, yn));
+    Value v = value_node(cx, ir_select(cx->b, cn, xn, yn));
     return elem == ELEM_i32 ? hull(v, &x, &y) : v;
 }
 
-// --- functions
-// ---------------------------------------------------------------------------------------
+// ---- functions ----------------------------------------------------------------------------------
 
 static double rsqrt_d(double x) { return 1 / sqrt(x); }
 typedef struct {
@@ -329,7 +326,7 @@ static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Va
     Elem elem = f->keeps_int && is_int(cx, x) ? ELEM_i32 : ELEM_f32;
     NodeId n = node_of(cx, x, elem, e->loc);
     if (n == NONE) return value_error();
-    Value v = value_node(cx, e->loc, ir_unary(cx->b, f->op, n));
+    Value v = value_node(cx, ir_unary(cx->b, f->op, n));
     double lo = 0, hi = 0;
     if (elem != ELEM_i32 || !range_of(x, &lo, &hi)) return v;
     return value_ranged(v, lo > 0 ? lo : hi < 0 ? -hi : 0, fmax(fabs(lo), fabs(hi)));
@@ -346,7 +343,7 @@ static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, cons
     if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, false)) return value_error();
     NodeId x = node_of(cx, a, elem, e->loc), y = node_of(cx, b, elem, e->loc);
     if (x == NONE || y == NONE) return value_error();
-    Value v = value_node(cx, e->loc, ir_binary(cx->b, max ? OP_max : OP_min, x, y));
+    Value v = value_node(cx, ir_binary(cx->b, max ? OP_max : OP_min, x, y));
     double al = -INFINITY, ah = INFINITY, bl = -INFINITY, bh = INFINITY;
     bool known = range_of(a, &al, &ah);
     known |= range_of(b, &bl, &bh);
@@ -378,7 +375,7 @@ static Value to_kind(Elab *cx, const Expr *e, Elem to, const Value *x) {
     }
     NodeId n = node_of(cx, x, elem_of(cx, x), e->loc);
     if (n == NONE) return value_error();
-    Value v = value_node(cx, e->loc, ir_cast(cx->b, n, to));
+    Value v = value_node(cx, ir_cast(cx->b, n, to));
     if (to != ELEM_i32) return v;
     if (is_bool(cx, x)) return value_ranged(v, 0, 1);
     v.has_range = x->has_range, v.lo = x->lo, v.hi = x->hi; // truncation stays inside whole bounds
@@ -390,14 +387,14 @@ static Value stop_call(Elab *cx, const Expr *e, const Value *x) {
     if (!operands_plain(cx, e, "stop", x, 1)) return value_error();
     if (x->kind != V_TENSOR || !is_real(cx, x)) return *x;
     NodeId n = node_of(cx, x, ELEM_f32, e->loc);
-    return n == NONE ? value_error() : value_node(cx, e->loc, ir_stop(cx->b, n));
+    return n == NONE ? value_error() : value_node(cx, ir_stop(cx->b, n));
 }
 
 static Value finite_call(Elab *cx, const Expr *e, const Value *x) {
     if (!operands_plain(cx, e, "isfinite", x, 1)) return value_error();
     if (x->kind == V_NUM) return value_bool(isfinite(x->num));
     NodeId n = node_of(cx, x, ELEM_f32, e->loc);
-    return n == NONE ? value_error() : value_node(cx, e->loc, ir_unary(cx->b, OP_isfinite, n));
+    return n == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_isfinite, n));
 }
 
 static bool arity(Elab *cx, const Expr *e, const char *name, uint32_t n, uint32_t want,

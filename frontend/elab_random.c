@@ -78,9 +78,8 @@ bool random_function(Elab *cx, const Expr *e, const char *name, const Value *arg
         return true;
     }
     TypeId type = e->call.has_axes ? draw_type(cx, &axes) : cx->draw_type;
-    Value v = value_node(cx, e->loc,
-                         normal ? random_normal(cx, type, draw_key(cx))
-                                : random_uniform(cx, type, draw_key(cx)));
+    Value v = value_node(cx, normal ? random_normal(cx, type, draw_key(cx))
+                                    : random_uniform(cx, type, draw_key(cx)));
     if (!normal) v = value_ranged(v, 0, 1);
     if (!normal || !n) return *out = v, true;
     v = value_real(cx, v, e->loc);

@@ -91,8 +91,7 @@ static uint32_t tolerance(const char *name) {
     return n < 3 ? 1 : (uint32_t)(n / 3) + 1;
 }
 
-const char *suggest_of(Elab *cx, const char *name, const char *const *from, uint32_t n) {
-    (void)cx;
+const char *suggest_of(const char *name, const char *const *from, uint32_t n) {
     const char *best = NULL;
     uint32_t at = tolerance(name);
     for (uint32_t i = 0; i < n; i++) nearer(name, from[i], &best, &at);

@@ -18,8 +18,7 @@ void exec_body(Elab *cx, const StmtList *body) {
 
 static const AstFunc *inside(const Elab *cx) { return cx->frame->func; }
 
-// --- parameters and states
-// ---------------------------------------------------------------------------
+// ---- parameters and states ----------------------------------------------------------------------
 
 // The axes of a declaration in canonical order: each, in, out.
 static bool declared_axes(Elab *cx, const Decl *d, AxisList *all, uint32_t *each, uint32_t *in) {
@@ -144,8 +143,7 @@ static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
     b->is_state = s->kind == S_state;
 }
 
-// --- definitions
-// -------------------------------------------------------------------------------------
+// ---- definitions --------------------------------------------------------------------------------
 
 static Binding *binding_in_body(Elab *cx, Sym name) {
     for (Scope *s = cx->scope; s && !s->is_file; s = s->parent) {
@@ -263,8 +261,7 @@ static void exec_assign(Elab *cx, const Stmt *s) {
         assign_target(cx, &to->at[i], fits ? v.items[i] : value_error());
 }
 
-// --- losses, metrics, outputs
-// --------------------------------------------------------------------------
+// ---- losses, metrics, outputs -------------------------------------------------------------------
 
 static void yield(Elab *cx, const Target *t, Value v, ResultKind kind) {
     Sym name = path_join(cx, cx->path, str(cx, t->name));
@@ -324,8 +321,7 @@ static void exec_yield(Elab *cx, const Stmt *s) {
     if (!metric) define(cx, t->name, t->name_loc, v);
 }
 
-// --- repeat and if
-// ---------------------------------------------------------------------------------------
+// ---- repeat and if ------------------------------------------------------------------------------
 
 static bool same_type(Elab *cx, const Value *a, const Value *b) {
     if (a->kind == V_ERROR || b->kind == V_ERROR) return true;
@@ -449,7 +445,7 @@ static void exec_repeat(Elab *cx, const Stmt *s) {
     if (!repeat_count(cx, s, &n)) return;
     Carried c = {.n = carried_count(cx->scope)};
     c.before = NEW_ARRAY(cx->arena, Value, c.n + 1);
-    Loop loop = {.up = cx->loop, .outside = cx->scope};
+    Loop loop = {.up = cx->loop};
     uint64_t context = cx->context;
     uint16_t inst = cx->b->inst;
     cx->loop = &loop;

@@ -4,8 +4,7 @@
 //   g    = d loss / d w                              op grad, which autodiff replaces
 //   norm = sqrt(sum of g^2 over all parameters)      added in the order of the states
 //   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013)
-//   w    = optimizer(w, g, lr, options)              a block of the language, expanded per
-//   parameter
+//   w    = optimizer(w, g, lr, options)              a block of the language, once a parameter
 //
 // The numeric arguments of the schedule are scalars of the run (inputs "lr.peak", …), so that the
 // executable can change them; the options of an optimizer are constants of the build.
@@ -32,7 +31,6 @@ static void check_paths(Elab *cx, const PlanLine *l) {
 }
 
 static bool freeze_states(Elab *cx) {
-    bool good = true;
     uint32_t errors = cx->diag->errors;
     for (uint32_t i = 0; i < cx->plan.freezes.n; i++) {
         check_paths(cx, cx->plan.freezes.at[i]);
@@ -42,7 +40,7 @@ static bool freeze_states(Elab *cx) {
     }
     for (uint32_t i = 0; i < cx->plan.optimizers.n; i++)
         check_paths(cx, cx->plan.optimizers.at[i].line);
-    return good && cx->diag->errors == errors;
+    return cx->diag->errors == errors;
 }
 
 static NodeId total_loss(Elab *cx) {
@@ -76,8 +74,7 @@ void train_results(Elab *cx) {
     }
 }
 
-// --- the schedule
-// ------------------------------------------------------------------------------------
+// ---- the schedule -------------------------------------------------------------------------------
 
 static void run_scalar(Elab *cx, const char *name, double value) {
     vec_push(cx->arena, &cx->program->scalars, ((RunScalar){name, ELEM_f32, value}));
@@ -97,7 +94,7 @@ static Value schedule_argument(Elab *cx, const Arg *arg, Value given) {
     if (given.kind != V_NUM) return given;
     run_scalar(cx, name, given.num);
     TypeId t = type_make(cx, ELEM_f32, &(AxisList){0});
-    return value_node(cx, arg->loc, ir_input(cx->b, name, t, 0));
+    return value_node(cx, ir_input(cx->b, name, t, 0));
 }
 
 static const AstFunc *schedule_of(Elab *cx, const Expr *e, const CallArgList **options,
@@ -154,8 +151,7 @@ static Value learning_rate(Elab *cx) {
     return axes.n ? elab_error(cx, e->loc, "a rate has no axes, found %s", type_text(cx, &v)) : v;
 }
 
-// --- gradients
-// -----------------------------------------------------------------------------------------
+// ---- gradients ----------------------------------------------------------------------------------
 
 static void at_state(Elab *cx, StateId s) {
     cx->b->name = cx->m->states.at[s].path;
@@ -195,8 +191,7 @@ static void clip_gradients(Elab *cx, NodeId *grads, const StateId *params, uint3
     }
 }
 
-// --- optimizers
-// ----------------------------------------------------------------------------------------
+// ---- optimizers ---------------------------------------------------------------------------------
 
 static OptimizerRule *rule_of(Elab *cx, const char *path) {
     for (uint32_t i = cx->plan.optimizers.n; i-- > 0;) {
@@ -244,7 +239,7 @@ static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
     for (uint32_t i = 0; i < r->func->args.n; i++) values[i] = value_absent(), locs[i] = r->at;
     if (!rule_options(cx, r, values, locs)) return false;
     values[0] = cx->states.at[s].current;
-    values[1] = value_node(cx, r->at, g);
+    values[1] = value_node(cx, g);
     values[2] = rate;
     cx->path = cx->base = cx->m->states.at[s].path;
     cx->context = cx->states.at[s].context;

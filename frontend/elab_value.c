@@ -26,8 +26,7 @@ bool value_is_whole(const Value *v) {
     return v->kind == V_NUM && isfinite(v->num) && v->num == floor(v->num);
 }
 
-Value value_node(Elab *cx, Loc at, NodeId n) {
-    (void)at;
+Value value_node(Elab *cx, NodeId n) {
     return (Value){.kind = V_TENSOR, .home = cx->b->f, .node = n};
 }
 
@@ -121,7 +120,7 @@ NodeId node_of(Elab *cx, const Value *v, Elem elem, Loc at) {
 Value value_real(Elab *cx, Value v, Loc at) {
     if (v.kind == V_ERROR || v.kind == V_NUM) return v;
     NodeId n = node_of(cx, &v, ELEM_f32, at);
-    return n == NONE ? value_error() : value_node(cx, at, n);
+    return n == NONE ? value_error() : value_node(cx, n);
 }
 
 bool same_axes(const AxisList *a, const AxisList *b) {
@@ -182,6 +181,6 @@ Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at) {
     NodeId n = node_of(cx, &v, elem, at);
     if (n == NONE || !axes_fit(cx, at, axes)) return value_error();
     AxisList have = axes_of(cx, &v);
-    if (same_axes(&have, axes)) return value_node(cx, at, n);
-    return value_node(cx, at, ir_expand(cx->b, n, type_make(cx, elem, axes)));
+    if (same_axes(&have, axes)) return value_node(cx, n);
+    return value_node(cx, ir_expand(cx->b, n, type_make(cx, elem, axes)));
 }

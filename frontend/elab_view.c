@@ -39,17 +39,11 @@ static bool has_axes(Elab *cx, Loc at, const Value *x, const AxisList *axes) {
     return true;
 }
 
-// --- pieces
-// ----------------------------------------------------------------------------------------
+// ---- pieces -------------------------------------------------------------------------------------
 
-static Value node_value(Elab *cx, NodeId n) {
-    return (Value){.kind = V_TENSOR, .home = cx->b->f, .node = n};
-}
-
-Value view_drop(Elab *cx, Loc at, Value x, AxisId one) {
-    (void)at;
+Value view_drop(Elab *cx, Value x, AxisId one) {
     ReduceKind kind = is_bool(cx, &x) ? REDUCE_any : REDUCE_sum;
-    return node_value(cx, ir_reduce(cx->b, kind, x.node, &(AxisList){1, {one}}));
+    return value_node(cx, ir_reduce(cx->b, kind, x.node, &(AxisList){1, {one}}));
 }
 
 static Value add_axis(Elab *cx, Loc at, Value x, AxisId one) {
@@ -58,17 +52,16 @@ static Value add_axis(Elab *cx, Loc at, Value x, AxisId one) {
     return elab_error(cx, at, "the value would have more than %d axes", MAX_AXES);
 }
 
-Value view_slice(Elab *cx, Loc at, Value x, AxisId from, AxisId to, int64_t start) {
-    (void)at;
+Value view_slice(Elab *cx, Value x, AxisId from, AxisId to, int64_t start) {
     if (start == 0 && extent_of(cx, from) == extent_of(cx, to))
-        return from == to ? x : node_value(cx, ir_rename(cx->b, x.node, from, to));
-    return node_value(cx, ir_slice(cx->b, x.node, from, to, start, extent_of(cx, to)));
+        return from == to ? x : value_node(cx, ir_rename(cx->b, x.node, from, to));
+    return value_node(cx, ir_slice(cx->b, x.node, from, to, start, extent_of(cx, to)));
 }
 
 static Value split(Elab *cx, Value x, AxisId from, const AxisList *to) {
     int64_t sizes[MAX_AXES];
     for (uint32_t i = 0; i < to->n; i++) sizes[i] = extent_of(cx, to->at[i]);
-    return node_value(cx, ir_split(cx->b, x.node, from, to, sizes));
+    return value_node(cx, ir_split(cx->b, x.node, from, to, sizes));
 }
 
 // The factors 'from' become the factors 'to'; products are equal and names free.
@@ -76,7 +69,7 @@ static Value regroup(Elab *cx, Loc at, Value x, const AxisList *from, const Axis
     if (from->n == 1 && to->n == 1)
         return from->at[0] == to->at[0]
                    ? x
-                   : node_value(cx, ir_rename(cx->b, x.node, from->at[0], to->at[0]));
+                   : value_node(cx, ir_rename(cx->b, x.node, from->at[0], to->at[0]));
     if (from->n == 1 && to->n) return split(cx, x, from->at[0], to);
     AxisId whole = to->n == 1 ? to->at[0] : axis_part(cx, at, (int64_t)product_of(cx, to));
     if (from->n == 0)
@@ -84,9 +77,9 @@ static Value regroup(Elab *cx, Loc at, Value x, const AxisList *from, const Axis
     else if (from->n == 1)
         whole = from->at[0];
     else
-        x = node_value(cx, ir_merge(cx->b, x.node, from, whole));
+        x = value_node(cx, ir_merge(cx->b, x.node, from, whole));
     if (x.kind == V_ERROR || to->n == 1) return x;
-    return to->n ? split(cx, x, whole, to) : view_drop(cx, at, x, whole);
+    return to->n ? split(cx, x, whole, to) : view_drop(cx, x, whole);
 }
 
 static bool factors_resolve(Elab *cx, const Prod *p, AxisList *out) {
@@ -105,8 +98,7 @@ static bool extents_agree(Elab *cx, Loc at, const AxisList *from, const AxisList
     return false;
 }
 
-// --- cut and join
-// ------------------------------------------------------------------------------------
+// ---- cut and join -------------------------------------------------------------------------------
 
 static bool part_free(Elab *cx, Loc at, const AxisList *rest, const AxisList *part) {
     for (uint32_t i = 0; i < part->n; i++)
@@ -121,8 +113,8 @@ static bool part_free(Elab *cx, Loc at, const AxisList *rest, const AxisList *pa
 
 static Value cut_part(Elab *cx, Loc at, Value x, AxisId from, const AxisList *part, int64_t start) {
     AxisId to = part->n == 1 ? part->at[0] : axis_part(cx, at, (int64_t)product_of(cx, part));
-    Value v = view_slice(cx, at, x, from, to, start);
-    if (part->n == 0) return view_drop(cx, at, v, to);
+    Value v = view_slice(cx, x, from, to, start);
+    if (part->n == 0) return view_drop(cx, v, to);
     return part->n == 1 ? v : split(cx, v, to, part);
 }
 
@@ -149,7 +141,7 @@ static Value view_cut(Elab *cx, const View *v, Value x) {
     AxisId whole = from.at[0];
     if (from.n > 1) {
         whole = axis_part(cx, v->loc, (int64_t)product_of(cx, &from));
-        x = node_value(cx, ir_merge(cx->b, x.node, &from, whole));
+        x = value_node(cx, ir_merge(cx->b, x.node, &from, whole));
     }
     Value items[MAX_TUPLE];
     int64_t start = 0;
@@ -176,7 +168,7 @@ static Value concat(Elab *cx, const Value *xs, const AxisList *parts, AxisId to,
     a.concat.from = *parts;
     a.concat.to = to;
     TypeId type = type_make(cx, elem_of(cx, &xs[0]), order);
-    return node_value(cx, ir_node(cx->b, OP_concat, &a, nodes, parts->n, type));
+    return value_node(cx, ir_node(cx->b, OP_concat, &a, nodes, parts->n, type));
 }
 
 // Any number of parts, part i along axis[i], through parts in between when there are more than
@@ -336,8 +328,7 @@ static Value view_joined(Elab *cx, const View *v, Value x) {
     return to.n == 1 ? r : regroup(cx, v->loc, r, &(AxisList){1, {whole}}, &to);
 }
 
-// --- several items at once
-// ---------------------------------------------------------------------------
+// ---- several items at once ----------------------------------------------------------------------
 
 typedef struct {
     const View *view;
@@ -410,7 +401,7 @@ static Value steps_clear(Elab *cx, Step *steps, uint32_t n, Value x) {
             if (!clash) continue;
             Loc at = steps[i].view->loc;
             AxisId aside = axis_part(cx, (Loc){at.file, at.start + k, 0}, extent_of(cx, a));
-            x = node_value(cx, ir_rename(cx->b, x.node, a, aside));
+            x = value_node(cx, ir_rename(cx->b, x.node, a, aside));
             steps[i].from.at[k] = aside;
         }
     return x;
@@ -447,7 +438,7 @@ static Value view_steps(Elab *cx, const Expr *e, Value x) {
     enter(cx, e);
     NodeId here = node_of(cx, &x, elem_of(cx, &x), e->loc);
     if (here == NONE) return value_error();
-    Value r = node_value(cx, here);
+    Value r = value_node(cx, here);
     // A slice of the index's own axis needs no second name: see gather_apply.
     if (n > 1 || steps[0].view->kind != VIEW_index) r = steps_clear(cx, steps, n, r);
     for (uint32_t i = 0; i < n && r.kind != V_ERROR; i++) r = step_apply(cx, r, &steps[i]);
@@ -465,7 +456,7 @@ Value view_apply(Elab *cx, const Expr *e) {
                           type_text(cx, &x));
     if (e->view.items.n == 1 && first->kind == VIEW_cut) {
         NodeId n = node_of(cx, &x, elem_of(cx, &x), e->loc);
-        return n == NONE ? value_error() : view_cut(cx, first, node_value(cx, n));
+        return n == NONE ? value_error() : view_cut(cx, first, value_node(cx, n));
     }
     return view_steps(cx, e, x);
 }

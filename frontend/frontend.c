@@ -12,8 +12,7 @@
 
 enum { MAX_FILES = 64, MAX_FILE_BYTES = 16 << 20 };
 
-// --- 'use'
-// ---------------------------------------------------------------------------------------------
+// ---- 'use' --------------------------------------------------------------------------------------
 
 // "models/a.sn" used from "models/b.sn" is named relative to the latter.
 static const char *beside(Arena *a, const char *from, const char *path) {
@@ -76,8 +75,7 @@ static void load_used(Elab *cx, Files *files) {
     }
 }
 
-// --- file scopes
-// -----------------------------------------------------------------------------------------
+// ---- file scopes --------------------------------------------------------------------------------
 
 static Binding *declare(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc) {
     const Binding *old = scope_local(s, name, space);
@@ -149,8 +147,7 @@ static void find_plan(Elab *cx, const Files *files) {
             }
 }
 
-// --- functions
-// -------------------------------------------------------------------------------------------
+// ---- functions ----------------------------------------------------------------------------------
 
 static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
     cx->mode = mode;
@@ -189,7 +186,7 @@ static void bind_input(Elab *cx, const Arg *a) {
     }
     cx->b->name = a->name, cx->b->loc = a->loc, cx->b->tmpl = 0, cx->b->inst = 0;
     NodeId n = ir_input(cx->b, str(cx, a->name), type_make(cx, elem, &axes), range);
-    Value v = value_node(cx, a->loc, n);
+    Value v = value_node(cx, n);
     if (range) v = value_ranged(v, 0, extent_of(cx, range) ? (double)extent_of(cx, range) - 1 : 0);
     scope_local(cx->scope, a->name, NAME_value)->value = v;
 }

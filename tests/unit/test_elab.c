@@ -527,6 +527,22 @@ static void test_schedules(void **s) {
 
 // ---- faults -------------------------------------------------------------------------------------
 
+// The extent of the sample axis in a tensor is the op 'extent', by whatever products it gets there.
+static void test_sample_extent(void **s) {
+    (void)s;
+    Built b =
+        build_good(MODEL("n = batch * seq\n t = sum[batch, seq](real(tokens))\n"
+                         "metric a = mean[batch, seq](real(tokens))\n metric b = t / batch / seq\n"
+                         "metric c = t / n\n metric d = t * (3 / n) * (batch / (3 * batch))"),
+                   NULL, 0);
+    assert_int_equal(count_op(&b, "eval", OP_extent), 5); // a to d and the loss
+    Interp in = run_init(&b);
+    Tensor r[5] = {0};
+    Text why = {.arena = b.a};
+    if (!interp_run(&in, module_find(b.p->m, "eval"), r, NULL, &why)) fail_msg("%s", why.at);
+    for (int i = 1; i < 5; i++) assert_true(fabs(r[i].at[0] - 3.9) < 1e-5);
+}
+
 static void fails(const char *text, const Define *defs, uint32_t n, const char *message) {
     Built b = build_text("test.sn", text, defs, n);
     assert_null(b.p);
