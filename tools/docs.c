@@ -1,0 +1,165 @@
+// Writes the pages that are made from tables: docs --ops is docs/ops.md, docs --passes is
+// docs/passes.md. A test compares the committed pages with fresh output, so that the tables of ops,
+// attributes, element types and passes stay the one place where these facts are written.
+#include "ir/attr.h"
+#include "passes/pass.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char ops_head[] =
+    "# Ops\n"
+    "\n"
+    "Made by `build/docs --ops` from `ir/ops.def`, `ir/scalar.def`, `ir/attrs.def` and "
+    "`ir/dtypes.def`; do not edit.\n"
+    "[ir.md](ir.md) explains types, the text form and axis roles, [numerics.md](numerics.md) what "
+    "each "
+    "op rounds.\n"
+    "\n"
+    "## Element types\n"
+    "\n"
+    "| type | bytes | in checkpoints |\n"
+    "|---|---|---|\n";
+
+static const char scalars_head[] = "\n## Scalar ops\n"
+                                   "\n"
+                                   "Elementwise on tensors, and the operations of kernels. "
+                                   "Operands align by axis name and broadcast.\n"
+                                   "Cost is in additions per element, for decisions only.\n"
+                                   "\n"
+                                   "| op | operands | types | cost | result |\n"
+                                   "|---|---|---|---|---|\n";
+
+// In the order of ScalarRule.
+static const char *const rule_texts[] = {
+    [RULE_NONE] = "",
+    [RULE_FLOAT] = "float -> same",
+    [RULE_ARITH] = "number -> same",
+    [RULE_LOGIC] = "bool or integer -> same",
+    [RULE_SHIFT] = "integer -> same",
+    [RULE_COMPARE] = "two equal types -> bool",
+    [RULE_PREDICATE] = "float -> bool",
+    [RULE_SELECT] = "bool, T, T -> T",
+    [RULE_CAST] = "any -> attribute `to`",
+};
+
+// In the order of OpKind.
+static const char *const kind_titles[] = {
+    [OPK_SCALAR] = "Scalars",
+    [OPK_LEAF] = "Leaves",
+    [OPK_VIEW] = "Views",
+    [OPK_FOLD] = "Folds",
+    [OPK_CONTRACT] = "Contraction",
+    [OPK_INDEX] = "Indexing",
+    [OPK_ORDER] = "Order and moves",
+    [OPK_REGION] = "Regions",
+};
+static const char *const kind_texts[] = {
+    [OPK_SCALAR] = "",
+    [OPK_LEAF] = "Values without tensor operands (`grad` stands for one until autodiff has run).",
+    [OPK_VIEW] =
+        "The same elements seen otherwise: no arithmetic. A view is an index change inside a "
+        "kernel, or a move where memory must have its order.",
+    [OPK_FOLD] =
+        "Kinds: `sum prod min max any all`. `by` is the order that is promised: `row`, `col` or "
+        "`seq`.",
+    [OPK_CONTRACT] = "Becomes a GEMM, whatever the order of axes.",
+    [OPK_INDEX] = "An axis indexed by a tensor of integers.",
+    [OPK_ORDER] = "What fixes a place in memory or in time.",
+    [OPK_REGION] = "Made by `fuse`; the body is a function of its own.",
+};
+
+static void print_elems(void) {
+    for (int e = 0; e < ELEM_COUNT; e++)
+        printf("| `%s` | %u | `%s` |\n", elem_info[e].name, elem_info[e].bytes,
+               elem_info[e].safetensors);
+}
+
+static void print_scalars(void) {
+    for (uint32_t i = 0; i < OP_SCALARS; i++) {
+        const OpInfo *o = &op_info[i];
+        printf("| `%s` | %u | %s | %u | %s |\n", o->name, o->min, rule_texts[o->rule], o->cost,
+               o->meaning);
+    }
+}
+
+static const char *field_text(FieldKind kind) {
+    switch (kind) {
+    case FIELD_AXIS: return "axis";
+    case FIELD_AXES: return "axes";
+    case FIELD_I64: return "integer";
+    case FIELD_F64: return "number";
+    case FIELD_SYM: return "name";
+    case FIELD_DTYPE: return "type";
+    case FIELD_STATE: return "state";
+    case FIELD_FUNC: return "region";
+    case FIELD_REDUCE: return "kind of fold";
+    case FIELD_FOLD: return "order of fold";
+    case FIELD_GROUP: return "kind of group";
+    }
+    unreachable(kind);
+}
+
+static void print_attributes(const OpInfo *o) {
+    if (o->attr == ATTR_none) {
+        fputs("–", stdout);
+        return;
+    }
+    uint32_t first, n = attr_record((AttrKind)o->attr, &first);
+    for (uint32_t i = 0; i < n; i++) {
+        const AttrField *f = &attr_fields[first + i];
+        printf("%s`%s` %s", i ? ", " : "", f->name, field_text((FieldKind)f->kind));
+    }
+}
+
+static void print_kind(OpKind kind) {
+    printf("\n## %s\n\n%s\n\n| op | operands | attributes | meaning |\n|---|---|---|---|\n",
+           kind_titles[kind], kind_texts[kind]);
+    for (uint32_t i = OP_SCALARS; i < OP_COUNT; i++) {
+        const OpInfo *o = &op_info[i];
+        if (o->kind != kind) continue;
+        printf("| `%s` | %u", o->name, o->min);
+        if (o->max != o->min) printf(" to %u", o->max);
+        fputs(" | ", stdout);
+        print_attributes(o);
+        printf(" | %s |\n", o->meaning);
+    }
+}
+
+static void print_ops(void) {
+    fputs(ops_head, stdout);
+    print_elems();
+    fputs(scalars_head, stdout);
+    print_scalars();
+    for (OpKind k = OPK_LEAF; k <= OPK_REGION; k++) print_kind(k);
+}
+
+static void print_passes(void) {
+    puts("# Passes\n"
+         "\n"
+         "Made by `build/docs --passes` from `passes/passes.def`; do not edit.\n"
+         "\n"
+         "In this order. A pass marked *same bits* may not change one bit of any result; tests "
+         "compare "
+         "with and\nwithout it by equality. `sinter dump FILE --after PASS` shows what a pass "
+         "leaves, "
+         "`sinter explain FILE` what it decided.\n"
+         "\n"
+         "| | pass | | why here |\n"
+         "|---|---|---|---|");
+    for (uint32_t i = 0; i < pass_count; i++)
+        printf("| %u | `%s` | %s | %s |\n", i + 1, pass_table[i].name,
+               pass_table[i].neutral ? "same bits" : "", pass_table[i].reason);
+}
+
+int main(int argc, char **argv) {
+    const char *page = argc == 2 ? argv[1] : "";
+    if (strcmp(page, "--ops") == 0) {
+        print_ops();
+    } else if (strcmp(page, "--passes") == 0) {
+        print_passes();
+    } else {
+        fputs("usage: docs --ops | --passes\n", stderr);
+        return 2;
+    }
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 3;
+}
