@@ -105,6 +105,11 @@ static void test_plan_damage_is_found(void **state) {
     Fixture *f = *state;
     unsigned char *copy = aligned_alloc(64, BLOB);
     SnPlan *p = (SnPlan *)(void *)copy;
+    uint32_t gemm_arg = 0;
+    for (uint32_t i = 0; i < f->plan->cmds.count; i++)
+        if (SN_AT(f->plan, SnCmd, cmds)[i].op == SN_CMD_GEMM)
+            gemm_arg = SN_AT(f->plan, SnCmd, cmds)[i].args;
+    assert_true(gemm_arg > 0);
 #define REFUSED(...)                                                                               \
     do {                                                                                           \
         SnError e = {0};                                                                           \
@@ -138,6 +143,8 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnGemm, gemms)->nk = 5);
     REFUSED(ITEM(SnGemm, gemms)->c_arg = 3);
     REFUSED(ITEM(SnGemm, gemms)->base_a = INT64_MAX);
+    REFUSED(ITEM(SnArg, args)[gemm_arg].bytes -= 4); // one element too short
+    REFUSED(ITEM(SnArg, args)[gemm_arg + 2].bytes -= 4);
     REFUSED(ITEM(SnSection, sections)->count = 1000);
     REFUSED(ITEM(SnState, states)->bytes = 16);
     REFUSED(ITEM(SnState, states)->size[0] = -3);
@@ -441,6 +448,33 @@ static void test_pool_runs_every_task_once(void **state) {
     assert_true(sn_pool_default_threads() >= 1);
 }
 
+// Tasks of this job end only when `threads` of them run at once, or after a long while.
+typedef struct {
+    _Atomic int here, alone;
+    int threads;
+} Meeting;
+
+static void meet(void *user, int64_t t0, int64_t t1, int thread) {
+    Meeting *m = user;
+    (void)t0, (void)t1, (void)thread;
+    atomic_fetch_add(&m->here, 1);
+    for (int i = 0; i < 20000 && atomic_load(&m->here) < m->threads; i++) usleep(1000);
+    if (atomic_load(&m->here) < m->threads) atomic_store(&m->alone, 1);
+}
+
+static void test_pool_wakes_the_parked(void **state) {
+    (void)state;
+    SnPool *p = sn_pool_new(3);
+    assert_non_null(p);
+    for (int round = 0; round < 5; round++) {
+        Meeting m = {.here = 0, .threads = 3};
+        usleep(50000); // all workers park
+        sn_pool_run(p, 3, 1, meet, &m);
+        assert_int_equal(m.alone, 0); // nobody slept through and left a task to the others
+    }
+    sn_pool_free(p);
+}
+
 static void test_philox_known_answers(void **state) {
     (void)state; // from the authors' Random123 known-answer file
     const uint32_t zeros[4] = {0}, key0[2] = {0};
@@ -484,6 +518,7 @@ int main(void) {
         WITH(test_wrong_checkpoints_are_refused),
         WITH(test_generation_follows_the_model),
         cmocka_unit_test(test_pool_runs_every_task_once),
+        cmocka_unit_test(test_pool_wakes_the_parked),
         cmocka_unit_test(test_philox_known_answers),
         cmocka_unit_test(test_permutation_is_one),
     };
