@@ -15,14 +15,59 @@ static uint64_t mix(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-// Floats in [-2, 2), some exact zeros; integers in [0, range); the scalar `first` is 1.
+// What rounds, saturates, overflows, wraps or is no number.
+static double edge(Elem e, int64_t i) {
+    static const double real[] = {0,
+                                  -0.0,
+                                  1,
+                                  -1,
+                                  0.5,
+                                  -0.5,
+                                  1.5,
+                                  2.5,
+                                  -2.5,
+                                  3.1415927410125732,
+                                  1e-20,
+                                  1e20,
+                                  0x1p-149,
+                                  -0x1p-149,
+                                  0x1p-126,
+                                  0x1.fffffep127,
+                                  -0x1.fffffep127,
+                                  0x1p23,
+                                  0x1p31,
+                                  -0x1p31,
+                                  0x1p32,
+                                  88.75,
+                                  -103.5,
+                                  INFINITY,
+                                  -INFINITY,
+                                  NAN};
+    static const double whole[] = {0,  1,  -1,    2,          7,           -7,           31,
+                                   32, 33, 65537, 2147483647, -2147483647, -2147483648.0};
+    switch (e) {
+    case ELEM_f32: return real[(size_t)i % (sizeof real / sizeof *real)];
+    case ELEM_i32: return whole[(size_t)i % (sizeof whole / sizeof *whole)];
+    case ELEM_u32:
+        return (double)(uint32_t)(int64_t)whole[(size_t)i % (sizeof whole / sizeof *whole)];
+    case ELEM_bool: return (double)(i % 2);
+    case ELEM_COUNT: break;
+    }
+    unreachable(e);
+}
+
+// Floats in [-2, 2), some exact zeros; integers in [0, range); the scalar `first` is 1. Inputs named
+// edge.… take the edges of their type in turn.
 static void draw(const Module *m, const char *name, TypeId type, int64_t range, uint64_t seed,
                  double *out) {
     const Type *t = type_at(m, type);
     uint64_t h = hash_bytes(hash_u64(HASH_SEED, seed), name, strlen(name));
+    bool edges = strncmp(name, "edge.", 5) == 0;
     for (int64_t i = 0; i < type_count(t); i++) {
         uint64_t r = mix(h + (uint64_t)i);
-        if (t->elem == ELEM_f32)
+        if (edges)
+            out[i] = edge((Elem)t->elem, i);
+        else if (t->elem == ELEM_f32)
             out[i] = r % 31 == 0 ? 0 : (double)(float)((double)(r >> 40) / (1 << 22) - 2);
         else if (t->elem == ELEM_bool)
             out[i] = (double)(r >> 63);
@@ -335,8 +380,10 @@ static bool check_all(Check *c) {
     uint32_t funcs = m->funcs.n, k = 0;
     for (FuncId i = 0; i < funcs; i++)
         if (!m->funcs.at[i]->region && !expect(c, m->funcs.at[i], &expected[k++])) return false;
-    PassCx cx = {
-        .m = m, .scratch = arena_new(), .ledger = ledger_new(c->a), .target = target_find("cpu"),
+    PassCx cx = {.m = m,
+                 .scratch = arena_new(),
+                 .ledger = ledger_new(c->a),
+                 .target = target_find("cpu"),
                  .unfused = c->o->unfused};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(
