@@ -307,8 +307,11 @@ static void test_shipped_models(void **s) {
     const Func *step = module_find(b.p->m, "step");
     assert_string_equal(sym_str(b.syms, step->results.at[0].name), "loss");
     assert_string_equal(sym_str(b.syms, step->results.at[1].name), "grad_norm");
-    const char *others[] = {"bytes", "mlp", "llama"};
-    for (int i = 0; i < 3; i++) build_model(others[i], &small[3], 2);
+    const char *others[] = {"bytes", "mlp", "llama", "vit"};
+    for (int i = 0; i < 4; i++) build_model(others[i], &small[3], 2);
+    b = build_model("convnet", &small[3], 1);
+    assert_string_equal(option(&b, "input.label"), "label");
+    assert_int_equal(state(&b, "norm_2.var")->kind, STATE_stat);
 }
 
 // Rounds of a repeat are the same computation under other names.
