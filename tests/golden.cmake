@@ -1,0 +1,31 @@
+# Tests written in files: what runs them, and which files they run. Every test runs from the root of the
+# sources, because messages name paths as they were given.
+
+# The op matrix: exact interpreter = kernel evaluator = native code, by bits (tools/oracle.c).
+file(GLOB OP_FILES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/tests/ops/*.ir)
+add_test(NAME op_matrix COMMAND oracle ${OP_FILES} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+
+if(TARGET sinter)
+  # RUN and CHECK lines in files (tools/check.c), a test for each folder.
+  file(GLOB_RECURSE CHECK_FILES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}
+       ${CMAKE_SOURCE_DIR}/tests/passes/*.ir ${CMAKE_SOURCE_DIR}/tests/frontend/*.sn)
+  set(CHECK_FOLDERS "")
+  foreach(file ${CHECK_FILES})
+    get_filename_component(folder ${file} DIRECTORY)
+    string(REPLACE "tests/" "" folder ${folder})
+    string(REPLACE "/" "_" folder ${folder})
+    list(APPEND CHECK_FOLDERS ${folder})
+    list(APPEND FILES_${folder} ${file})
+  endforeach()
+  list(REMOVE_DUPLICATES CHECK_FOLDERS)
+  foreach(folder ${CHECK_FOLDERS})
+    add_test(NAME check_${folder} COMMAND check $<TARGET_FILE:sinter> ${FILES_${folder}}
+             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endforeach()
+
+  # Messages, byte for byte (tools/golden.c).
+  add_executable(golden ${CMAKE_SOURCE_DIR}/tools/golden.c)
+  set_target_properties(golden PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  add_test(NAME messages COMMAND golden $<TARGET_FILE:sinter> tests/diag
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+endif()
