@@ -111,7 +111,7 @@ static void run_step(SnExec *x, const Step *s, const SnEnv *env) {
     case SN_CMD_FILL:
     case SN_CMD_COPY: sn_pool_run(x->pool, s->tasks, s->grain, copy_tasks, &j); return;
     }
-    assert(!"a command of a checked plan has a known kind");
+    assert(false && "a command of a checked plan has a known kind");
 }
 
 static uint64_t now(void) {

@@ -3,7 +3,6 @@
 // vectors of any width; a scalar beside a vector is splatted. No fast-math flag is ever set, and
 // only P_FMA fuses, so LLVM may not change a bit (NaN payloads aside, which IEEE leaves open).
 #include "codegen/cpu/print.h"
-#include <assert.h>
 
 LLVMTypeRef print_type(const Print *p, Elem e) {
     const LlvmUnit *u = p->u;
@@ -111,8 +110,7 @@ static LLVMValueRef emit(const Print *p, Prim op, LLVMValueRef a, LLVMValueRef b
     case P_BITS2F: return reinterpret(p, a, u->t_f32);
     case P_B2I: return LLVMBuildZExt(B, a, shaped(u->t_i32, a), "");
     }
-    assert(!"unknown primitive");
-    return NULL;
+    unreachable(op);
 }
 
 static SV prim(void *user, Prim op, SV a, SV b, SV c) {
