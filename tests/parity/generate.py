@@ -12,7 +12,9 @@ The result is tests/parity/NAME.safetensors:
 
     param.PATH  f32, before the first step, in the axis order in which the model declares it
     grad.PATH   f32, of the first batch's loss, before clipping
-    tokens, targets  i32 [steps, batch, seq];   weight  f32 likewise, for models that take one
+    the model's inputs, by name, of all steps:
+      tokens, targets  i32 [steps, batch, seq];  weight  f32 likewise
+      image  f32 [steps, batch, row, col];  label  i32 [steps, batch]
     losses      f64 [steps]
     metadata "defines": the -D options that give the model these sizes
 
@@ -148,6 +150,31 @@ def mlp(p, d, tokens, targets):
     return mean_loss(x @ p.get("fc_2.w", (hidden, vocab)) + p.get("fc_2.b", (vocab,)), targets)
 
 
+def vit(p, d, image, label):
+    dim, head, py, px = d["dim"], d["head"], d["py"], d["px"]
+    hdim = dim // head
+
+    def norm(x, path):
+        return F.layer_norm(x, (dim,), p.get(path + ".scale", (dim,), 1), p.get(path + ".shift", (dim,)))
+
+    kernel = p.get("embed", (py, px, dim)).permute(2, 0, 1)[:, None]  # patches as a strided convolution
+    x = F.conv2d(image[:, None], kernel, stride=(py, px)).flatten(2).transpose(1, 2)
+    x = torch.cat([p.get("first", (dim,)).expand(len(x), 1, dim), x], 1)
+    x = x + p.get("place", (x.shape[1], dim))
+    for layer in range(d["layer"]):
+        h = f"h.{layer}."
+        y = norm(x, h + "ln_1")
+        q, k, v = (torch.einsum("bsd,dhe->bhse", y, p.get(h + "attn.w" + n, (dim, head, hdim), sd=0.2))
+                   for n in "qkv")
+        y = (q @ k.transpose(-1, -2) / math.sqrt(hdim)).softmax(-1) @ v
+        x = x + torch.einsum("bhse,hed->bsd", y, p.get(h + "attn.wo", (head, hdim, dim)))
+        y = norm(x, h + "ln_2") @ p.get(h + "mlp.w1", (dim, 4 * dim)) + p.get(h + "mlp.b1", (4 * dim,))
+        y = 0.5 * y * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y ** 3)))
+        x = x + y @ p.get(h + "mlp.w2", (4 * dim, dim)) + p.get(h + "mlp.b2", (dim,))
+    logits = norm(x[:, 0], "ln_f") @ p.get("top.w", (dim, d["class"])) + p.get("top.b", (d["class"],))
+    return F.cross_entropy(logits, label, label_smoothing=0.1)
+
+
 def weighted(p, d, tokens, targets, weight):
     vocab, dim, hidden = d["vocab"], d["dim"], d["hidden"]
     embed = p.get("embed", (vocab, dim), sd=0.3)
@@ -169,11 +196,11 @@ def cosine(peak, warmup, steps, floor):
     return rate
 
 
-def adamw(decayed):
+def adamw(decayed, decay=0.1, betas=(0.9, 0.95)):
     def make(params):
-        groups = [{"params": [w for k, w in params.items() if decayed(k)], "weight_decay": 0.1},
+        groups = [{"params": [w for k, w in params.items() if decayed(k)], "weight_decay": decay},
                   {"params": [w for k, w in params.items() if not decayed(k)], "weight_decay": 0.0}]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), eps=1e-8)
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=1e-8)
     return make
 
 
@@ -199,6 +226,9 @@ MODELS = {
     "weighted": (weighted, 15, {"vocab": 31, "dim": 16, "hidden": 40, "size.batch": 4, "size.seq": 8,
                                 "lr.peak": 1e-2, "clip": 2.2},
                  adamw(lambda k: True), lambda step: 1e-2),
+    "vit": (vit, 16, {"row": 8, "col": 12, "py": 4, "px": 4, "class": 5, "dim": 16, "head": 2, "layer": 2,
+                      "size.batch": 4, "clip": 4, **LR},
+            adamw(lambda k: True, 0.05, (0.9, 0.999)), SCHEDULE),
 }
 
 
@@ -208,6 +238,14 @@ def draw_tokens(rng, vocab, shape):
     noise = rng.randint(0, vocab, shape)
     targets = np.where(rng.random_sample(shape) < 0.25, noise, (tokens * 3 + 1) % vocab)
     return {"tokens": tokens.astype(np.int32), "targets": targets.astype(np.int32)}
+
+
+def draw_images(rng, classes, shape, rows, cols):
+    """A pattern for each class, and noise."""
+    label = rng.randint(0, classes, shape)
+    pattern = rng.standard_normal((classes, rows, cols))
+    image = pattern[label] + 0.5 * rng.standard_normal((*shape, rows, cols))
+    return {"image": image.astype(np.float32), "label": label.astype(np.int32)}
 
 
 def draw_weights(rng, steps, batch, seq):
@@ -220,10 +258,12 @@ def draw_weights(rng, steps, batch, seq):
 def generate(name):
     model, seed, d, make_optimizer, rate = MODELS[name]
     rng = np.random.RandomState(1000 + seed)
-    shape = (STEPS, d["size.batch"], d["size.seq"])
-    data = draw_tokens(rng, d["vocab"], shape)
+    if model is vit:
+        data = draw_images(rng, d["class"], (STEPS, d["size.batch"]), d["row"], d["col"])
+    else:
+        data = draw_tokens(rng, d["vocab"], (STEPS, d["size.batch"], d["size.seq"]))
     if model is weighted:
-        data["weight"] = draw_weights(rng, *shape)
+        data["weight"] = draw_weights(rng, *data["tokens"].shape)
     p = Params(seed)
 
     def loss_of(step):

@@ -8,6 +8,7 @@
 // Bounds: a loss 1e-6 relative, a gradient 1e-4 of its norm, the losses of 20 steps 1e-4 relative.
 // A cut of the batch changes results by rounding only (docs/numerics.md): one micro-batch of four
 // samples, two of two and four of one agree within 1e-6 and 1e-5.
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,10 +53,10 @@ static Reference reference_open(const char *name) {
     if (sn_st_open(path, &r.file, &err)) fail_msg("%s", err.text);
     r.defines = sn_st_metadata(r.file, "defines");
     assert_non_null(r.defines);
-    const SnTensorInfo *tokens = sn_st_find(r.file, "tokens");
-    assert_non_null(tokens);
-    r.steps = tokens->shape[0];
-    r.batch = tokens->shape[1];
+    const char *batch = strstr(r.defines, "size.batch=");
+    assert_non_null(batch);
+    r.batch = atoll(batch + strlen("size.batch="));
+    r.steps = (int64_t)(sn_st_find(r.file, "losses")->bytes / sizeof *r.losses);
     r.losses = read_named(&r, "losses");
     return r;
 }
@@ -254,8 +255,28 @@ static void check_gradients(const TestModel *t, const Reference *r, const char *
 
 // ---- tests
 
-static const char *const names[] = {"mlp", "gpt2", "llama", "bytes", "weighted"};
+static const char *const names[] = {"mlp", "gpt2", "llama", "bytes", "vit", "weighted"};
 enum { NAMES = sizeof names / sizeof *names };
+
+// Models without stored values, and why: test_gradients has their derivatives.
+static const char *const others[][2] = {{"convnet", "dropout draws random numbers of its own"}};
+
+static void test_every_model_is_here(void **state) {
+    (void)state;
+    DIR *d = opendir(SOURCE_DIR "/models");
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t n = strlen(e->d_name);
+        if (n < 4 || strcmp(e->d_name + n - 3, ".sn") != 0) continue;
+        bool found = false;
+        for (int i = 0; i < NAMES; i++)
+            found |= strlen(names[i]) == n - 3 && strncmp(names[i], e->d_name, n - 3) == 0;
+        for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+            found |= strlen(others[i][0]) == n - 3 && strncmp(others[i][0], e->d_name, n - 3) == 0;
+        if (!found) fail_msg("models/%s has no values from torch and no reason", e->d_name);
+    }
+    closedir(d);
+}
 
 static void test_first_step(void **state) {
     (void)state;
@@ -343,9 +364,8 @@ static void test_bits_of_machines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_step),
-        cmocka_unit_test(test_twenty_steps),
-        cmocka_unit_test(test_cuts_of_the_batch),
+        cmocka_unit_test(test_every_model_is_here), cmocka_unit_test(test_first_step),
+        cmocka_unit_test(test_twenty_steps),        cmocka_unit_test(test_cuts_of_the_batch),
         cmocka_unit_test(test_bits_of_machines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
