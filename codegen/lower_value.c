@@ -219,8 +219,8 @@ static KId lower_split(Lower *l, NodeId n, PosId at, KId mask) {
         times *= t->axes[type_find(t, a)].size;
         p = pos_without(l, p, a);
     }
-    return lower_value(l, operand(l->f, n, 0), lower_pos_add(l, p, attr->split.from, lower_expr(l, &e)),
-                       mask);
+    return lower_value(l, operand(l->f, n, 0),
+                       lower_pos_add(l, p, attr->split.from, lower_expr(l, &e)), mask);
 }
 
 // Cuts e into quotient and remainder by `size`; true when both are affine: every stride is a multiple

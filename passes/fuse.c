@@ -240,7 +240,8 @@ static bool needs_group(const Fuse *x, NodeId n) {
 
 // A state's old value that leaves the function, as a result or in another state, while the state is
 // assigned: it is copied, or the update in place would change it.
-static bool leaves_old_value(const Module *m, const Func *f, const uint8_t *assigned, NodeId value, StateId into) {
+static bool leaves_old_value(const Module *m, const Func *f, const uint8_t *assigned, NodeId value,
+                             StateId into) {
     if (node_at(f, value)->op != OP_state) return false;
     StateId s = attr_of(m, f, value)->state.state;
     return assigned[s] && s != into;
@@ -254,7 +255,8 @@ static Func *protect_old_values(PassCx *cx, Func *f) {
         if (node_at(f, n)->op == OP_assign) assigned[attr_of(m, f, n)->assign.state] = 1;
     for (NodeId n = 0; n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_assign)
-            any |= leaves_old_value(m, f, assigned, operand(f, n, 0), attr_of(m, f, n)->assign.state);
+            any |=
+                leaves_old_value(m, f, assigned, operand(f, n, 0), attr_of(m, f, n)->assign.state);
     for (uint32_t i = 0; i < f->results.n; i++)
         any |= leaves_old_value(m, f, assigned, f->results.at[i].node, NONE);
     if (!any) return f;
@@ -265,8 +267,14 @@ static Func *protect_old_values(PassCx *cx, Func *f) {
     NodeId *copy = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
     for (NodeId n = 0; n < f->nodes.n; n++) {
         const Node *node = node_at(f, n);
-        Builder b = {.m = m, .f = to, .phase = (Phase)node->phase, .clone = node->clone, .inst = node->inst,
-                     .tmpl = node->tmpl, .name = node->name, .loc = node->loc};
+        Builder b = {.m = m,
+                     .f = to,
+                     .phase = (Phase)node->phase,
+                     .clone = node->clone,
+                     .inst = node->inst,
+                     .tmpl = node->tmpl,
+                     .name = node->name,
+                     .loc = node->loc};
         NodeId old = node->op == OP_assign ? operand(f, n, 0) : NONE;
         if (old != NONE && leaves_old_value(m, f, assigned, old, attr_of(m, f, n)->assign.state)) {
             map[n] = ir_assign(&b, attr_of(m, f, n)->assign.state, copy[old]);
@@ -279,7 +287,8 @@ static Func *protect_old_values(PassCx *cx, Func *f) {
     for (uint32_t i = 0; i < f->results.n; i++) {
         const Result *r = &f->results.at[i];
         bool old = leaves_old_value(m, f, assigned, r->node, NONE);
-        func_result(m, to, sym_str(m->syms, r->name), old ? copy[r->node] : map[r->node], (ResultKind)r->kind);
+        func_result(m, to, sym_str(m->syms, r->name), old ? copy[r->node] : map[r->node],
+                    (ResultKind)r->kind);
     }
     return to;
 }

@@ -10,10 +10,10 @@
 typedef struct {
     Fuse *x;
     Func *to;
-    NodeId *map;             // old node -> new node outside groups
-    NodeId *inner;           // old node -> new node in the body being written
-    uint8_t *stored;         // read from memory by another group or the function itself
-    uint32_t *seen;          // group number + 1 in which a node was last copied
+    NodeId *map;     // old node -> new node outside groups
+    NodeId *inner;   // old node -> new node in the body being written
+    uint8_t *stored; // read from memory by another group or the function itself
+    uint32_t *seen;  // group number + 1 in which a node was last copied
 } Emit;
 
 static void visit_stored(Fuse *x, NodeId s, bool moved, void *user) {
@@ -68,8 +68,14 @@ static void collect(Emit *e, uint32_t g, NodeVec *body, NodeVec *reads) {
 }
 
 static Builder builder_like(Module *m, Func *to, const Node *n) {
-    return (Builder){.m = m, .f = to, .phase = (Phase)n->phase, .clone = n->clone,
-                     .inst = n->inst, .tmpl = n->tmpl, .name = n->name, .loc = n->loc};
+    return (Builder){.m = m,
+                     .f = to,
+                     .phase = (Phase)n->phase,
+                     .clone = n->clone,
+                     .inst = n->inst,
+                     .tmpl = n->tmpl,
+                     .name = n->name,
+                     .loc = n->loc};
 }
 
 static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root) {
@@ -104,7 +110,8 @@ static void emit_group(Emit *e, uint32_t number, Sym func_name) {
     NodeVec body = {0}, reads = {0};
     collect(e, number, &body, &reads);
     FuncId id;
-    Func *to = func_new(x->m, arena_printf(x->a, "%s.g%u", sym_str(x->m->syms, func_name), number), &id);
+    Func *to =
+        func_new(x->m, arena_printf(x->a, "%s.g%u", sym_str(x->m->syms, func_name), number), &id);
     to->region = true;
     NodeId *map = e->inner; // every entry that is read was written for this group
     NodeId args[MAX_OPERANDS];
@@ -124,7 +131,8 @@ static void emit_group(Emit *e, uint32_t number, Sym func_name) {
         func_result(x->m, to, "", map[n], RESULT_value);
         root = n;
     }
-    CHECK(root != NONE, "fuse: group %u of %s stores nothing", number, sym_str(x->m->syms, func_name));
+    CHECK(root != NONE, "fuse: group %u of %s stores nothing", number,
+          sym_str(x->m->syms, func_name));
     record(e, g, &body, root);
 
     Attr attr = {.kind = ATTR_group};
@@ -140,7 +148,8 @@ static void emit_group(Emit *e, uint32_t number, Sym func_name) {
         Builder pb = builder_like(x->m, e->to, node_at(x->f, n));
         Attr part = {.kind = ATTR_part};
         part.part.index = index;
-        e->map[n] = index == 0 ? made : ir_node(&pb, OP_part, &part, &made, 1, node_at(x->f, n)->type);
+        e->map[n] =
+            index == 0 ? made : ir_node(&pb, OP_part, &part, &made, 1, node_at(x->f, n)->type);
         index++;
     }
 }

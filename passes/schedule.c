@@ -15,8 +15,8 @@ typedef struct {
     Module *m;
     Func *f;
     Users users;
-    uint8_t *assigned;  // by state
-    NodeId *at;         // new position of each node: it runs before old node at[n] (or as it)
+    uint8_t *assigned; // by state
+    NodeId *at;        // new position of each node: it runs before old node at[n] (or as it)
 } Schedule;
 
 static NodeId owner(const Func *f, NodeId n) {
@@ -26,7 +26,8 @@ static NodeId owner(const Func *f, NodeId n) {
 static bool reads_assigned(const Schedule *s, NodeId n) {
     for (uint32_t i = 0; i < node_at(s->f, n)->n; i++) {
         NodeId o = operand(s->f, n, i);
-        if (node_at(s->f, o)->op == OP_state && s->assigned[attr_of(s->m, s->f, o)->state.state]) return true;
+        if (node_at(s->f, o)->op == OP_state && s->assigned[attr_of(s->m, s->f, o)->state.state])
+            return true;
     }
     return false;
 }
@@ -89,7 +90,8 @@ static void record(Schedule *s) {
         if (node_at(s->f, n)->op != OP_group || s->at[n] == n || s->at[n] == end) continue;
         const char *name = sym_str(s->m->syms, node_at(s->f, n)->name);
         ledger_add(s->cx->ledger, true, "schedule", "later", *name ? name : "value", 0,
-                   node_at(s->f, n)->loc, "runs just before its first reader, its operands live on anyway");
+                   node_at(s->f, n)->loc,
+                   "runs just before its first reader, its operands live on anyway");
     }
 }
 
@@ -101,13 +103,19 @@ static void rewrite(Schedule *s, FuncId id, const Slot *order) {
     NodeId *map = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
     for (NodeId i = 0; i < f->nodes.n; i++) {
         const Node *n = node_at(f, order[i].n);
-        Builder b = {.m = s->m, .f = to, .phase = (Phase)n->phase, .clone = n->clone, .inst = n->inst,
-                     .tmpl = n->tmpl, .name = n->name, .loc = n->loc};
+        Builder b = {.m = s->m,
+                     .f = to,
+                     .phase = (Phase)n->phase,
+                     .clone = n->clone,
+                     .inst = n->inst,
+                     .tmpl = n->tmpl,
+                     .name = n->name,
+                     .loc = n->loc};
         map[order[i].n] = copy_node(&b, f, order[i].n, map);
     }
     for (uint32_t i = 0; i < f->results.n; i++)
-        func_result(s->m, to, sym_str(s->m->syms, f->results.at[i].name), map[f->results.at[i].node],
-                    (ResultKind)f->results.at[i].kind);
+        func_result(s->m, to, sym_str(s->m->syms, f->results.at[i].name),
+                    map[f->results.at[i].node], (ResultKind)f->results.at[i].kind);
     s->m->funcs.at[id] = to;
 }
 

@@ -25,12 +25,13 @@
 
 extern char **environ;
 enum { MAX_REPEAT = 31, MAX_PRODUCTS = 256 };
-static const int64_t RING_BYTES = (int64_t)1 << 29; // operands come from a ring larger than the caches
+static const int64_t RING_BYTES = (int64_t)1
+                                  << 29; // operands come from a ring larger than the caches
 
 typedef struct {
     Product p;
-    int64_t times;  // in one step
-    SnGemm gemm;    // as the plan has it
+    int64_t times; // in one step
+    SnGemm gemm;   // as the plan has it
     Yardstick *theirs;
     SnGemmJob ours;
 } Entry;
@@ -85,10 +86,21 @@ static bool load(Bench *b) {
     for (uint32_t i = 0; i < d->program->scalars.n; i++)
         scalars[i] = (PlanScalar){d->program->scalars.at[i].name, d->program->scalars.at[i].elem,
                                   d->program->scalars.at[i].value};
-    PlanInfo info = {.sinter = "bench", .target = "cpu", .cpu = isa.name, .model_name = d->program->model_name,
-                     .model_text = "", .ledger = "", .features = isa.features, .ukr = gemm.ukr,
-                     .mr = gemm.mr, .nr = gemm.nr, .scalars = scalars, .scalar_count = d->program->scalars.n,
-                     .function = function_of, .functions = function_count, .user = cpu};
+    PlanInfo info = {.sinter = "bench",
+                     .target = "cpu",
+                     .cpu = isa.name,
+                     .model_name = d->program->model_name,
+                     .model_text = "",
+                     .ledger = "",
+                     .features = isa.features,
+                     .ukr = gemm.ukr,
+                     .mr = gemm.mr,
+                     .nr = gemm.nr,
+                     .scalars = scalars,
+                     .scalar_count = d->program->scalars.n,
+                     .function = function_of,
+                     .functions = function_count,
+                     .user = cpu};
     size_t size;
     b->plan = plan_write(a, &kernels, &info, &size);
     uint32_t n = cpu_functions(cpu);
@@ -111,8 +123,8 @@ static int64_t product_of(const SnDim *d, uint32_t n) {
 }
 
 static bool same_product(const Product *a, const Product *b) {
-    return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k && a->a_k == b->a_k &&
-           a->b_k == b->b_k;
+    return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k &&
+           a->a_k == b->a_k && a->b_k == b->b_k;
 }
 
 static void collect(Bench *b, const char *section) {
@@ -121,8 +133,9 @@ static void collect(Bench *b, const char *section) {
         const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(b->plan, SnGemm, gemms)[c->fn];
-        Product p = {product_of(g->batch, g->nbatch), product_of(g->m, g->nm), product_of(g->n, g->nn),
-                     product_of(g->k, g->nk), g->k[g->nk - 1].a == 1, g->k[g->nk - 1].b == 1};
+        Product p = {product_of(g->batch, g->nbatch), product_of(g->m, g->nm),
+                     product_of(g->n, g->nn),         product_of(g->k, g->nk),
+                     g->k[g->nk - 1].a == 1,          g->k[g->nk - 1].b == 1};
         int k = 0;
         while (k < b->count && !same_product(&b->entries[k].p, &p)) k++;
         if (k == MAX_PRODUCTS) continue;
@@ -133,7 +146,12 @@ static void collect(Bench *b, const char *section) {
 
 // The plain product that oneDNN is given, for our driver: no accumulator, no epilogue.
 static void plain_gemm(const Product *p, SnGemm *g) {
-    *g = (SnGemm){.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .c_arg = 2, .acc_arg = UINT32_MAX,
+    *g = (SnGemm){.nbatch = 1,
+                  .nm = 1,
+                  .nn = 1,
+                  .nk = 1,
+                  .c_arg = 2,
+                  .acc_arg = UINT32_MAX,
                   .epilogue = UINT32_MAX};
     g->batch[0] = (SnDim){p->batch, p->m * p->k, p->k * p->n, p->m * p->n};
     g->m[0] = (SnDim){p->m, p->a_k ? p->k : 1, 0, p->n};
@@ -142,7 +160,8 @@ static void plain_gemm(const Product *p, SnGemm *g) {
 }
 
 static void next_operands(Bench *b, const Product *p, void *bufs[3]) {
-    const int64_t bytes[3] = {p->batch * p->m * p->k * 4, p->batch * p->k * p->n * 4, p->batch * p->m * p->n * 4};
+    const int64_t bytes[3] = {p->batch * p->m * p->k * 4, p->batch * p->k * p->n * 4,
+                              p->batch * p->m * p->n * 4};
     for (int i = 0; i < 3; i++) {
         if (b->at + bytes[i] > RING_BYTES) b->at = 0;
         bufs[i] = b->ring + b->at;
@@ -171,7 +190,8 @@ static double time_ours(Bench *b, SnPool *pool, void *shared, void **scratch) {
             next_operands(b, &r.e->p, r.bufs);
             double start = now();
             for (r.phase = 0; r.phase < SN_GEMM_PHASES; r.phase++)
-                if (r.e->ours.tasks[r.phase]) sn_pool_run(pool, r.e->ours.tasks[r.phase], 1, run_tasks, &r);
+                if (r.e->ours.tasks[r.phase])
+                    sn_pool_run(pool, r.e->ours.tasks[r.phase], 1, run_tasks, &r);
             sum += now() - start;
         }
     return sum;
@@ -229,7 +249,8 @@ static double flops(const Bench *b) {
     double f = 0;
     for (int i = 0; i < b->count; i++) {
         const Product *p = &b->entries[i].p;
-        f += 2.0 * (double)p->batch * (double)p->m * (double)p->n * (double)p->k * (double)b->entries[i].times;
+        f += 2.0 * (double)p->batch * (double)p->m * (double)p->n * (double)p->k *
+             (double)b->entries[i].times;
     }
     return f;
 }
@@ -259,7 +280,8 @@ static void measure(Bench *b, int threads) {
     }
     void *common = aligned_alloc(64, (size_t)((shared + 63) / 64 * 64));
     void **own = calloc((size_t)threads, sizeof *own);
-    for (int t = 0; own && t < threads; t++) own[t] = aligned_alloc(64, (size_t)((scratch + 63) / 64 * 64));
+    for (int t = 0; own && t < threads; t++)
+        own[t] = aligned_alloc(64, (size_t)((scratch + 63) / 64 * 64));
     if (!pool || !common || !own) exit(EXIT_MACHINE);
 
     double step[MAX_REPEAT], ours[MAX_REPEAT], theirs[MAX_REPEAT], before = 0, after = 0;
@@ -278,9 +300,11 @@ static void measure(Bench *b, int threads) {
     double gf = flops(b) * 1e-9;
     printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
     printf("  step                       %8.1f ms   loss %.3f -> %.3f\n", s * 1e3, before, after);
-    printf("  its %d products, ours       %8.1f ms   %.0f GFLOP/s\n", (int)b->count, o * 1e3, gf / o);
+    printf("  its %d products, ours       %8.1f ms   %.0f GFLOP/s\n", (int)b->count, o * 1e3,
+           gf / o);
     if (yardstick_available()) {
-        printf("  its %d products, oneDNN     %8.1f ms   %.0f GFLOP/s\n", (int)b->count, t * 1e3, gf / t);
+        printf("  its %d products, oneDNN     %8.1f ms   %.0f GFLOP/s\n", (int)b->count, t * 1e3,
+               gf / t);
         printf("  step / oneDNN's products   %8.2f\n", s / t);
         printf("  oneDNN / ours              %8.2f\n", t / o);
     }
@@ -295,7 +319,8 @@ static void measure(Bench *b, int threads) {
 
 // ---- builds and starts --------------------------------------------------------------------------
 
-static char **words(Bench *b, const char *exe, const char *command, const char *out, const char *extra) {
+static char **words(Bench *b, const char *exe, const char *command, const char *out,
+                    const char *extra) {
     const Options *o = &b->d->o;
     char **argv = NEW_ARRAY(b->d->arena, char *, o->defs.n * 2 + 12);
     int n = 0;
@@ -334,7 +359,8 @@ static void bench_builds(Bench *b, const char *directory) {
         s = run_timed(words(b, sinter, "check", NULL, NULL), NULL);
         if (s >= 0 && s < check) check = s;
     }
-    printf("sinter check, best of 3        %8.1f ms\nsinter build, best of 3        %8.2f s\n", check * 1e3, t);
+    printf("sinter check, best of 3        %8.1f ms\nsinter build, best of 3        %8.2f s\n",
+           check * 1e3, t);
     // a model without an axis of that name says so, and there is no such figure
     double deep = run_timed(words(b, sinter, "build", out, "-Dlayer=96"), NULL);
     if (deep >= 0) printf("  with -D layer=96             %8.2f s = %.1f x\n", deep, deep / t);
@@ -362,14 +388,18 @@ int main(int argc, char **argv) {
         } else if (strncmp(argv[i], "--cpu=", 6) == 0) {
             d.o.cpu = argv[i] + 6;
         } else if (argv[i][0] == '-' || d.o.input) {
-            return fprintf(stderr, "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] "
-                                   "[--cpu=ISA]\n"), EXIT_USAGE;
+            return fprintf(stderr,
+                           "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] "
+                           "[--cpu=ISA]\n"),
+                   EXIT_USAGE;
         } else {
             d.o.input = argv[i];
         }
     }
     if (!d.o.input || b.repeat < 1 || b.repeat > MAX_REPEAT || only < 0 || only > 256)
-        return fprintf(stderr, "sinter: error: bench needs a model; --repeat is 1 to %d\n", MAX_REPEAT), EXIT_USAGE;
+        return fprintf(stderr, "sinter: error: bench needs a model; --repeat is 1 to %d\n",
+                       MAX_REPEAT),
+               EXIT_USAGE;
     if (!load(&b)) return driver_report(&d);
     collect(&b, "prologue");
     collect(&b, "micro");
@@ -378,10 +408,12 @@ int main(int argc, char **argv) {
     if (!b.ring) return EXIT_MACHINE;
     if (!yardstick_available()) puts("oneDNN was not found when sinter was built: no yardstick");
     printf("%s: ", d.program->model_name);
-    for (uint32_t i = 0; i < d.o.defs.n; i++) printf("-D %s=%s ", d.o.defs.at[i].name, d.o.defs.at[i].value);
+    for (uint32_t i = 0; i < d.o.defs.n; i++)
+        printf("-D %s=%s ", d.o.defs.at[i].name, d.o.defs.at[i].value);
     printf("f32, %.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(&b) * 1e-9,
            (double)(b.plan->region_bytes[1] + b.plan->region_bytes[2] + b.plan->region_bytes[3] +
-                    b.plan->region_bytes[4] + b.plan->region_bytes[5] + b.plan->region_bytes[6]) / 1048576);
+                    b.plan->region_bytes[4] + b.plan->region_bytes[5] + b.plan->region_bytes[6]) /
+               1048576);
     int most = sn_pool_default_threads();
     for (int t = 1; t <= most; t *= 2)
         if (!only || only == t) measure(&b, t);

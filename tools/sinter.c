@@ -68,14 +68,18 @@ static int parse_options(Driver *d, int argc, char **argv) {
     const struct {
         const char *name;
         const char **to;
-    } values[] = {{"-o", &o->output},       {"--cpu", &o->cpu},       {"--target", &o->target},
-                  {"--after", &o->after},   {"--passes", &o->passes}, {"--dump-dir", &o->dump_dir}};
+    } values[] = {{"-o", &o->output},     {"--cpu", &o->cpu},       {"--target", &o->target},
+                  {"--after", &o->after}, {"--passes", &o->passes}, {"--dump-dir", &o->dump_dir}};
     const struct {
         const char *name;
         bool *to;
-    } flags[] = {{"--kernels", &o->kernels}, {"--plan", &o->plan}, {"--llvm", &o->llvm},
-                 {"--time-passes", &o->time_passes}, {"--verify-each", &o->verify_each},
-                 {"-i", &o->in_place}, {"--no-fuse", &o->no_fuse}};
+    } flags[] = {{"--kernels", &o->kernels},
+                 {"--plan", &o->plan},
+                 {"--llvm", &o->llvm},
+                 {"--time-passes", &o->time_passes},
+                 {"--verify-each", &o->verify_each},
+                 {"-i", &o->in_place},
+                 {"--no-fuse", &o->no_fuse}};
     for (int i = 2; i < argc; i++) {
         bool done = false, missing = false;
         if (strcmp(argv[i], "--") == 0) {
@@ -194,7 +198,8 @@ static int command_fmt(Driver *d) {
 
 static int list_ops(void) {
     for (uint32_t i = 0; i < OP_COUNT; i++)
-        printf("%-14s %u-%u  %s\n", op_info[i].name, op_info[i].min, op_info[i].max, op_info[i].meaning);
+        printf("%-14s %u-%u  %s\n", op_info[i].name, op_info[i].min, op_info[i].max,
+               op_info[i].meaning);
     return 0;
 }
 
@@ -208,8 +213,9 @@ static int list_passes(void) {
 static int list_targets(void) {
     for (uint32_t i = 0; i < target_count(); i++) {
         const Target *t = target_at(i);
-        printf("%-6s %u lanes, %lld bytes fast memory, nominal %.0f GB/s and %.0f GFLOP/s a core\n", t->name,
-               t->lanes, (long long)t->fast_memory, t->bytes_per_second / 1e9, t->flops_per_second / 1e9);
+        printf("%-6s %u lanes, %lld bytes fast memory, nominal %.0f GB/s and %.0f GFLOP/s a core\n",
+               t->name, t->lanes, (long long)t->fast_memory, t->bytes_per_second / 1e9,
+               t->flops_per_second / 1e9);
     }
     puts("  --cpu: native, x86-64-v3, x86-64-v4");
     return 0;
@@ -231,8 +237,8 @@ static const struct {
     const char *name;
     int (*run)(Driver *d);
     bool needs_output;
-} commands[] = {{"build", command_build, true}, {"run", command_run, false},
-                {"check", command_check, false}, {"dump", command_dump, false},
+} commands[] = {{"build", command_build, true},      {"run", command_run, false},
+                {"check", command_check, false},     {"dump", command_dump, false},
                 {"explain", command_explain, false}, {"opt", command_opt, false},
                 {"fmt", command_fmt, false}};
 

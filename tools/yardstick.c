@@ -21,8 +21,10 @@ static void must(dnnl_status_t s) {
     exit(3);
 }
 
-static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_t cols, bool turned) {
-    dnnl_dims_t dims = {batch, rows, cols}, strides = {rows * cols, turned ? 1 : cols, turned ? rows : 1};
+static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_t cols,
+                     bool turned) {
+    dnnl_dims_t dims = {batch, rows, cols},
+                strides = {rows * cols, turned ? 1 : cols, turned ? rows : 1};
     int first = batch == 1;
     must(dnnl_memory_desc_init_by_strides(md, 3 - first, dims + first, dnnl_f32, strides + first));
 }

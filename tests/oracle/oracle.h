@@ -10,8 +10,8 @@ typedef struct {
     int threads;        // of the native run; 0: 2
     uint64_t seed;
     bool skip_native;
-    bool unfused;         // every value in a kernel of its own
-    bool loose; // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
+    bool unfused; // every value in a kernel of its own
+    bool loose;   // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
 } OracleOptions;
 
 // Runs every function that is no region. True when all agree; else *why says where they differ.

@@ -26,13 +26,18 @@ static Size size_of_run(void) {
     return s;
 }
 
-static void check_seed(uint64_t seed, const char *passes, bool gradients, bool unfused, bool native) {
+static void check_seed(uint64_t seed, const char *passes, bool gradients, bool unfused,
+                       bool native) {
     Arena *a = arena_new();
     Diag *d = diag_new(a);
     IrGen options = {.seed = seed, .nodes = 6 + (uint32_t)(seed % 40), .gradients = gradients};
     Module *m = irgen_module(a, symtab_new(a), d, &options);
-    OracleOptions o = {.passes = passes, .seed = seed, .skip_native = !native, .threads = 1 + (int)(seed % 3),
-                       .unfused = unfused, .cpu = seed % 2 ? "x86-64-v3" : NULL};
+    OracleOptions o = {.passes = passes,
+                       .seed = seed,
+                       .skip_native = !native,
+                       .threads = 1 + (int)(seed % 3),
+                       .unfused = unfused,
+                       .cpu = seed % 2 ? "x86-64-v3" : NULL};
     Text why = {.arena = a}, before = {.arena = a};
     ir_print_module(&before, m);
     if (!oracle_check(m, &o, &why)) {
@@ -46,14 +51,15 @@ static void test_lowered_programs(void **state) {
     (void)state;
     Size s = size_of_run();
     for (uint32_t i = 0; i < s.count; i++)
-        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false, false, i % s.native_every == 0);
+        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false, false,
+                   i % s.native_every == 0);
 }
 
 static void test_each_pass_left_out(void **state) {
     (void)state;
     static const char *const lists[] = {
-        "chunk,fuse,schedule,memplan",         // without layout
-        "chunk,layout,fuse,memplan",           // without schedule
+        "chunk,fuse,schedule,memplan",                // without layout
+        "chunk,layout,fuse,memplan",                  // without schedule
         "cse,dce,chunk,layout,fuse,schedule,memplan", // with cse and dce
     };
     Size s = size_of_run();
@@ -65,7 +71,8 @@ static void test_unfused_programs(void **state) {
     (void)state;
     Size s = size_of_run();
     for (uint32_t i = 0; i < s.count; i++)
-        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false, true, i % s.native_every == 0);
+        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false, true,
+                   i % s.native_every == 0);
 }
 
 int main(void) {
