@@ -2,6 +2,7 @@
 // texts of tests/codegen run too. Instruction sets, sharing of equal kernels and the bytes of
 // objects are checked at the end.
 #include "tests/unit/cpu_suite.h"
+#include "tests/unit/files.h"
 #include <dirent.h>
 
 // ---- scalar ops: every op, every element type, whole vectors and a rest
@@ -385,13 +386,10 @@ static int by_name(const void *a, const void *b) {
 }
 
 static Kernel *read_kernel(Arena *a, const char *path) {
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    char *text = arena_alloc(a, 1 << 16);
-    size_t n = fread(text, 1, (1 << 16) - 1, f);
-    fclose(f);
+    size_t size;
+    char *text = read_file(a, path, &size);
     Diag *d = diag_new(a);
-    Kernel *k = kernel_parse(a, d, diag_add_file(d, path, text, n, false));
+    Kernel *k = kernel_parse(a, d, diag_add_file(d, path, text, size, false));
     if (!k) fail_msg("%s does not parse", path);
     return k;
 }

@@ -13,6 +13,7 @@
 
 #include "frontend/frontend.h"
 #include "ir/interp.h"
+#include "tests/unit/files.h"
 #include <dirent.h>
 #include <math.h>
 
@@ -265,20 +266,10 @@ static const char *option(const Built *b, const char *key) {
     return NULL;
 }
 
-static char *read_file(Arena *a, const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("cannot open %s", path);
-    char *text = arena_alloc(a, 1 << 20);
-    size_t n = fread(text, 1, (1 << 20) - 1, f);
-    text[n] = 0;
-    fclose(f);
-    return text;
-}
-
 static Built build_model(const char *name, const Define *defs, uint32_t n) {
     Arena *a = arena_new();
     const char *path = arena_printf(a, "%s/models/%s.sn", SOURCE_DIR, name);
-    Built b = build_text(path, read_file(a, path), defs, n);
+    Built b = build_text(path, read_file(a, path, NULL), defs, n);
     if (!b.p) diag_print(b.d, stderr, false);
     assert_non_null(b.p);
     verify(&b);
@@ -599,15 +590,16 @@ static void test_messages(void **s) {
         if (n < 4 || strcmp(e->d_name + n - 3, ".sn") || !strncmp(e->d_name, "syntax_", 7))
             continue;
         char *shown = arena_printf(a, "tests/diag/%s", e->d_name);
-        Built b =
-            build_text(shown, read_file(a, arena_printf(a, "%s/%s", SOURCE_DIR, shown)), NULL, 0);
+        Built b = build_text(shown, read_file(a, arena_printf(a, "%s/%s", SOURCE_DIR, shown), NULL),
+                             NULL, 0);
         char *got = NULL;
         size_t size = 0;
         FILE *to = open_memstream(&got, &size);
         diag_print(b.d, to, false);
         fclose(to);
         const char *want = read_file(
-            a, arena_printf(a, "%s/tests/diag/%.*s.txt", SOURCE_DIR, (int)(n - 3), e->d_name));
+            a, arena_printf(a, "%s/tests/diag/%.*s.txt", SOURCE_DIR, (int)(n - 3), e->d_name),
+            NULL);
         if (b.p || strcmp(got, want)) {
             print_error("%s:\n%s", shown, got);
             wrong++;

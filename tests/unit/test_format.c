@@ -11,18 +11,8 @@
 
 #include "frontend/frontend.h"
 #include "frontend/parse.h"
+#include "tests/unit/files.h"
 #include <dirent.h>
-
-static char *read_file(Arena *a, const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("cannot open %s", path);
-    Text t = {.arena = a};
-    char buf[4096];
-    size_t n;
-    while ((n = fread(buf, 1, sizeof buf, f)) > 0) text_put(&t, buf, n);
-    fclose(f);
-    return t.at ? t.at : arena_str(a, "", 0);
-}
 
 static AstFile *parse(Arena *a, SymTab *syms, const char *text) {
     Diag *d = diag_new(a);
@@ -121,7 +111,7 @@ static void test_models(void **state) {
     assert_non_null(dir);
     for (struct dirent *e; (e = readdir(dir));)
         if (strstr(e->d_name, ".sn"))
-            assert_kept(a, read_file(a, arena_printf(a, SOURCE_DIR "/models/%s", e->d_name)));
+            assert_kept(a, read_file(a, arena_printf(a, SOURCE_DIR "/models/%s", e->d_name), NULL));
     closedir(dir);
     arena_free(a);
 }

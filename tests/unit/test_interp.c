@@ -9,6 +9,7 @@
 
 #include "ir/interp.h"
 #include "ir/scalar.h"
+#include "tests/unit/files.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -429,12 +430,7 @@ static void test_refusals(void **state) {
 static void test_every_op(void **state) {
     (void)state;
     Arena *a = arena_new();
-    FILE *f = fopen(SOURCE_DIR "/tests/ir/every_op.ir", "rb");
-    assert_non_null(f);
-    char *text = arena_alloc(a, 1 << 16);
-    size_t n = fread(text, 1, (1 << 16) - 1, f);
-    fclose(f);
-    text[n] = 0;
+    char *text = read_file(a, SOURCE_DIR "/tests/ir/every_op.ir", NULL);
     for (int mode = 0; mode < 2; mode++) {
         Fixture *x = parse(text, mode ? INTERP_EXACT : INTERP_F64);
         Func *step = module_find(x->m, "step");

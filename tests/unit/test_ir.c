@@ -13,22 +13,11 @@
 
 #include "ir/build.h"
 #include "ir/ir.h"
+#include "tests/unit/files.h"
 #include <dirent.h>
 #include <math.h>
 
 #define DIR_IR SOURCE_DIR "/tests/ir"
-
-static char *read_file(Arena *a, const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("cannot open %s", path);
-    Text t = {.arena = a};
-    char buf[4096];
-    size_t n;
-    while ((n = fread(buf, 1, sizeof buf, f)) > 0) text_put(&t, buf, n);
-    fclose(f);
-    *size = t.n;
-    return t.at;
-}
 
 static Module *parse_at(Arena *a, const char *text, size_t size, Diag **d) {
     *d = diag_new(a);

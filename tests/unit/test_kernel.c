@@ -10,20 +10,10 @@
 #include "codegen/kernel.h"
 #include "ir/scalar.h"
 #include "runtime/plan.h"
+#include "tests/unit/files.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static char *read_file(Arena *a, const char *name, size_t *size) {
-    char path[512];
-    snprintf(path, sizeof path, "%s/tests/codegen/%s", SOURCE_DIR, name);
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    char *text = arena_alloc(a, 1 << 16);
-    *size = fread(text, 1, (1 << 16) - 1, f);
-    fclose(f);
-    return text;
-}
 
 static Kernel *parse(Arena *a, const char *text, size_t size, Diag **diag) {
     Diag *d = diag_new(a);
@@ -36,7 +26,7 @@ static Kernel *parse(Arena *a, const char *text, size_t size, Diag **diag) {
 
 static Kernel *load(Arena *a, const char *name) {
     size_t size;
-    char *text = read_file(a, name, &size);
+    char *text = read_file(a, arena_printf(a, SOURCE_DIR "/tests/codegen/%s", name), &size);
     Kernel *k = parse(a, text, size, NULL);
     assert_non_null(k);
     return k;

@@ -10,18 +10,7 @@
 
 #include "frontend/frontend.h"
 #include "frontend/parse.h"
-
-static char *read_page(Arena *a) {
-    FILE *f = fopen(SOURCE_DIR "/docs/language.md", "rb");
-    assert_non_null(f);
-    Text t = {.arena = a};
-    char buf[4096];
-    size_t n;
-    while ((n = fread(buf, 1, sizeof buf, f)) > 0) text_put(&t, buf, n);
-    fclose(f);
-    assert_non_null(t.at);
-    return t.at;
-}
+#include "tests/unit/files.h"
 
 // The next block and where the search goes on; NULL after the last.
 static char *next_block(Arena *a, const char **at) {
@@ -68,7 +57,7 @@ static void check_format(const char *text) {
 static void test_blocks(void **state) {
     (void)state;
     Arena *a = arena_new();
-    const char *at = read_page(a);
+    const char *at = read_file(a, SOURCE_DIR "/docs/language.md", NULL);
     int n = 0;
     for (char *text; (text = next_block(a, &at)); n++) {
         check_compiles(text);

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "ir/ir.h"
+#include "tests/unit/files.h"
 
 // Ops that no file can hold, and why.
 static const struct {
@@ -31,15 +32,10 @@ static bool is_absent(Op op) {
 
 static Module *read_module(Arena *a, const char *op) {
     const char *path = arena_printf(a, "%s/tests/ops/%s.ir", SOURCE_DIR, op);
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("op '%s' has no tests/ops/%s.ir", op, op);
-    Text text = {.arena = a};
-    text_put(&text, "", 0);
-    char buf[4096];
-    for (size_t n; (n = fread(buf, 1, sizeof buf, f)) > 0;) text_put(&text, buf, n);
-    fclose(f);
+    size_t size;
+    char *text = read_file(a, path, &size);
     Diag *d = diag_new(a);
-    Module *m = ir_parse(a, symtab_new(a), d, diag_add_file(d, path, text.at, text.n, false));
+    Module *m = ir_parse(a, symtab_new(a), d, diag_add_file(d, path, text, size, false));
     if (!m) diag_print(d, stderr, false);
     assert_non_null(m);
     return m;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "frontend/parse.h"
+#include "tests/unit/files.h"
 #include <dirent.h>
 
 typedef struct {
@@ -33,19 +34,6 @@ static Parsed parse_good(const char *text) {
     Parsed p = parse(text);
     if (p.d->errors) fail_msg("%s: %s", text, p.d->items.at[0].text);
     return p;
-}
-
-static char *read_file(Arena *a, const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail_msg("cannot open %s", path);
-    Text t = {.arena = a};
-    char buf[4096];
-    size_t n;
-    text_put(&t, "", 0);
-    while ((n = fread(buf, 1, sizeof buf, f)) > 0) text_put(&t, buf, n);
-    fclose(f);
-    *size = t.n;
-    return t.at ? t.at : arena_str(a, "", 0);
 }
 
 // ---- trees as text ------------------------------------------------------------------------------
