@@ -81,10 +81,11 @@ static Builder builder_like(Module *m, Func *to, const Node *n) {
 static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root) {
     Fuse *x = e->x;
     int64_t saved = 0;
-    uint32_t count = 0;
+    uint32_t count = 0, stored = 0;
     for (uint32_t i = 0; i < body->n; i++) {
         NodeId n = body->at[i];
         Op op = (Op)node_at(x->f, n)->op;
+        stored += e->stored[n] && !x->is_inline[n];
         if (e->stored[n] || op_info[op].kind == OPK_LEAF) continue;
         saved += 2 * type_bytes(type_of(x->m, x->f, n));
         count++;
@@ -94,7 +95,7 @@ static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root
     const char *name = sym_str(x->m->syms, node->name);
     ledger_add(x->cx->ledger, true, "fuse", group_names[g->kind],
                *name ? name : op_info[node->op].name, saved, node->loc,
-               "%u values stay in registers or cache, %u stored", count, g->members.n);
+               "%u values stay in registers or cache, %u stored", count, stored);
 }
 
 static bool stores_something(const Emit *e, const FuseGroup *g) {
