@@ -84,7 +84,8 @@ def gpt2(p, d, tokens, targets):
     hdim = dim // head
 
     def norm(x, path):
-        return F.layer_norm(x, (dim,), p.get(path + ".scale", (dim,), 1), p.get(path + ".shift", (dim,)))
+        scale, shift = p.get(path + ".scale", (dim,), 1), p.get(path + ".shift", (dim,))
+        return F.layer_norm(x, (dim,), scale, shift)
 
     wte = p.get("wte", (d["vocab"], dim), sd=0.2)
     x = F.embedding(tokens, wte) + p.get("wpe", (d["ctx"], dim))[: tokens.shape[1]]
@@ -155,7 +156,8 @@ def vit(p, d, image, label):
     hdim = dim // head
 
     def norm(x, path):
-        return F.layer_norm(x, (dim,), p.get(path + ".scale", (dim,), 1), p.get(path + ".shift", (dim,)))
+        scale, shift = p.get(path + ".scale", (dim,), 1), p.get(path + ".shift", (dim,))
+        return F.layer_norm(x, (dim,), scale, shift)
 
     kernel = p.get("embed", (py, px, dim)).permute(2, 0, 1)[:, None]  # patches as a strided convolution
     x = F.conv2d(image[:, None], kernel, stride=(py, px)).flatten(2).transpose(1, 2)
@@ -305,7 +307,8 @@ def write_safetensors(path, tensors, metadata):
     header, at = {"__metadata__": metadata}, 0
     for k in order:
         t = tensors[k]
-        header[k] = {"dtype": DTYPES[t.dtype.name], "shape": t.shape, "data_offsets": [at, at + t.nbytes]}
+        place = [at, at + t.nbytes]
+        header[k] = {"dtype": DTYPES[t.dtype.name], "shape": t.shape, "data_offsets": place}
         at += t.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -165,8 +165,9 @@ typedef struct {
 } Worst;
 
 static void print_worst(const Reference *r, const char *what, const Worst *w) {
-    print_message("  %s, %s: loss off by %.1e, gradients by %.1e\n", r->name, what, w->loss,
-                  w->gradient);
+    print_message("  %s, %s: loss off by %.1e", r->name, what, w->loss);
+    if (w->gradient > 0) print_message(", gradients by %.1e", w->gradient);
+    print_message("\n");
 }
 
 static void check_loss(const Reference *r, const char *what, int64_t step, double got, double want,
