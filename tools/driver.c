@@ -145,33 +145,61 @@ bool driver_load(Driver *d) {
 
 // ---- passes -------------------------------------------------------------------------------------
 
-// What the signal handler writes when a pass breaks an invariant: the module as it was before.
+// For the signal handler: the module as it was before the running pass, where to write it, and the
+// command line, to run it again with the modules kept.
 static char *volatile reproducer_text;
 static const char *volatile reproducer_path;
+static char **volatile rerun_argv;
 
-static void write_reproducer(int sig) {
+static void say(const char *text) {
+    if (write(2, text, strlen(text)) < 0) _exit(70);
+}
+
+// A pass broke an invariant. Modules are printed before each pass only when asked, because that costs
+// more than most passes: so the first failure runs the same command again with --verify-each, and the
+// second one, at the same place since compiling is deterministic, writes the module.
+static void on_crash(int sig) {
+    (void)sig;
+    if (!reproducer_text && rerun_argv) {
+        say("sinter: running again to keep the module before the failing pass\n");
+        execv("/proc/self/exe", rerun_argv);
+    }
     if (reproducer_text) {
         int fd = open(reproducer_path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
         size_t n = strlen(reproducer_text);
-        if (fd >= 0 && write(fd, reproducer_text, n) == (ssize_t)n) {
-            static const char text[] = "sinter: the module before the failing pass is in ";
-            if (write(2, text, sizeof text - 1) < 0 ||
-                write(2, reproducer_path, strlen(reproducer_path)) < 0 || write(2, "\n", 1) < 0)
-                _exit(70);
-        }
+        bool ok = fd >= 0 && write(fd, reproducer_text, n) == (ssize_t)n;
+        say(ok ? "sinter: the module before the failing pass is in " : "sinter: cannot write ");
+        say(reproducer_path);
+        say("\n");
     }
-    (void)sig;
     _exit(70);
+}
+
+void driver_keep_arguments(int argc, char **argv) {
+    char **again = calloc((size_t)argc + 2, sizeof *again);
+    if (!again) return;
+    for (int i = 0; i < argc; i++) again[i] = argv[i];
+    // after the command: arguments behind "--" belong to the executable
+    for (int i = argc; i > 2; i--) again[i] = again[i - 1];
+    again[2] = "--verify-each";
+    rerun_argv = again;
 }
 
 static void before_pass(void *user, const PassInfo *pass, const Module *m) {
     Driver *d = user;
     (void)m;
-    if (!d->o.verify_each) return; // printing the module costs more than most passes
-    Text t = {.arena = d->scratch};
-    driver_print_module(d, NULL, &t);
-    reproducer_path = arena_printf(d->arena, "sinter-repro-%s.ir", pass->name);
-    reproducer_text = t.at;
+    // for the test of reproducers: an invariant that breaks in the pass of this name
+    const char *broken = getenv("SINTER_BREAK_PASS");
+    if (d->o.verify_each) {
+        arena_reset(d->scratch);
+        Text t = {.arena = d->scratch};
+        driver_print_module(d, pass == pass_table ? NULL : pass[-1].name, &t);
+        reproducer_path = arena_printf(d->arena, "sinter-repro-%s.ir", pass->name);
+        reproducer_text = t.at;
+        rerun_argv = NULL;
+    }
+    CHECK(!broken || strcmp(broken, pass->name) != 0, "pass '%s' breaks as the environment asks",
+          pass->name);
 }
 
 static void after_pass(void *user, const PassInfo *pass, const Module *m, double seconds,
@@ -192,7 +220,8 @@ static void after_pass(void *user, const PassInfo *pass, const Module *m, double
 }
 
 bool driver_passes(Driver *d, const char *last) {
-    signal(SIGABRT, write_reproducer);
+    signal(SIGABRT, on_crash);
+    signal(SIGSEGV, on_crash);
     const Target *target = target_find("cpu");
     PassCx cx = {.m = d->program->m,
                  .scratch = arena_new(),

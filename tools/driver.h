@@ -32,6 +32,8 @@ typedef struct {
     bool colour;
 } Driver;
 
+// Keeps the command line, so that an internal error can run it again and write a reproducer.
+void driver_keep_arguments(int argc, char **argv);
 // Reads o.input and compiles or parses it. False after reporting.
 bool driver_load(Driver *d);
 // Passes as the options say (all of them, up to --after, or --passes).

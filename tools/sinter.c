@@ -257,6 +257,7 @@ int main(int argc, char **argv) {
     if (strcmp(name, "targets") == 0) return list_targets();
     if (strcmp(name, "bench") == 0) return run_bench(argv + 1);
 
+    driver_keep_arguments(argc, argv);
     Driver d = {.arena = arena_new(), .scratch = arena_new()};
     d.syms = symtab_new(d.arena);
     d.diag = diag_new(d.arena);

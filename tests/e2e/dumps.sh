@@ -19,4 +19,14 @@ for model in bytes mlp; do
     "$sinter" dump "$root/models/$model.sn" $options --kernels -o "$work/b.k"
     same "$model kernels" "$work/a.k" "$work/b.k"
 done
+# an internal error leaves the module before the failing pass, and the rest of the pipeline takes it
+cd "$work"
+rc=0
+SINTER_BREAK_PASS=fuse "$sinter" check "$root/models/mlp.sn" >said 2>&1 || rc=$?
+[ "$rc" = 0 ] && ok || bad "check runs no pass, exit code $rc"
+SINTER_BREAK_PASS=fuse "$sinter" build "$root/models/mlp.sn" -o broken >said 2>&1 || rc=$?
+[ "$rc" = 70 ] && ok || bad "an internal error has exit code $rc"
+grep -q "sinter-repro-fuse.ir" said && ok || bad "no reproducer is named: $(tail -1 said)"
+"$sinter" dump sinter-repro-fuse.ir --plan -o repro.plan && "$sinter" dump "$root/models/mlp.sn" --plan -o whole.plan
+same "the reproducer resumes" repro.plan whole.plan
 finish
