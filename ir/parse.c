@@ -583,6 +583,13 @@ static void axis_line(Parser *p) {
     p->m->axes.at[a].sample = take_word(p, "sample");
 }
 
+static void whole_line(Parser *p) {
+    static const char *const names[] = {"step", "eval"};
+    uint32_t which = one_of(p, names, 2, "function");
+    if (which == 0) p->m->whole_step = true;
+    if (which == 1) p->m->whole_eval = true;
+}
+
 static void state_tails(Parser *p, State *s) {
     for (;;) {
         if (take_word(p, "frozen"))
@@ -616,6 +623,8 @@ static void item(Parser *p) {
         file_line(p);
     else if (take_word(p, "axis"))
         axis_line(p);
+    else if (take_word(p, "whole"))
+        whole_line(p);
     else if (take_word(p, "state"))
         state_line(p);
     else if (take_word(p, "func"))
@@ -623,7 +632,7 @@ static void item(Parser *p) {
     else if (take_word(p, "region"))
         func(p, true);
     else
-        ERROR(p, p->at, "expected 'file', 'axis', 'state', 'func' or 'region'");
+        ERROR(p, p->at, "expected 'file', 'axis', 'whole', 'state', 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

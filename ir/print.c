@@ -282,6 +282,8 @@ void ir_print_module(Text *to, const Module *m) {
         text_printf(to, " = %lld%s\n", (long long)m->axes.at[i].size,
                     m->axes.at[i].sample ? " sample" : "");
     }
+    if (m->whole_step) put(&p, "whole step\n");
+    if (m->whole_eval) put(&p, "whole eval\n");
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!m->funcs.at[i]->region) put_func(&p, i);

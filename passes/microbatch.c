@@ -16,8 +16,8 @@
 //
 // Not possible: a fold that feeds back into values with the sample axis (batch norm), a fold that
 // is no sum (max over the batch), views of the sample axis. These are errors at the fold unless one
-// pass holds the whole batch (micro = batch); then they are computed in place, and the run must not
-// accumulate. The functions step and eval are removed. O(nodes).
+// pass holds the whole batch (micro = batch); then they are computed in place, and whole_step or
+// whole_eval of the module says so: the executable refuses to accumulate. The functions step and eval are removed. O(nodes).
 #include "passes/rewrite.h"
 #include <string.h>
 
@@ -29,6 +29,7 @@ typedef struct {
     AxisId sample;      // 0: the module has none
     int64_t micro;
     bool one_pass;    // a micro-batch is the batch
+    bool whole;       // and must be
     uint8_t *sampled; // by axis: comes from the sample axis
     uint32_t *uses;
     // By node of f:
@@ -127,7 +128,10 @@ static void classify(Cut *c, NodeId n) {
 
 // ---- what cannot be cut
 
+// A fault, unless one pass holds the batch.
 static void explain(Cut *c, NodeId n, const char *what) {
+    c->whole = true;
+    if (c->one_pass) return;
     diag_error(c->m->diag, node(c, n)->loc, "'%s' %s: one pass must hold the batch", name_of(c, n),
                what);
 }
@@ -142,7 +146,8 @@ static void check_feedback(Cut *c, NodeId n, uint8_t *told) {
         if (known || !c->late[o] || told[c->source[o]]) continue;
         told[c->source[o]] = 1;
         explain(c, c->source[o], "folds over the batch and feeds back into it");
-        if (x->loc.file) diag_note(c->m->diag, x->loc, "it is read again for each sample here");
+        if (x->loc.file && !c->one_pass)
+            diag_note(c->m->diag, x->loc, "it is read again for each sample here");
     }
 }
 
@@ -168,14 +173,12 @@ static void check_roles(Cut *c, NodeId n) {
 }
 
 static bool check_cut(Cut *c) {
-    uint32_t errors = c->m->diag->errors;
-    if (c->one_pass) return true;
     uint8_t *told = NEW_ARRAY(c->cx->scratch, uint8_t, c->f->nodes.n + 1);
     for (NodeId n = 0; n < c->f->nodes.n; n++) {
         check_roles(c, n);
         check_feedback(c, n, told);
     }
-    return c->m->diag->errors == errors;
+    return c->one_pass || !c->whole;
 }
 
 // ---- chains of accumulators
@@ -443,22 +446,25 @@ static void remove_func(Module *m, const Func *f) {
     m->funcs.n = kept;
 }
 
-static bool cut_func(PassCx *cx, const char *name, const char *prefix, const char *const to[3]) {
+// *whole: one pass must hold the batch.
+static bool cut_func(PassCx *cx, const char *name, const char *prefix, const char *const to[3],
+                     bool *whole) {
     Cut c = {.cx = cx, .m = cx->m, .f = module_find(cx->m, name), .prefix = prefix};
     if (!c.f) return false;
     for (AxisId a = 1; a < cx->m->axes.n; a++)
         if (cx->m->axes.at[a].sample) c.sample = a;
-    int64_t whole = c.sample ? cx->m->axes.at[c.sample].size : 1;
-    c.micro = cx->micro && c.sample ? cx->micro : whole;
-    c.one_pass = c.micro == whole;
-    if (whole % c.micro) {
+    int64_t batch = c.sample ? cx->m->axes.at[c.sample].size : 1;
+    c.micro = cx->micro && c.sample ? cx->micro : batch;
+    c.one_pass = c.micro == batch;
+    if (batch % c.micro) {
         diag_error(cx->m->diag, (Loc){0},
-                   "a batch of %lld does not divide into micro-batches of %lld", (long long)whole,
+                   "a batch of %lld does not divide into micro-batches of %lld", (long long)batch,
                    (long long)c.micro);
         return false;
     }
     prepare(&c);
     if (!check_cut(&c)) return false;
+    *whole |= c.whole;
     need_all(&c);
     for (NodeId n = 0; n < c.f->nodes.n; n++)
         if (c.root[n]) make_accum(&c, n);
@@ -470,7 +476,7 @@ static bool cut_func(PassCx *cx, const char *name, const char *prefix, const cha
 bool pass_microbatch(PassCx *cx) {
     static const char *const step[3] = {"prologue", "micro", "update"};
     static const char *const eval[3] = {"eval_prologue", "eval_micro", "eval_finish"};
-    bool changed = cut_func(cx, "step", "", step);
-    changed |= cut_func(cx, "eval", "eval.", eval);
+    bool changed = cut_func(cx, "step", "", step, &cx->m->whole_step);
+    changed |= cut_func(cx, "eval", "eval.", eval, &cx->m->whole_eval);
     return changed;
 }

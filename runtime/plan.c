@@ -321,6 +321,14 @@ double sn_plan_number(const SnPlan *p, const char *key, double otherwise) {
     return end != text && !*end && isfinite(value) ? value : otherwise;
 }
 
+SnStatus sn_plan_allows(const SnPlan *p, int64_t accum, SnError *e) {
+    if ((double)accum <= sn_plan_number(p, "accum.max", INT32_MAX)) return SN_OK;
+    return sn_fail(e, SN_USER,
+                   "a step of this model is one micro-batch: its samples depend on each other, as "
+                   "in batch norm, so it cannot accumulate %lld; build it with a larger batch",
+                   (long long)accum);
+}
+
 int sn_port_axis(const SnPlan *p, const SnPort *port, const char *axis) {
     for (int i = 0; i < port->naxes; i++)
         if (!strcmp(SN_STRING(p, port->axis[i]), axis)) return i;

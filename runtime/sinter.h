@@ -41,6 +41,8 @@ const SnScalar *sn_plan_scalar(const SnPlan *plan, const char *name);
 const char *sn_plan_option(const SnPlan *plan, const char *key, const char *otherwise);
 // A number or, when the option is absent or is none, `otherwise`.
 double sn_plan_number(const SnPlan *plan, const char *key, double otherwise);
+// Whether a step may have that many micro-batches: one when its samples depend on each other.
+SnStatus sn_plan_allows(const SnPlan *plan, int64_t accum, SnError *e);
 // Position of the axis of that name in the port, or -1.
 int sn_port_axis(const SnPlan *plan, const SnPort *port, const char *axis);
 
@@ -134,7 +136,8 @@ int64_t sn_trainer_window(const SnTrainer *t); // ids in a sample, 0 when no inp
 void sn_trainer_init(SnTrainer *t);            // first values of all states
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e);
 bool sn_trainer_can_eval(const SnTrainer *t);
-// The mean over `batches` micro-batches of the validation samples, as one batch.
+// The mean over `batches` micro-batches of the validation samples, as one batch; over one when its
+// samples depend on each other.
 SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);
 // Value of a result ("loss") of the last step or evaluation; NaN when there is none.
 double sn_trainer_result(SnTrainer *t, const char *name, bool eval);

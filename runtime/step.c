@@ -72,6 +72,7 @@ SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer
     t->data = data;
     t->at = *at;
     SnStatus s = bind_all(t, e);
+    if (!s && data) s = sn_plan_allows(t->plan, at->accum, e);
     if (s) {
         sn_trainer_free(t);
         return s;
@@ -176,6 +177,7 @@ SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
     assert(sn_trainer_can_eval(t));
     int64_t whole = sn_data_samples(t->data, SN_VALID) / t->micro;
     if (batches > whole) batches = whole;
+    if ((double)batches > sn_plan_number(t->plan, "eval.max", INT32_MAX)) batches = 1;
     if (batches < 1) batches = 1; // fewer samples than a micro-batch: some count more than once
     SnStatus s = load_windows(t, SN_VALID, 0, batches * t->micro, e);
     if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, batches, e);

@@ -123,6 +123,19 @@ static SnStatus check_sets(Run *r) {
     return SN_OK;
 }
 
+// What the model cannot do, as far as the command line asks for it.
+static SnStatus check_limits(Run *r) {
+    const SnOptions *o = &r->options;
+    int64_t accum = o->accum > 0 ? o->accum : option_count(r, "accum", 1);
+    const char *set = sn_options_set(o, "eval.batches");
+    int64_t batches = given(o->eval_batches, set ? option_count(r, "eval.batches", 1) : 1);
+    SnStatus s = sn_plan_allows(r->plan, accum, &r->e);
+    if (s || (double)batches <= sn_plan_number(r->plan, "eval.max", INT32_MAX)) return s;
+    return sn_fail(&r->e, SN_USER,
+                   "an evaluation of this model is one micro-batch: its samples depend on each "
+                   "other");
+}
+
 // After a checkpoint was read: what the command line gives wins.
 static void apply_scalars(Run *r) {
     for (uint32_t i = 0; i < r->options.nsets; i++) {
@@ -584,7 +597,7 @@ static int early(Run *r) {
     if (r->options.help) print_help(r);
     if (r->options.info) print_info(r->plan);
     if (r->options.help || r->options.info) return EXIT_SUCCESS;
-    return check_sets(r) ? usage_error(r) : -1;
+    return check_sets(r) || check_limits(r) ? usage_error(r) : -1;
 }
 
 int main(int argc, char **argv) {

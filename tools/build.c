@@ -37,6 +37,17 @@ static const char *library(Arena *a, const char *name) {
     return access(beside, R_OK) == 0 ? beside : arena_printf(a, "%s/../lib/sinter/%s", self, name);
 }
 
+// The plan half of the model file, and what microbatch found out.
+static const char *(*plan_options(Arena *a, const Program *p, uint32_t *n))[2] {
+    const char *(*options)[2] = arena_alloc(a, sizeof *options * (p->options.n + 2));
+    for (uint32_t i = 0; i < p->options.n; i++)
+        options[i][0] = p->options.at[i].key, options[i][1] = p->options.at[i].value;
+    *n = p->options.n;
+    if (p->m->whole_step) options[*n][0] = "accum.max", options[(*n)++][1] = "1";
+    if (p->m->whole_eval) options[*n][0] = "eval.max", options[(*n)++][1] = "1";
+    return options;
+}
+
 // *disk: it failed because the machine has no room, not because of what was asked.
 static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *disk) {
     double since = now();
@@ -50,9 +61,8 @@ static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *d
     CpuModule *cpu = cpu_module_new(a, isa);
     CpuGemm gemm = cpu_add_gemm(cpu);
     const Program *p = d->program;
-    const char *(*options)[2] = arena_alloc(a, sizeof *options * (p->options.n + 1));
-    for (uint32_t i = 0; i < p->options.n; i++)
-        options[i][0] = p->options.at[i].key, options[i][1] = p->options.at[i].value;
+    uint32_t noptions;
+    const char *(*options)[2] = plan_options(a, p, &noptions);
     PlanScalar *scalars = NEW_ARRAY(a, PlanScalar, p->scalars.n + 1);
     for (uint32_t i = 0; i < p->scalars.n; i++)
         scalars[i] =
@@ -68,7 +78,7 @@ static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *d
                      .mr = gemm.mr,
                      .nr = gemm.nr,
                      .option_text = (const char *const(*)[2])options,
-                     .option_count = p->options.n,
+                     .option_count = noptions,
                      .scalars = scalars,
                      .scalar_count = p->scalars.n,
                      .function = function_of,

@@ -96,6 +96,32 @@ expect 1 "nothing.safetensors" "$exe" --data "$work/text" --resume "$work/nothin
 "$sinter" build "$model" -D layer=1 -D dim=64 -D size.seq=32 -D size.batch=8 -D micro=4 -o "$work/other"
 expect 1 "" "$work/other" --data "$work/text" --resume "$file" --steps 3
 
+# samples that depend on each other: a step is one micro-batch, whoever asks for more
+cat >"$work/whole.sn" <<'END'
+axis batch, seq, vocab = 256, dim = 8
+model whole(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
+  param embed[vocab -> dim] ~ normal(0.02)
+  x = embed[vocab: tokens]
+  x = batchnorm[dim, batch, seq](x) as norm
+  loss = mean[batch, seq](cross_entropy[vocab](x @[dim] embed, targets))
+}
+train {
+  data      text("text", split = 0.9)
+  size      batch = 4, seq = 16
+  optimizer adamw
+  lr        constant(1e-3)
+  steps     2
+}
+END
+"$sinter" build "$work/whole.sn" -o "$work/whole"
+expect 2 "a step of this model is one micro-batch" "$work/whole" --data "$work/text" --accum 4
+expect 2 "a step of this model is one micro-batch" "$work/whole" --data "$work/text" --set accum=4
+expect 0 "validation loss" "$work/whole" --data "$work/text" --accum 1 --eval-batches 2 --out "$work/whole.out"
+whole=$(ls "$work"/whole.out/step-*.safetensors)
+sed 's/"sinter.accum":"1"/"sinter.accum":"4"/' "$whole" >"$work/four.safetensors"
+expect 1 "a step of this model is one micro-batch" "$work/whole" --data "$work/text" --resume "$work/four.safetensors" --steps 3
+expect 1 "folds over the batch and feeds back into it" "$sinter" build "$work/whole.sn" -D micro=2 -o "$work/cut"
+
 # a full disk: the file size limit stands for it; the older checkpoint stays whole
 cp -r "$work/good" "$work/full"
 sum=$(cksum <"$work/full/$(basename "$file")")

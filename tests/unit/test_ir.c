@@ -210,7 +210,8 @@ static void test_text_faults(void **state) {
         {"func f {", "expected a node, a result or '}'", 1, 9},
         {"state w : f32[d<%0]", "unknown axis 'd'", 1, 15},
         {"axis d = 3 state w : f32[d<%0] param", "no node '%0' before here", 1, 28},
-        {"hello", "expected 'file', 'axis', 'state', 'func' or 'region'", 1, 1},
+        {"hello", "expected 'file', 'axis', 'whole', 'state', 'func' or 'region'", 1, 1},
+        {"whole batch", "unknown function 'batch'", 1, 7},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         Arena *a = arena_new();
