@@ -22,8 +22,8 @@ for argument in "$@"; do
 done
 directory=${BUILD_DIR:-build}
 
-# shellcheck disable=SC2119 # no further packages
-require
+# For the fuzzers; all else is what a build needs.
+require clang-19 libfuzzer-19-dev libclang-rt-19-dev
 start=$(date +%s)
 echo "building in $directory"
 build "$directory"
