@@ -120,6 +120,15 @@ expect 0 "validation loss" "$work/whole" --data "$work/text" --accum 1 --eval-ba
 whole=$(ls "$work"/whole.out/step-*.safetensors)
 sed 's/"sinter.accum":"1"/"sinter.accum":"4"/' "$whole" >"$work/four.safetensors"
 expect 1 "a step of this model is one micro-batch" "$work/whole" --data "$work/text" --resume "$work/four.safetensors" --steps 3
+# a maximum over the batch binds evaluations too; what the plan asks for is cut to one micro-batch
+sed 's/^  loss = /  metric top = max[batch, seq, dim](x)\n&/' "$work/whole.sn" >"$work/top.sn"
+"$sinter" build "$work/top.sn" -o "$work/top"
+expect 2 "an evaluation of this model is one micro-batch" "$work/top" --data "$work/text" --eval-batches 2
+expect 0 "validation loss" "$work/top" --data "$work/text" --eval-batches 1
+grep 'validation' "$work/said" >"$work/one"
+expect 0 "validation loss" "$work/top" --data "$work/text"
+grep 'validation' "$work/said" >"$work/most"
+same "one micro-batch is the most" "$work/one" "$work/most"
 expect 1 "folds over the batch and feeds back into it" "$sinter" build "$work/whole.sn" -D micro=2 -o "$work/cut"
 
 # a full disk: the file size limit stands for it; the older checkpoint stays whole
