@@ -123,6 +123,7 @@ static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool
     if (g->closed) return "the group is complete";
     if (g->reads + x->closure[n].reads > MAX_READS)
         return "the kernel would take too many arguments";
+    if (g->members.n >= MAX_MEMBERS) return "the kernel would hold too many values";
     AxisList own = domain_of(x, n);
     if (!same_extents(x, n, g)) return "another iteration space";
     if (is_fold(x, n)) {
@@ -308,6 +309,7 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     x.closure = NEW_ARRAY(a, Closure, count + 1);
     x.group = NEW_ARRAY(a, uint32_t, count + 1);
     x.reader = NEW_ARRAY(a, uint32_t, count + 1);
+    for (int i = 0; i < 2; i++) x.passed[i] = NEW_ARRAY(a, uint32_t, count + 1);
     memset(x.group, 0xff, sizeof *x.group * count);
     memset(x.reader, 0xff, sizeof *x.reader * count);
     fuse_mark_inline(&x);

@@ -4,7 +4,9 @@
 #include "ir/view.h"
 #include "passes/pass.h"
 
-enum { MAX_SOURCES = 4, MAX_READS = 40 };
+// A kernel has at most 64 arguments and fewer phases than a word has bits, so a group reads and holds
+// at most this much; every member may be stored, and every fold may open a phase.
+enum { MAX_SOURCES = 4, MAX_READS = 40, MAX_MEMBERS = 24 };
 #define GROUP_NONE UINT32_MAX
 
 // What a node needs when it is computed inside its user's kernel: the stored values it reads, as far
@@ -39,14 +41,17 @@ typedef struct {
     uint8_t *is_source; // lives outside groups: input, state
     uint8_t *need;      // some user reads it from memory
     Closure *closure;
-    uint32_t *group;  // group of a node that is neither inline nor a source
-    uint32_t *reader; // last group that reads a stored value, or GROUP_NONE
+    uint32_t *group;     // group of a node that is neither inline nor a source
+    uint32_t *reader;    // last group that reads a stored value, or GROUP_NONE
+    uint32_t *passed[2]; // last fuse_sources that came by here; [1]: over a path that moves
+    uint32_t walks;      // calls of fuse_sources so far
     VEC(FuseGroup) groups;
 } Fuse;
 
 void fuse_mark_inline(Fuse *x);
 Func *fuse_emit(Fuse *x, FuncId slot);
 // Calls visit for every stored value or source that node n reads, through inlined operands. moved: the
-// path holds a view or gather, so the source is not read at n's own place.
+// path holds a view or gather, so the source is not read at n's own place. Linear in the nodes between,
+// however many paths there are.
 typedef void FuseVisit(Fuse *x, NodeId source, bool moved, void *user);
 void fuse_sources(Fuse *x, NodeId n, FuseVisit *visit, void *user);

@@ -116,6 +116,13 @@ static bool is_repeated(Fuse *x, NodeId n) {
     return false;
 }
 
+// True when a user with that many operands, each reading as much as n, would read too much.
+static bool is_crowded(const Fuse *x, NodeId n) {
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++)
+        if (x->closure[n].reads * node_at(x->f, x->users.list[i])->n > MAX_READS) return true;
+    return false;
+}
+
 // Users that read from memory what they read: nothing is computed inside a contraction's operand.
 static bool may_inline(Fuse *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
@@ -124,6 +131,7 @@ static bool may_inline(Fuse *x, NodeId n) {
     if (!is_map(op) || (x->cx->unfused && op_is_scalar(op))) return false;
     const Closure *c = &x->closure[n];
     const Type *t = type_of(x->m, x->f, n);
+    if (is_crowded(x, n)) return false;
     View v;
     bool alias = op != OP_gather && !op_is_scalar(op) && ir_view(x->m, x->f, n, &v) && v.base != n;
     if (alias && c->cost <= MAX_SCALAR_COST) return true;
@@ -155,12 +163,15 @@ void fuse_sources(Fuse *x, NodeId n, FuseVisit *visit, void *user) {
         bool moved;
     } Step;
     VEC(Step) stack = {0};
+    uint32_t walk = ++x->walks;
     vec_push(x->a, &stack, ((Step){n, false}));
     while (stack.n) {
         Step at = stack.at[--stack.n];
         for (uint32_t i = 0; i < node_at(x->f, at.node)->n; i++) {
             NodeId o = operand(x->f, at.node, i);
             bool moved = at.moved || moves_index((Op)node_at(x->f, at.node)->op, i);
+            if (x->passed[moved][o] == walk) continue;
+            x->passed[moved][o] = walk;
             if (x->is_inline[o])
                 vec_push(x->a, &stack, ((Step){o, moved}));
             else
