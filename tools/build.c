@@ -102,29 +102,31 @@ static int machine_error(Driver *d) {
     return EXIT_MACHINE;
 }
 
-int command_build(Driver *d) {
+// What is built for; 0, or the exit code after a message.
+static int resolve_target(Driver *d, CpuIsa *isa) {
     if (d->o.target && strcmp(d->o.target, "cpu") != 0) {
         fprintf(stderr, "sinter: error: unknown target '%s' (see 'sinter targets')\n", d->o.target);
         return EXIT_USAGE;
     }
-    double since = now();
     Text why = {.arena = d->arena};
-    CpuIsa isa;
-    if (!cpu_isa_resolve(d->arena, d->o.cpu ? d->o.cpu : "native", &isa, &why)) {
-        fprintf(stderr, "sinter: error: %s\n", why.at);
-        return EXIT_USAGE;
-    }
-    if (!driver_load(d)) return driver_report(d);
-    timed(d, "frontend", &since);
+    if (cpu_isa_resolve(d->arena, d->o.cpu ? d->o.cpu : "native", isa, &why)) return 0;
+    fprintf(stderr, "sinter: error: %s\n", why.at);
+    return EXIT_USAGE;
+}
+
+// From the loaded module to o.output; the exit code.
+static int build_loaded(Driver *d, const CpuIsa *isa) {
+    double since = now();
     if (!driver_passes(d, NULL)) return driver_report(d);
     timed(d, "passes", &since);
     const char *object = arena_printf(d->arena, "%s.%ld.o", d->o.output, (long)getpid());
     bool disk = false;
-    if (!write_object(d, &isa, object, &disk)) {
+    if (!write_object(d, isa, object, &disk)) {
         unlink(object);
         return disk ? machine_error(d) : driver_report(d);
     }
     const char *inputs[] = {object, library(d->arena, "libsinter_train.a"), NULL};
+    Text why = {.arena = d->arena};
     since = now();
     bool ok = link_executable(inputs, d->o.output, &why);
     unlink(object);
@@ -136,31 +138,49 @@ int command_build(Driver *d) {
     return driver_report(d);
 }
 
-// The cache key: everything that decides the executable.
-static uint64_t content_key(Driver *d) {
-    uint64_t h = hash_bytes(HASH_SEED, d->source, d->source_size);
+int command_build(Driver *d) {
+    CpuIsa isa;
+    int rc = resolve_target(d, &isa);
+    if (rc) return rc;
+    double since = now();
+    if (!driver_load(d)) return driver_report(d);
+    timed(d, "frontend", &since);
+    return build_loaded(d, &isa);
+}
+
+static uint64_t hash_file_times(uint64_t h, const char *path) {
+    struct stat st;
+    if (stat(path, &st) != 0) return h;
+    h = hash_u64(h, (uint64_t)st.st_size);
+    h = hash_u64(h, (uint64_t)st.st_mtim.tv_sec);
+    return hash_u64(h, (uint64_t)st.st_mtim.tv_nsec);
+}
+
+// The cache key: everything that decides the executable, so also the files that the model uses, this
+// compiler and the runtime.
+static uint64_t content_key(Driver *d, const CpuIsa *isa) {
+    uint64_t h = HASH_SEED;
+    for (uint32_t i = 0; i < d->diag->files.n; i++) {
+        h = hash_u64(h, d->diag->files.at[i].size);
+        h = hash_bytes(h, d->diag->files.at[i].text, d->diag->files.at[i].size);
+    }
     for (uint32_t i = 0; i < d->o.defs.n; i++) {
         h = hash_bytes(h, d->o.defs.at[i].name, strlen(d->o.defs.at[i].name) + 1);
         h = hash_bytes(h, d->o.defs.at[i].value, strlen(d->o.defs.at[i].value) + 1);
     }
-    const char *cpu = d->o.cpu ? d->o.cpu : "native";
-    h = hash_bytes(h, cpu, strlen(cpu) + 1);
+    h = hash_bytes(h, isa->name, strlen(isa->name) + 1);
+    h = hash_bytes(h, isa->tune, strlen(isa->tune) + 1);
     h = hash_u64(h, d->o.no_fuse);
     if (d->o.passes) h = hash_bytes(h, d->o.passes, strlen(d->o.passes) + 1);
-    struct stat st;
-    if (stat("/proc/self/exe", &st) == 0) {
-        h = hash_u64(h, (uint64_t)st.st_size);
-        h = hash_u64(h, (uint64_t)st.st_mtim.tv_sec);
-        h = hash_u64(h, (uint64_t)st.st_mtim.tv_nsec);
-    }
-    return h;
+    h = hash_file_times(h, "/proc/self/exe");
+    return hash_file_times(h, library(d->arena, "libsinter_train.a"));
 }
 
 int command_run(Driver *d) {
-    if (!read_file(d->arena, d->o.input, &d->source, &d->source_size)) {
-        diag_error(d->diag, (Loc){0}, "cannot read '%s': %s", d->o.input, strerror(errno));
-        return driver_report(d);
-    }
+    CpuIsa isa;
+    int rc = resolve_target(d, &isa);
+    if (rc) return rc;
+    if (!driver_load(d)) return driver_report(d);
     const char *home = getenv("XDG_CACHE_HOME"), *base = getenv("HOME");
     const char *dir =
         home && *home ? arena_printf(d->arena, "%s/sinter", home)
@@ -175,10 +195,10 @@ int command_run(Driver *d) {
         diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", dir, strerror(errno));
         return machine_error(d);
     }
-    char *exe = arena_printf(d->arena, "%s/%016llx", dir, (unsigned long long)content_key(d));
+    char *exe = arena_printf(d->arena, "%s/%016llx", dir, (unsigned long long)content_key(d, &isa));
     if (access(exe, X_OK) != 0) {
         d->o.output = exe;
-        int rc = command_build(d);
+        rc = build_loaded(d, &isa);
         if (rc) return rc;
     }
     char **argv = NEW_ARRAY(d->arena, char *, d->o.nrest + 2);

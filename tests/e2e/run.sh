@@ -1,0 +1,35 @@
+#!/bin/sh
+# sinter run builds into a cache: what decides the executable is in its key, nothing else is built again.
+. "$(dirname "$0")/common.sh"
+XDG_CACHE_HOME=$work/cache
+export XDG_CACHE_HOME
+mkdir "$work/model"
+sed 's/^model mlp/use "lib.sn"\n&/; s/tanh(/act(/' "$root/models/mlp.sn" >"$work/model/mlp.sn"
+echo 'fn act(x) = tanh(x)' >"$work/model/lib.sn"
+corpus
+run() { # NAME ARGS...: trains two steps
+    name=$1
+    shift
+    "$sinter" run "$@" -- --data "$work/text" --steps 2 --seed 3 --out "$work/$name" >"$work/$name.log" 2>&1 ||
+        bad "run $name: $(tail -1 "$work/$name.log")"
+}
+built() { # N LABEL: the cache holds N executables
+    n=$(ls "$work/cache/sinter" | wc -l)
+    if [ "$n" -eq "$1" ]; then ok; else bad "$2: $n executables in the cache, expected $1"; fi
+}
+last() { ls "$work/$1"/step-*.safetensors | tail -1; }
+run first "$work/model/mlp.sn"
+built 1 "first run"
+run again "$work/model/mlp.sn"
+built 1 "second run"
+same "the same model again" "$(last first)" "$(last again)"
+run wider "$work/model/mlp.sn" -D hidden=128
+built 2 "another axis"
+echo 'fn act(x) = sin(x)' >"$work/model/lib.sn"
+run other "$work/model/mlp.sn"
+built 3 "another file that the model uses"
+if cmp -s "$(last first)" "$(last other)"; then bad "the changed file was not seen"; else ok; fi
+(cd "$work/model" && run piped - <mlp.sn)
+same "a model from standard input" "$(last other)" "$(last piped)"
+if "$sinter" run "$work/model/mlp.sn" --cpu nothing 2>/dev/null; then bad "an unknown CPU ran"; else ok; fi
+finish
