@@ -22,8 +22,8 @@ for argument in "$@"; do
 done
 directory=${BUILD_DIR:-build}
 
-# For the fuzzers; all else is what a build needs.
-require clang-19 libfuzzer-19-dev libclang-rt-19-dev
+# For the fuzzers and the layout check; all else is what a build needs.
+require clang-format clang-19 libfuzzer-19-dev libclang-rt-19-dev
 start=$(date +%s)
 echo "building in $directory"
 build "$directory"
@@ -36,9 +36,13 @@ grep -v '^ *Start ' "$log" || true
 ended=$(date +%s)
 
 echo
-failed=$(grep -c '\*\*\*' "$log" || true)
+skipped=$(grep -c '\*\*\*Skipped' "$log" || true)
+failed=$(grep '\*\*\*' "$log" | grep -vc '\*\*\*Skipped' || true)
 passed=$(grep -cE '  +Passed ' "$log" || true)
-echo "tier $tier: $passed programs passed, $failed failed; build $((built - start)) s, tests $((ended - built)) s"
+# what was skipped, and why: each test that skips says so in a line of its own
+grep '^skipped' "$directory/Testing/Temporary/LastTest.log" | sort -u || true
+echo "tier $tier: build $((built - start)) s, tests $((ended - built)) s"
+echo "$passed passed, $failed failed, $skipped skipped"
 if [ "$status" != 0 ] || [ "$passed" = 0 ]; then
     echo "FAILED; the log is $log"
     exit 1
