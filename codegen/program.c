@@ -12,6 +12,27 @@ static void mark_accumulators(const Module *m, const Func *f, NodeId group, cons
     }
 }
 
+// No result has an element: there is nothing to run.
+static bool stores_nothing(const Module *m, const Func *f, NodeId group) {
+    const Func *body = m->funcs.at[attr_of(m, f, group)->group.body];
+    for (uint32_t i = 0; i < body->results.n; i++)
+        if (type_count(type_of(m, body, body->results.at[i].node)) > 0) return false;
+    return true;
+}
+
+// Kernels store a fold's result after its elements: a fold needs some. simplify sees to it.
+static bool folds_nothing(const Module *m, const Func *f, NodeId group) {
+    const Func *body = m->funcs.at[attr_of(m, f, group)->group.body];
+    for (NodeId n = 0; n < body->nodes.n; n++) {
+        Op op = (Op)node_at(body, n)->op;
+        if ((op == OP_reduce || op == OP_contract) && type_count(type_of(m, body, n)) > 0 &&
+            (type_count(type_of(m, body, operand(body, n, 0))) == 0 ||
+             (op == OP_contract && type_count(type_of(m, body, operand(body, n, 1))) == 0)))
+            return true;
+    }
+    return false;
+}
+
 static bool same_mem(const Mem *a, const Mem *b) {
     return a->region == b->region && a->offset == b->offset;
 }
@@ -30,6 +51,15 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
         Op op = (Op)node_at(f, n)->op;
         Step s = {.node = n};
         if (op == OP_group) {
+            if (stores_nothing(m, f, n)) continue;
+            if (folds_nothing(m, f, n)) {
+                diag_error(
+                    d, node_at(f, n)->loc,
+                    "this cannot be compiled yet: a fold over no elements (the pass simplify "
+                    "removes it)");
+                ok = false;
+                continue;
+            }
             Text why = {.arena = a};
             mark_accumulators(m, f, n, assigned, acc);
             if (!lower_group(a, m, f, n, acc, &s.low, &why)) {

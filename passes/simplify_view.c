@@ -1,5 +1,6 @@
 // Rows of simplify for views, folds of repeated values and the few others. A view that moves
 // nothing in the end disappears; pads that fill each other's gaps become the concat that they are.
+#include "ir/scalar.h"
 #include "passes/simplify.h"
 #include <string.h>
 
@@ -221,12 +222,31 @@ static bool add_pads(Simplify *s, Candidate *c, NodeId *value) {
 
 // ---- folds and the rest
 
+static bool any_empty(const Type *t, const AxisList *axes) {
+    for (uint32_t i = 0; i < axes->n; i++)
+        if (axis_size(t, axes->at[i]) == 0) return true;
+    return false;
+}
+
+// Later layers count on a fold having elements: no task would store the result of one that has none.
+static bool reduce_nothing(Simplify *s, Candidate *c, NodeId *value) {
+    const Attr *a = candidate_attr(s, c);
+    Elem elem = (Elem)want(s, c)->elem;
+    if (!any_empty(new_type(s, c->in[0]), &a->reduce.axes)) return false;
+    double v = scalar_from_bits(elem, scalar_eval_identity((ReduceKind)a->reduce.kind, elem));
+    return is_value(value, ir_const_of(&s->r.b, c->type, v));
+}
+
+static bool contract_nothing(Simplify *s, Candidate *c, NodeId *value) {
+    if (!any_empty(new_type(s, c->in[0]), &candidate_attr(s, c)->contract.axes)) return false;
+    if (c->n == 3) return is_value(value, simplify_as(s, c->in[2], c->type));
+    return is_value(value, ir_const_of(&s->r.b, c->type, 0));
+}
+
 static bool reduce_const(Simplify *s, Candidate *c, NodeId *value) {
     double v;
     if (!simplify_const(s, c->in[0], &v)) return false;
     const Attr *a = candidate_attr(s, c);
-    for (uint32_t i = 0; i < a->reduce.axes.n; i++)
-        if (axis_size(new_type(s, c->in[0]), a->reduce.axes.at[i]) == 0) return false;
     bool keeps = a->reduce.kind == REDUCE_max || a->reduce.kind == REDUCE_min ||
                  a->reduce.kind == REDUCE_any || a->reduce.kind == REDUCE_all ||
                  (a->reduce.kind == REDUCE_sum && v == 0);
@@ -295,6 +315,8 @@ const SimplifyRow simplify_view_rows[] = {
     {"concat of one", OP_concat, concat_one},
     {"concat of slices", OP_concat, concat_slices},
     {"sum of pads", OP_add, add_pads},
+    {"fold of nothing", OP_reduce, reduce_nothing},
+    {"contraction of nothing", OP_contract, contract_nothing},
     {"fold of a constant", OP_reduce, reduce_const},
     {"sum of a repetition", OP_reduce, reduce_expand},
     {"sum of -x", OP_reduce, reduce_neg},
