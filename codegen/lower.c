@@ -151,7 +151,7 @@ static void divided_lane(Lower *l, const Space *s, uint32_t lane) {
 // Returns the number of kernel axes.
 static uint32_t set_axes(Lower *l, const Space *s) {
     uint32_t n = 0;
-    if (s->outer.n + s->lane.n + 2 > K_MAX_AXES) {
+    if (s->outer.n + s->lane.n + 1 > K_MAX_AXES) { // one more for segments, or for no lane
         l->failed = "more axes than a kernel has";
         return 1;
     }

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Extents of 0 and 1 train, save and resume, fused or not: an axis without elements adds nothing.
+. "$(dirname "$0")/common.sh"
+corpus
+cat >"$work/edges.sn" <<'MODEL'
+axis vocab = 256, dim = 4, extra = 0, one = 1
+axis batch, seq
+model edges(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
+  param embed[vocab -> dim] ~ normal(0.5)
+  param in[dim -> extra] ~ normal(0.1)
+  param out[extra -> dim] ~ normal(0.1)
+  param scale[one, dim] ~ 1
+  x = embed[vocab: tokens]
+  y = tanh(x @[dim] in)
+  x = x + y @[extra] out + sum[extra](y * y)
+  output logits = x * sum[one](scale) @[dim] embed
+  loss = mean[batch, seq](cross_entropy[vocab](logits, targets))
+}
+train {
+  data      text("input.txt", split = 0.9)
+  size      batch = 4, seq = 8
+  micro     batch = 2
+  optimizer adamw()
+  lr        0.01
+}
+MODEL
+for sizes in "" "-D extra=1" "-D dim=1 -D size.seq=1 -D size.batch=1 -D micro=1" "-D one=0"; do
+    # shellcheck disable=SC2086
+    "$sinter" build "$work/edges.sn" $sizes -o "$work/exe" || { bad "cannot build with '$sizes'"; continue; }
+    # shellcheck disable=SC2086
+    "$sinter" build "$work/edges.sn" $sizes --no-fuse -o "$work/plain" || bad "cannot build unfused with '$sizes'"
+    rm -rf "$work/whole" "$work/half" "$work/unfused"
+    train "$work/exe" "$work/whole" --steps 6
+    train "$work/plain" "$work/unfused" --steps 6
+    train "$work/exe" "$work/half" --steps 3
+    "$work/exe" --data "$work/text" --eval-batches 2 --resume "$work/half" --steps 6 >"$work/log" 2>&1 ||
+        bad "resuming with '$sizes': $(tail -1 "$work/log")"
+    same "unfused with '$sizes'" "$work/whole/last" "$work/unfused/last"
+    same "resumed with '$sizes'" "$work/whole/last" "$work/half/step-00000006.safetensors"
+done
+finish
