@@ -37,14 +37,27 @@ static bool same_mem(const Mem *a, const Mem *b) {
     return a->region == b->region && a->offset == b->offset;
 }
 
+// A function that fuse and memplan have not seen is the user's doing: --passes without them.
+static bool is_planned(const Func *f) {
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        Op op = (Op)node_at(f, n)->op;
+        if (op != OP_input && op != OP_state && op != OP_group && op != OP_part && op != OP_assign)
+            return false;
+    }
+    return f->mem.n == f->nodes.n;
+}
+
 static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProgram *out) {
     const Func *f = m->funcs.at[id];
     ProgramSection sec = {.func = id};
     uint8_t *assigned = NEW_ARRAY(a, uint8_t, m->states.n + 1);
     uint8_t acc[MAX_OPERANDS];
     bool ok = true;
-    CHECK(f->mem.n == f->nodes.n, "plan: function '%s' has no memory plan",
-          sym_str(m->syms, f->name));
+    if (!is_planned(f)) {
+        diag_error(d, (Loc){0}, "'%s' is not ready for code: the passes fuse and memplan come last",
+                   sym_str(m->syms, f->name));
+        return false;
+    }
     for (NodeId n = 0; n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_assign) assigned[attr_of(m, f, n)->assign.state] = 1;
     for (NodeId n = 0; n < f->nodes.n; n++) {

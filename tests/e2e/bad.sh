@@ -35,6 +35,9 @@ expect 1 "cannot read" "$sinter" check "$work/absent.sn"
 expect 1 "cannot read" "$sinter" check "$work"
 expect 1 "no pass is called 'fold'" "$sinter" dump "$model" --after fold
 expect 1 "layers" "$sinter" check "$model" -D layers=3
+expect 1 "the passes fuse and memplan come last" "$sinter" build "$model" --passes=simplify,dce -o "$work/x"
+expect 1 "the passes fuse and memplan come last" "$sinter" dump "$model" --passes=memplan --plan
+expect 1 "the passes fuse and memplan come last" "$sinter" dump "$model" --passes=memplan,fuse --kernels
 
 # model text
 printf 'axis batch\nmodel m(x: real[batch]) { loss = sum[batch](x) \\\n }\n' >"$work/slash.sn"
