@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +80,11 @@ static int run(char **argv, Text *said) {
 }
 
 bool link_executable(const char *const *inputs, const char *out, Text *why) {
+    struct stat st;
+    if (stat(out, &st) == 0 && !S_ISREG(st.st_mode)) { // renaming would replace a device
+        text_printf(why, "cannot write '%s': not a regular file", out);
+        return false;
+    }
     Arena *a = arena_new();
     Text said = {.arena = a};
     const char *temporary = arena_printf(a, "%s.tmp%ld", out, (long)getpid());

@@ -40,19 +40,25 @@ bool read_file(Arena *a, const char *path, const char **text, size_t *size) {
     return n == 0;
 }
 
-bool write_file(Arena *a, const char *path, const void *data, size_t size) {
-    const char *temp = arena_printf(a, "%s.%ld.tmp", path, (long)getpid());
-    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) return false;
-    const char *p = data;
-    size_t left = size;
-    bool ok = true;
-    while (left && ok) {
-        ssize_t n = write(fd, p, left);
+static bool write_all(int fd, const char *data, size_t size) {
+    while (size) {
+        ssize_t n = write(fd, data, size);
         if (n < 0 && errno == EINTR) continue;
-        ok = n > 0;
-        if (ok) p += n, left -= (size_t)n;
+        if (n <= 0) return false;
+        data += n, size -= (size_t)n;
     }
+    return true;
+}
+
+bool write_file(Arena *a, const char *path, const void *data, size_t size) {
+    struct stat st;
+    // a device, a pipe or a link is written to, never replaced: /dev/null must stay what it is
+    bool direct = lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
+    const char *temp = direct ? path : arena_printf(a, "%s.%ld.tmp", path, (long)getpid());
+    int fd = open(temp, O_WRONLY | O_CLOEXEC | O_CREAT | (direct ? O_TRUNC : O_EXCL), 0666);
+    if (fd < 0) return false;
+    bool ok = write_all(fd, data, size);
+    if (direct) return close(fd) == 0 && ok;
     ok = ok && fsync(fd) == 0;
     int saved = errno;
     ok = close(fd) == 0 && ok;

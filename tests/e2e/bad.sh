@@ -35,6 +35,18 @@ expect 1 "cannot read" "$sinter" check "$work/absent.sn"
 expect 1 "cannot read" "$sinter" check "$work"
 expect 1 "no pass is called 'fold'" "$sinter" dump "$model" --after fold
 expect 1 "layers" "$sinter" check "$model" -D layers=3
+mkfifo "$work/pipe"
+expect 3 "not a regular file" "$sinter" build "$root/models/mlp.sn" -o "$work/pipe"
+cat "$work/pipe" >"$work/piped" &
+"$sinter" dump "$root/models/mlp.sn" -o "$work/pipe" || bad "a dump into a pipe"
+wait $!
+"$sinter" dump "$root/models/mlp.sn" >"$work/dumped"
+same "a dump through a pipe" "$work/dumped" "$work/piped"
+ln -s "$work/target" "$work/link"
+printf '%070000d' 0 >"$work/target"
+"$sinter" dump "$root/models/mlp.sn" -o "$work/link" || bad "a dump through a link"
+same "a dump through a link" "$work/dumped" "$work/target"
+if [ -p "$work/pipe" ]; then ok; else bad "a pipe was replaced by a file"; fi
 expect 1 "the passes fuse and memplan come last" "$sinter" build "$model" --passes=simplify,dce -o "$work/x"
 expect 1 "the passes fuse and memplan come last" "$sinter" dump "$model" --passes=memplan --plan
 expect 1 "the passes fuse and memplan come last" "$sinter" dump "$model" --passes=memplan,fuse --kernels
