@@ -12,6 +12,7 @@
 //
 // Bit-neutral: folds keep their order and values are rounded the same wherever they are computed.
 #include "passes/fuse.h"
+#include "passes/rewrite.h"
 #include <string.h>
 
 static AxisList axes_of(const Type *t) {
@@ -248,7 +249,7 @@ static bool leaves_old_value(const Module *m, const Func *f, const uint8_t *assi
     return assigned[s] && s != into;
 }
 
-static Func *protect_old_values(PassCx *cx, Func *f) {
+static void protect_old_values(PassCx *cx, Func *f) {
     Module *m = cx->m;
     uint8_t *assigned = NEW_ARRAY(cx->scratch, uint8_t, m->states.n + 1);
     bool any = false;
@@ -260,38 +261,29 @@ static Func *protect_old_values(PassCx *cx, Func *f) {
                 leaves_old_value(m, f, assigned, operand(f, n, 0), attr_of(m, f, n)->assign.state);
     for (uint32_t i = 0; i < f->results.n; i++)
         any |= leaves_old_value(m, f, assigned, f->results.at[i].node, NONE);
-    if (!any) return f;
+    if (!any) return;
 
-    Func *to = NEW(m->arena, Func);
-    to->name = f->name;
-    NodeId *map = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
+    Rewrite r;
+    rewrite_begin(&r, cx, f);
     NodeId *copy = NEW_ARRAY(cx->scratch, NodeId, f->nodes.n + 1);
     for (NodeId n = 0; n < f->nodes.n; n++) {
         const Node *node = node_at(f, n);
-        Builder b = {.m = m,
-                     .f = to,
-                     .phase = (Phase)node->phase,
-                     .clone = node->clone,
-                     .inst = node->inst,
-                     .tmpl = node->tmpl,
-                     .name = node->name,
-                     .loc = node->loc};
         NodeId old = node->op == OP_assign ? operand(f, n, 0) : NONE;
+        rewrite_like(&r, n);
         if (old != NONE && leaves_old_value(m, f, assigned, old, attr_of(m, f, n)->assign.state)) {
-            map[n] = ir_assign(&b, attr_of(m, f, n)->assign.state, copy[old]);
+            r.map[n] = ir_assign(&r.b, attr_of(m, f, n)->assign.state, copy[old]);
             continue;
         }
-        map[n] = copy_node(&b, f, n, map);
+        rewrite_copy(&r, n);
+        rewrite_like(&r, n);
         if (node->op == OP_state && assigned[attr_of(m, f, n)->state.state])
-            copy[n] = ir_copy(&b, map[n], node->type);
+            copy[n] = ir_copy(&r.b, r.map[n], node->type);
     }
     for (uint32_t i = 0; i < f->results.n; i++) {
-        const Result *r = &f->results.at[i];
-        bool old = leaves_old_value(m, f, assigned, r->node, NONE);
-        func_result(m, to, sym_str(m->syms, r->name), old ? copy[r->node] : map[r->node],
-                    (ResultKind)r->kind);
+        NodeId n = f->results.at[i].node;
+        if (leaves_old_value(m, f, assigned, n, NONE)) r.map[n] = copy[n];
     }
-    return to;
+    rewrite_end(&r);
 }
 
 static bool fuse_func(PassCx *cx, FuncId id) {
@@ -299,7 +291,7 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     uint32_t count = f->nodes.n;
     for (NodeId n = 0; n < count; n++) // groups are made once
         if (node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_grad) return false;
-    f = protect_old_values(cx, f);
+    protect_old_values(cx, f);
     count = f->nodes.n;
     Arena *a = cx->scratch;
     Fuse x = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};

@@ -4,6 +4,7 @@
 // group that computes it. Results are the members that something outside the group reads. Order of
 // the new function: sources, groups by number, assigns and results. Linear in what is written.
 #include "passes/fuse.h"
+#include "passes/rewrite.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,15 +68,10 @@ static void collect(Emit *e, uint32_t g, NodeVec *body, NodeVec *reads) {
     if (reads->n) qsort(reads->at, reads->n, sizeof *reads->at, by_id);
 }
 
-static Builder builder_like(Module *m, Func *to, const Node *n) {
-    return (Builder){.m = m,
-                     .f = to,
-                     .phase = (Phase)n->phase,
-                     .clone = n->clone,
-                     .inst = n->inst,
-                     .tmpl = n->tmpl,
-                     .name = n->name,
-                     .loc = n->loc};
+static Builder builder_for(Module *m, Func *to, const Node *n) {
+    Builder b = {.m = m, .f = to};
+    builder_like(&b, n);
+    return b;
 }
 
 static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root) {
@@ -119,14 +115,14 @@ static void emit_group(Emit *e, uint32_t number, Sym func_name) {
     CHECK(reads.n <= MAX_OPERANDS, "fuse: group %u reads %u values", number, reads.n);
     for (uint32_t i = 0; i < reads.n; i++) {
         const Node *n = node_at(x->f, reads.at[i]);
-        Builder b = builder_like(x->m, to, n);
+        Builder b = builder_for(x->m, to, n);
         map[reads.at[i]] = ir_arg(&b, i, n->type);
         args[i] = e->map[reads.at[i]];
     }
     NodeId root = NONE;
     for (uint32_t i = 0; i < body.n; i++) {
         NodeId n = body.at[i];
-        Builder b = builder_like(x->m, to, node_at(x->f, n));
+        Builder b = builder_for(x->m, to, node_at(x->f, n));
         map[n] = copy_node(&b, x->f, n, map);
         if (!e->stored[n] || x->is_inline[n]) continue;
         func_result(x->m, to, "", map[n], RESULT_value);
@@ -139,14 +135,14 @@ static void emit_group(Emit *e, uint32_t number, Sym func_name) {
     Attr attr = {.kind = ATTR_group};
     attr.group.kind = g->kind;
     attr.group.body = id;
-    Builder b = builder_like(x->m, e->to, node_at(x->f, root));
+    Builder b = builder_for(x->m, e->to, node_at(x->f, root));
     NodeId first = to->results.at[0].node;
     NodeId made = ir_node(&b, OP_group, &attr, args, reads.n, node_at(to, first)->type);
     uint32_t index = 0;
     for (uint32_t i = 0; i < body.n; i++) {
         NodeId n = body.at[i];
         if (!e->stored[n] || x->is_inline[n]) continue;
-        Builder pb = builder_like(x->m, e->to, node_at(x->f, n));
+        Builder pb = builder_for(x->m, e->to, node_at(x->f, n));
         Attr part = {.kind = ATTR_part};
         part.part.index = index;
         e->map[n] =
@@ -168,14 +164,14 @@ Func *fuse_emit(Fuse *x, FuncId slot) {
     mark_stored(&e);
     for (NodeId n = 0; n < f->nodes.n; n++) {
         if (!x->is_source[n]) continue;
-        Builder b = builder_like(m, to, node_at(f, n));
+        Builder b = builder_for(m, to, node_at(f, n));
         e.map[n] = copy_node(&b, f, n, e.map);
     }
     m->funcs.at[slot] = to;
     for (uint32_t g = 0; g < x->groups.n; g++) emit_group(&e, g, f->name);
     for (NodeId n = 0; n < f->nodes.n; n++) {
         if (node_at(f, n)->op != OP_assign) continue;
-        Builder b = builder_like(m, to, node_at(f, n));
+        Builder b = builder_for(m, to, node_at(f, n));
         e.map[n] = copy_node(&b, f, n, e.map);
     }
     for (uint32_t i = 0; i < f->results.n; i++) {

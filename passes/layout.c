@@ -10,7 +10,7 @@
 //
 // One candidate per result (the order its first reader wants), one sweep: O(nodes + edges).
 #include "ir/view.h"
-#include "passes/pass.h"
+#include "passes/rewrite.h"
 #include <string.h>
 
 typedef struct {
@@ -167,30 +167,18 @@ static bool layout_func(PassCx *cx, FuncId id) {
         changed = true;
     }
     if (!changed) return false;
-    Func *to = NEW(cx->m->arena, Func);
-    to->name = f->name;
-    NodeId *map = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
+    Rewrite r;
+    rewrite_begin(&r, cx, f);
     for (NodeId n = 0; n < f->nodes.n; n++) {
-        const Node *node = node_at(f, n);
-        Builder b = {.m = cx->m,
-                     .f = to,
-                     .phase = (Phase)node->phase,
-                     .clone = node->clone,
-                     .inst = node->inst,
-                     .tmpl = node->tmpl,
-                     .name = node->name,
-                     .loc = node->loc};
         if (order[n] == NONE) {
-            map[n] = copy_node(&b, f, n, map);
+            rewrite_copy(&r, n);
             continue;
         }
-        NodeId in[2] = {map[operand(f, n, 0)], map[operand(f, n, 1)]};
-        map[n] = ir_node(&b, OP_contract, attr_of(cx->m, f, n), in, 2, order[n]);
+        NodeId in[2] = {r.map[operand(f, n, 0)], r.map[operand(f, n, 1)]};
+        rewrite_like(&r, n);
+        r.map[n] = ir_node(&r.b, OP_contract, attr_of(cx->m, f, n), in, 2, order[n]);
     }
-    for (uint32_t i = 0; i < f->results.n; i++)
-        func_result(cx->m, to, sym_str(cx->m->syms, f->results.at[i].name),
-                    map[f->results.at[i].node], (ResultKind)f->results.at[i].kind);
-    cx->m->funcs.at[id] = to;
+    rewrite_end(&r);
     return true;
 }
 

@@ -6,7 +6,7 @@
 // are the old node ids of what a group is put before. Groups that read a state which the function
 // assigns stay where they are, so that in-place updates stay possible. O((nodes + edges) log nodes).
 #include "ir/view.h"
-#include "passes/pass.h"
+#include "passes/rewrite.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,30 +95,6 @@ static void record(Schedule *s) {
     }
 }
 
-static void rewrite(Schedule *s, FuncId id, const Slot *order) {
-    Func *f = s->f;
-    Arena *a = s->cx->scratch;
-    Func *to = NEW(s->m->arena, Func);
-    to->name = f->name;
-    NodeId *map = NEW_ARRAY(a, NodeId, f->nodes.n + 1);
-    for (NodeId i = 0; i < f->nodes.n; i++) {
-        const Node *n = node_at(f, order[i].n);
-        Builder b = {.m = s->m,
-                     .f = to,
-                     .phase = (Phase)n->phase,
-                     .clone = n->clone,
-                     .inst = n->inst,
-                     .tmpl = n->tmpl,
-                     .name = n->name,
-                     .loc = n->loc};
-        map[order[i].n] = copy_node(&b, f, order[i].n, map);
-    }
-    for (uint32_t i = 0; i < f->results.n; i++)
-        func_result(s->m, to, sym_str(s->m->syms, f->results.at[i].name),
-                    map[f->results.at[i].node], (ResultKind)f->results.at[i].kind);
-    s->m->funcs.at[id] = to;
-}
-
 static bool schedule_func(PassCx *cx, FuncId id) {
     Func *f = cx->m->funcs.at[id];
     Arena *a = cx->scratch;
@@ -143,7 +119,10 @@ static bool schedule_func(PassCx *cx, FuncId id) {
     const Slot *order = order_of(&s);
     if (!order) return false;
     record(&s);
-    rewrite(&s, id, order);
+    Rewrite r;
+    rewrite_begin(&r, cx, f);
+    for (NodeId i = 0; i < f->nodes.n; i++) rewrite_copy(&r, order[i].n);
+    rewrite_end(&r);
     return true;
 }
 
