@@ -14,14 +14,11 @@
 #include "codegen/cpu/cpu.h"
 #include "runtime/gemm.h"
 #include "runtime/pool.h"
+#include "tools/yardstick.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef HAVE_ONEDNN
-#include <dnnl.h>
-void omp_set_num_threads(int n);
-#endif
 
 enum { MAX_REPEAT = 64, RING = 3, SETTLE_US = 6000 };
 
@@ -145,83 +142,6 @@ static void ours_free(const Bench *b, Ours *o) {
     free(o->scratch), free(o->shared);
 }
 
-// ---- oneDNN -------------------------------------------------------------------------------------
-
-#ifdef HAVE_ONEDNN
-typedef struct {
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    dnnl_primitive_t matmul;
-    dnnl_memory_desc_t md[3];
-    dnnl_memory_t memory[3];
-} Theirs;
-
-static void must(dnnl_status_t s) {
-    if (s == dnnl_success) return;
-    fprintf(stderr, "bench_gemm: oneDNN status %d\n", (int)s);
-    exit(2);
-}
-
-static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_t cols,
-                     bool turned) {
-    dnnl_dims_t dims = {batch, rows, cols},
-                strides = {rows * cols, turned ? 1 : cols, turned ? rows : 1};
-    if (batch == 1) {
-        for (int i = 0; i < 2; i++) dims[i] = dims[i + 1], strides[i] = strides[i + 1];
-        must(dnnl_memory_desc_init_by_strides(md, 2, dims, dnnl_f32, strides));
-        return;
-    }
-    must(dnnl_memory_desc_init_by_strides(md, 3, dims, dnnl_f32, strides));
-}
-
-static void theirs_prepare(const Bench *b, const Shape *s, Theirs *d) {
-    omp_set_num_threads(b->threads);
-    must(dnnl_engine_create(&d->engine, dnnl_cpu, 0));
-    must(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags));
-    describe(&d->md[0], s->batch, s->m, s->k, !s->a_k);
-    describe(&d->md[1], s->batch, s->k, s->n, s->b_k);
-    describe(&d->md[2], s->batch, s->m, s->n, false);
-    dnnl_matmul_desc_t desc;
-    must(dnnl_matmul_desc_init(&desc, &d->md[0], &d->md[1], NULL, &d->md[2]));
-    dnnl_primitive_desc_t pd;
-    must(dnnl_primitive_desc_create(&pd, &desc, NULL, d->engine, NULL));
-    must(dnnl_primitive_create(&d->matmul, pd));
-    must(dnnl_primitive_desc_destroy(pd));
-    for (int i = 0; i < 3; i++)
-        must(dnnl_memory_create(&d->memory[i], &d->md[i], d->engine, DNNL_MEMORY_NONE));
-}
-
-static void theirs_bind(Theirs *d, void *const *bufs) {
-    for (int i = 0; i < 3; i++) must(dnnl_memory_set_data_handle(d->memory[i], bufs[i]));
-}
-
-static void theirs_run(const Bench *b, Theirs *d) {
-    (void)b;
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, d->memory[0]},
-                              {DNNL_ARG_WEIGHTS, d->memory[1]},
-                              {DNNL_ARG_DST, d->memory[2]}};
-    must(dnnl_primitive_execute(d->matmul, d->stream, 3, args));
-    must(dnnl_stream_wait(d->stream));
-}
-
-static void theirs_free(const Bench *b, Theirs *d) {
-    (void)b;
-    for (int i = 0; i < 3; i++) dnnl_memory_destroy(d->memory[i]);
-    dnnl_primitive_destroy(d->matmul), dnnl_stream_destroy(d->stream),
-        dnnl_engine_destroy(d->engine);
-}
-static const bool have_theirs = true;
-#else
-typedef struct {
-    char unused;
-} Theirs;
-static void theirs_prepare(const Bench *b, const Shape *s, Theirs *d) { (void)b, (void)s, (void)d; }
-static void theirs_bind(Theirs *d, void *const *bufs) { (void)d, (void)bufs; }
-static void theirs_run(const Bench *b, Theirs *d) { (void)b, (void)d; }
-static void theirs_free(const Bench *b, Theirs *d) { (void)b, (void)d; }
-static const bool have_theirs = false;
-#endif
-
 // ---- The table ----------------------------------------------------------------------------------
 
 static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double *theirs_ms) {
@@ -234,25 +154,24 @@ static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double 
         bufs[r][2] = filled(s->batch * s->m * s->n);
     }
     Ours o;
-    Theirs d;
+    const Product product = {s->batch, s->m, s->n, s->k, s->a_k, s->b_k};
+    Yardstick *d = yardstick_available() ? yardstick_new(&product, b->threads) : NULL;
     ours_prepare(b, s, &o);
-    theirs_prepare(b, s, &d);
     for (int i = -1; i < b->repeat; i++) { // the first round warms up
         memcpy(o.bufs, bufs[(i + 1) % ring], sizeof o.bufs);
-        theirs_bind(&d, bufs[(i + 2) % ring]);
         settle();
         double t0 = now_ms(b->clock);
         ours_run(b, &o);
         double t1 = now_ms(b->clock);
         settle();
         double t2 = now_ms(b->clock);
-        theirs_run(b, &d);
+        if (d) yardstick_run(d, bufs[(i + 2) % ring]);
         double t3 = now_ms(b->clock);
         if (i >= 0) ours[i] = t1 - t0, theirs[i] = t3 - t2;
     }
     *ours_ms = median(ours, b->repeat), *theirs_ms = median(theirs, b->repeat);
     ours_free(b, &o);
-    theirs_free(b, &d);
+    if (d) yardstick_free(d);
     for (int r = 0; r < ring; r++)
         for (int i = 0; i < 3; i++) free(bufs[r][i]);
 }
@@ -268,14 +187,15 @@ static void bench_all(const Bench *b) {
         bench_shape(b, s, &ours, &theirs);
         printf("%-10s %6lld %6lld %6lld %6lld %5d | %9.3f %8.1f", s->name, (long long)s->batch,
                (long long)s->m, (long long)s->n, (long long)s->k, s->times, ours, f / ours * 1e-6);
-        if (have_theirs) printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
+        if (yardstick_available())
+            printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
         putchar('\n');
         fflush(stdout);
         sum += ours * s->times, sum_theirs += theirs * s->times, flops += f * s->times;
     }
     printf("step, %d thread%s: ours %.1f ms (%.1f GFLOP/s)", b->threads, b->threads > 1 ? "s" : "",
            sum, flops / sum * 1e-6);
-    if (have_theirs)
+    if (yardstick_available())
         printf(", oneDNN %.1f ms (%.1f GFLOP/s), ratio %.3f", sum_theirs, flops / sum_theirs * 1e-6,
                sum_theirs / sum);
     putchar('\n');
