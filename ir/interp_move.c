@@ -58,17 +58,21 @@ bool interp_rename(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
+// The axes of a list, outer first, are parts of one axis of the other side, whose stride is `step`.
+static void set_parts(Walk *w, const Type *t, const AxisList *parts, int64_t step) {
+    for (uint32_t i = parts->n; i-- > 0;) {
+        set_step(w, t, parts->at[i], step);
+        step *= t->axes[type_find(t, parts->at[i])].size;
+    }
+}
+
 bool interp_split(Run *r, NodeId n, Tensor *out) {
     const AxisList *to = &run_attr(r, n)->split.to;
     const Tensor *x = run_operand(r, n, 0);
     const Type *t = run_type(r, out);
     Walk w = walk_new(t);
     walk_add(&w, t, run_type(r, x));
-    int64_t step = type_stride(run_type(r, x), run_attr(r, n)->split.from);
-    for (uint32_t i = to->n; i-- > 0;) {
-        set_step(&w, t, to->at[i], step);
-        step *= t->axes[type_find(t, to->at[i])].size;
-    }
+    set_parts(&w, t, to, type_stride(run_type(r, x), run_attr(r, n)->split.from));
     read_walk(&w, x, out);
     return true;
 }
@@ -80,11 +84,7 @@ bool interp_merge(Run *r, NodeId n, Tensor *out) {
     const Type *t = run_type(r, x);
     Walk w = walk_new(t);
     walk_add(&w, t, run_type(r, out));
-    int64_t step = type_stride(run_type(r, out), run_attr(r, n)->merge.to);
-    for (uint32_t i = from->n; i-- > 0;) {
-        set_step(&w, t, from->at[i], step);
-        step *= t->axes[type_find(t, from->at[i])].size;
-    }
+    set_parts(&w, t, from, type_stride(run_type(r, out), run_attr(r, n)->merge.to));
     write_walk(&w, x, out);
     return true;
 }
