@@ -158,6 +158,10 @@ static uint32_t set_axes(Lower *l, const Space *s) {
     for (; n < s->outer.n; n++) kernel_axis(l, n, s->outer.axis[n], s->outer.size[n]);
     if (s->one_lane) {
         int64_t lanes = product(&s->lane, 0);
+        if (lanes > INT32_MAX) {
+            l->failed = "lanes that do not merge, 2^31 of them or more";
+            return 1;
+        }
         if (s->segments) {
             kernel_axis(l, n++, 0, (lanes + FOLD_SEGMENT - 1) / FOLD_SEGMENT);
             l->k->flat = lanes;
@@ -529,6 +533,7 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
         bool ok = kind == GROUP_gemm      ? lower_gemm(&l, one_lane, out)
                   : kind == GROUP_scatter ? build_scatter(&l, one_lane)
                                           : build_kernel(&l, one_lane);
+        ok = ok && !l.failed;
         if (ok && out->is_gemm && !out->kernel) return true;
         if (ok) {
             out->kernel = l.k;

@@ -110,11 +110,16 @@ KIndex lower_index(Lower *l, const Type *t, PosId at) {
     int64_t strides[MAX_AXES];
     type_strides(t, strides);
     KIndex e = expr_empty();
+    uint32_t computed = 0;
     for (uint32_t i = 0; i < t->n; i++) {
         if (t->axes[i].size == 1) continue; // the only index is 0
         KIndex x = l->exprs.at[lower_at(l, at, t->axes[i].axis)];
+        computed += x.op != NONE;
         expr_add(l, &e, &x, strides[i]);
     }
+    // two computed parts become one i32 op
+    if (computed > 1 && type_count(t) > INT32_MAX)
+        l->failed = "two computed indices into a tensor of 2^31 elements or more";
     return e;
 }
 

@@ -38,4 +38,24 @@ for sizes in "" "-D extra=1" "-D dim=1 -D size.seq=1 -D size.batch=1 -D micro=1"
     same "unfused with '$sizes'" "$work/whole/last" "$work/unfused/last"
     same "resumed with '$sizes'" "$work/whole/last" "$work/half/step-00000006.safetensors"
 done
+# more elements than an i32 counts: refused where two indices are computed, not read at a wrong place
+cat >"$work/wide.ir" <<'IR'
+axis a = 70000
+axis b = 70000
+axis n = 5
+axis c = 350000
+func f {
+  %0 = input : f32[a=70000, b=70000] {name=x}
+  %1 = input : i32[n=5] {name=i, range=a}
+  %2 = gather %0, %1 : f32[n=5, b=70000] {axis=a}
+  %3 = merge %2 : f32[c=350000] {from=(n, b), to=c}
+  %4 = abs %3 : f32[c=350000]
+  output y = %4
+}
+IR
+rc=0
+"$sinter" dump "$work/wide.ir" --kernels >"$work/log" 2>&1 || rc=$?
+[ "$rc" = 1 ] && grep -q "two computed indices" "$work/log" && ok || bad "wide index: $rc: $(tail -1 "$work/log")"
+sed 's/350000/3500/g; s/70000/700/g' "$work/wide.ir" >"$work/narrow.ir"
+"$sinter" dump "$work/narrow.ir" --kernels >"$work/log" 2>&1 && ok || bad "narrow index: $(tail -1 "$work/log")"
 finish
