@@ -80,7 +80,7 @@ static void fill_ones(const SnBind *b, void *to) {
 }
 
 void sn_bind_fill(const SnBind *b, SnExec *x, const int32_t *ids) {
-    void *to = sn_exec_at(x, b->port->region, b->port->offset);
+    void *to = sn_exec_input(x, b->port);
     switch (b->kind) {
     case SN_BIND_WINDOW:
     case SN_BIND_NEXT: fill_ids(b, to, ids); return;

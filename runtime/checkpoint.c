@@ -105,6 +105,12 @@ static bool make_directory(const char *path) {
     return !mkdir(part, 0777) || errno == EEXIST;
 }
 
+static SnStatus read_state(const void *what, void *user, int64_t from, int64_t n, void *to,
+                           SnError *e) {
+    const SnState *s = what;
+    return sn_exec_read(user, s->region, s->offset + from, to, n, e);
+}
+
 static SnTensor *collect_states(SnExec *x, uint32_t *n) {
     const SnPlan *p = sn_exec_plan(x);
     SnTensor *tensors = calloc((size_t)p->states.count + 1, sizeof *tensors);
@@ -118,6 +124,9 @@ static SnTensor *collect_states(SnExec *x, uint32_t *n) {
         t->ndim = s->naxes;
         memcpy(t->shape, s->size, s->naxes * sizeof *s->size);
         t->data = sn_exec_at(x, s->region, s->offset);
+        t->read = read_state;
+        t->what = s;
+        t->user = x;
     }
     return tensors;
 }
@@ -343,6 +352,22 @@ static void read_scalars(SnExec *x, const SnSafetensors *st) {
     }
 }
 
+static SnStatus load_state(SnExec *x, SnSafetensors *st, const SnTensorInfo *t, const SnState *to,
+                           SnError *e) {
+    void *at = sn_exec_at(x, to->region, to->offset);
+    if (at) return sn_st_read(st, t, 0, t->bytes, at, e);
+    SnStatus s = SN_OK;
+    char *piece = malloc(SN_ST_PIECE);
+    if (!piece) return sn_fail(e, SN_MACHINE, "out of memory");
+    for (uint64_t from = 0; from < t->bytes && !s; from += SN_ST_PIECE) {
+        uint64_t n = t->bytes - from < SN_ST_PIECE ? t->bytes - from : SN_ST_PIECE;
+        s = sn_st_read(st, t, from, n, piece, e);
+        if (!s) s = sn_exec_write(x, to->region, to->offset + (int64_t)from, piece, (int64_t)n, e);
+    }
+    free(piece);
+    return s;
+}
+
 static SnStatus load_file(SnExec *x, SnSafetensors *st, SnProgress *at, SnError *e) {
     const SnPlan *p = sn_exec_plan(x);
     SnProgress progress = {0};
@@ -351,7 +376,7 @@ static SnStatus load_file(SnExec *x, SnSafetensors *st, SnProgress *at, SnError 
     for (uint32_t i = 0; i < sn_st_count(st) && !s; i++) {
         const SnTensorInfo *t = sn_st_at(st, i);
         const SnState *state = find_state(p, t->name);
-        s = sn_st_read(st, t, 0, t->bytes, sn_exec_at(x, state->region, state->offset), e);
+        s = load_state(x, st, t, state, e);
     }
     if (s) return s;
     read_scalars(x, st);

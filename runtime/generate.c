@@ -12,7 +12,8 @@
 
 typedef struct {
     SnBind window; // the input that takes the ids
-    const float *logits;
+    const SnPort *out;
+    float *logits; // all of the output, in host memory
     int64_t vocab, vocab_stride, position_stride;
 } Model;
 
@@ -30,10 +31,7 @@ static SnStatus find_window(SnExec *x, Model *m, SnError *e) {
         SnBind b;
         SnStatus s = sn_bind(p, port, SN_DATA_TEXT, &b, e);
         if (s) return s;
-        if (b.kind != SN_BIND_WINDOW) { // what else it takes does not exist yet
-            memset(sn_exec_at(x, port->region, port->offset), 0, (size_t)port->bytes);
-            continue;
-        }
+        if (b.kind != SN_BIND_WINDOW) continue;
         if (b.samples != 1)
             return sn_fail(e, SN_PLAN, "generation takes %lld samples", (long long)b.samples);
         m->window = b;
@@ -78,7 +76,7 @@ static SnStatus find_logits(SnExec *x, Model *m, SnError *e) {
     }
     if (!m->vocab)
         return sn_fail(e, SN_USER, "this model cannot generate: its output has no axis of choices");
-    m->logits = sn_exec_at(x, out->region, out->offset);
+    m->out = out;
     return SN_OK;
 }
 
@@ -115,26 +113,41 @@ static int32_t draw(const Model *m, int64_t position, Choice *c, const SnGenerat
     return c[0].id; // the sum was not a number, or rounding left a rest
 }
 
+// What else the model takes does not exist while it generates.
+static void clear_others(const Model *m, SnExec *x) {
+    const SnPlan *p = sn_exec_plan(x);
+    for (uint32_t i = 0; i < p->inputs.count; i++) {
+        const SnPort *port = &SN_AT(p, SnPort, inputs)[i];
+        if (port != m->window.port && !strcmp(SN_STRING(p, port->section), "generate"))
+            memset(sn_exec_input(x, port), 0, (size_t)port->bytes);
+    }
+}
+
 // Places the last ids of the text at the start of the window; returns the last one's position.
 static int64_t fill_window(const Model *m, SnExec *x, const int32_t *text, int64_t n) {
-    int32_t *to = sn_exec_at(x, m->window.port->region, m->window.port->offset);
+    int32_t *to = sn_exec_input(x, m->window.port);
     int64_t shown = n < m->window.window ? n : m->window.window;
     for (int64_t i = 0; i < m->window.window; i++)
         to[i * m->window.window_stride] = i < shown ? text[n - shown + i] : 0;
     return shown - 1;
 }
 
-static void generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Choice *choices,
-                     const SnGenerate *how, bool (*emit)(void *, int32_t), void *user) {
+static SnStatus generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Choice *choices,
+                         const SnGenerate *how, bool (*emit)(void *, int32_t), void *user,
+                         SnError *e) {
     for (int64_t i = 0; i < how->tokens; i++) {
+        clear_others(m, x);
         int64_t position = fill_window(m, x, text, n + i);
         SnEnv env = {.first = 1, .step = 0, .seed = how->seed, .sample = 0};
         sn_exec_set(x, "accum", 1);
         sn_exec_set(x, "first", 1);
-        sn_exec_run(x, "generate", &env);
+        SnStatus s = sn_exec_run(x, "generate", &env, e);
+        if (!s) s = sn_exec_read(x, m->out->region, m->out->offset, m->logits, m->out->bytes, e);
+        if (s) return s;
         text[n + i] = draw(m, position, choices, how, (uint64_t)i);
-        if (!emit(user, text[n + i])) return;
+        if (!emit(user, text[n + i])) break;
     }
+    return SN_OK;
 }
 
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
@@ -152,12 +165,15 @@ SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenera
                            (long long)m.window.port->range - 1);
     int32_t *text = malloc((size_t)(n + how->tokens) * sizeof *text);
     Choice *choices = malloc((size_t)m.vocab * sizeof *choices);
-    if (text && choices) {
+    m.logits = malloc((size_t)m.out->bytes);
+    if (text && choices && m.logits) {
         memcpy(text, prompt, (size_t)n * sizeof *text);
-        generate(&m, x, text, n, choices, how, emit, user);
+        s = generate(&m, x, text, n, choices, how, emit, user, e);
+    } else {
+        s = sn_fail(e, SN_MACHINE, "out of memory");
     }
-    bool short_of_memory = !text || !choices;
     free(text);
     free(choices);
-    return short_of_memory ? sn_fail(e, SN_MACHINE, "out of memory") : SN_OK;
+    free(m.logits);
+    return s;
 }

@@ -328,6 +328,28 @@ static char *make_header(const SnTensor *tensors, uint32_t n, const SnMeta *meta
     return grown;
 }
 
+// A tensor that is not in this process's memory, piece by piece.
+static SnStatus write_pieces(int fd, const SnTensor *t, SnError *e) {
+    int64_t bytes = (int64_t)tensor_bytes(t);
+    SnStatus s = SN_OK;
+    char *piece = malloc(SN_ST_PIECE);
+    if (!piece) return sn_fail(e, SN_MACHINE, "out of memory");
+    for (int64_t at = 0; at < bytes && !s; at += SN_ST_PIECE) {
+        int64_t n = bytes - at < SN_ST_PIECE ? bytes - at : SN_ST_PIECE;
+        s = t->read(t->what, t->user, at, n, piece, e);
+        if (!s && !write_all(fd, piece, (uint64_t)n))
+            s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+    }
+    free(piece);
+    return s;
+}
+
+static SnStatus write_tensor(int fd, const SnTensor *t, SnError *e) {
+    if (!t->data) return write_pieces(fd, t, e);
+    return write_all(fd, t->data, tensor_bytes(t)) ? SN_OK
+                                                   : sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+}
+
 SnStatus sn_st_write(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, uint32_t nmeta,
                      SnError *e) {
     if (n) qsort(tensors, n, sizeof *tensors, by_alignment);
@@ -339,8 +361,8 @@ SnStatus sn_st_write(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, 
     unsigned char head[8];
     for (int i = 0; i < 8; i++) head[i] = (unsigned char)(size >> 8 * i);
     bool good = write_all(fd, head, 8) && write_all(fd, header, size);
-    for (uint32_t i = 0; i < n && good; i++)
-        good = write_all(fd, tensors[i].data, tensor_bytes(&tensors[i]));
+    SnStatus s = good ? SN_OK : sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+    for (uint32_t i = 0; i < n && !s; i++) s = write_tensor(fd, &tensors[i], e);
     free(header);
-    return good ? SN_OK : sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+    return s;
 }

@@ -4,7 +4,7 @@
 #pragma once
 #include "runtime/sinter.h"
 
-enum { SN_ST_DIMS = 16 };
+enum { SN_ST_DIMS = 16, SN_ST_PIECE = 4 << 20 };
 typedef struct {
     const char *name;  // owned by the file
     const char *dtype; // "F32"; a name of the format
@@ -37,6 +37,10 @@ typedef struct {
     uint32_t ndim;
     int64_t shape[SN_ST_DIMS];
     const void *data;
+    // Used when data is NULL: copies bytes [from, from + n), at most SN_ST_PIECE of them, to `to`.
+    SnStatus (*read)(const void *what, void *user, int64_t from, int64_t n, void *to, SnError *e);
+    const void *what;
+    void *user;
 } SnTensor;
 typedef struct {
     const char *key, *value;

@@ -58,16 +58,28 @@ SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int thr
 void sn_exec_free(SnExec *x);
 const SnPlan *sn_exec_plan(const SnExec *x);
 int sn_exec_threads(const SnExec *x);
-int64_t sn_exec_bytes(const SnExec *x);                       // of the arena
-void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset); // a place in the arena
+int64_t sn_exec_bytes(const SnExec *x);      // of the arena
+const char *sn_exec_device(const SnExec *x); // for people: "2 threads", "NVIDIA H100 …"
+// Host address of a place in the arena; NULL when the device's memory is not the host's.
+void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset);
+// Host memory to be filled before the next run of the port's section, as a whole and anew each time.
+void *sn_exec_input(SnExec *x, const SnPort *port);
+// Copies out of and into the arena, after all that was started before.
+SnStatus sn_exec_read(SnExec *x, uint32_t region, int64_t offset, void *to, int64_t bytes,
+                      SnError *e);
+SnStatus sn_exec_write(SnExec *x, uint32_t region, int64_t offset, const void *from, int64_t bytes,
+                       SnError *e);
 // Writes a scalar, converted to its element type. False when the plan has none of that name.
 bool sn_exec_set(SnExec *x, const char *scalar, double value);
 double sn_exec_get(SnExec *x, const char *scalar, double otherwise);
 void sn_exec_profile(SnExec *x, bool on);
 const SnCounter *sn_exec_counters(const SnExec *x); // one per command of the plan
-// Runs a section; a section that the plan lacks is no work.
-void sn_exec_run(SnExec *x, const char *section, const SnEnv *env);
-// Value of an output without axes; NaN when the section has none of that name.
+// Starts a section; a section that the plan lacks is no work. A device may still be at it when the
+// call returns; a fault is then reported by a later call.
+SnStatus sn_exec_run(SnExec *x, const char *section, const SnEnv *env, SnError *e);
+SnStatus sn_exec_wait(SnExec *x, SnError *e); // for all that was started
+// Value of an output without axes, after its section; NaN when there is none of that name, or after a
+// fault, which sn_exec_wait reports.
 double sn_exec_result(SnExec *x, const char *section, const char *name);
 
 // ---- data.c: tokens from files ------------------------------------------------------------------
@@ -133,7 +145,7 @@ void sn_trainer_free(SnTrainer *t);
 SnProgress sn_trainer_progress(const SnTrainer *t);
 int64_t sn_trainer_micro(const SnTrainer *t);  // samples in a micro-batch
 int64_t sn_trainer_window(const SnTrainer *t); // ids in a sample, 0 when no input takes windows
-void sn_trainer_init(SnTrainer *t);            // first values of all states
+SnStatus sn_trainer_init(SnTrainer *t, SnError *e); // first values of all states
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e);
 bool sn_trainer_can_eval(const SnTrainer *t);
 // The mean over `batches` micro-batches of the validation samples, as one batch; over one when its

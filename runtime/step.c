@@ -112,10 +112,9 @@ static SnStatus fill_inputs(SnTrainer *t, const char *section, SnSplit split, ui
         const SnBind *b = &t->binds[i];
         if (!b->port || strcmp(SN_STRING(t->plan, b->port->section), section)) continue;
         if (b->kind == SN_BIND_TENSOR) {
-            SnStatus s =
-                sn_data_tensor(t->data, split, first + (uint64_t)(j * t->micro), t->micro, b->field,
-                               b->port->elem, b->port->bytes / t->micro, b->port->range,
-                               sn_exec_at(t->x, b->port->region, b->port->offset), e);
+            SnStatus s = sn_data_tensor(t->data, split, first + (uint64_t)(j * t->micro), t->micro,
+                                        b->field, b->port->elem, b->port->bytes / t->micro,
+                                        b->port->range, sn_exec_input(t->x, b->port), e);
             if (s) return s;
         } else {
             sn_bind_fill(b, t->x, t->ids ? t->ids + j * t->micro * (t->window + 1) : NULL);
@@ -140,19 +139,22 @@ static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uin
             .first = j == 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = j * t->micro};
         set_scalars(t, step, accum, j);
         SnStatus s = fill_inputs(t, section, split, first, j, e);
+        if (!s) s = sn_exec_run(t->x, section, &env, e);
         if (s) return s;
-        sn_exec_run(t->x, section, &env);
     }
     return SN_OK;
 }
 
-static void run_once(SnTrainer *t, const char *section, uint64_t step, int64_t accum) {
+static SnStatus run_once(SnTrainer *t, const char *section, uint64_t step, int64_t accum,
+                         SnError *e) {
     SnEnv env = {.first = 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = 0};
     set_scalars(t, step, accum, 1);
-    sn_exec_run(t->x, section, &env);
+    return sn_exec_run(t->x, section, &env, e);
 }
 
-void sn_trainer_init(SnTrainer *t) { run_once(t, "init", 0, t->at.accum); }
+SnStatus sn_trainer_init(SnTrainer *t, SnError *e) {
+    return run_once(t, "init", 0, t->at.accum, e);
+}
 
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     uint64_t step = t->at.step + 1;
@@ -160,8 +162,8 @@ SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     SnStatus s = load_windows(t, SN_TRAIN, t->at.samples, batch, e);
     if (!s) s = run_micros(t, "prologue", SN_TRAIN, t->at.samples, step, t->at.accum, e);
     if (!s) s = run_micros(t, "micro", SN_TRAIN, t->at.samples, step, t->at.accum, e);
+    if (!s) s = run_once(t, "update", step, t->at.accum, e);
     if (s) return s;
-    run_once(t, "update", step, t->at.accum);
     t->at.step = step;
     t->at.samples += (uint64_t)batch;
     sn_data_prefetch(t->data, SN_TRAIN, t->at.samples, batch);
@@ -182,7 +184,7 @@ SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
     SnStatus s = load_windows(t, SN_VALID, 0, batches * t->micro, e);
     if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, batches, e);
     if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, batches, e);
-    if (!s) run_once(t, "eval_finish", t->at.step, batches);
+    if (!s) s = run_once(t, "eval_finish", t->at.step, batches, e);
     return s;
 }
 

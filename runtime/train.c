@@ -329,7 +329,7 @@ static SnStatus set_up(Run *r) {
     sn_exec_profile(r->exec, r->options.profile);
     if (!r->options.generate) s = open_data(r);
     if (!s) s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
-    if (!s && !r->options.resume) sn_trainer_init(r->trainer);
+    if (!s && !r->options.resume) s = sn_trainer_init(r->trainer, &r->e);
     return s;
 }
 
@@ -409,6 +409,7 @@ static SnStatus evaluate(Run *r) {
     double start = seconds();
     int64_t batches = given(r->options.eval_batches, option_count(r, "eval.batches", 20));
     SnStatus s = sn_trainer_eval(r->trainer, batches, &r->e);
+    if (!s) s = sn_exec_wait(r->exec, &r->e);
     if (s) return s;
     end_line(r);
     printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
@@ -438,7 +439,10 @@ static SnStatus one_step(Run *r) {
     double start = seconds();
     SnStatus s = sn_trainer_step(r->trainer, &r->e);
     if (s) return s;
-    double took = seconds() - start, loss = sn_trainer_result(r->trainer, "loss", false);
+    double loss = sn_trainer_result(r->trainer, "loss", false); // waits for the step
+    double took = seconds() - start;
+    s = sn_exec_wait(r->exec, &r->e);
+    if (s) return s;
     print_step(r, took);
     s = log_results(r, false, took);
     if (s || isfinite(loss)) return s;
@@ -451,11 +455,10 @@ static SnStatus one_step(Run *r) {
 static void print_start(const Run *r) {
     SnProgress at = sn_trainer_progress(r->trainer);
     int64_t micro = sn_trainer_micro(r->trainer);
-    printf("%s: %" PRId64 " parameters, %.1f MiB, %d threads, batch %" PRId64 " = %" PRId64
-           " x %" PRId64 ", %" PRId64 " training and %" PRId64 " validation samples, seed %" PRIu64
-           "\n",
+    printf("%s: %" PRId64 " parameters, %.1f MiB, %s, batch %" PRId64 " = %" PRId64 " x %" PRId64
+           ", %" PRId64 " training and %" PRId64 " validation samples, seed %" PRIu64 "\n",
            SN_STRING(r->plan, r->plan->model_name), count_parameters(r->plan),
-           (double)sn_exec_bytes(r->exec) / 1048576.0, sn_exec_threads(r->exec), at.accum * micro,
+           (double)sn_exec_bytes(r->exec) / 1048576.0, sn_exec_device(r->exec), at.accum * micro,
            at.accum, micro, sn_data_samples(r->data, SN_TRAIN), sn_data_samples(r->data, SN_VALID),
            at.seed);
 }

@@ -233,9 +233,9 @@ static double time_step(SnExec *x, uint32_t step, double micro) {
     sn_exec_set(x, "accum", 1);
     sn_exec_set(x, "batch", micro);
     double start = now();
-    sn_exec_run(x, "prologue", &env);
-    sn_exec_run(x, "micro", &env);
-    sn_exec_run(x, "update", &env);
+    sn_exec_run(x, "prologue", &env, NULL);
+    sn_exec_run(x, "micro", &env, NULL);
+    sn_exec_run(x, "update", &env, NULL);
     return now() - start;
 }
 
@@ -264,7 +264,7 @@ static void measure(Bench *b, int threads) {
         const SnScalar *s = &SN_AT(b->plan, SnScalar, scalars)[i];
         sn_exec_set(x, SN_STRING(b->plan, s->name), s->value);
     }
-    sn_exec_run(x, "init", &env);
+    sn_exec_run(x, "init", &env, NULL);
     fill_inputs(x, b->plan);
 
     SnPool *pool = sn_pool_new(threads);

@@ -367,7 +367,7 @@ static bool check_native(Check *c, Expected *expected) {
         const Func *f = c->m->funcs.at[c->program.sections.at[i].func];
         fill_inputs(c, f, in_exec, n.exec);
         SnEnv env = {.first = 1, .step = 3, .seed = 77};
-        sn_exec_run(n.exec, sym_str(c->m->syms, f->name), &env);
+        sn_exec_run(n.exec, sym_str(c->m->syms, f->name), &env, NULL);
         ok = same_places(c, "native code", f, &expected[i], in_exec, n.exec);
     }
     native_close(&n);

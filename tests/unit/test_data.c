@@ -257,7 +257,9 @@ static void test_range_is_checked(void **state) {
 static const char *put_tensors(Fixture *f, const char *name, int64_t labels) {
     static const unsigned char pixels[30] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255};
     static const int64_t classes[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-    SnTensor t[] = {{"image", "U8", 2, {10, 3}, pixels}, {"label", "I64", 1, {labels}, classes}};
+    SnTensor t[] = {
+        {.name = "image", .dtype = "U8", .ndim = 2, .shape = {10, 3}, .data = pixels},
+        {.name = "label", .dtype = "I64", .ndim = 1, .shape = {labels}, .data = classes}};
     const char *path = put_file(f, name, "", 0);
     SnError e = {0};
     int fd = open(path, O_WRONLY);

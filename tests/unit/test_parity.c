@@ -146,12 +146,12 @@ static void run_step(const TestModel *t, const Reference *r, int64_t step) {
             env.sample = j * micro;
             sn_exec_set(x, "first", j == 0);
             fill_inputs(t, r, sections[s], step, j * micro);
-            sn_exec_run(x, sections[s], &env);
+            sn_exec_run(x, sections[s], &env, NULL);
         }
     env.first = 0;
     env.sample = 0;
     sn_exec_set(x, "first", 0);
-    sn_exec_run(x, "update", &env);
+    sn_exec_run(x, "update", &env, NULL);
 }
 
 static double loss_of(const TestModel *t) {

@@ -182,7 +182,7 @@ static void test_step_computes(void **state) {
     SnProgress at = {.accum = 3, .total = 10, .seed = 5};
     Run r;
     run_new(&r, f, 3, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_true(weights(&r)[0] == 6 && weights(&r)[2] == 8);
     int32_t ids[3 * MICRO * (SEQ + 1)];
     float w = weights(&r)[1];
@@ -214,7 +214,7 @@ static void test_eval_is_one_batch(void **state) {
     SnProgress at = {.accum = 1, .total = 1, .seed = 1};
     Run r;
     run_new(&r, f, 2, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_true(sn_trainer_can_eval(r.trainer));
     assert_int_equal(sn_trainer_eval(r.trainer, 1000, &r.e), SN_OK); // cut to what there is
     int64_t n = sn_data_samples(r.data, SN_VALID) / MICRO * MICRO;
@@ -235,7 +235,7 @@ static void test_threads_change_nothing(void **state) {
     for (int threads = 1; threads <= 5; threads++) {
         Run r;
         run_new(&r, f, threads, &at);
-        sn_trainer_init(r.trainer);
+        assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
         for (int i = 0; i < 9; i++) assert_int_equal(sn_trainer_step(r.trainer, &r.e), SN_OK);
         if (threads == 1) memcpy(one, weights(&r), sizeof one);
         assert_memory_equal(weights(&r), one, sizeof one);
@@ -250,7 +250,7 @@ static void test_resume_is_exact(void **state) {
     char path[512];
     Run r, s;
     run_new(&r, f, 2, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_true(sn_exec_set(r.exec, "lr.peak", 0.3));
     assert_false(sn_exec_set(r.exec, "lr.nothing", 1));
     for (int i = 0; i < 8; i++) {
@@ -294,7 +294,7 @@ static void test_old_checkpoints_go(void **state) {
     char path[512];
     Run r;
     run_new(&r, f, 1, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_int_equal(sn_checkpoint_newest(f->dir), -1);
     snprintf(path, sizeof path, "%s/.step-00000001.safetensors.tmp", f->dir); // of a killed run
     fclose(fopen(path, "w"));
@@ -315,7 +315,7 @@ static void test_full_disk_keeps_the_old(void **state) {
     char path[512];
     Run r;
     run_new(&r, f, 1, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 1, path, sizeof path, &r.e), SN_OK);
     struct rlimit old, small;
     getrlimit(RLIMIT_FSIZE, &old);
@@ -340,7 +340,7 @@ static void load_must_fail(Fixture *f, const char *path, const char *words) {
     SnProgress at = {.accum = 1, .seed = 1}, back;
     char found[512];
     run_new(&r, f, 1, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     float before[WEIGHTS];
     memcpy(before, weights(&r), sizeof before);
     assert_int_equal(sn_checkpoint_load(r.exec, path, &back, found, sizeof found, &r.e), SN_USER);
@@ -356,7 +356,7 @@ static void test_wrong_checkpoints_are_refused(void **state) {
     char path[512];
     Run r;
     run_new(&r, f, 1, &at);
-    sn_trainer_init(r.trainer);
+    assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_int_equal(sn_checkpoint_save(r.exec, &at, f->dir, 1, path, sizeof path, &r.e), SN_OK);
     run_free(&r);
     SnState *w = (SnState *)(void *)((unsigned char *)f->plan + f->plan->states.offset);

@@ -125,14 +125,23 @@ static void test_bad_files(void **state) {
     assert_int_equal(sn_st_open("/tmp", &st, &e), SN_USER); // a directory
 }
 
+static SnStatus read_floats(const void *what, void *user, int64_t from, int64_t n, void *to,
+                            SnError *e) {
+    (void)user;
+    (void)e;
+    memcpy(to, (const char *)what + from, (size_t)n);
+    return SN_OK;
+}
+
 static void test_written_reads_back(void **state) {
     (void)state;
     const float w[6] = {1, 2, 3, 4, 5, 6}, b[1] = {7};
     const unsigned char flags[3] = {1, 0, 1};
-    SnTensor tensors[] = {{"flags", "BOOL", 1, {3}, flags},
-                          {"z.w", "F32", 2, {2, 3}, w},
-                          {"a \"quoted\" \xc3\xa9", "F32", 0, {0}, b},
-                          {"empty", "F32", 2, {0, 4}, w}};
+    SnTensor tensors[] = {
+        {.name = "flags", .dtype = "BOOL", .ndim = 1, .shape = {3}, .data = flags},
+        {.name = "z.w", .dtype = "F32", .ndim = 2, .shape = {2, 3}, .read = read_floats, .what = w},
+        {.name = "a \"quoted\" \xc3\xa9", .dtype = "F32", .data = b},
+        {.name = "empty", .dtype = "F32", .ndim = 2, .shape = {0, 4}, .data = w}};
     const SnMeta meta[] = {{"step", "12"}, {"text", "line\n\"x\""}};
     SnError e = {0};
     char path[64];
@@ -167,7 +176,7 @@ static void test_written_reads_back(void **state) {
 static void test_every_prefix_is_refused(void **state) {
     (void)state;
     const float w[6] = {1, 2, 3, 4, 5, 6};
-    SnTensor t = {"w", "F32", 2, {2, 3}, w};
+    SnTensor t = {.name = "w", .dtype = "F32", .ndim = 2, .shape = {2, 3}, .data = w};
     SnError e = {0};
     char path[64], bytes[512];
     int fd = memory_file("", 0, path);

@@ -1,0 +1,327 @@
+// The CPU: walks the plan's commands on host memory.
+//
+// Why a table and not generated host code: walking costs tens of nanoseconds a command, kernels
+// take microseconds, and one table can be checked, dumped and profiled.
+//
+// When the device is made, everything is decided: one arena holds all regions (64-byte aligned,
+// huge pages advised), then the workspace that matrix products share and one scratch per thread;
+// every argument becomes a pointer, every command a resolved Step. Running allocates nothing.
+// A command ends before the next one starts. The cut into tasks depends on the plan alone, so the
+// number of threads changes no bit of any result.
+#define _GNU_SOURCE
+#include "runtime/device.h"
+#include "runtime/gemm.h"
+#include "runtime/pool.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, HUGE_PAGE = 2 << 20, COPY_CHUNK = 1 << 18 };
+// Below this much work the other threads are not asked: waking them costs a few microseconds.
+enum { SMALL_BYTES = 1 << 15, SMALL_FLOPS = 1 << 16, RANGES_PER_THREAD = 8 };
+
+// A command with everything looked up.
+typedef struct {
+    SnCmdOp op;
+    bool first_only;
+    SnKernelFn kernel;
+    SnGemmJob *job;
+    void *const *bufs;
+    int64_t tasks, grain, bytes;
+} Step;
+
+typedef struct {
+    SnDevice device;
+    const SnPlan *plan;
+    SnPool *pool;
+    unsigned char *arena;
+    size_t arena_bytes;
+    unsigned char *region[SN_REGIONS];
+    unsigned char *shared;  // workspace of the matrix products
+    unsigned char *scratch; // threads * scratch_bytes
+    int64_t scratch_bytes;
+    void **bufs;     // one per argument of the plan
+    Step *steps;     // one per command
+    SnGemmJob *jobs; // one per matrix product
+} CpuDevice;
+
+static CpuDevice *cpu_of(SnDevice *d) { return (CpuDevice *)(void *)d; }
+
+// What a job's tasks need to know.
+typedef struct {
+    CpuDevice *x;
+    const Step *step;
+    const SnEnv *env;
+    uint32_t phase;
+} Job;
+
+static void *thread_scratch(const CpuDevice *x, int thread) {
+    return x->scratch + (int64_t)thread * x->scratch_bytes;
+}
+
+static void kernel_tasks(void *user, int64_t task0, int64_t task1, int thread) {
+    const Job *j = user;
+    j->step->kernel(j->step->bufs, j->env, task0, task1, thread_scratch(j->x, thread));
+}
+
+static void gemm_tasks(void *user, int64_t task0, int64_t task1, int thread) {
+    const Job *j = user;
+    sn_gemm_run(j->step->job, j->phase, j->step->bufs, j->env, task0, task1, j->x->shared,
+                thread_scratch(j->x, thread));
+}
+
+static void copy_tasks(void *user, int64_t task0, int64_t task1, int thread) {
+    const Job *j = user;
+    (void)thread;
+    int64_t from = task0 * COPY_CHUNK, to = task1 * COPY_CHUNK;
+    if (to > j->step->bytes) to = j->step->bytes;
+    if (from >= to) return;
+    char *dst = j->step->bufs[0];
+    if (j->step->op == SN_CMD_FILL)
+        memset(dst + from, 0, (size_t)(to - from));
+    else
+        memcpy(dst + from, (const char *)j->step->bufs[1] + from, (size_t)(to - from));
+}
+
+// Ranges that leave every thread a few to claim.
+static int64_t grain_of(const CpuDevice *x, int64_t tasks) {
+    int64_t grain = tasks / ((int64_t)sn_pool_threads(x->pool) * RANGES_PER_THREAD);
+    return grain < 1 ? 1 : grain;
+}
+
+static void run_gemm(CpuDevice *x, const Step *s, const SnEnv *env) {
+    for (uint32_t phase = 0; phase < SN_GEMM_PHASES; phase++) {
+        int64_t tasks = s->job->tasks[phase];
+        Job j = {x, s, env, phase};
+        if (tasks) sn_pool_run(x->pool, tasks, grain_of(x, tasks), gemm_tasks, &j);
+    }
+}
+
+static void run_step(CpuDevice *x, const Step *s, const SnEnv *env) {
+    if (s->first_only && !env->first) return;
+    Job j = {x, s, env, 0};
+    switch (s->op) {
+    case SN_CMD_KERNEL: sn_pool_run(x->pool, s->tasks, s->grain, kernel_tasks, &j); return;
+    case SN_CMD_GEMM: run_gemm(x, s, env); return;
+    case SN_CMD_FILL:
+    case SN_CMD_COPY: sn_pool_run(x->pool, s->tasks, s->grain, copy_tasks, &j); return;
+    }
+    assert(false && "a command of a checked plan has a known kind");
+}
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static SnStatus cpu_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnError *e) {
+    CpuDevice *x = cpu_of(d);
+    (void)e;
+    for (uint32_t i = s->cmd; i < s->cmd + s->count; i++) {
+        uint64_t start = d->profile ? now() : 0;
+        run_step(x, &x->steps[i], env);
+        if (!d->profile) continue;
+        d->counters[i].runs++;
+        d->counters[i].nanoseconds += now() - start;
+    }
+    return SN_OK;
+}
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Memory that this process may use: the machine's, cut down by the cgroup's limit.
+static double usable_memory(void) {
+    double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    const char *files[] = {"/sys/fs/cgroup/memory.max",
+                           "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    for (int i = 0; i < 2; i++) {
+        FILE *f = fopen(files[i], "re");
+        double limit;
+        if (!f) continue;
+        if (fscanf(f, "%lf", &limit) == 1 && limit > 0 && limit < bytes) bytes = limit;
+        fclose(f);
+    }
+    return bytes;
+}
+
+// Lays out and maps the arena: regions, shared workspace, scratch of each thread.
+static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError *e) {
+    int64_t threads = sn_pool_threads(x->pool), at = 0, offset[SN_REGIONS];
+    for (int r = 0; r < SN_REGIONS; r++) {
+        offset[r] = at;
+        at += round_up(x->plan->region_bytes[r] + 64, PAGE);
+    }
+    // An odd number of lines between scratches keeps threads out of each other's cache sets.
+    x->scratch_bytes = round_up(scratch + 64, PAGE) + 64;
+    int64_t shared_at = at, scratch_at = at + round_up(shared, PAGE);
+    at = round_up(scratch_at + threads * x->scratch_bytes, HUGE_PAGE);
+    double gib = 1024.0 * 1024.0 * 1024.0, usable = usable_memory();
+    if ((double)at > usable)
+        return sn_fail(e, SN_MACHINE,
+                       "the model needs %.2f GiB of memory, this machine allows %.2f GiB",
+                       (double)at / gib, usable / gib);
+    void *m = mmap(NULL, (size_t)at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m == MAP_FAILED)
+        return sn_fail(e, SN_MACHINE, "cannot reserve %.2f GiB of memory", (double)at / gib);
+    (void)madvise(m, (size_t)at, MADV_HUGEPAGE); // advice only: nothing is lost when refused
+    x->arena = m;
+    x->arena_bytes = (size_t)at;
+    for (int r = 0; r < SN_REGIONS; r++) x->region[r] = x->arena + offset[r];
+    x->shared = x->arena + shared_at;
+    x->scratch = x->arena + scratch_at;
+    return SN_OK;
+}
+
+static SnStatus allocate_tables(CpuDevice *x, SnError *e) {
+    const SnPlan *p = x->plan;
+    x->bufs = calloc((size_t)p->args.count + 1, sizeof *x->bufs);
+    x->steps = calloc((size_t)p->cmds.count + 1, sizeof *x->steps);
+    x->jobs = calloc((size_t)p->gemms.count + 1, sizeof *x->jobs);
+    x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
+    if (!x->bufs || !x->steps || !x->jobs || !x->device.counters)
+        return sn_fail(e, SN_MACHINE, "out of memory");
+    return SN_OK;
+}
+
+// Prepares the matrix products; *shared and *scratch become what the greediest needs.
+static void prepare_gemms(CpuDevice *x, void (*const *functions)(void), int64_t *shared,
+                          int64_t *scratch) {
+    const SnPlan *p = x->plan;
+    const SnGemmKit kit = {p->mr, p->nr, functions + p->ukr};
+    for (uint32_t i = 0; i < p->gemms.count; i++) {
+        const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
+        SnEpilogueFn epilogue = NULL;
+        if (g->epilogue != UINT32_MAX) {
+            const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
+            epilogue = (SnEpilogueFn)functions[k->fn];
+        }
+        sn_gemm_prepare(&x->jobs[i], g, &kit, epilogue);
+        if (x->jobs[i].shared > *shared) *shared = x->jobs[i].shared;
+        if (x->jobs[i].scratch > *scratch) *scratch = x->jobs[i].scratch;
+    }
+    for (uint32_t i = 0; i < p->kernels.count; i++) {
+        int64_t need = SN_AT(p, SnKernel, kernels)[i].scratch;
+        if (need > *scratch) *scratch = need;
+    }
+}
+
+static void resolve_kernel(CpuDevice *x, Step *s, const SnKernel *k,
+                           void (*const *functions)(void)) {
+    s->kernel = (SnKernelFn)functions[k->fn];
+    s->tasks = k->tasks;
+    bool small = k->bytes < SMALL_BYTES && k->flops < SMALL_FLOPS;
+    s->grain = small && k->tasks ? k->tasks : grain_of(x, k->tasks);
+}
+
+static void resolve(CpuDevice *x, void (*const *functions)(void)) {
+    const SnPlan *p = x->plan;
+    for (uint32_t i = 0; i < p->args.count; i++) {
+        const SnArg *a = &SN_AT(p, SnArg, args)[i];
+        x->bufs[i] = a->region == SN_REGION_NONE ? NULL : x->region[a->region] + a->offset;
+    }
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+        Step *s = &x->steps[i];
+        s->op = (SnCmdOp)c->op;
+        s->first_only = c->when == SN_WHEN_FIRST;
+        s->bufs = x->bufs + c->args;
+        if (s->op == SN_CMD_KERNEL) {
+            resolve_kernel(x, s, &SN_AT(p, SnKernel, kernels)[c->fn], functions);
+        } else if (s->op == SN_CMD_GEMM) {
+            s->job = &x->jobs[c->fn];
+        } else {
+            s->bytes = SN_AT(p, SnArg, args)[c->args].bytes;
+            s->tasks = (s->bytes + COPY_CHUNK - 1) / COPY_CHUNK;
+            s->grain = 1;
+        }
+    }
+}
+
+static SnStatus build(CpuDevice *x, void (*const *functions)(void), int threads, SnError *e) {
+    int64_t shared = 0, scratch = 0;
+    x->pool = sn_pool_new(threads);
+    if (!x->pool) return sn_fail(e, SN_MACHINE, "cannot start %d threads", threads);
+    SnStatus s = allocate_tables(x, e);
+    if (s) return s;
+    prepare_gemms(x, functions, &shared, &scratch);
+    s = map_arena(x, shared, scratch, e);
+    if (s) return s;
+    resolve(x, functions);
+    x->device.scalars = x->region[SN_REGION_SCALAR];
+    x->device.bytes = (int64_t)x->arena_bytes;
+    snprintf(x->device.name, sizeof x->device.name, "%d threads", threads);
+    return SN_OK;
+}
+
+static void cpu_free(SnDevice *d) {
+    CpuDevice *x = cpu_of(d);
+    sn_pool_free(x->pool);
+    if (x->arena) munmap(x->arena, x->arena_bytes);
+    free(x->bufs);
+    free(x->steps);
+    free(x->jobs);
+    free(d->counters);
+    free(x);
+}
+
+static void *cpu_at(SnDevice *d, uint32_t region, int64_t offset) {
+    return cpu_of(d)->region[region] + offset;
+}
+
+static void *cpu_input(SnDevice *d, const SnPort *port) {
+    return cpu_at(d, port->region, port->offset);
+}
+
+static SnStatus cpu_read(SnDevice *d, uint32_t region, int64_t offset, void *to, int64_t bytes,
+                         SnError *e) {
+    (void)e;
+    memcpy(to, cpu_at(d, region, offset), (size_t)bytes);
+    return SN_OK;
+}
+
+static SnStatus cpu_write(SnDevice *d, uint32_t region, int64_t offset, const void *from,
+                          int64_t bytes, SnError *e) {
+    (void)e;
+    memcpy(cpu_at(d, region, offset), from, (size_t)bytes);
+    return SN_OK;
+}
+
+static SnStatus cpu_result(SnDevice *d, const SnPort *port, void *to, int64_t bytes, SnError *e) {
+    return cpu_read(d, port->region, port->offset, to, bytes, e);
+}
+
+static SnStatus cpu_wait(SnDevice *d, SnError *e) {
+    (void)d;
+    (void)e;
+    return SN_OK;
+}
+
+static const SnDeviceOps cpu_ops = {.free = cpu_free,
+                                    .at = cpu_at,
+                                    .input = cpu_input,
+                                    .read = cpu_read,
+                                    .write = cpu_write,
+                                    .result = cpu_result,
+                                    .run = cpu_run,
+                                    .wait = cpu_wait};
+
+SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,
+                       SnDevice **out, SnError *e) {
+    *out = NULL;
+    CpuDevice *x = calloc(1, sizeof *x);
+    if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
+    x->plan = x->device.plan = plan;
+    x->device.ops = &cpu_ops;
+    SnStatus s = build(x, functions, threads < 1 ? 1 : threads, e);
+    if (s) {
+        cpu_free(&x->device);
+        return s;
+    }
+    *out = &x->device;
+    return SN_OK;
+}

@@ -1,0 +1,41 @@
+// A device: memory for the regions of a plan, and the walk over its commands. exec.c talks to devices
+// through this table alone; each implementation is one folder (cpu/, cuda/).
+//
+// Work is started in order and may finish later: `wait` and whatever reads memory wait for what they
+// need. A fault is reported by every later call.
+#pragma once
+#include "runtime/sinter.h"
+
+typedef struct SnDevice SnDevice;
+typedef struct {
+    void (*free)(SnDevice *d);
+    // Host address of a place in the arena; NULL when the memory is not the host's.
+    void *(*at)(SnDevice *d, uint32_t region, int64_t offset);
+    // Host memory for the next run of the port's section, to be filled as a whole: it may be another
+    // place after each run.
+    void *(*input)(SnDevice *d, const SnPort *port);
+    SnStatus (*read)(SnDevice *d, uint32_t region, int64_t offset, void *to, int64_t bytes,
+                     SnError *e);
+    SnStatus (*write)(SnDevice *d, uint32_t region, int64_t offset, const void *from, int64_t bytes,
+                      SnError *e);
+    // Value of an output without axes, as the last run of its section left it.
+    SnStatus (*result)(SnDevice *d, const SnPort *port, void *to, int64_t bytes, SnError *e);
+    SnStatus (*run)(SnDevice *d, const SnSection *section, const SnEnv *env, SnError *e);
+    SnStatus (*wait)(SnDevice *d, SnError *e);
+} SnDeviceOps;
+
+// What every implementation starts with. scalars: the region of that name, in host memory; run takes
+// it over to where kernels read it.
+struct SnDevice {
+    const SnDeviceOps *ops;
+    const SnPlan *plan;
+    unsigned char *scalars;
+    int64_t bytes;       // of the arena
+    SnCounter *counters; // one per command; counted when profile is set
+    bool profile;
+    char name[128]; // for people: "2 threads", "NVIDIA H100 80GB HBM3, sm_90"
+};
+
+// Threads: at least 1. functions: the executable's native code.
+SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,
+                       SnDevice **out, SnError *e);
