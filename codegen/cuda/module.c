@@ -1,0 +1,75 @@
+// The CUDA module: batches of functions, each a complete program text. Nothing is compiled here.
+//
+// Why batches: NVRTC's start-up dominates for small kernels. Why a prelude in each: a batch is a
+// translation unit and includes no header. Constant time per function beside its text.
+#include "codegen/cuda/module.h"
+#include <string.h>
+
+CudaModule *cuda_module_new(Arena *a) {
+    CudaModule *m = NEW(a, CudaModule);
+    m->arena = a;
+    m->by_hash.arena = a;
+    return m;
+}
+
+// Env has the layout of SnEnv (runtime/plan.h). The helpers are primitives of ir/scalar.h that CUDA C
+// has no exact spelling for.
+static const char prelude[] =
+    "typedef unsigned char u8;\n"
+    "typedef unsigned int u32;\n"
+    "typedef long long i64;\n"
+    "typedef unsigned long long u64;\n"
+    "struct Env {\n"
+    "    int first;\n"
+    "    u32 step;\n"
+    "    u64 seed;\n"
+    "    i64 sample;\n"
+    "};\n"
+    "static __device__ __forceinline__ float min_nan(float a, float b) {\n"
+    "    float r;\n"
+    "    asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b));\n"
+    "    return r;\n"
+    "}\n"
+    "static __device__ __forceinline__ float max_nan(float a, float b) {\n"
+    "    float r;\n"
+    "    asm(\"max.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b));\n"
+    "    return r;\n"
+    "}\n";
+
+static CudaBatch *open_batch(CudaModule *m) {
+    if (m->batches.n && m->batches.at[m->batches.n - 1].count < CUDA_BATCH)
+        return &m->batches.at[m->batches.n - 1];
+    CudaBatch b = {.text = {.arena = m->arena}, .first = m->functions};
+    text_put(&b.text, prelude, sizeof prelude - 1);
+    vec_push(m->arena, &m->batches, b);
+    return &m->batches.at[m->batches.n - 1];
+}
+
+Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *function,
+                                uint32_t *batch) {
+    CudaBatch *b = open_batch(m);
+    b->count++;
+    *function = m->functions++;
+    *batch = m->batches.n - 1;
+    text_printf(&b->text, "\n// k%u: ", *function);
+    cuda_put_safe(&b->text, comment);
+    text_put(&b->text, "\n", 1);
+    return &b->text;
+}
+
+void cuda_put_safe(Text *to, const char *s) {
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               " ._-+=,:;()[]<>%#@'";
+    for (; *s; s++) text_put(to, strchr(safe, *s) ? s : "_", 1);
+}
+
+uint32_t cuda_batches(const CudaModule *m) { return m->batches.n; }
+
+const Text *cuda_batch(const CudaModule *m, uint32_t batch) { return &m->batches.at[batch].text; }
+
+void cuda_print(const CudaModule *m, Text *to) {
+    for (uint32_t i = 0; i < m->batches.n; i++) {
+        text_printf(to, "// ---- batch %u\n", i);
+        text_put(to, m->batches.at[i].text.at, m->batches.at[i].text.n);
+    }
+}

@@ -1,0 +1,43 @@
+// What the files of codegen/cuda share: the module, a list of batches. A batch is one program text of
+// up to CUDA_BATCH functions; NVRTC pays its start-up once per batch and not once per function.
+//
+//   print*.c   appends the kernels of the step         gemm.c    appends products of our own
+//   nvrtc.c    compiles batch by batch                 cache.c   keys on a batch's text
+//
+// A function's symbol is "k<number>"; its text may use what the prelude of the batch declares (Env).
+#pragma once
+#include "codegen/cuda/cuda.h"
+
+enum { CUDA_BATCH = 24 };
+
+typedef struct {
+    Text text;
+    uint32_t first, count; // functions first .. first + count - 1
+} CudaBatch;
+
+// A printed kernel, by its text without name and with keys replaced by their number.
+typedef struct {
+    const char *text;
+    size_t n;
+    CudaLaunch launch; // keys are not filled in
+} CudaPrinted;
+
+struct CudaModule {
+    Arena *arena;
+    VEC(CudaBatch) batches;
+    uint32_t functions;
+    VEC(CudaPrinted) printed;
+    Map by_hash; // hash of a printed text -> 1 + index in printed
+};
+
+// Where the next function's text goes: the batch's text, behind a line "// k<number>: comment" whose
+// characters are made harmless. The caller appends `extern "C" __global__ ... k<number>(...) {...}`.
+// The Text stays valid until the next call.
+Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *function,
+                                uint32_t *batch);
+// Appends s with every character outside a safe list replaced by '_': no line ends, no backslashes (which
+// would join lines), no trigraphs, no end of a comment.
+void cuda_put_safe(Text *to, const char *s);
+
+uint32_t cuda_batches(const CudaModule *m);
+const Text *cuda_batch(const CudaModule *m, uint32_t batch);
