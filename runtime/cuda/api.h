@@ -95,7 +95,8 @@ typedef struct {
 typedef struct {
     const char *kernel, *node; // what runs, and the IR op it came from
     uint32_t line;             // of the model file; 0: none
-    const SnCudaRange *ranges; // parameter i of a kernel is ranges[i]; copied by the callee
+    const SnCudaRange
+        *ranges; // parameter i of a kernel is ranges[i]; in any order, copied by the callee
     uint32_t n;
 } SnCudaNote;
 
