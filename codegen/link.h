@@ -3,7 +3,7 @@
 #include "ir/base/str.h"
 
 // Links inputs (NULL-terminated: first what cpu_write_object wrote, all of which is linked, then
-// the runtime's main and the archives it needs) into the position-independent executable `out` with
+// archives, of which what is needed: each may need those behind it) into the position-independent executable `out` with
 // the system's cc. The same inputs give the same bytes: no build id, no paths, no debugging
 // information. Written beside `out` under a temporary name and then renamed, so `out` is never half
 // a file. False with the reason in *why: no linker, no space, the linker's own words.

@@ -3,7 +3,7 @@
 #include "codegen/plan.h"
 #include <string.h>
 
-typedef struct {
+struct PlanTables {
     Arena *a;
     const KernelProgram *p;
     const PlanInfo *info;
@@ -11,7 +11,9 @@ typedef struct {
     Text strings;
     Map string_at; // hash -> offset + 1
     VEC(SnKernel) kernels;
-    Map kernel_at; // kernel hash -> index + 1
+    Map kernel_at[2]; // kernel hash -> index + 1; those that take a table apart
+    VEC(const Kernel *)
+    pending; // by command of the section being written: its kernel, not yet added
     VEC(SnGemm) gemms;
     VEC(SnCmd) cmds;
     VEC(SnArg) args;
@@ -22,7 +24,13 @@ typedef struct {
     VEC(SnOption) options;
     VEC(SnStr) nodes;
     int64_t region_bytes[SN_REGIONS];
-} Writer;
+    Map state_at;         // hash of a place -> 1 + the state that lies there
+    uint32_t first_value; // number of the value of node 0 of the function being written
+    Diag *diag;
+    uint32_t line; // of the model file, of the command being written
+    bool failed;
+};
+typedef PlanTables Writer;
 
 static SnStr put(Writer *w, const char *s) {
     if (!s || !*s) return 0;
@@ -37,16 +45,30 @@ static SnStr put(Writer *w, const char *s) {
 
 static const char *name_of(const Writer *w, Sym s) { return sym_str(w->m->syms, s); }
 
-static SnArg arg_of(Writer *w, const Mem *mem, TypeId type) {
-    SnArg a = {
-        .region = mem->region, .offset = mem->offset, .bytes = type_bytes(type_at(w->m, type))};
+static uint64_t hash_place(const Mem *mem) {
+    return hash_u64(hash_u64(HASH_SEED, mem->region), (uint64_t)mem->offset);
+}
+
+// Values are numbered through: 0 is none, then the states, then every node of every function. What is
+// written in a state's place is the state. Inputs and scalars are the runtime's, with number 0.
+static uint32_t value_at(Writer *w, const Mem *mem, NodeId n) {
+    if (mem->region == REGION_input || mem->region == REGION_scalar) return 0;
+    if (mem->region == REGION_temp) return w->first_value + n;
+    return *map_slot(&w->state_at, hash_place(mem), NULL);
+}
+
+static SnArg arg_of(Writer *w, const Mem *mem, TypeId type, NodeId n) {
+    SnArg a = {.region = mem->region,
+               .value = value_at(w, mem, n),
+               .offset = mem->offset,
+               .bytes = type_bytes(type_at(w->m, type))};
     int64_t end = (a.offset + a.bytes + 63) / 64 * 64;
     if (end > w->region_bytes[a.region]) w->region_bytes[a.region] = end;
     return a;
 }
 
 static SnArg node_arg(Writer *w, const Func *f, NodeId n) {
-    return arg_of(w, &f->mem.at[n], node_at(f, n)->type);
+    return arg_of(w, &f->mem.at[n], node_at(f, n)->type, n);
 }
 
 // The node of result number `index` of a group: its parts follow it directly.
@@ -63,17 +85,32 @@ static SnArg ref_arg(Writer *w, const Func *f, NodeId group, LowerRef r) {
                     r.result ? result_node(w, f, group, r.index) : operand(f, group, r.index));
 }
 
-static uint32_t add_kernel(Writer *w, const Kernel *k) {
-    uint32_t *slot = map_slot(&w->kernel_at, k->hash, NULL);
+static void refuse(Writer *w, Loc loc, const Text *why) {
+    diag_error(w->diag, loc, "this cannot be compiled for '%s' yet: %s", w->info->target,
+               why->at ? why->at : "?");
+    w->failed = true;
+}
+
+static uint32_t add_kernel(Writer *w, const Kernel *k, bool table) {
+    uint32_t *slot = map_slot(&w->kernel_at[table], k->hash, NULL);
     if (*slot) return *slot - 1;
     SnKernel s = {.name = put(w, k->name),
-                  .fn = w->info->function(w->info->user, k),
+                  .table = table,
                   .tile = k->order == KORDER_tile,
+                  .nargs = k->args.n,
                   .hash = k->hash,
                   .tasks = k->tasks,
                   .scratch = k->scratch,
                   .flops = k->flops,
                   .bytes = k->bytes};
+    for (uint32_t i = 0; i < k->args.n; i++) {
+        uint32_t mode = k->args.at[i].mode;
+        if (mode != KARG_out) s.reads |= UINT64_C(1) << i;
+        if (mode != KARG_in) s.writes |= UINT64_C(1) << i;
+        if (k->args.at[i].elem == ELEM_f32) s.floats |= UINT64_C(1) << i;
+    }
+    Text why = {.arena = w->a};
+    if (!w->info->kernel(w->info->user, k, &s, &why)) refuse(w, k->loc, &why);
     vec_push(w->a, &w->kernels, s);
     *slot = w->kernels.n;
     return w->kernels.n - 1;
@@ -87,7 +124,9 @@ static void add_cmd(Writer *w, SnCmdOp op, SnWhen when, uint32_t fn, uint32_t ar
                .fn = fn,
                .args = args,
                .nargs = w->args.n - args,
-               .node = w->nodes.n - 1};
+               .node = w->nodes.n - 1,
+               .count = 1,
+               .line = w->line};
     vec_push(w->a, &w->cmds, c);
 }
 
@@ -96,6 +135,44 @@ static void add_copy(Writer *w, SnArg to, SnArg from, const char *what) {
     vec_push(w->a, &w->args, to);
     vec_push(w->a, &w->args, from);
     add_cmd(w, SN_CMD_COPY, SN_WHEN_ALWAYS, 0, at, what);
+}
+
+// What the target does with a product: a call of a library, or a kernel of its own.
+static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
+    SnKernel kernel = {.name = 0};
+    Text why = {.arena = w->a};
+    if (!w->info->gemm(w->info->user, g, what, loc, &kernel, &why)) refuse(w, loc, &why);
+    if (!kernel.block) return; // the library
+    for (g->kernel = 0; g->kernel < w->kernels.n; g->kernel++)
+        if (w->kernels.at[g->kernel].fn == kernel.fn) return;
+    kernel.name = put(w, "gemm");
+    kernel.nargs = 3u + (g->acc_arg != UINT32_MAX) + (g->bias_arg != 0);
+    kernel.writes = 0x4;
+    kernel.reads = ((UINT64_C(1) << kernel.nargs) - 1) & ~kernel.writes;
+    vec_push(w->a, &w->kernels, kernel);
+}
+
+// The epilogue is the sum with one value for each lane, and nothing else: which values, and the result.
+static bool bias_of(const Lowered *l, LowerRef *bias, LowerRef *sum) {
+    const Kernel *k = l->kernel;
+    const KOp *load = NULL, *add = NULL;
+    bool tile = false;
+    for (KId i = 0; i < k->ops.n; i++) {
+        const KOp *o = &k->ops.at[i];
+        if (o->kind == KOP_tile) tile = true;
+        if (o->kind == KOP_load) load = o;
+        if (o->kind == KOP_scalar && o->op == OP_add) add = o;
+    }
+    if (k->ops.n != 3 || !tile || !load || !add || k->stores.n != 1 || k->folds.n) return false;
+    const KStore *s = &k->stores.at[0];
+    bool rows = load->index.op == NONE && s->index.op == NONE && load->index.base == 0 &&
+                load->mask == NONE && s->mask == NONE && &k->ops.at[s->value] == add;
+    for (uint32_t i = 0; i < k->outers; i++) rows &= load->index.stride[i] == 0;
+    bool one = k->extent[k->outers] == 1;
+    if (!rows || (load->index.stride[k->outers] != 1 && !one)) return false;
+    *bias = l->refs.at[load->arg];
+    *sum = l->refs.at[s->arg];
+    return true;
 }
 
 static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) {
@@ -112,12 +189,23 @@ static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) 
         g.acc_arg = w->args.n - at;
         vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->acc));
     }
+    g.kernel = UINT32_MAX;
+    LowerRef bias, sum;
+    bool is_bias = w->info->gemm && l->kernel && bias_of(l, &bias, &sum);
+    if (is_bias) {
+        g.epilogue = UINT32_MAX;
+        g.c_arg = w->args.n - at;
+        vec_push(w->a, &w->args, ref_arg(w, f, s->node, sum));
+        g.bias_arg = w->args.n - at;
+        vec_push(w->a, &w->args, ref_arg(w, f, s->node, bias));
+    }
     g.epilogue_args = w->args.n - at;
-    if (l->kernel) {
-        g.epilogue = add_kernel(w, l->kernel);
+    if (l->kernel && !is_bias) {
+        g.epilogue = add_kernel(w, l->kernel, false);
         for (uint32_t i = 0; i < l->refs.n; i++)
             vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->refs.at[i]));
     }
+    if (w->info->gemm) give_gemm(w, &g, node_at(f, s->node)->loc, what);
     vec_push(w->a, &w->gemms, g);
     add_cmd(w, SN_CMD_GEMM, SN_WHEN_ALWAYS, w->gemms.n - 1, at, what);
 }
@@ -142,12 +230,13 @@ static void add_step(Writer *w, const Func *f, const Step *s) {
     const char *name = name_of(w, n->name);
     const char *what =
         arena_printf(w->a, "%s/%s", name_of(w, f->name), *name ? name : op_info[n->op].name);
+    uint32_t column;
+    w->line = 0;
+    if (n->loc.file < w->diag->files.n) diag_position(w->diag, n->loc, &w->line, &column);
     if (s->is_copy) {
-        SnArg from = node_arg(w, f, operand(f, s->node, 0)), to = from;
-        const Mem *home = &f->mem.at[s->node];
-        to.region = home->region;
-        to.offset = home->offset;
-        add_copy(w, to, from, what);
+        NodeId value = operand(f, s->node, 0);
+        SnArg from = node_arg(w, f, value);
+        add_copy(w, arg_of(w, &f->mem.at[s->node], node_at(f, value)->type, s->node), from, what);
         return;
     }
     if (s->low.is_gemm) {
@@ -158,7 +247,8 @@ static void add_step(Writer *w, const Func *f, const Step *s) {
     uint32_t at = w->args.n;
     for (uint32_t i = 0; i < s->low.refs.n; i++)
         vec_push(w->a, &w->args, ref_arg(w, f, s->node, s->low.refs.at[i]));
-    add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, add_kernel(w, s->low.kernel), at, what);
+    vec_push(w->a, &w->pending, s->low.kernel);
+    add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);
 }
 
 static SnPort port_of(Writer *w, const Func *f, NodeId n, Sym name) {
@@ -212,10 +302,54 @@ static void add_ports(Writer *w, const Func *f) {
     }
 }
 
+static bool overlap(const SnArg *a, const SnArg *b) {
+    return a->region == b->region && a->offset < b->offset + b->bytes &&
+           b->offset < a->offset + a->bytes;
+}
+
+// Commands a and b run the same kernel: whether one writes what the other touches.
+static bool conflict(const Writer *w, const Kernel *k, const SnCmd *a, const SnCmd *b) {
+    for (uint32_t i = 0; i < a->nargs; i++)
+        for (uint32_t j = 0; j < b->nargs; j++) {
+            bool reads = k->args.at[i % k->args.n].mode == KARG_in &&
+                         k->args.at[j % k->args.n].mode == KARG_in;
+            if (!reads && overlap(&w->args.at[a->args + i], &w->args.at[b->args + j])) return true;
+        }
+    return false;
+}
+
+// Gives the section's kernels their code. Where the target starts equal ones together, neighbours that
+// run the same kernel on independent tensors become one command.
+static void add_kernels(Writer *w, uint32_t from) {
+    enum { MOST = 4096 };
+    uint32_t to = from;
+    for (uint32_t i = from; i < w->cmds.n; i++) {
+        SnCmd c = w->cmds.at[i];
+        if (c.op != SN_CMD_KERNEL) {
+            w->cmds.at[to++] = c;
+            continue;
+        }
+        const Kernel *k = w->pending.at[c.fn];
+        for (; w->info->bundles && c.count < MOST && i + 1 < w->cmds.n; i++) {
+            const SnCmd *next = &w->cmds.at[i + 1];
+            if (next->op != SN_CMD_KERNEL || w->pending.at[next->fn]->hash != k->hash ||
+                next->args != c.args + c.nargs || conflict(w, k, &c, next))
+                break;
+            c.nargs += next->nargs;
+            c.count++;
+        }
+        c.fn = add_kernel(w, k, c.count > 1);
+        w->cmds.at[to++] = c;
+    }
+    w->cmds.n = to;
+    w->pending.n = 0;
+}
+
 static void add_section(Writer *w, const ProgramSection *sec) {
     const Func *f = w->m->funcs.at[sec->func];
     SnSection s = {.name = put(w, name_of(w, f->name)), .cmd = w->cmds.n};
     for (uint32_t i = 0; i < sec->steps.n; i++) add_step(w, f, &sec->steps.at[i]);
+    add_kernels(w, s.cmd);
     s.count = w->cmds.n - s.cmd;
     for (uint32_t i = s.cmd; i < w->cmds.n; i++) // temporaries this section needs
         for (uint32_t k = 0; k < w->cmds.at[i].nargs; k++) {
@@ -225,13 +359,15 @@ static void add_section(Writer *w, const ProgramSection *sec) {
         }
     vec_push(w->a, &w->sections, s);
     add_ports(w, f);
+    w->first_value += f->nodes.n;
 }
 
 static void add_states(Writer *w) {
     for (StateId i = 0; i < w->m->states.n; i++) {
         const State *st = &w->m->states.at[i];
         const Type *t = type_at(w->m, st->type);
-        SnArg a = arg_of(w, &st->mem, st->type);
+        *map_slot(&w->state_at, hash_place(&st->mem), NULL) = i + 1;
+        SnArg a = arg_of(w, &st->mem, st->type, 0);
         SnState s = {.path = put(w, name_of(w, st->path)),
                      .elem = (uint8_t)t->elem,
                      .kind = st->kind,
@@ -258,33 +394,37 @@ static SnTable put_table(Text *blob, const void *items, uint32_t count, size_t i
     return t;
 }
 
-void *plan_write(Arena *a, const KernelProgram *p, const PlanInfo *info, size_t *size) {
-    Writer w = {.a = a, .p = p, .info = info, .m = p->m};
-    w.strings.arena = w.string_at.arena = w.kernel_at.arena = a;
-    text_put(&w.strings, "", 1);
-    add_states(&w);
-    for (uint32_t i = 0; i < p->sections.n; i++) add_section(&w, &p->sections.at[i]);
+PlanTables *plan_collect(Arena *a, const KernelProgram *p, const PlanInfo *info, Diag *d) {
+    Writer *w = NEW(a, Writer);
+    *w = (Writer){.a = a, .p = p, .info = info, .m = p->m, .diag = d};
+    w->strings.arena = w->string_at.arena = w->state_at.arena = a;
+    w->kernel_at[0].arena = w->kernel_at[1].arena = a;
+    w->first_value = p->m->states.n + 1;
+    text_put(&w->strings, "", 1);
+    add_states(w);
+    for (uint32_t i = 0; i < p->sections.n; i++) add_section(w, &p->sections.at[i]);
     for (uint32_t i = 0; i < info->option_count; i++)
-        vec_push(a, &w.options,
-                 ((SnOption){put(&w, info->option_text[i][0]), put(&w, info->option_text[i][1])}));
+        vec_push(a, &w->options,
+                 ((SnOption){put(w, info->option_text[i][0]), put(w, info->option_text[i][1])}));
+    return w->failed ? NULL : w;
+}
 
+void *plan_write(PlanTables *w, const char *ledger, size_t *size) {
+    const PlanInfo *info = w->info;
     SnPlan head = {.magic = SN_PLAN_MAGIC,
                    .version = SN_PLAN_VERSION,
-                   .sinter = put(&w, info->sinter),
-                   .target = put(&w, info->target),
-                   .cpu = put(&w, info->cpu),
-                   .model_name = put(&w, info->model_name),
-                   .model_text = put(&w, info->model_text),
-                   .ledger = put(&w, info->ledger),
-                   .features = info->features,
-                   .mr = info->mr,
-                   .nr = info->nr,
-                   .ukr = info->ukr,
-                   .functions = info->functions(info->user)};
-    memcpy(head.region_bytes, w.region_bytes, sizeof head.region_bytes);
-    Text blob = {.arena = a};
+                   .sinter = put(w, info->sinter),
+                   .target = put(w, info->target),
+                   .cpu = put(w, info->cpu),
+                   .model_name = put(w, info->model_name),
+                   .model_text = put(w, info->model_text),
+                   .ledger = put(w, ledger),
+                   .device = info->device};
+    info->finish(info->user, &head);
+    memcpy(head.region_bytes, w->region_bytes, sizeof head.region_bytes);
+    Text blob = {.arena = w->a};
     text_put(&blob, (const char *)&head, sizeof head);
-#define TABLE(name) head.name = put_table(&blob, w.name.at, w.name.n, sizeof *w.name.at)
+#define TABLE(name) head.name = put_table(&blob, w->name.at, w->name.n, sizeof *w->name.at)
     TABLE(kernels);
     TABLE(gemms);
     TABLE(cmds);
@@ -297,7 +437,7 @@ void *plan_write(Arena *a, const KernelProgram *p, const PlanInfo *info, size_t 
     TABLE(options);
     TABLE(nodes);
 #undef TABLE
-    head.strings = put_table(&blob, w.strings.at, (uint32_t)w.strings.n, 1);
+    head.strings = put_table(&blob, w->strings.at, (uint32_t)w->strings.n, 1);
     head.size = (uint32_t)blob.n;
     memcpy(blob.at, &head, sizeof head);
     *size = blob.n;

@@ -31,18 +31,25 @@ typedef struct {
     double value;
 } PlanScalar;
 typedef struct {
-    const char *sinter, *target, *cpu, *model_name, *model_text, *ledger;
-    uint32_t features;
-    uint32_t ukr, mr, nr; // the micro-kernels in the function table
+    const char *sinter, *target, *cpu, *model_name, *model_text;
     const char *const (*option_text)[2];
     uint32_t option_count;
     const PlanScalar *scalars;
     uint32_t scalar_count;
-    // Index of a kernel's code in the function table.
-    uint32_t (*function)(void *user, const Kernel *k);
-    uint32_t (*functions)(void *user); // entries in the table, asked for last
+    SnDeviceKind device;
+    // Code for a kernel, and for a product: fills in what the target says of it (SnKernel.fn, or how
+    // it is started; SnGemm.kernel and lt, NULL where the target has nothing to say). False with the
+    // reason in *why.
+    bool (*kernel)(void *user, const Kernel *k, SnKernel *to, Text *why);
+    bool bundles; // equal neighbours are started as one command: `to->table` is set then
+    bool (*gemm)(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *kernel, Text *why);
+    void (*finish)(void *user, SnPlan *head); // when all are known: the rest of the header
     void *user;
 } PlanInfo;
 
-// The blob; *size in bytes.
-void *plan_write(Arena *a, const KernelProgram *p, const PlanInfo *info, size_t *size);
+// Two steps, because the ledger in the plan also holds what compiling the kernels showed. First all
+// tables: the target is asked for every kernel and product. NULL after an error, which is reported at
+// its place. info must stay until the second step: the blob, *size in bytes.
+typedef struct PlanTables PlanTables;
+PlanTables *plan_collect(Arena *a, const KernelProgram *p, const PlanInfo *info, Diag *d);
+void *plan_write(PlanTables *t, const char *ledger, size_t *size);

@@ -116,12 +116,47 @@ static bool same_extents(const Fuse *x, NodeId n, const FuseGroup *g) {
     return true;
 }
 
+// n adds a state to the product that opened group g, and is all that reads it. The state has the last
+// axes of the product, all of which come from one operand: a value for each column.
+static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
+    NodeId product = g->members.at[0];
+    if (node_at(x->f, n)->op != OP_add || g->members.n != 1 || x->need[product] ||
+        node_at(x->f, n)->type != node_at(x->f, product)->type ||
+        x->users.first[product + 1] - x->users.first[product] != 1)
+        return false;
+    NodeId a = operand(x->f, n, 0), b = operand(x->f, n, 1), bias = a == product ? b : a;
+    const Type *t = type_of(x->m, x->f, product), *v = type_of(x->m, x->f, bias);
+    if ((a != product && b != product) || node_at(x->f, bias)->op != OP_state || v->n == 0 ||
+        v->n > t->n || v->elem != t->elem)
+        return false;
+    bool left = false, right = false; // which operands have the other axes, or the bias's
+    for (uint32_t i = 0; i < t->n; i++) {
+        AxisId axis = t->axes[i].axis;
+        bool in_a = type_find(type_of(x->m, x->f, operand(x->f, product, 0)), axis) >= 0;
+        bool in_b = type_find(type_of(x->m, x->f, operand(x->f, product, 1)), axis) >= 0;
+        uint32_t k = i + v->n - t->n; // the axis's place in the bias
+        if (i + v->n < t->n) {
+            left |= in_a && !in_b;
+            right |= in_b && !in_a;
+        } else if (v->axes[k].axis != axis || (in_a && in_b)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < v->n; i++) {
+        bool in_a = type_find(type_of(x->m, x->f, operand(x->f, product, 0)), v->axes[i].axis) >= 0;
+        if (in_a ? left : right) return false;
+    }
+    return true;
+}
+
 // Why node n cannot be computed in group g; NULL when it can. All that n reads comes from g or earlier.
 static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
     Op op = (Op)node_at(x->f, n)->op;
     if (op == OP_contract) return "a GEMM opens a group";
     if (op == OP_scatter_add) return "scattered rows are added in order, by lanes";
     if (g->closed) return "the group is complete";
+    if (g->kind == GROUP_gemm && x->cx->target->epilogue == EPILOGUE_bias && !is_bias(x, n, g))
+        return "this target adds a bias to a product and nothing else";
     if (g->reads + x->closure[n].reads > MAX_READS)
         return "the kernel would take too many arguments";
     if (g->members.n >= MAX_MEMBERS) return "the kernel would hold too many values";

@@ -26,12 +26,15 @@ void ledger_add(Ledger *l, bool done, const char *pass, const char *rule, const 
     __attribute__((format(printf, 8, 9)));
 void ledger_print(const Ledger *l, Text *to);
 
+typedef enum { EPILOGUE_bias, EPILOGUE_any } Epilogue;
 // A row of ir/target.def: all that a pass may know of a target.
 typedef struct {
     const char *name;
     uint32_t lanes;
     int64_t fast_memory; // bytes close to one core or block: what a held row may take
     double bytes_per_second, flops_per_second; // nominal, for predictions in the ledger
+    bool bundles;      // starting a kernel costs: equal ones are started together
+    uint32_t epilogue; // Epilogue: what may be computed on the tiles of a matrix product
 } Target;
 
 typedef struct {

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const Target targets[] = {
-#define TARGET(name, lanes, fast, bytes, flops) {#name, lanes, fast, bytes, flops},
+#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue)                                 \
+    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue},
 #include "ir/target.def"
 #undef TARGET
 };

@@ -18,8 +18,10 @@ typedef struct {
                      SnError *e);
     SnStatus (*write)(SnDevice *d, uint32_t region, int64_t offset, const void *from, int64_t bytes,
                       SnError *e);
-    // Value of an output without axes, as the last run of its section left it.
-    SnStatus (*result)(SnDevice *d, const SnPort *port, void *to, int64_t bytes, SnError *e);
+    // Value of an output without axes, as the last run of its section left it; back 1, where the device
+    // runs ahead: the run before that. Waits for that run only.
+    SnStatus (*result)(SnDevice *d, const SnPort *port, int back, void *to, int64_t bytes,
+                       SnError *e);
     SnStatus (*run)(SnDevice *d, const SnSection *section, const SnEnv *env, SnError *e);
     SnStatus (*wait)(SnDevice *d, SnError *e);
 } SnDeviceOps;
@@ -33,8 +35,19 @@ struct SnDevice {
     int64_t bytes;       // of the arena
     SnCounter *counters; // one per command; counted when profile is set
     bool profile;
+    bool ahead;     // a run may still be under way when the next one is started
+    char note[192]; // what the user should know of how it was opened; ""
     char name[128]; // for people: "2 threads", "NVIDIA H100 80GB HBM3, sm_90"
 };
+
+// open.c: see sn_exec_open.
+SnStatus sn_device_open(const SnProgram *programs, const char *name, int threads, SnDevice **out,
+                        SnError *e);
+
+// nan.c: whether SINTER_FIND_NAN asks for it; then after each command: an error that names the command,
+// its line and the element when what it stored has a NaN.
+bool sn_nan_wanted(void);
+SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e);
 
 // Threads: at least 1. functions: the executable's native code.
 SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,

@@ -19,20 +19,35 @@ static void set_defaults(SnExec *x) {
     }
 }
 
-SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int threads, SnExec **out,
-                     SnError *e) {
-    *out = NULL;
+// Takes over a device that has been opened.
+static SnStatus finish(SnDevice *device, int threads, SnExec **out, SnError *e) {
     SnExec *x = calloc(1, sizeof *x);
-    if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
-    *x = (SnExec){.plan = plan, .threads = threads < 1 ? 1 : threads};
-    SnStatus s = sn_cpu_device(plan, functions, x->threads, &x->device, e);
-    if (s) {
-        free(x);
-        return s;
+    if (!x) {
+        device->ops->free(device);
+        return sn_fail(e, SN_MACHINE, "out of memory");
     }
+    *x = (SnExec){.plan = device->plan, .device = device, .threads = threads};
     set_defaults(x);
     *out = x;
     return SN_OK;
+}
+
+SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int threads, SnExec **out,
+                     SnError *e) {
+    SnDevice *device;
+    if (threads < 1) threads = 1;
+    *out = NULL;
+    SnStatus s = sn_cpu_device(plan, functions, threads, &device, e);
+    return s ? s : finish(device, threads, out, e);
+}
+
+SnStatus sn_exec_open(const SnProgram *programs, const char *name, int threads, SnExec **out,
+                      SnError *e) {
+    SnDevice *device;
+    if (threads < 1) threads = 1;
+    *out = NULL;
+    SnStatus s = sn_device_open(programs, name, threads, &device, e);
+    return s ? s : finish(device, threads, out, e);
 }
 
 void sn_exec_free(SnExec *x) {
@@ -44,6 +59,7 @@ void sn_exec_free(SnExec *x) {
 const SnPlan *sn_exec_plan(const SnExec *x) { return x->plan; }
 int sn_exec_threads(const SnExec *x) { return x->threads; }
 const char *sn_exec_device(const SnExec *x) { return x->device->name; }
+const char *sn_exec_note(const SnExec *x) { return x->device->note; }
 int64_t sn_exec_bytes(const SnExec *x) { return x->device->bytes; }
 void sn_exec_profile(SnExec *x, bool on) { x->device->profile = on; }
 const SnCounter *sn_exec_counters(const SnExec *x) { return x->device->counters; }
@@ -109,10 +125,12 @@ double sn_exec_get(SnExec *x, const char *name, double otherwise) {
     return s ? read_elem(x->device->scalars + s->offset, s->elem) : otherwise;
 }
 
-double sn_exec_result(SnExec *x, const char *section, const char *name) {
+bool sn_exec_ahead(const SnExec *x) { return x->device->ahead; }
+
+double sn_exec_result(SnExec *x, const char *section, const char *name, int back) {
     const SnPort *p = sn_plan_output(x->plan, section, name);
     unsigned char bits[4];
-    if (!p || p->naxes || x->device->ops->result(x->device, p, bits, p->bytes, NULL))
+    if (!p || p->naxes || x->device->ops->result(x->device, p, back, bits, p->bytes, NULL))
         return (double)NAN;
     return read_elem(bits, p->elem);
 }

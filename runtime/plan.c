@@ -76,6 +76,8 @@ static SnStatus check_header(const Check *c) {
     if (p->version != SN_PLAN_VERSION)
         return sn_fail(c->e, SN_PLAN, "the plan has version %u, this runtime reads version %u",
                        p->version, SN_PLAN_VERSION);
+    if (p->device >= SN_DEVICES || p->workspace < 0 || p->workspace > INT64_C(1) << 40)
+        return FAIL("its device");
     if (p->size < sizeof *p) return FAIL("it is %u bytes long", p->size);
     int64_t total = 0;
     for (int r = 0; r < SN_REGIONS; r++)
@@ -105,12 +107,21 @@ static SnStatus check_names(const Check *c) {
     return SN_OK;
 }
 
+// Limits of the CUDA programming guide; what a device lacks is its driver's to say.
+static bool good_launch(const SnPlan *p, const SnKernel *k) {
+    return k->batch < p->batches && k->grid[0] && k->grid[0] <= INT32_MAX && k->grid[1] &&
+           k->grid[1] <= 65535 && k->grid[2] && k->grid[2] <= 65535 && k->block &&
+           k->block <= 1024 && k->shared <= 1u << 20 && k->nkeys <= SN_MAX_KEYS && !k->tile;
+}
+
 static SnStatus check_kernels(const Check *c) {
     const SnPlan *p = c->plan;
     for (uint32_t i = 0; i < p->kernels.count; i++) {
         const SnKernel *k = &SN_AT(p, SnKernel, kernels)[i];
-        if (!good_string(c, k->name) || !good_function(c, k->fn) || k->tasks < 0 ||
-            k->scratch < 0 || k->scratch > INT64_C(1) << 40)
+        if (!good_string(c, k->name) || k->tasks < 0 || k->scratch < 0 ||
+            k->scratch > INT64_C(1) << 40 || k->nargs > SN_MAX_ARGS)
+            return FAIL("kernel %u", i);
+        if (p->device == SN_DEVICE_CUDA ? !good_launch(p, k) : !good_function(c, k->fn))
             return FAIL("kernel %u", i);
     }
     return SN_OK;
@@ -145,9 +156,31 @@ static bool good_dims(const SnDim *d, uint32_t n, int64_t *total) {
     return true;
 }
 
+// The call does the same work: as many products, and every matrix with room for its columns.
+static bool good_lt(const SnGemm *g, int64_t total) {
+    const SnLt *l = &g->lt;
+    int64_t n = 1;
+    const int64_t sizes[] = {l->rows, l->cols, l->k, l->batch};
+    for (int i = 0; i < 4; i++)
+        if (sizes[i] < 1 || sizes[i] > INT32_MAX) return false;
+    if (l->trans_a > 1 || l->trans_b > 1 || l->swap > 1) return false;
+    return !__builtin_mul_overflow(n, l->rows, &n) && !__builtin_mul_overflow(n, l->cols, &n) &&
+           !__builtin_mul_overflow(n, l->k, &n) && !__builtin_mul_overflow(n, l->batch, &n) &&
+           n == total && l->lda >= (l->trans_a ? l->k : l->rows) &&
+           l->ldb >= (l->trans_b ? l->cols : l->k) && l->ldc >= l->rows;
+}
+
+// A kernel of ours takes A, B, C, acc and bias as they exist, and nothing else.
+static bool good_gemm_kernel(const SnPlan *p, const SnGemm *g) {
+    if (g->kernel >= p->kernels.count) return false;
+    const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->kernel];
+    return k->nargs == 3u + (g->acc_arg != UINT32_MAX) + (g->bias_arg != 0) && !k->table &&
+           !k->nkeys;
+}
+
 static SnStatus check_gemms(const Check *c) {
     const SnPlan *p = c->plan;
-    if (p->gemms.count) {
+    if (p->gemms.count && p->device == SN_DEVICE_CPU) {
         if (!p->mr || p->mr > 16 || !p->nr || p->nr > 256 || p->nr % 16 || p->ukr > p->functions)
             return FAIL("the micro-kernel's tile");
         uint64_t edges =
@@ -165,8 +198,45 @@ static SnStatus check_gemms(const Check *c) {
             return FAIL("epilogue of matrix product %u", i);
         if (g->epilogue == UINT32_MAX && g->c_arg == UINT32_MAX)
             return FAIL("matrix product %u stores nothing", i);
+        if (p->device == SN_DEVICE_CUDA &&
+            (g->epilogue != UINT32_MAX || g->c_arg == UINT32_MAX ||
+             !(g->kernel == UINT32_MAX ? p->workspace > 0 && good_lt(g, total)
+                                       : good_gemm_kernel(p, g))))
+            return FAIL("matrix product %u cannot run on this device", i);
     }
     return SN_OK;
+}
+
+static bool good_bias(const SnGemm *g, const SnCmd *cmd, const SnArg *args) {
+    int64_t n = 4;
+    for (uint32_t i = 0; i < g->nn; i++) n *= g->n[i].extent; // they have been multiplied before
+    return g->bias_arg < cmd->nargs && args[g->bias_arg].bytes == n;
+}
+
+// A matrix of `rows` neighbours, `cols` of them ld apart, in each element of the batch: all of it lies
+// inside of `bytes`.
+static bool holds(int64_t base, int64_t rows, int64_t cols, int64_t ld, int64_t batch,
+                  int64_t stride, int64_t bytes) {
+    int64_t last = base, far;
+    return base >= 0 && stride >= 0 && !__builtin_mul_overflow(cols - 1, ld, &far) &&
+           !__builtin_add_overflow(last, far, &last) &&
+           !__builtin_mul_overflow(batch - 1, stride, &far) &&
+           !__builtin_add_overflow(last, far, &last) &&
+           !__builtin_add_overflow(last, rows, &last) && last <= bytes / 4;
+}
+
+static bool good_lt_args(const SnGemm *g, const SnArg *args) {
+    const SnLt *l = &g->lt;
+    const SnArg *a = &args[l->swap ? 1 : 0], *b = &args[l->swap ? 0 : 1];
+    int64_t base_a = l->swap ? g->base_b : g->base_a, base_b = l->swap ? g->base_a : g->base_b;
+    bool good =
+        holds(base_a, l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k, l->lda, l->batch,
+              l->stride_a, a->bytes) &&
+        holds(base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb, l->batch,
+              l->stride_b, b->bytes) &&
+        holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c, args[g->c_arg].bytes);
+    if (g->bias_arg) good = good && l->swap && args[g->bias_arg].bytes == 4 * l->rows;
+    return good;
 }
 
 static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
@@ -174,8 +244,12 @@ static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
     const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
     if (cmd->nargs < 2 || (g->c_arg != UINT32_MAX && g->c_arg >= cmd->nargs) ||
         (g->acc_arg != UINT32_MAX && g->acc_arg >= cmd->nargs) ||
+        (c->plan->device == SN_DEVICE_CUDA && g->bias_arg != 0 && !good_bias(g, cmd, args)) ||
         (g->epilogue != UINT32_MAX && g->epilogue_args > cmd->nargs))
         return FAIL("arguments of command %u", at);
+    if (cmd->nargs > SN_MAX_ARGS) return FAIL("arguments of command %u", at);
+    if (c->plan->device == SN_DEVICE_CUDA && g->kernel == UINT32_MAX && !good_lt_args(g, args))
+        return FAIL("command %u reaches outside of its buffers", at);
     bool good = inside(g, offsetof(SnDim, a), g->base_a, args[0].bytes) &&
                 inside(g, offsetof(SnDim, b), g->base_b, args[1].bytes);
     if (g->c_arg != UINT32_MAX)
@@ -185,18 +259,26 @@ static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
     return good ? SN_OK : FAIL("command %u reaches outside of its buffers", at);
 }
 
+static bool good_count(const SnCmd *cmd, const SnKernel *k) {
+    return cmd->count >= 1 && (cmd->count == 1 || k->table) && k->grid[2] == 1 &&
+           (uint64_t)cmd->count * k->nargs == cmd->nargs && cmd->count <= 65535;
+}
+
 static SnStatus check_cmd(const Check *c, uint32_t at, const SnCmd *cmd) {
     const SnPlan *p = c->plan;
     if (cmd->op > SN_CMD_COPY || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
     if (cmd->args > p->args.count || cmd->nargs > p->args.count - cmd->args)
         return FAIL("arguments of command %u", at);
-    if (cmd->node != UINT32_MAX && cmd->node >= p->nodes.count)
-        return FAIL("node of command %u", at);
+    if (cmd->node >= p->nodes.count) return FAIL("node of command %u", at);
+    if (!cmd->count || (cmd->count > 1 && (cmd->op != SN_CMD_KERNEL || p->device == SN_DEVICE_CPU)))
+        return FAIL("count of command %u", at);
     const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;
     switch ((SnCmdOp)cmd->op) {
     case SN_CMD_KERNEL:
         if (cmd->fn >= p->kernels.count || SN_AT(p, SnKernel, kernels)[cmd->fn].tile)
             return FAIL("kernel of command %u", at);
+        if (p->device == SN_DEVICE_CUDA && !good_count(cmd, &SN_AT(p, SnKernel, kernels)[cmd->fn]))
+            return FAIL("arguments of command %u", at);
         return SN_OK;
     case SN_CMD_GEMM:
         if (cmd->fn >= p->gemms.count) return FAIL("matrix product of command %u", at);
@@ -242,13 +324,16 @@ static SnStatus check_states(const Check *c) {
     return SN_OK;
 }
 
-static SnStatus check_ports(const Check *c, const SnPort *ports, uint32_t n, const char *what) {
+static SnStatus check_ports(const Check *c, const SnPort *ports, uint32_t n, const char *what,
+                            bool input) {
     for (uint32_t i = 0; i < n; i++) {
         const SnPort *t = &ports[i];
         if (!good_string(c, t->name) || !good_string(c, t->section) ||
             t->bytes != tensor_bytes(t->elem, t->naxes, t->size) || t->sample > t->naxes ||
             t->region == SN_REGION_NONE || t->offset % 4 ||
-            !good_place(c, t->region, t->offset, t->bytes))
+            !good_place(c, t->region, t->offset, t->bytes) ||
+            (input && t->region != SN_REGION_INPUT) ||
+            !sn_plan_section(c->plan, SN_STRING(c->plan, t->section)))
             return FAIL("%s %u", what, i);
         for (uint32_t a = 0; a < t->naxes; a++)
             if (!good_string(c, t->axis[a])) return FAIL("axis of %s %u", what, i);
@@ -267,8 +352,8 @@ SnStatus sn_plan_check(const void *blob, SnError *e) {
     if (!s) s = check_gemms(c);
     if (!s) s = check_commands(c);
     if (!s) s = check_states(c);
-    if (!s) s = check_ports(c, SN_AT(p, SnPort, inputs), p->inputs.count, "input");
-    if (!s) s = check_ports(c, SN_AT(p, SnPort, outputs), p->outputs.count, "output");
+    if (!s) s = check_ports(c, SN_AT(p, SnPort, inputs), p->inputs.count, "input", true);
+    if (!s) s = check_ports(c, SN_AT(p, SnPort, outputs), p->outputs.count, "output", false);
     return s;
 }
 

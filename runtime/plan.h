@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 1u
+#define SN_PLAN_VERSION 2u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -53,6 +53,7 @@ typedef enum {
     SN_REGION_SCALAR,
     SN_REGIONS
 } SnRegion; // same order as ir's Region
+typedef enum { SN_DEVICE_CPU, SN_DEVICE_CUDA, SN_DEVICES } SnDeviceKind;
 typedef enum { SN_CMD_KERNEL, SN_CMD_GEMM, SN_CMD_FILL, SN_CMD_COPY } SnCmdOp;
 typedef enum { SN_WHEN_ALWAYS, SN_WHEN_FIRST } SnWhen; // first: only in the first micro-batch
 
@@ -63,7 +64,9 @@ typedef struct {
 typedef uint32_t SnStr; // byte offset of a NUL-terminated string; 0 is ""
 
 typedef struct {
-    uint32_t region, pad;
+    uint32_t region;
+    uint32_t
+        value; // which value lies there at that time; equal numbers are equal values. 0: not said
     int64_t offset, bytes;
 } SnArg;
 
@@ -72,15 +75,27 @@ typedef struct {
     uint32_t fn;          // KERNEL: index in kernels; GEMM: index in gemms
     uint32_t args, nargs; // KERNEL, GEMM: range of args. FILL: one arg, zeroed. COPY: to, from
     uint32_t node;        // index in nodes: what it is, for profiles and faults
-    uint32_t pad2[3];
+    uint32_t line;        // of the model file; 0: not said
+    uint32_t count; // KERNEL: how many times, each with arguments of its own (CUDA: one launch)
+    uint32_t pad2;
 } SnCmd;
 
+enum { SN_MAX_ARGS = 64, SN_MAX_KEYS = 8 };
 typedef struct {
     SnStr name;
-    uint32_t fn; // index in the function table; an SnKernelFn, or SnEpilogueFn when tile
-    uint32_t tile, pad;
+    uint32_t fn; // CPU: index in the function table; an SnKernelFn, or SnEpilogueFn when tile.
+                 // CUDA: its symbol is "k<fn>"
+    uint32_t tile, nargs;
     uint64_t hash;
     int64_t tasks, scratch, flops, bytes;
+    uint64_t reads, writes, floats; // by argument, one bit each: how it is used, whether it is f32
+    // CUDA: the images that hold it, and how it is started. Parameters: the address of an SnEnv, one
+    // pointer for each argument, then the random keys, 64 bits each. With `table`, it is started for
+    // `count` commands at once, instance i in the blocks with z = i, and takes the address of a table of
+    // all their arguments (and keys) in the place of its own.
+    uint32_t batch, grid[3], block, shared;
+    uint32_t nkeys, table;
+    uint64_t key[SN_MAX_KEYS];
 } SnKernel;
 
 // C[m, n] = sum over k of A[m, k] * B[k, n] (+ acc), per batch element. m, n, k and batch are each up to
@@ -90,6 +105,13 @@ enum { SN_GEMM_DIMS = 4 };
 typedef struct {
     int64_t extent, a, b, c;
 } SnDim;
+// The same product as one call of cuBLASLt, which is column-major: D[rows x cols] = op(A) op(B) + beta C,
+// where A is the command's second matrix when `swap`, else its first, and so on. Strides of the batch
+// and leading dimensions in elements.
+typedef struct {
+    int64_t rows, cols, k, batch, lda, ldb, ldc, stride_a, stride_b, stride_c;
+    uint32_t trans_a, trans_b, swap, pad;
+} SnLt;
 typedef struct {
     uint32_t nbatch, nm, nn, nk;
     SnDim batch[SN_GEMM_DIMS], m[SN_GEMM_DIMS], n[SN_GEMM_DIMS], k[SN_GEMM_DIMS];
@@ -99,7 +121,12 @@ typedef struct {
     uint32_t acc_arg;   // UINT32_MAX: none; else added last, laid out as C
     uint32_t acc_first; // acc is an accumulator: zeros when env->first
     uint32_t epilogue;  // UINT32_MAX, or index in kernels; its bufs start at arg epilogue_args
-    uint32_t epilogue_args, pad;
+    uint32_t epilogue_args;
+    uint32_t bias_arg; // CUDA: 0: none, or one value for each n, added after acc
+    uint32_t
+        kernel; // CUDA: UINT32_MAX: cuBLASLt does it, as `lt` says; else the kernel that does it:
+                // its arguments are A, B, C, then acc and bias as they exist
+    SnLt lt;
 } SnGemm;
 
 typedef struct {
@@ -152,20 +179,36 @@ typedef struct {
     uint64_t magic;
     uint32_t version, size; // size of the blob in bytes
     SnStr sinter, target, cpu, model_name, model_text, ledger;
-    uint32_t features;       // bits of SN_CPU_* that the code needs
-    uint32_t mr, nr;         // micro-kernel tile: rows, lanes (a multiple of 16)
-    uint32_t ukr;            // first micro-kernel in the function table: v vectors of 16 lanes and
-                             // sn_ukr_rows(mr, e) rows is ukr + (v - 1) * sn_ukr_sizes(mr) + e
-    uint32_t functions, pad; // entries in the function table
+    uint32_t device;    // SnDeviceKind
+    uint32_t features;  // bits of SN_CPU_* that the code needs
+    uint32_t mr, nr;    // micro-kernel tile: rows, lanes (a multiple of 16)
+    uint32_t ukr;       // first micro-kernel in the function table: v vectors of 16 lanes and
+                        // sn_ukr_rows(mr, e) rows is ukr + (v - 1) * sn_ukr_sizes(mr) + e
+    uint32_t functions; // entries in the function table
+    uint32_t batches;   // CUDA: of kernels; each has an image for every architecture
+    uint32_t pad;
+    int64_t workspace; // CUDA: bytes that a call of cuBLASLt may use
     int64_t region_bytes[SN_REGIONS];
     SnTable kernels, gemms, cmds, args, sections, states, inputs, outputs, scalars, options, nodes,
         strings;
 } SnPlan;
 enum { SN_CPU_AVX2 = 1, SN_CPU_FMA = 2, SN_CPU_AVX512 = 4 }; // AVX512: F BW DQ VL CD
 
-// The symbols in every executable.
-extern const unsigned char sn_plan_blob[];
-extern void (*const sn_functions[])(void);
+// What an executable holds: one program for each kind of device that it was built for.
+typedef struct {         // the kernels of one batch for one architecture
+    uint32_t sm, exact;  // 90, 1: "sm_90a", this architecture only
+    uint32_t batch, ptx; // ptx: text that ends with NUL, for newer devices; else a cubin
+    const unsigned char *data;
+    uint64_t size;
+} SnImage;
+typedef struct {
+    const unsigned char *plan; // NULL: behind the last program
+    void (*const *functions)(void);
+    const SnImage *images;
+    uint64_t image_count;
+    const struct SnEmulator *emulator; // CUDA: the emulated device (emulator/emulator.h)
+} SnProgram;
+extern const SnProgram sn_programs[];
 
 #define SN_AT(plan, T, table)                                                                      \
     ((const T *)(const void *)((const unsigned char *)(plan) + (plan)->table.offset))

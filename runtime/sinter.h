@@ -53,13 +53,25 @@ typedef struct { // of one command
     uint64_t runs, nanoseconds;
 } SnCounter;
 
+// Opens the device that `device` names: "cpu", "cuda", "cuda:1", "emu:sm_90a" (the emulated one). NULL:
+// the first GPU that the executable has code for, else the CPU, else an error that says what there is.
+// programs: as in every executable, the last one without a plan; checked here.
+SnStatus sn_exec_open(const SnProgram *programs, const char *device, int threads, SnExec **out,
+                      SnError *e);
+// Whether it is a name of a device at all; NULL is.
+SnStatus sn_device_check(const char *device, SnError *e);
+// The CPU alone, from a plan that sn_plan_check accepted.
 SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int threads, SnExec **out,
                      SnError *e);
 void sn_exec_free(SnExec *x);
 const SnPlan *sn_exec_plan(const SnExec *x);
 int sn_exec_threads(const SnExec *x);
 int64_t sn_exec_bytes(const SnExec *x);      // of the arena
-const char *sn_exec_device(const SnExec *x); // for people: "2 threads", "NVIDIA H100 …"
+const char *sn_exec_device(const SnExec *x); // for people: "2 threads", "NVIDIA H100 ..."
+// The program of that kind, or NULL; its plan has been checked if the status is well.
+const SnProgram *sn_program_find(const SnProgram *programs, SnDeviceKind kind);
+// What is worth saying of how the device was opened (machine code refused, PTX taken); "" when nothing.
+const char *sn_exec_note(const SnExec *x);
 // Host address of a place in the arena; NULL when the device's memory is not the host's.
 void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset);
 // Host memory to be filled before the next run of the port's section, as a whole and anew each time.
@@ -78,9 +90,12 @@ const SnCounter *sn_exec_counters(const SnExec *x); // one per command of the pl
 // call returns; a fault is then reported by a later call.
 SnStatus sn_exec_run(SnExec *x, const char *section, const SnEnv *env, SnError *e);
 SnStatus sn_exec_wait(SnExec *x, SnError *e); // for all that was started
+// Whether a run may still be under way when the next one is started.
+bool sn_exec_ahead(const SnExec *x);
 // Value of an output without axes, after its section; NaN when there is none of that name, or after a
-// fault, which sn_exec_wait reports.
-double sn_exec_result(SnExec *x, const char *section, const char *name);
+// fault, which sn_exec_wait reports. back 1, where sn_exec_ahead: of the run before the last, without
+// waiting for the last.
+double sn_exec_result(SnExec *x, const char *section, const char *name, int back);
 
 // ---- data.c: tokens from files ------------------------------------------------------------------
 
@@ -151,8 +166,9 @@ bool sn_trainer_can_eval(const SnTrainer *t);
 // The mean over `batches` micro-batches of the validation samples, as one batch; over one when its
 // samples depend on each other.
 SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);
-// Value of a result ("loss") of the last step or evaluation; NaN when there is none.
-double sn_trainer_result(SnTrainer *t, const char *name, bool eval);
+// Value of a result ("loss") of the last step or evaluation; NaN when there is none. back: as in
+// sn_exec_result.
+double sn_trainer_result(SnTrainer *t, const char *name, bool eval, int back);
 
 // ---- generate.c ---------------------------------------------------------------------------------
 

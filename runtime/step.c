@@ -188,10 +188,10 @@ SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
     return s;
 }
 
-double sn_trainer_result(SnTrainer *t, const char *name, bool eval) {
+double sn_trainer_result(SnTrainer *t, const char *name, bool eval, int back) {
     const char *sections[2][2] = {{"update", "micro"}, {"eval_finish", "eval_micro"}};
     for (int i = 0; i < 2; i++)
         if (sn_plan_output(t->plan, sections[eval][i], name))
-            return sn_exec_result(t->x, sections[eval][i], name);
+            return sn_exec_result(t->x, sections[eval][i], name, back);
     return (double)NAN;
 }

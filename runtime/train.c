@@ -10,6 +10,7 @@
 // enters anything that is not. Signals are blocked and read from a descriptor between steps, so
 // there is no handler and no global state.
 #define _GNU_SOURCE
+#include "runtime/cuda/module.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
 #include <inttypes.h>
@@ -37,7 +38,10 @@ typedef struct {
     int signals;   // signalfd
     bool terminal;
     bool save_failed;
-    uint64_t saved; // step of the last checkpoint, UINT64_MAX: none
+    uint64_t saved;    // step of the last checkpoint, UINT64_MAX: none
+    bool open;         // a step was started and is not yet reported,
+    SnProgress opened; // this one
+    double mark;       // when the last step was reported, or the open one started
     char path[PATH_MAX];
     SnError e;
 } Run;
@@ -84,6 +88,11 @@ static double option_number(const Run *r, const char *key, double otherwise) {
     if (!text) return otherwise;
     double value = strtod(text, &end);
     return end != text && !*end ? value : otherwise;
+}
+
+static const char *device_name(const Run *r) {
+    const char *set = getenv("SINTER_DEVICE");
+    return r->options.device ? r->options.device : set && *set ? set : NULL;
 }
 
 // The scalar that --lr means: lr.peak, lr.value, lr, or else the first one of the schedule.
@@ -178,6 +187,20 @@ static void print_ports(const SnPlan *p, const SnPort *ports, uint32_t n, const 
     }
 }
 
+// What it can run on.
+static void print_programs(void) {
+    for (const SnProgram *p = sn_programs; p->plan; p++) {
+        const SnPlan *plan = (const SnPlan *)(const void *)p->plan;
+        char list[256];
+        if (plan->device == SN_DEVICE_CPU) {
+            printf("runs on    cpu: %s\n", SN_STRING(plan, plan->cpu));
+            continue;
+        }
+        sn_cuda_list(p, list, sizeof list);
+        printf("runs on    cuda: %s; the same emulated: SINTER_DEVICE=emu:sm_90a\n", list);
+    }
+}
+
 static void print_info(const SnPlan *p) {
     const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
                                        "temporary", "inputs",     "scalars"};
@@ -187,6 +210,7 @@ static void print_info(const SnPlan *p) {
            SN_STRING(p, p->target), SN_STRING(p, p->cpu));
     sn_cpu_missing(p->features, missing, sizeof missing);
     printf("this CPU   %s%s\n", *missing ? "lacks " : "has all features", missing);
+    print_programs();
     for (int i = 1; i < SN_REGIONS; i++)
         printf("memory     %-10s %12" PRId64 " bytes\n", regions[i], p->region_bytes[i]);
     printf("kernels    %u, matrix products %u, commands %u\n", p->kernels.count, p->gemms.count,
@@ -232,12 +256,11 @@ static double gemm_flops(const SnGemm *g) {
 static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, double total) {
     const SnCmd *cmd = &SN_AT(p, SnCmd, cmds)[hot->cmd];
     const char *kinds[] = {"kernel", "gemm", "fill", "copy"};
-    const char *name =
-        cmd->node == UINT32_MAX ? "" : SN_STRING(p, SN_AT(p, SnStr, nodes)[cmd->node]);
+    const char *name = SN_STRING(p, SN_AT(p, SnStr, nodes)[cmd->node]);
     double time = (double)c->nanoseconds, flops = 0, bytes = 0;
     if (cmd->op == SN_CMD_KERNEL) {
-        flops = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].flops;
-        bytes = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].bytes;
+        flops = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].flops * cmd->count;
+        bytes = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].bytes * cmd->count;
         if (!*name) name = SN_STRING(p, SN_AT(p, SnKernel, kernels)[cmd->fn].name);
     } else if (cmd->op == SN_CMD_GEMM) {
         flops = gemm_flops(&SN_AT(p, SnGemm, gemms)[cmd->fn]);
@@ -323,7 +346,10 @@ static SnStatus set_progress(Run *r) {
 
 static SnStatus set_up(Run *r) {
     int threads = (int)given(r->options.threads, sn_pool_default_threads());
-    SnStatus s = sn_exec_new(r->plan, sn_functions, threads, &r->exec, &r->e);
+    SnStatus s = sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
+    if (!s) r->plan = sn_exec_plan(r->exec);
+    if (!s && *sn_exec_note(r->exec))
+        fprintf(stderr, "%s: note: %s\n", r->program, sn_exec_note(r->exec));
     if (!s) s = set_progress(r);
     if (s) return s;
     sn_exec_profile(r->exec, r->options.profile);
@@ -387,17 +413,16 @@ static void save(Run *r) {
 }
 
 // Writes all results of a section to the log.
-static SnStatus log_results(Run *r, bool eval, double took) {
+static SnStatus log_results(Run *r, bool eval, SnProgress at, int back, double took) {
     const char *wanted[2][2] = {{"update", "micro"}, {"eval_finish", "eval_micro"}};
     const SnPlan *p = r->plan;
-    SnProgress at = sn_trainer_progress(r->trainer);
     sn_log_begin(r->log, eval ? "eval" : "train", at.step);
     for (uint32_t i = 0; i < p->outputs.count; i++) {
         const SnPort *port = &SN_AT(p, SnPort, outputs)[i];
         const char *section = SN_STRING(p, port->section), *name = SN_STRING(p, port->name);
         bool mine = !strcmp(section, wanted[eval][0]) || !strcmp(section, wanted[eval][1]);
         if (mine && !port->naxes)
-            sn_log_number(r->log, name, sn_trainer_result(r->trainer, name, eval));
+            sn_log_number(r->log, name, sn_trainer_result(r->trainer, name, eval, back));
     }
     sn_log_number(r->log, "samples", (double)at.samples);
     sn_log_number(r->log, "seconds", took);
@@ -413,20 +438,19 @@ static SnStatus evaluate(Run *r) {
     if (s) return s;
     end_line(r);
     printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
-           sn_trainer_result(r->trainer, "loss", true));
-    return log_results(r, true, seconds() - start);
+           sn_trainer_result(r->trainer, "loss", true, 0));
+    return log_results(r, true, sn_trainer_progress(r->trainer), 0, seconds() - start);
 }
 
-static void print_step(Run *r, double took) {
-    SnProgress at = sn_trainer_progress(r->trainer);
+static void print_step(Run *r, SnProgress at, int back, double took) {
     uint64_t every = (uint64_t)given(r->options.print_every, 10);
     if (!r->terminal && at.step % every && at.step != 1 && at.step != at.total) return;
     double samples = (double)(at.accum * sn_trainer_micro(r->trainer)) / took;
-    double norm = sn_trainer_result(r->trainer, "grad_norm", false);
+    double norm = sn_trainer_result(r->trainer, "grad_norm", false, back);
     int64_t window = sn_trainer_window(r->trainer);
     end_line(r);
     printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f", at.step, at.total,
-           sn_trainer_result(r->trainer, "loss", false));
+           sn_trainer_result(r->trainer, "loss", false, back));
     if (!isnan(norm)) printf("  norm %.3f", norm);
     printf("  %.1f ms", took * 1e3);
     printf(window ? "  %.0f tokens/s" : "  %.1f samples/s",
@@ -435,22 +459,43 @@ static void print_step(Run *r, double took) {
     fflush(stdout);
 }
 
-static SnStatus one_step(Run *r) {
-    double start = seconds();
-    SnStatus s = sn_trainer_step(r->trainer, &r->e);
+// Reports the open step. back 1: another one has been started since, and is not waited for.
+static SnStatus report_step(Run *r, int back) {
+    SnProgress at = r->opened;
+    double loss = sn_trainer_result(r->trainer, "loss", false, back); // waits for the step
+    double now = seconds(), took = now - r->mark;
+    r->open = false;
+    r->mark = now;
+    SnStatus s = back ? SN_OK : sn_exec_wait(r->exec, &r->e);
     if (s) return s;
-    double loss = sn_trainer_result(r->trainer, "loss", false); // waits for the step
-    double took = seconds() - start;
-    s = sn_exec_wait(r->exec, &r->e);
-    if (s) return s;
-    print_step(r, took);
-    s = log_results(r, false, took);
+    print_step(r, at, back, took);
+    s = log_results(r, false, at, back, took);
     if (s || isfinite(loss)) return s;
-    return sn_fail(&r->e, SN_USER,
-                   "the loss is %g after step %" PRIu64 "; training has diverged, "
-                   "nothing was saved since",
-                   loss, sn_trainer_progress(r->trainer).step);
+    s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
+    return s ? s
+             : sn_fail(&r->e, SN_USER,
+                       "the loss is %g after step %" PRIu64 "; training has diverged, "
+                       "nothing was saved since; SINTER_FIND_NAN=on names the first NaN",
+                       loss, at.step);
 }
+
+// One step more. A device that runs ahead is given it before the last one's results are asked for.
+static SnStatus one_step(Run *r) {
+    if (!r->open) r->mark = seconds();
+    SnStatus s = sn_trainer_step(r->trainer, &r->e);
+    if (s && r->open) { // what was done before the failure is still told
+        SnError first = r->e;
+        (void)report_step(r, 0);
+        r->e = first;
+    }
+    if (!s && r->open) s = report_step(r, 1);
+    if (s) return s;
+    r->open = true;
+    r->opened = sn_trainer_progress(r->trainer);
+    return sn_exec_ahead(r->exec) ? SN_OK : report_step(r, 0);
+}
+
+static SnStatus settle(Run *r) { return r->open ? report_step(r, 0) : SN_OK; }
 
 static void print_start(const Run *r) {
     SnProgress at = sn_trainer_progress(r->trainer);
@@ -472,11 +517,12 @@ static SnStatus steps(Run *r, bool *stopped) {
         SnStatus s = one_step(r);
         if (s) return s;
         at = sn_trainer_progress(r->trainer);
-        if (due(at.step, eval_every) && at.step != at.total) s = evaluate(r);
+        if (due(at.step, eval_every) || due(at.step, save_every)) s = settle(r);
+        if (!s && due(at.step, eval_every) && at.step != at.total) s = evaluate(r);
         if (s) return s;
         if (due(at.step, save_every)) save(r);
     }
-    return SN_OK;
+    return settle(r);
 }
 
 // Checkpoints of another run, or of this run's future, would be taken for the newest.
@@ -581,7 +627,10 @@ static SnStatus generate(Run *r) {
 static int early(Run *r) {
     char missing[128];
     // The header is read before the plan is checked; it is plain data of known size.
-    sn_cpu_missing(r->plan->features | SN_CPU_AVX2 | SN_CPU_FMA, missing, sizeof missing);
+    const char *device = device_name(r);
+    bool other = device && strcmp(device, "cpu"); // the CPU runs the runtime alone
+    sn_cpu_missing((other ? 0 : r->plan->features) | SN_CPU_AVX2 | SN_CPU_FMA, missing,
+                   sizeof missing);
     if (*missing) {
         sn_fail(&r->e, SN_MACHINE, "this program needs %s, which this CPU or system lacks",
                 missing);
@@ -600,12 +649,13 @@ static int early(Run *r) {
     if (r->options.help) print_help(r);
     if (r->options.info) print_info(r->plan);
     if (r->options.help || r->options.info) return EXIT_SUCCESS;
-    return check_sets(r) || check_limits(r) ? usage_error(r) : -1;
+    return check_sets(r) || check_limits(r) || sn_device_check(device, &r->e) ? usage_error(r) : -1;
 }
 
 int main(int argc, char **argv) {
-    Run r = {
-        .plan = (const SnPlan *)(const void *)sn_plan_blob, .signals = -1, .saved = UINT64_MAX};
+    Run r = {.plan = (const SnPlan *)(const void *)sn_programs[0].plan,
+             .signals = -1,
+             .saved = UINT64_MAX};
     r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
     int status = early(&r);

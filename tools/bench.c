@@ -12,7 +12,7 @@
 #include "runtime/gemm.h"
 #include "runtime/pool.h"
 #include "runtime/sinter.h"
-#include "tools/driver.h"
+#include "tools/bench_gpu.h"
 #include "tools/yardstick.h"
 #include <limits.h>
 #include <spawn.h>
@@ -65,9 +65,6 @@ static double median(double *t, int n) {
 
 // ---- compiling into this process ----------------------------------------------------------------
 
-static uint32_t function_of(void *user, const Kernel *k) { return cpu_add_kernel(user, k); }
-static uint32_t function_count(void *user) { return cpu_functions(user); }
-
 static bool load(Bench *b) {
     Driver *d = b->d;
     Arena *a = d->arena;
@@ -81,28 +78,21 @@ static bool load(Bench *b) {
         return false;
     }
     CpuModule *cpu = cpu_module_new(a, &isa);
-    CpuGemm gemm = cpu_add_gemm(cpu);
     PlanScalar *scalars = NEW_ARRAY(a, PlanScalar, d->program->scalars.n + 1);
     for (uint32_t i = 0; i < d->program->scalars.n; i++)
         scalars[i] = (PlanScalar){d->program->scalars.at[i].name, d->program->scalars.at[i].elem,
                                   d->program->scalars.at[i].value};
     PlanInfo info = {.sinter = "bench",
-                     .target = "cpu",
-                     .cpu = isa.name,
                      .model_name = d->program->model_name,
                      .model_text = "",
-                     .ledger = "",
-                     .features = isa.features,
-                     .ukr = gemm.ukr,
-                     .mr = gemm.mr,
-                     .nr = gemm.nr,
                      .scalars = scalars,
-                     .scalar_count = d->program->scalars.n,
-                     .function = function_of,
-                     .functions = function_count,
-                     .user = cpu};
+                     .scalar_count = d->program->scalars.n};
+    CpuPlan target;
     size_t size;
-    b->plan = plan_write(a, &kernels, &info, &size);
+    cpu_plan(cpu, &target, &info);
+    PlanTables *tables = plan_collect(a, &kernels, &info, d->diag);
+    if (!tables) return false;
+    b->plan = plan_write(tables, "", &size);
     uint32_t n = cpu_functions(cpu);
     b->jit = cpu_jit(cpu, &why);
     if (!b->jit) {
@@ -289,7 +279,7 @@ static void measure(Bench *b, int threads) {
         double s = time_step(x, (uint32_t)(r + 2), (double)b->d->program->micro);
         double o = time_ours(b, pool, common, own);
         double t = yardstick_available() ? time_theirs(b) : 0;
-        double loss = sn_exec_result(x, "update", "loss");
+        double loss = sn_exec_result(x, "update", "loss", 0);
         if (r < 0)
             before = loss;
         else
@@ -367,39 +357,74 @@ static void bench_builds(Bench *b, const char *directory) {
     unlink(out);
 }
 
+typedef struct {
+    int repeat, only; // only: this many threads; 0: 1, 2, 4 …
+    bool json;
+    const char *gpu;
+} BenchOptions;
+
+// The value of "--name=value" or "--name value"; NULL when argv[*i] is another option.
+static const char *value_of(const char *name, int argc, char **argv, int *i) {
+    size_t n = strlen(name);
+    if (strncmp(argv[*i], name, n) != 0) return NULL;
+    if (argv[*i][n] == '=') return argv[*i] + n + 1;
+    return argv[*i][n] || *i + 1 >= argc ? NULL : argv[++*i];
+}
+
+static bool add_define(Driver *d, const char *text) {
+    const char *eq = text ? strchr(text, '=') : NULL;
+    if (!eq) return false;
+    Define def = {arena_str(d->arena, text, (size_t)(eq - text)), eq + 1};
+    vec_push(d->arena, &d->o.defs, def);
+    return true;
+}
+
+// One argument and, where it has one, its value.
+static bool read_option(Driver *d, BenchOptions *o, int argc, char **argv, int *i) {
+    const char *v;
+    if (strncmp(argv[*i], "-D", 2) == 0)
+        return add_define(d, argv[*i][2] ? argv[*i] + 2 : *i + 1 < argc ? argv[++*i] : NULL);
+    if (strcmp(argv[*i], "--json") == 0) return o->json = true;
+    if ((v = value_of("--repeat", argc, argv, i))) return (o->repeat = atoi(v)) > 0;
+    if ((v = value_of("--threads", argc, argv, i))) return (o->only = atoi(v)) > 0;
+    if ((v = value_of("--cpu", argc, argv, i))) return (d->o.cpu = v);
+    if ((v = value_of("--target", argc, argv, i))) return (d->o.target = v);
+    if ((v = value_of("--gpu", argc, argv, i))) return (o->gpu = v);
+    if (argv[*i][0] == '-' || d->o.input) return false;
+    return (d->o.input = argv[*i]);
+}
+
+static int read_options(Driver *d, BenchOptions *o, int argc, char **argv) {
+    bool ok = true;
+    for (int i = 1; i < argc && ok; i++) ok = read_option(d, o, argc, argv, &i);
+    if (!ok || !d->o.input || o->repeat > MAX_REPEAT || o->only > 256) {
+        fprintf(stderr,
+                "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] [--cpu=ISA]\n"
+                "       sinter bench MODEL --target=sm_XX [--gpu=NAME] [--json] [-D NAME=VALUE] "
+                "[--repeat=N]\n"
+                "N repetitions: 1 to %d\n",
+                MAX_REPEAT);
+        return EXIT_USAGE;
+    }
+    if (!driver_targets(d)) return EXIT_USAGE;
+    if (d->ncuda <= 1 && !(d->cpu && d->ncuda)) return 0;
+    fprintf(stderr, "sinter: error: bench takes one target at a time\n");
+    return EXIT_USAGE;
+}
+
 int main(int argc, char **argv) {
     Driver d = {.arena = arena_new(), .scratch = arena_new()};
     d.syms = symtab_new(d.arena);
     d.diag = diag_new(d.arena);
     d.ledger = ledger_new(d.arena);
-    Bench b = {.d = &d, .repeat = 5};
-    int only = 0;
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "-D", 2) == 0) {
-            const char *text = argv[i][2] ? argv[i] + 2 : i + 1 < argc ? argv[++i] : "";
-            const char *eq = strchr(text, '=');
-            if (!eq) return fprintf(stderr, "sinter: error: -D wants name=value\n"), EXIT_USAGE;
-            Define def = {arena_str(d.arena, text, (size_t)(eq - text)), eq + 1};
-            vec_push(d.arena, &d.o.defs, def);
-        } else if (strncmp(argv[i], "--repeat=", 9) == 0) {
-            b.repeat = atoi(argv[i] + 9);
-        } else if (strncmp(argv[i], "--threads=", 10) == 0) {
-            only = atoi(argv[i] + 10);
-        } else if (strncmp(argv[i], "--cpu=", 6) == 0) {
-            d.o.cpu = argv[i] + 6;
-        } else if (argv[i][0] == '-' || d.o.input) {
-            return fprintf(stderr,
-                           "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] "
-                           "[--cpu=ISA]\n"),
-                   EXIT_USAGE;
-        } else {
-            d.o.input = argv[i];
-        }
+    BenchOptions o = {.repeat = 5};
+    int rc = read_options(&d, &o, argc, argv);
+    if (rc) return rc;
+    if (d.ncuda) {
+        const GpuBenchOptions gpu = {.gpu = o.gpu, .json = o.json, .repeat = o.repeat};
+        return bench_gpu(&d, &gpu);
     }
-    if (!d.o.input || b.repeat < 1 || b.repeat > MAX_REPEAT || only < 0 || only > 256)
-        return fprintf(stderr, "sinter: error: bench needs a model; --repeat is 1 to %d\n",
-                       MAX_REPEAT),
-               EXIT_USAGE;
+    Bench b = {.d = &d, .repeat = o.repeat};
     if (!load(&b)) return driver_report(&d);
     collect(&b, "prologue");
     collect(&b, "micro");
@@ -416,7 +441,7 @@ int main(int argc, char **argv) {
                1048576);
     int most = sn_pool_default_threads();
     for (int t = 1; t <= most; t *= 2)
-        if (!only || only == t) measure(&b, t);
+        if (!o.only || o.only == t) measure(&b, t);
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n > 0) {

@@ -11,9 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static uint32_t function_of(void *user, const Kernel *k) { return cpu_add_kernel(user, k); }
-static uint32_t function_count(void *user) { return cpu_functions(user); }
-
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -48,18 +45,9 @@ static const char *(*plan_options(Arena *a, const Program *p, uint32_t *n))[2] {
     return options;
 }
 
-// *disk: it failed because the machine has no room, not because of what was asked.
-static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *disk) {
-    double since = now();
+// What every plan says, whatever it is for.
+static PlanInfo plan_info(Driver *d) {
     Arena *a = d->arena;
-    KernelProgram kernels;
-    if (!program_lower(a, d->program->m, d->diag, &kernels)) return false;
-    timed(d, "lower", &since);
-    Text ledger = {.arena = a};
-    ledger_print(d->ledger, &ledger);
-
-    CpuModule *cpu = cpu_module_new(a, isa);
-    CpuGemm gemm = cpu_add_gemm(cpu);
     const Program *p = d->program;
     uint32_t noptions;
     const char *(*options)[2] = plan_options(a, p, &noptions);
@@ -67,31 +55,138 @@ static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *d
     for (uint32_t i = 0; i < p->scalars.n; i++)
         scalars[i] =
             (PlanScalar){p->scalars.at[i].name, p->scalars.at[i].elem, p->scalars.at[i].value};
-    PlanInfo info = {.sinter = SINTER_VERSION,
-                     .target = "cpu",
-                     .cpu = isa->name,
-                     .model_name = p->model_name,
-                     .model_text = d->source,
-                     .ledger = ledger.at,
-                     .features = isa->features,
-                     .ukr = gemm.ukr,
-                     .mr = gemm.mr,
-                     .nr = gemm.nr,
-                     .option_text = (const char *const(*)[2])options,
-                     .option_count = noptions,
-                     .scalars = scalars,
-                     .scalar_count = p->scalars.n,
-                     .function = function_of,
-                     .functions = function_count,
-                     .user = cpu};
-    size_t size;
-    void *plan = plan_write(a, &kernels, &info, &size);
+    return (PlanInfo){.sinter = SINTER_VERSION,
+                      .model_name = p->model_name,
+                      .model_text = d->source,
+                      .option_text = (const char *const(*)[2])options,
+                      .option_count = noptions,
+                      .scalars = scalars,
+                      .scalar_count = p->scalars.n};
+}
+
+static void write_plan(Driver *d, PlanTables *tables, ObjectProgram *to) {
+    Text ledger = {.arena = d->arena};
+    text_put(&ledger, "", 0);
+    ledger_print(d->ledger, &ledger);
+    to->plan = plan_write(tables, ledger.at, &to->plan_size);
+}
+
+// The loaded module through the passes for d->family.
+static bool lower(Driver *d, KernelProgram *to) {
+    double since = now();
+    if (!driver_passes(d, NULL)) return false;
+    timed(d, "passes", &since);
+    bool ok = program_lower(d->arena, d->program->m, d->diag, to);
+    timed(d, "lower", &since);
+    return ok;
+}
+
+// The plan for the CPU; its code is left in `cpu`.
+static bool plan_cpu(Driver *d, CpuModule *cpu, ObjectProgram *to) {
+    KernelProgram kernels;
+    if (!lower(d, &kernels)) return false;
+    double since = now();
+    PlanInfo info = plan_info(d);
+    CpuPlan target;
+    cpu_plan(cpu, &target, &info);
+    PlanTables *tables = plan_collect(d->arena, &kernels, &info, d->diag);
+    if (tables) write_plan(d, tables, to);
     timed(d, "print", &since);
-    Text why = {.arena = a};
-    errno = 0;
-    bool ok = cpu_write_object(cpu, plan, size, path, &why);
-    *disk = !ok && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO);
+    return tables != NULL;
+}
+
+// What becomes of a product, in the ledger.
+void driver_decide(void *user, const char *what, Loc loc, bool library, const char *reason) {
+    ledger_add(user, library, "cuda", library ? "cublaslt" : "gemm", what, 0, loc, "%s", reason);
+}
+
+static const SnImage *object_images(Arena *a, const CudaImages *all) {
+    SnImage *to = NEW_ARRAY(a, SnImage, all->images.n + 1);
+    for (uint32_t i = 0; i < all->images.n; i++) {
+        const CudaImage *m = &all->images.at[i];
+        to[i] = (SnImage){.sm = m->target->sm,
+                          .exact = m->target->arch,
+                          .batch = m->batch,
+                          .ptx = m->ptx,
+                          .data = m->data,
+                          .size = m->size};
+    }
+    return to;
+}
+
+// What ptxas says of the kernels, in the ledger.
+static void report_kernels(Driver *d, const CudaModule *m, const CudaImages *images) {
+    for (uint32_t t = 0; t < d->ncuda; t++)
+        for (uint32_t i = 0; i < images->reports[t].n; i++) {
+            const CudaReport *r = &images->reports[t].at[i];
+            const char *name = cuda_function_comment(m, r->function);
+            bool spills = r->spill_loads || r->spill_stores;
+            ledger_add(d->ledger, !spills, "ptxas", d->cuda[t]->name, name, 0, (Loc){0},
+                       "%u registers, %u bytes of shared memory%s", r->registers, r->shared,
+                       spills ? ", and registers spill to memory" : "");
+        }
+}
+
+static const char *cache_directory(Arena *a) {
+    const char *set = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (set && *set) return arena_printf(a, "%s/sinter", set);
+    return home && *home ? arena_printf(a, "%s/.cache/sinter", home) : NULL;
+}
+
+// Kernels to machine code and PTX.
+static bool compile_cuda(Driver *d, CudaModule *m, CudaImages *images) {
+    const CudaCompile how = {.targets = d->cuda,
+                             .ntargets = d->ncuda,
+                             .cache_dir = cache_directory(d->arena),
+                             .threads = 2};
+    Text why = {.arena = d->arena};
+    double since = now();
+    bool ok = cuda_compile(d->arena, m, &how, images, &why);
     if (!ok) diag_error(d->diag, (Loc){0}, "%s", why.at);
+    timed(d, "nvrtc", &since);
+    return ok;
+}
+
+static bool plan_cuda(Driver *d, ObjectProgram *to) {
+    KernelProgram kernels;
+    if (!lower(d, &kernels)) return false;
+    double since = now();
+    PlanInfo info = plan_info(d);
+    CudaModule *m = cuda_module_new(d->arena);
+    CudaPlan target = {.module = m, .decide = driver_decide, .user = d->ledger};
+    cuda_plan(&target, &info);
+    PlanTables *tables = plan_collect(d->arena, &kernels, &info, d->diag);
+    timed(d, "print", &since);
+    CudaImages images = {0};
+    if (!tables || !compile_cuda(d, m, &images)) return false;
+    report_kernels(d, m, &images);
+    write_plan(d, tables, to);
+    to->images = object_images(d->arena, &images);
+    to->image_count = images.images.n;
+    return true;
+}
+
+// All programs into one object. *disk: it failed because the machine has no room, not because of what
+// was asked.
+static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *disk) {
+    ObjectProgram programs[2] = {{0}};
+    uint32_t n = 0;
+    CpuModule *cpu = cpu_module_new(d->arena, isa);
+    bool ok = true;
+    if (d->cpu) {
+        d->family = "cpu";
+        ok = plan_cpu(d, cpu, &programs[n++]);
+    }
+    if (d->ncuda && d->cpu && ok) ok = driver_reload(d, "cuda");
+    if (d->ncuda && ok) ok = plan_cuda(d, &programs[n++]);
+    Text why = {.arena = d->arena};
+    double since = now();
+    errno = 0;
+    if (ok && !cpu_write_object(cpu, programs, n, path, &why)) {
+        *disk = errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO;
+        diag_error(d->diag, (Loc){0}, "%s", why.at);
+        ok = false;
+    }
     cpu_module_free(cpu);
     timed(d, "llvm", &since);
     return ok;
@@ -102,12 +197,8 @@ static int machine_error(Driver *d) {
     return EXIT_MACHINE;
 }
 
-// What is built for; 0, or the exit code after a message.
-static int resolve_target(Driver *d, CpuIsa *isa) {
-    if (d->o.target && strcmp(d->o.target, "cpu") != 0) {
-        fprintf(stderr, "sinter: error: unknown target '%s' (see 'sinter targets')\n", d->o.target);
-        return EXIT_USAGE;
-    }
+// The instruction set; 0, or the exit code after a message.
+static int resolve_isa(Driver *d, CpuIsa *isa) {
     Text why = {.arena = d->arena};
     if (cpu_isa_resolve(d->arena, d->o.cpu ? d->o.cpu : "native", isa, &why)) return 0;
     fprintf(stderr, "sinter: error: %s\n", why.at);
@@ -116,18 +207,17 @@ static int resolve_target(Driver *d, CpuIsa *isa) {
 
 // From the loaded module to o.output; the exit code.
 static int build_loaded(Driver *d, const CpuIsa *isa) {
-    double since = now();
-    if (!driver_passes(d, NULL)) return driver_report(d);
-    timed(d, "passes", &since);
     const char *object = arena_printf(d->arena, "%s.%ld.o", d->o.output, (long)getpid());
     bool disk = false;
     if (!write_object(d, isa, object, &disk)) {
         unlink(object);
         return disk ? machine_error(d) : driver_report(d);
     }
-    const char *inputs[] = {object, library(d->arena, "libsinter_train.a"), NULL};
+    const char *train = library(d->arena, "libsinter_train.a");
+    const char *inputs[] = {object, d->ncuda ? library(d->arena, "libsinter_emulator.a") : train,
+                            d->ncuda ? train : NULL, NULL};
     Text why = {.arena = d->arena};
-    since = now();
+    double since = now();
     bool ok = link_executable(inputs, d->o.output, &why);
     unlink(object);
     if (!ok) {
@@ -140,7 +230,7 @@ static int build_loaded(Driver *d, const CpuIsa *isa) {
 
 int command_build(Driver *d) {
     CpuIsa isa;
-    int rc = resolve_target(d, &isa);
+    int rc = resolve_isa(d, &isa);
     if (rc) return rc;
     double since = now();
     if (!driver_load(d)) return driver_report(d);
@@ -171,14 +261,22 @@ static uint64_t content_key(Driver *d, const CpuIsa *isa) {
     h = hash_bytes(h, isa->name, strlen(isa->name) + 1);
     h = hash_bytes(h, isa->tune, strlen(isa->tune) + 1);
     h = hash_u64(h, d->o.no_fuse);
+    h = hash_u64(h, d->cpu);
+    for (uint32_t i = 0; i < d->ncuda; i++)
+        h = hash_bytes(h, d->cuda[i]->name, strlen(d->cuda[i]->name) + 1);
     if (d->o.passes) h = hash_bytes(h, d->o.passes, strlen(d->o.passes) + 1);
     h = hash_file_times(h, "/proc/self/exe");
+    if (d->ncuda) {
+        const char *nvrtc = getenv("SINTER_NVRTC");
+        h = hash_file_times(h, library(d->arena, "libsinter_emulator.a"));
+        if (nvrtc) h = hash_bytes(h, nvrtc, strlen(nvrtc) + 1);
+    }
     return hash_file_times(h, library(d->arena, "libsinter_train.a"));
 }
 
 int command_run(Driver *d) {
     CpuIsa isa;
-    int rc = resolve_target(d, &isa);
+    int rc = resolve_isa(d, &isa);
     if (rc) return rc;
     if (!driver_load(d)) return driver_report(d);
     const char *home = getenv("XDG_CACHE_HOME"), *base = getenv("HOME");

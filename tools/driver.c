@@ -120,16 +120,37 @@ void driver_print_module(Driver *d, const char *after, Text *to) {
     ir_print_module(to, p->m);
 }
 
-bool driver_load(Driver *d) {
+static bool add_target(Driver *d, const char *name, size_t n) {
+    if (n == 3 && strncmp(name, "cpu", n) == 0) {
+        d->cpu = true;
+        return true;
+    }
+    const CudaTarget *t = cuda_target_find(name, n);
+    if (!t || d->ncuda == DRIVER_MAX_TARGETS) {
+        fprintf(stderr, "sinter: error: unknown target '%.*s' (see 'sinter targets')\n", (int)n,
+                name);
+        return false;
+    }
+    for (uint32_t i = 0; i < d->ncuda; i++)
+        if (d->cuda[i] == t) return true;
+    d->cuda[d->ncuda++] = t;
+    return true;
+}
+
+bool driver_targets(Driver *d) {
+    const char *s = d->o.target ? d->o.target : "cpu";
+    d->family = NULL;
+    for (;; s++) {
+        size_t n = strcspn(s, ",");
+        if (!add_target(d, s, n)) return false;
+        if (!d->family) d->family = d->cpu ? "cpu" : "cuda";
+        s += n;
+        if (!*s) return true;
+    }
+}
+
+static bool compile(Driver *d) {
     Arena *a = d->arena;
-    if (!read_file(a, d->o.input, &d->source, &d->source_size)) {
-        diag_error(d->diag, (Loc){0}, "cannot read '%s': %s", d->o.input, strerror(errno));
-        return false;
-    }
-    if (d->source_size > UINT32_MAX / 2) {
-        diag_error(d->diag, (Loc){0}, "'%s' is too large", d->o.input);
-        return false;
-    }
     d->file = diag_add_file(d->diag, d->o.input, d->source, d->source_size, false);
     if (!ends_with(d->o.input, ".ir")) {
         d->program = frontend_compile(a, d->syms, d->diag, d->file, d->o.defs.at, d->o.defs.n);
@@ -147,6 +168,30 @@ bool driver_load(Driver *d) {
     for (AxisId i = 1; i < d->program->m->axes.n; i++)
         if (d->program->m->axes.at[i].sample) d->program->sample = i;
     return true;
+}
+
+bool driver_reload(Driver *d, const char *family) {
+    driver_report(d);
+    d->family = family;
+    d->diag = diag_new(d->arena);
+    d->ledger = ledger_new(d->arena);
+    d->syms = symtab_new(d->arena);
+    bool ok = compile(d);
+    if (ok) d->diag->items.n = 0; // warnings: the first load said them
+    return ok;
+}
+
+bool driver_load(Driver *d) {
+    Arena *a = d->arena;
+    if (!read_file(a, d->o.input, &d->source, &d->source_size)) {
+        diag_error(d->diag, (Loc){0}, "cannot read '%s': %s", d->o.input, strerror(errno));
+        return false;
+    }
+    if (d->source_size > UINT32_MAX / 2) {
+        diag_error(d->diag, (Loc){0}, "'%s' is too large", d->o.input);
+        return false;
+    }
+    return compile(d);
 }
 
 // ---- passes -------------------------------------------------------------------------------------
@@ -228,7 +273,7 @@ static void after_pass(void *user, const PassInfo *pass, const Module *m, double
 bool driver_passes(Driver *d, const char *last) {
     signal(SIGABRT, on_crash);
     signal(SIGSEGV, on_crash);
-    const Target *target = target_find("cpu");
+    const Target *target = target_find(d->family);
     PassCx cx = {.m = d->program->m,
                  .scratch = arena_new(),
                  .ledger = d->ledger,

@@ -1,9 +1,10 @@
 // What the subcommands of sinter share: options, reading a file into a module, running passes.
 #pragma once
+#include "codegen/cuda/cuda.h"
 #include "frontend/frontend.h"
 #include "passes/pipeline.h"
 
-enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
+enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3, DRIVER_MAX_TARGETS = 8 };
 
 typedef struct {
     const char *command, *input, *output;
@@ -12,7 +13,7 @@ typedef struct {
     const char *passes; // run these instead of the pipeline
     const char *dump_dir, *html;
     const char *why_a, *why_b;
-    bool kernels, plan, llvm, time_passes, verify_each, in_place, no_fuse;
+    bool kernels, plan, llvm, cuda, time_passes, verify_each, in_place, no_fuse;
     VEC(Define) defs;
     char **rest; // after "--"
     int nrest;
@@ -30,12 +31,22 @@ typedef struct {
     uint16_t file;
     const char *resume; // .ir: name of the pass after which it was dumped, or NULL
     bool colour;
+    // What --target asks for. Passes decide for one family of devices at a time: a row of ir/target.def.
+    bool cpu;
+    const CudaTarget *cuda[DRIVER_MAX_TARGETS];
+    uint32_t ncuda;
+    const char *family; // "cpu" or "cuda"
 } Driver;
+
+// Resolves --target, a list; the family is the first one named. False after a message.
+bool driver_targets(Driver *d);
 
 // Keeps the command line, so that an internal error can run it again and write a reproducer.
 void driver_keep_arguments(int argc, char **argv);
 // Reads o.input and compiles or parses it. False after reporting.
 bool driver_load(Driver *d);
+// The same text again, for the passes of another family. What was said of it is not said twice.
+bool driver_reload(Driver *d, const char *family);
 // Passes as the options say (all of them, up to --after, or --passes).
 bool driver_passes(Driver *d, const char *last);
 // The module with the header that a later run resumes from.
@@ -46,6 +57,9 @@ int driver_report(Driver *d);
 bool read_file(Arena *a, const char *path, const char **text, size_t *size);
 // Writes beside the file, syncs, renames. False with errno set.
 bool write_file(Arena *a, const char *path, const void *data, size_t size);
+
+// For CudaPlan.decide: user is a Ledger.
+void driver_decide(void *user, const char *what, Loc loc, bool library, const char *reason);
 
 int command_build(Driver *d);
 int command_run(Driver *d);

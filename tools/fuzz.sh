@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes every parser of foreign bytes (model text, IR text, kernel text, safetensors), starting from
+# Fuzzes every parser of foreign bytes (model text, IR text, kernel text, safetensors, PTX), starting from
 # the files in the tree, under the address and undefined-behaviour sanitizers.
 #
 #   tools/fuzz.sh [SECONDS]    seconds for each; 20 without, 300 when SINTER_LONG=1
@@ -19,7 +19,7 @@ case $seconds in
 esac
 seed=${FUZZ_SEED:-1}
 directory=${FUZZ_DIR:-build/fuzz}
-targets="fuzz_source fuzz_ir fuzz_safetensors fuzz_kernel"
+targets="fuzz_source fuzz_ir fuzz_safetensors fuzz_kernel fuzz_ptx"
 
 command -v clang-19 >/dev/null || {
     echo "skipped: no clang-19"
@@ -47,6 +47,7 @@ seeds() {
     fuzz_source) find models frontend tests -name '*.sn' ;;
     fuzz_ir) find tests -name '*.ir' ;;
     fuzz_kernel) find tests -name '*.k' ;;
+    fuzz_ptx) find tests -name '*.ptx' -size -16k ;;
     fuzz_safetensors) find tests -name '*.safetensors' -size -32k ;;
     esac | while read -r file; do
         cp "$file" "$2/$(echo "$file" | tr / _)"

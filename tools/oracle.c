@@ -1,12 +1,21 @@
-// oracle FILE.ir...: the op matrix from the command line. Each file's functions run through the exact
-// interpreter, the kernel evaluator and native code for v3 and, where this machine has it, v4; all
-// bits must agree.
+// oracle [--emulated=sm_90a [--device=cuda:0] [--loose]] FILE.ir...: the op matrix from the command line.
+// Each file's functions run through the exact interpreter, the kernel evaluator and native code for v3
+// and, where this machine has it, v4; or, as the last link, the emulated CUDA device or a GPU. All bits
+// must agree; --loose: 1e-4 relative, for what a GPU's library computes in another order.
 #include "tests/oracle/oracle.h"
 #include "codegen/cpu/cpu.h"
+#include "tests/oracle/emulated.h"
 #include <stdlib.h>
 #include <string.h>
 
-static bool check(const char *path, Arena *a) {
+static bool check_one(const char *path, const OracleOptions *o, const char *link, Arena *a) {
+    Text why = {.arena = a};
+    if (oracle_check_file(path, o, &why)) return true;
+    printf("FAIL %s (%s): %s\n", path, link, why.at ? why.at : "?");
+    return false;
+}
+
+static bool check_native(const char *path, Arena *a) {
     static const char *const isas[] = {"x86-64-v3", "x86-64-v4"};
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         CpuIsa isa;
@@ -15,20 +24,36 @@ static bool check(const char *path, Arena *a) {
         OracleOptions o = {
             .cpu = isas[i], .seed = 1 + i, .threads = 1 + (int)i, .skip_native = !isa.here};
         if (!isa.here) printf("skipped %s for %s: this machine cannot run it\n", path, isas[i]);
-        if (oracle_check_file(path, &o, &why)) continue;
-        printf("FAIL %s (%s): %s\n", path, isas[i], why.at ? why.at : "?");
-        return false;
+        if (!check_one(path, &o, isas[i], a)) return false;
     }
     return true;
 }
 
+static bool check_emulated(const char *path, const OracleOptions *o, Arena *a) {
+    return check_one(path, o, o->device ? o->device : o->emulated, a);
+}
+
 int main(int argc, char **argv) {
-    int failed = 0;
-    for (int i = 1; i < argc; i++) {
+    enum { SKIPPED = 77 };
+    int failed = 0, first = 1;
+    OracleOptions o = {.seed = 3, .skip_native = true};
+    for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
+        if (strncmp(argv[first], "--emulated=", 11) == 0) o.emulated = argv[first] + 11;
+        if (strncmp(argv[first], "--device=", 9) == 0) o.device = argv[first] + 9;
+        if (strcmp(argv[first], "--loose") == 0) o.loose = true;
+    }
+    Arena *all = arena_new();
+    Text why = {.arena = all};
+    if (o.emulated && !emulated_available(&why)) {
+        printf("skipped the op matrix on the emulated device: %s\n", why.at);
+        return SKIPPED;
+    }
+    for (int i = first; i < argc; i++) {
         Arena *a = arena_new();
-        failed += !check(argv[i], a);
+        failed += !(o.emulated ? check_emulated(argv[i], &o, a) : check_native(argv[i], a));
         arena_free(a);
     }
-    printf("%d passed, %d failed\n", argc - 1 - failed, failed);
+    arena_free(all);
+    printf("%d passed, %d failed\n", argc - first - failed, failed);
     return failed != 0;
 }

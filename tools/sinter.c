@@ -1,7 +1,6 @@
 // The sinter command. Conventions of compiler drivers: messages on stderr as file:line:col: error:,
 // exit code 0 well, 1 the user's error, 2 usage, 3 the machine's (memory, disk, no linker).
 #include "codegen/cpu/cpu.h"
-#include "codegen/plan.h"
 #include "tools/driver.h"
 #include <errno.h>
 #include <limits.h>
@@ -17,7 +16,8 @@ static const char usage[] =
     "  check FILE          report errors only\n"
     "  dump FILE           print the IR after a pass, the kernels, or the plan\n"
     "  explain FILE        what was decided, why, and what it saves\n"
-    "  bench MODEL         figures of the training step on this machine, beside oneDNN\n"
+    "  bench MODEL         figures of the training step on this machine, beside oneDNN; with\n"
+    "                      --target sm_90a of a GPU, there or not\n"
     "  opt FILE --passes=A,B   run some passes on a .ir file and print the result\n"
     "  fmt FILE [-i]       print the file in its canonical layout, or rewrite it in place\n"
     "  ops | passes | targets  what there is\n"
@@ -26,9 +26,9 @@ static const char usage[] =
     "  -o OUT              output file\n"
     "  -D NAME=VALUE       an axis, a constant or a plan option: -D layer=4 -D lr.peak=1e-4\n"
     "  --cpu ISA           native (default), x86-64-v3, x86-64-v4\n"
-    "  --target T          cpu (default)\n"
+    "  --target A,B        cpu (default), sm_80, sm_89, sm_90a, sm_100a, sm_120\n"
     "  --after PASS        stop after this pass (dump; default: none has run)\n"
-    "  --kernels --plan --llvm   dump these instead of the IR\n"
+    "  --kernels --plan --llvm --cuda   dump these instead of the IR\n"
     "  --dump-dir DIR      write the IR after every pass\n"
     "  --passes=A,B        run exactly these passes\n"
     "  --no-fuse           every value in a kernel of its own (same bits, for comparing)\n"
@@ -76,6 +76,7 @@ static int parse_options(Driver *d, int argc, char **argv) {
     } flags[] = {{"--kernels", &o->kernels},
                  {"--plan", &o->plan},
                  {"--llvm", &o->llvm},
+                 {"--cuda", &o->cuda},
                  {"--time-passes", &o->time_passes},
                  {"--verify-each", &o->verify_each},
                  {"-i", &o->in_place},
@@ -127,11 +128,23 @@ static int put(Driver *d, const Text *t) {
     return EXIT_MACHINE;
 }
 
+// Kernels as CUDA C, and in the ledger what becomes of products. t: NULL, or receives the text.
+static bool print_cuda(Driver *d, const KernelProgram *kernels, Text *t) {
+    PlanInfo info = {0};
+    CudaPlan target = {
+        .module = cuda_module_new(d->arena), .decide = driver_decide, .user = d->ledger};
+    cuda_plan(&target, &info);
+    if (!plan_collect(d->arena, kernels, &info, d->diag)) return false;
+    if (t) cuda_print(target.module, t);
+    return true;
+}
+
 static bool dump_lowered(Driver *d, Text *t) {
     KernelProgram k;
     if (!program_lower(d->arena, d->program->m, d->diag, &k)) return false;
     if (d->o.kernels) program_print_kernels(t, &k);
     if (d->o.plan) program_print_plan(t, &k);
+    if (d->o.cuda && !print_cuda(d, &k, t)) return false;
     if (!d->o.llvm) return true;
     CpuIsa isa;
     Text why = {.arena = d->arena};
@@ -151,7 +164,7 @@ static bool dump_lowered(Driver *d, Text *t) {
 
 static int command_dump(Driver *d) {
     if (!driver_load(d)) return driver_report(d);
-    bool lowered = d->o.kernels || d->o.plan || d->o.llvm;
+    bool lowered = d->o.kernels || d->o.plan || d->o.llvm || d->o.cuda;
     Text t = {.arena = d->arena};
     text_put(&t, "", 0);
     bool run = lowered || d->o.after || d->o.passes || d->o.dump_dir;
@@ -175,6 +188,7 @@ static int command_explain(Driver *d) {
     if (!driver_load(d) || !driver_passes(d, NULL)) return driver_report(d);
     KernelProgram k;
     if (!program_lower(d->arena, d->program->m, d->diag, &k)) return driver_report(d);
+    if (strcmp(d->family, "cuda") == 0 && !print_cuda(d, &k, NULL)) return driver_report(d);
     Text t = {.arena = d->arena};
     ledger_print(d->ledger, &t);
     int rc = driver_report(d);
@@ -217,6 +231,8 @@ static int list_targets(void) {
                t->name, t->lanes, (long long)t->fast_memory, t->bytes_per_second / 1e9,
                t->flops_per_second / 1e9);
     }
+    puts("  --target: cpu, and for cuda:");
+    for (uint32_t i = 0; cuda_target_at(i); i++) printf("    %s\n", cuda_target_at(i)->name);
     puts("  --cpu: native, x86-64-v3, x86-64-v4");
     return 0;
 }
@@ -274,6 +290,8 @@ int main(int argc, char **argv) {
         rc = EXIT_USAGE;
     else if (!d.o.input)
         usage_error("'%s' needs a file", name);
+    else if (!driver_targets(&d))
+        rc = EXIT_USAGE;
     else if (commands[i].needs_output && !d.o.output)
         usage_error("'%s' needs -o OUT", name);
     else

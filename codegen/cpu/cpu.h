@@ -5,7 +5,7 @@
 // either cpu_write_object or cpu_jit. Function-table indices are what the plan stores in
 // SnKernel.fn and SnPlan.ukr. The same calls in the same order give the same bytes.
 #pragma once
-#include "codegen/kernel.h"
+#include "codegen/plan.h"
 
 // An instruction set that code is generated for.
 typedef struct {
@@ -37,12 +37,29 @@ typedef struct {
 } CpuGemm;
 CpuGemm cpu_add_gemm(CpuModule *m);
 
+// The target's part of a plan: code for its kernels is added to m while the plan is written. Adds the
+// micro-kernels. `info` is otherwise the caller's.
+typedef struct {
+    CpuModule *module;
+    CpuGemm gemm;
+} CpuPlan;
+void cpu_plan(CpuModule *m, CpuPlan *state, PlanInfo *info);
+
 uint32_t cpu_functions(const CpuModule *m); // entries in the function table
 
+// What an executable holds for one kind of device: the plan, and for devices other than the CPU, their
+// code. data and plan need only live until the object is written.
+typedef struct {
+    const void *plan;
+    size_t plan_size;
+    const SnImage *images; // NULL: the CPU's program, whose code is the module
+    uint32_t image_count;
+} ObjectProgram;
+
 // Optimises, generates code, and writes what link_executable takes first: an object, or an archive
-// of objects, that defines sn_functions and sn_plan_blob (n bytes, 64-byte aligned). The module is
-// used up. False with the reason in *why.
-bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path, Text *why);
+// of objects, that defines sn_programs. The module is used up. False with the reason in *why.
+bool cpu_write_object(CpuModule *m, const ObjectProgram *programs, uint32_t n, const char *path,
+                      Text *why);
 
 // The same code loaded into this process. The module is used up. NULL with the reason in *why.
 typedef struct CpuJit CpuJit;

@@ -3,7 +3,7 @@
 // constant addresses out of loops, and dead code. On GPT-2's kernels gvn in place of the second
 // early-cse takes a fifth longer and gives the same code.
 //
-// The function table and the plan are constant data of the first unit. With several units the
+// The function table and the programs are constant data of the first unit. With several units the
 // objects are compiled on one thread each; which function is in which unit follows from the kernels
 // and their order, so the bytes are the same in every build.
 #include "codegen/cpu/object.h"
@@ -36,14 +36,57 @@ static LLVMValueRef constant(LlvmUnit *u, const char *name, LLVMValueRef value) 
     return g;
 }
 
-static void add_tables(CpuModule *m, const void *plan, size_t n) {
+static LLVMValueRef bytes(LlvmUnit *u, const char *name, const void *at, size_t n) {
+    return constant(u, name, LLVMConstStringInContext2(u->cx, at, n, 1));
+}
+
+static LLVMValueRef number(const LlvmUnit *u, uint32_t x) { return LLVMConstInt(u->t_i32, x, 0); }
+
+// An array of SnImage.
+static LLVMValueRef images_of(LlvmUnit *u, const ObjectProgram *p, Arena *a) {
+    LLVMTypeRef fields[] = {u->t_i32, u->t_i32, u->t_i32, u->t_i32, u->t_ptr, u->t_i64};
+    LLVMTypeRef type = LLVMStructTypeInContext(u->cx, fields, 6, 0);
+    LLVMValueRef *all = NEW_ARRAY(a, LLVMValueRef, p->image_count + 1);
+    for (uint32_t i = 0; i < p->image_count; i++) {
+        const SnImage *m = &p->images[i];
+        LLVMValueRef v[] = {number(u, m->sm),
+                            number(u, m->exact),
+                            number(u, m->batch),
+                            number(u, m->ptx),
+                            bytes(u, "sn_image", m->data, m->size + (m->ptx != 0)),
+                            LLVMConstInt(u->t_i64, m->size, 0)};
+        all[i] = LLVMConstStructInContext(u->cx, v, 6, 0);
+    }
+    return constant(u, "sn_images", LLVMConstArray2(type, all, p->image_count));
+}
+
+// The array of SnProgram, with an empty one at its end.
+static void add_programs(CpuModule *m, LLVMValueRef functions, const ObjectProgram *p, uint32_t n) {
+    LlvmUnit *u = &m->unit[0];
+    LLVMTypeRef fields[] = {u->t_ptr, u->t_ptr, u->t_ptr, u->t_i64, u->t_ptr};
+    LLVMTypeRef type = LLVMStructTypeInContext(u->cx, fields, 5, 0);
+    LLVMValueRef *all = NEW_ARRAY(m->arena, LLVMValueRef, n + 1), none = LLVMConstNull(u->t_ptr);
+    for (uint32_t i = 0; i < n; i++) {
+        bool other = p[i].images != NULL;
+        LLVMValueRef v[] = {bytes(u, "sn_plan_blob", p[i].plan, p[i].plan_size),
+                            other ? none : functions, other ? images_of(u, &p[i], m->arena) : none,
+                            LLVMConstInt(u->t_i64, p[i].image_count, 0),
+                            other ? LLVMAddGlobal(u->module, u->t_i8, "sn_emulator") : none};
+        all[i] = LLVMConstStructInContext(u->cx, v, 5, 0);
+    }
+    all[n] = LLVMConstNull(type);
+    constant(u, "sn_programs", LLVMConstArray2(type, all, n + 1));
+}
+
+static void add_tables(CpuModule *m, const ObjectProgram *programs, uint32_t n) {
     LlvmUnit *u = &m->unit[0];
     uint32_t count = m->entries.n;
     LLVMValueRef *table = NEW_ARRAY(m->arena, LLVMValueRef, count + 1);
     for (uint32_t i = 0; i < count; i++) table[i] = entry_in(m, u, i);
     table[count] = LLVMConstNull(u->t_ptr);
-    constant(u, "sn_functions", LLVMConstArray2(u->t_ptr, table, count + 1));
-    if (plan) constant(u, "sn_plan_blob", LLVMConstStringInContext2(u->cx, plan, n, 1));
+    LLVMValueRef functions =
+        constant(u, "sn_functions", LLVMConstArray2(u->t_ptr, table, count + 1));
+    add_programs(m, functions, programs, n);
 }
 
 typedef struct {
@@ -81,9 +124,9 @@ static void *compile(void *arg) {
     return NULL;
 }
 
-bool object_compile(CpuModule *m, const void *plan, size_t n,
+bool object_compile(CpuModule *m, const ObjectProgram *programs, uint32_t n,
                     LLVMMemoryBufferRef out[CPU_MAX_UNITS], Text *why) {
-    add_tables(m, plan, n);
+    add_tables(m, programs, n);
     Job job[CPU_MAX_UNITS] = {0};
     pthread_t thread[CPU_MAX_UNITS];
     bool started[CPU_MAX_UNITS] = {false}, good = true;
@@ -144,9 +187,10 @@ static bool write_file(const char *path, uint32_t units, LLVMMemoryBufferRef *ob
     return good;
 }
 
-bool cpu_write_object(CpuModule *m, const void *plan, size_t n, const char *path, Text *why) {
+bool cpu_write_object(CpuModule *m, const ObjectProgram *programs, uint32_t n, const char *path,
+                      Text *why) {
     LLVMMemoryBufferRef out[CPU_MAX_UNITS] = {NULL};
-    bool good = object_compile(m, plan, n, out, why) && write_file(path, m->units, out, why);
+    bool good = object_compile(m, programs, n, out, why) && write_file(path, m->units, out, why);
     for (uint32_t i = 0; i < m->units; i++)
         if (out[i]) LLVMDisposeMemoryBuffer(out[i]);
     return good;

@@ -5,14 +5,15 @@
 // The same calls in the same order give the same text. NVRTC is loaded when it is needed: without the
 // CUDA toolkit everything builds, and cuda_compile says what is missing.
 #pragma once
-#include "codegen/kernel.h"
-#include "runtime/plan.h"
+#include "codegen/plan.h"
 
 typedef struct CudaModule CudaModule;
 CudaModule *cuda_module_new(Arena *a);
 
 // How a kernel is started. Parameters of every kernel, in order: the address of an SnEnv in device
-// memory; the kernel's arguments, a pointer each; the random keys, u64 each.
+// memory; the kernel's arguments, a pointer each; the random keys, u64 each. With a table: the address
+// of an SnEnv, and that of a table of u64 with the arguments and keys of instance z at z * (arguments +
+// keys), for the block's z.
 enum { CUDA_MAX_KEYS = 8 };
 typedef struct {
     uint32_t function; // its symbol is "k<function>"
@@ -25,10 +26,20 @@ typedef struct {
 
 // False with the reason in *why: a kernel that this target cannot run. Kernels that are equal, or
 // differ in random keys only, share code. k must live as long as the module. Not for KORDER_tile.
-bool cuda_add_kernel(CudaModule *m, const Kernel *k, CudaLaunch *launch, Text *why);
+bool cuda_add_kernel(CudaModule *m, const Kernel *k, bool table, CudaLaunch *launch, Text *why);
 // A product whose strides cuBLASLt cannot take, as a kernel of ours: C = A B (+ acc). Arguments: A, B,
-// C, then acc if it has one. Same bits as the CPU's (docs/numerics.md, Contractions).
+// C, then acc and bias if it has them. Same bits as the CPU's (docs/numerics.md, Contractions).
 bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch *launch, Text *why);
+
+// The target's part of a plan: code for its kernels is added to `module` while the plan is collected.
+typedef struct {
+    CudaModule *module;
+    // NULL, or told of each product: whether cuBLASLt does it, else why not.
+    void (*decide)(void *user, const char *what, Loc loc, bool library, const char *reason);
+    void *user;
+    uint32_t calls; // of cuBLASLt
+} CudaPlan;
+void cuda_plan(CudaPlan *p, PlanInfo *info);
 
 // ---- compiling
 
@@ -65,6 +76,9 @@ typedef struct {
     uint32_t threads;
 } CudaCompile;
 bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *out, Text *why);
+
+// What a function is, for people: the name of the first kernel that it was printed for.
+const char *cuda_function_comment(const CudaModule *m, uint32_t function);
 
 // The CUDA C of all batches, for `sinter dump --cuda`.
 void cuda_print(const CudaModule *m, Text *to);

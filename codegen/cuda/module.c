@@ -15,6 +15,7 @@ CudaModule *cuda_module_new(Arena *a) {
 // Env has the layout of SnEnv (runtime/plan.h). The helpers are primitives of ir/scalar.h that CUDA C
 // has no exact spelling for.
 static const char prelude[] =
+    "#pragma nv_diag_suppress 177\n"
     "typedef unsigned char u8;\n"
     "typedef unsigned int u32;\n"
     "typedef long long i64;\n"
@@ -25,6 +26,30 @@ static const char prelude[] =
     "    u64 seed;\n"
     "    i64 sample;\n"
     "};\n"
+    "static __device__ __forceinline__ void load4(const float *p, float *x) {\n"
+    "    const float4 w = *(const float4 *)p;\n"
+    "    x[0] = w.x, x[1] = w.y, x[2] = w.z, x[3] = w.w;\n"
+    "}\n"
+    "static __device__ __forceinline__ void load4(const u32 *p, u32 *x) {\n"
+    "    const uint4 w = *(const uint4 *)p;\n"
+    "    x[0] = w.x, x[1] = w.y, x[2] = w.z, x[3] = w.w;\n"
+    "}\n"
+    "static __device__ __forceinline__ void load4(const u8 *p, bool *x) {\n"
+    "    const uchar4 w = *(const uchar4 *)p;\n"
+    "    x[0] = w.x != 0, x[1] = w.y != 0, x[2] = w.z != 0, x[3] = w.w != 0;\n"
+    "}\n"
+    "template <class T> static __device__ __forceinline__ void zero4(T *x) {\n"
+    "    x[0] = x[1] = x[2] = x[3] = 0;\n"
+    "}\n"
+    "static __device__ __forceinline__ void store4(float *p, const float *y) {\n"
+    "    *(float4 *)p = make_float4(y[0], y[1], y[2], y[3]);\n"
+    "}\n"
+    "static __device__ __forceinline__ void store4(u32 *p, const u32 *y) {\n"
+    "    *(uint4 *)p = make_uint4(y[0], y[1], y[2], y[3]);\n"
+    "}\n"
+    "static __device__ __forceinline__ void store4(u8 *p, const bool *y) {\n"
+    "    *(uchar4 *)p = make_uchar4(y[0], y[1], y[2], y[3]);\n"
+    "}\n"
     "static __device__ __forceinline__ float min_nan(float a, float b) {\n"
     "    float r;\n"
     "    asm(\"min.NaN.f32 %0, %1, %2;\" : \"=f\"(r) : \"f\"(a), \"f\"(b));\n"
@@ -51,6 +76,7 @@ Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *fu
     b->count++;
     *function = m->functions++;
     *batch = m->batches.n - 1;
+    vec_push(m->arena, &m->comments, arena_str(m->arena, comment, strlen(comment)));
     text_printf(&b->text, "\n// k%u: ", *function);
     cuda_put_safe(&b->text, comment);
     text_put(&b->text, "\n", 1);
@@ -61,6 +87,10 @@ void cuda_put_safe(Text *to, const char *s) {
     static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                " ._-+=,:;()[]<>%#@'";
     for (; *s; s++) text_put(to, strchr(safe, *s) ? s : "_", 1);
+}
+
+const char *cuda_function_comment(const CudaModule *m, uint32_t function) {
+    return m->comments.at[function];
 }
 
 uint32_t cuda_batches(const CudaModule *m) { return m->batches.n; }

@@ -26,6 +26,7 @@ struct CudaModule {
     Arena *arena;
     VEC(CudaBatch) batches;
     uint32_t functions;
+    VEC(const char *) comments; // of each function
     VEC(CudaPrinted) printed;
     Map by_hash; // hash of a printed text -> 1 + index in printed
 };

@@ -38,6 +38,7 @@ typedef struct {
     SnDevice device;
     const SnPlan *plan;
     SnPool *pool;
+    bool find_nan;
     unsigned char *arena;
     size_t arena_bytes;
     unsigned char *region[SN_REGIONS];
@@ -121,15 +122,16 @@ static uint64_t now(void) {
 
 static SnStatus cpu_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnError *e) {
     CpuDevice *x = cpu_of(d);
-    (void)e;
-    for (uint32_t i = s->cmd; i < s->cmd + s->count; i++) {
+    SnStatus status = SN_OK;
+    for (uint32_t i = s->cmd; i < s->cmd + s->count && !status; i++) {
         uint64_t start = d->profile ? now() : 0;
         run_step(x, &x->steps[i], env);
+        if (x->find_nan) status = sn_nan_check(d, &SN_AT(d->plan, SnCmd, cmds)[i], e);
         if (!d->profile) continue;
         d->counters[i].runs++;
         d->counters[i].nanoseconds += now() - start;
     }
-    return SN_OK;
+    return status;
 }
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -291,7 +293,9 @@ static SnStatus cpu_write(SnDevice *d, uint32_t region, int64_t offset, const vo
     return SN_OK;
 }
 
-static SnStatus cpu_result(SnDevice *d, const SnPort *port, void *to, int64_t bytes, SnError *e) {
+static SnStatus cpu_result(SnDevice *d, const SnPort *port, int back, void *to, int64_t bytes,
+                           SnError *e) {
+    assert(back == 0);
     return cpu_read(d, port->region, port->offset, to, bytes, e);
 }
 
@@ -317,6 +321,7 @@ SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int t
     if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
     x->plan = x->device.plan = plan;
     x->device.ops = &cpu_ops;
+    x->find_nan = sn_nan_wanted();
     SnStatus s = build(x, functions, threads < 1 ? 1 : threads, e);
     if (s) {
         cpu_free(&x->device);

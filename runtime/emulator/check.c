@@ -223,12 +223,28 @@ static inline bool touch_word(Cx *c, _Atomic uint64_t *word, uint64_t bytes, Acc
     }
 }
 
+// Whole words by one block, as most accesses are: nothing to do when it was here before, one exchange
+// when nobody was.
+static inline bool touch_quickly(Cx *c, _Atomic uint64_t *word, Access how) {
+    uint64_t s = atomic_load_explicit(word, memory_order_relaxed), epoch = c->launch->epoch;
+    uint64_t mine =
+        epoch << EPOCH | (how == ACCESS_read ? block_id(c) << READER | UINT64_C(15) << READ
+                                             : block_id(c) << WRITER | UINT64_C(15) << WRITTEN);
+    if (s == mine) return true;
+    return s >> EPOCH != epoch && atomic_compare_exchange_strong_explicit(
+                                      word, &s, mine, memory_order_relaxed, memory_order_relaxed);
+}
+
 static bool touch_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how) {
     const Memory *m = &c->launch->d->memory;
     uint64_t at = address - m->base, end = at + bytes;
     bool strong = how == ACCESS_atomic || i->flags & MEM_strong;
     while (at < end) {
         uint64_t word = at / 4, from = at % 4, n = 4 - from < end - at ? 4 - from : end - at;
+        if (n == 4 && !strong && touch_quickly(c, &m->races[word], how)) {
+            at += 4;
+            continue;
+        }
         if (!touch_word(c, &m->races[word], ((UINT64_C(1) << n) - 1) << from, how, strong))
             return false;
         at += n;
@@ -414,6 +430,27 @@ bool touch_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, uint32_
             note_read(c, s, me, mask);
         }
         at += n;
+    }
+    return true;
+}
+
+// Whether a read of this whole word is in order and adds nothing to what is known: nobody wrote it
+// since the last meeting of all, and since then several warps read it, or several lanes of this warp.
+static inline bool read_before(const Cx *c, const SharedShadow *s) {
+    if (s->wrote >= c->all_met || s->wrote < c->begin || s->written != 15 || s->read_bytes != 15)
+        return false;
+    if (s->flags & READ_WARPS) return s->read >= c->all_met;
+    return s->flags & READ_LANES && s->reader / LANES == c->warp->number && s->read >= c->all_met &&
+           s->read >= c->warp->since;
+}
+
+bool touch_shared_reads(Cx *c, const Insn *i, const uint64_t address[LANES], uint32_t bytes) {
+    for (uint32_t k = 0; k < LANES; k++) {
+        bool known = !(bytes & 3);
+        for (uint32_t w = 0; known && w < bytes / 4; w++)
+            known = read_before(c, &c->shadow[address[k] / 4 + w]);
+        if (!known && !touch_shared(c, i, k, (uint32_t)address[k], bytes, ACCESS_read, NULL))
+            return false;
     }
     return true;
 }

@@ -602,7 +602,14 @@ static void lower_form(Lower *lo, const Instance *in, const PtxStmt *s, const Fo
     if (after.first) emit_after(lo, &after);
 }
 
+// Instructions that need the whole warp, without a member mask.
+static bool needs_warp(const char *opcode) {
+    return !strncmp(opcode, "mma.", 4) || !strncmp(opcode, "ldmatrix.", 9) ||
+           !strncmp(opcode, "stmatrix.", 9);
+}
+
 static bool is_meeting(const char *opcode) {
+    if (needs_warp(opcode)) return true;
     static const char *const bases[] = {"shfl", "vote", "match", "redux", "elect", "bar.warp"};
     for (size_t k = 0; k < sizeof bases / sizeof *bases; k++) {
         size_t n = strlen(bases[k]);
@@ -621,12 +628,24 @@ static void refuse_float_atomics(const Lower *lo, const char *opcode) {
                     "are not allowed");
 }
 
+// A kernel has a few dozen spellings; the table is walked once for most of them.
+static bool find_form(Lower *lo, const PtxStmt *s, Form *f) {
+    uint32_t k = (uint32_t)((uintptr_t)s->opcode >> 4) % 64;
+    if (lo->recent[k].opcode != s->opcode || lo->recent[k].operands != s->count) {
+        if (!form_find(s->opcode, s->count, &lo->recent[k].form)) return false;
+        lo->recent[k].opcode = s->opcode;
+        lo->recent[k].operands = s->count;
+    }
+    *f = lo->recent[k].form;
+    return true;
+}
+
 static void lower_plain(Lower *lo, const Instance *in, const PtxStmt *s) {
     Form f;
     bool mov = !strncmp(s->opcode, "mov.", 4);
     if (mov && (lower_mov_vector(lo, in, s) || lower_mov_clock(lo, in, s))) return;
-    if (lower_memory(lo, in, s) || lower_convert(lo, in, s)) return;
-    if (!form_find(s->opcode, s->count, &f)) {
+    if (lower_memory(lo, in, s) || lower_convert(lo, in, s) || lower_matrix(lo, in, s)) return;
+    if (!find_form(lo, s, &f)) {
         refuse_float_atomics(lo, s->opcode);
         lower_error(lo, "unknown instruction or operands");
     }
@@ -638,7 +657,8 @@ static void lower_plain(Lower *lo, const Instance *in, const PtxStmt *s) {
 static void lower_meeting(Lower *lo, const Instance *in, const PtxStmt *s) {
     if (!s->count) lower_error(lo, "no operands");
     uint32_t from = skip_unless(lo, in, s);
-    VReg members = lower_read(lo, in, &s->operands[s->count - 1], 'w');
+    VReg members = needs_warp(s->opcode) ? lower_constant(lo, CLASS_32, ALL_LANES)
+                                         : lower_read(lo, in, &s->operands[s->count - 1], 'w');
     if (!block_is_empty(lo)) begin_block(lo);
     lower_plain(lo, in, s);
     lo->ptx++;

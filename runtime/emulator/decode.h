@@ -66,6 +66,11 @@ typedef struct {
     bool *shared_placed;
     uint64_t shared_bytes, local_bytes;
     uint32_t dynamic_align;
+    struct {
+        const char *opcode; // interned: equal spelling is an equal pointer
+        uint32_t operands;
+        Form form;
+    } recent[64];  // forms found, by a hash of the pointer
     uint32_t line; // of the statement
     const char *opcode;
     uint32_t ptx; // instructions of the text in the block so far
@@ -93,6 +98,12 @@ void lower_need_sm(const Lower *lo, uint32_t sm);
 // decode_mem.c. False: it is none of these opcodes.
 bool lower_memory(Lower *lo, const Instance *in, const PtxStmt *s);
 bool lower_convert(Lower *lo, const Instance *in, const PtxStmt *s);
+
+// decode_matrix.c, likewise.
+bool lower_matrix(Lower *lo, const Instance *in, const PtxStmt *s);
+
+// pressure.c: 32-bit registers of a thread that live across blocks and at once in each block.
+void find_pressure(Lower *lo, uint32_t *by_block);
 
 // places.c: gives registers their places and fills the sizes of the function.
 void place_registers(Lower *lo);

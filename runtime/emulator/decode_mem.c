@@ -174,6 +174,7 @@ static void lower_load(Lower *lo, const Instance *in, const PtxStmt *s, const Me
     Insn *i = emit_access(lo, uniform ? op_load_uniform : op_load, f, &a);
     if (f->type->kind == 's') i->flags |= MEM_signed;
     if (half) i->aux = 16;
+    i->blend = uniform; // that one writes all lanes
     for (uint32_t k = 0; k < f->lanes; k++) lower_result(lo, to[k]);
     if (!uniform) lower_source(lo, base);
 }

@@ -49,7 +49,8 @@ typedef enum { EMU_OK, EMU_BAD_PTX, EMU_WRONG_TARGET, EMU_NO_MEMORY } EmuStatus;
 EmuStatus emu_module_load(EmuDevice *d, const char *ptx, size_t n, EmuModule **out, char *why,
                           size_t why_size);
 void emu_module_free(EmuModule *m);
-const EmuFunction *emu_module_function(const EmuModule *m, const char *name); // NULL: none
+// The kernel of this name, or NULL; without a name: the last one of the text.
+const EmuFunction *emu_module_function(const EmuModule *m, const char *name);
 
 typedef struct {
     const char *name;

@@ -430,10 +430,10 @@ static void start_warp(Cx *c, Warp *w, uint32_t number) {
     pending[0] = w->exists;
     c->warp = w;
     c->base[1] = own;
+    if (!c->check) return;
     // A quiet NaN that no computation gives, also twice in 64 bits.
     u32a *rest = (u32a *)(void *)(own + c->f->own_special);
     for (uint32_t k = 0; k < (c->f->own_bytes - c->f->own_special) / 4; k++) rest[k] = 0x7fc5dead;
-    set_warp_specials(c, w);
 }
 
 static void start_block(Cx *c) {
@@ -495,7 +495,7 @@ static bool prepare_warps(Cx *c, const Launch *l) {
     const EmuFunction *f = l->f;
     uint64_t per_warp = (f->block_count + 1) * sizeof(uint32_t);
     per_warp = (per_warp + 63) & ~UINT64_C(63);
-    if (!grow(&c->own_memory, &c->own_cap, (uint64_t)f->own_bytes * l->warps)) return false;
+    if (!grow(&c->own_memory, &c->own_cap, (uint64_t)f->own_bytes * l->warps + 64)) return false;
     if (!grow(&c->pending_memory, &c->pending_cap, per_warp * l->warps)) return false;
     for (uint32_t k = 0; k < l->warps; k++) {
         c->warps[k].own = c->own_memory + (size_t)f->own_bytes * k;
@@ -531,6 +531,11 @@ bool exec_prepare(Cx *c, const Launch *l) {
     c->fault_block = UINT64_MAX;
     c->fault = (EmuFault){.kind = EMU_FAULT_none};
     set_common_specials(c);
+    for (uint32_t k = 0; k < l->warps; k++) {
+        c->warps[k].number = k;
+        c->base[1] = c->warps[k].own;
+        set_warp_specials(c, &c->warps[k]);
+    }
     return true;
 }
 

@@ -145,3 +145,5 @@ uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Acc
 // are known to be aligned and in range.
 bool touch_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, uint32_t bytes, Access how,
                   const void *value);
+// The same for reads of all lanes.
+bool touch_shared_reads(Cx *c, const Insn *i, const uint64_t address[LANES], uint32_t bytes);

@@ -71,3 +71,6 @@ OpFn op_cvt_half_f, op_cvt_f_half, op_cvt_half2;
 // Memory.
 OpFn op_load, op_store, op_atomic, op_load_uniform;
 OpFn op_cp_async;
+// Matrices of a warp.
+typedef enum { MATRIX_f16, MATRIX_bf16, MATRIX_tf32 } MatrixType;
+OpFn op_mma, op_ldmatrix, op_stmatrix;

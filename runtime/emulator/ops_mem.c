@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 typedef struct {
-    _Alignas(32) uint64_t a[LANES]; // also read as vectors
+    _Alignas(32) uint64_t a[LANES];
     uint64_t first;
 } Addresses;
 
@@ -36,16 +36,18 @@ static inline bool consecutive(const Addresses *a, uint64_t step) {
 
 // ---- elements -------------------------------------------------------------------------------
 
-// Element j of what a lane loads, extended to its register.
-static inline void put_element(Cx *c, const Insn *i, uint32_t j, uint32_t k, const uint8_t *p) {
+// An element in memory, extended to its register.
+static inline uint64_t element(const Insn *i, const uint8_t *p) {
     uint64_t v = 0;
-    memcpy(&v, p + j * i->bytes, i->bytes);
-    if (i->flags & MEM_signed) {
-        int shift = 64 - 8 * i->bytes;
-        v = (uint64_t)((int64_t)(v << shift) >> shift);
-        // A 16-bit register holds its value zero-extended.
-        if (i->aux == 16) v &= 0xffff;
-    }
+    memcpy(&v, p, i->bytes);
+    if (!(i->flags & MEM_signed)) return v;
+    int shift = 64 - 8 * i->bytes;
+    v = (uint64_t)((int64_t)(v << shift) >> shift);
+    // A 16-bit register holds its value zero-extended.
+    return i->aux == 16 ? v & 0xffff : v;
+}
+static inline void put_element(Cx *c, const Insn *i, uint32_t j, uint32_t k, const uint8_t *p) {
+    uint64_t v = element(i, p + j * i->bytes);
     if (i->wide >> j & 1)
         ((u64a *)place(c, i->r[j]))[k] = v;
     else
@@ -166,8 +168,7 @@ static inline bool shared_in_range(const Cx *c, const Addresses *a, uint32_t byt
 
 static bool load_shared_fast(Cx *c, const Insn *i, const Addresses *a, uint32_t bytes) {
     if (!shared_in_range(c, a, bytes)) return false;
-    for (uint32_t k = 0; c->check && k < LANES; k++)
-        if (!touch_shared(c, i, k, (uint32_t)a->a[k], bytes, ACCESS_read, NULL)) return true;
+    if (c->check && !touch_shared_reads(c, i, a->a, bytes)) return true;
     if (words(i)) {
         for (uint32_t j = 0; j < i->lanes; j++) {
             u32a *d = place(c, i->r[j]);
@@ -195,15 +196,21 @@ void op_load(Cx *c, const Insn *i) {
     load_lanes(c, i, &a);
 }
 
-// A parameter or constant at an address that stands in the instruction.
+// A parameter or constant at an address that stands in the instruction: writes all lanes.
 void op_load_uniform(Cx *c, const Insn *i) {
-    if (!c->mask) return;
     uint32_t lane = (uint32_t)__builtin_ctz(c->mask), bytes = (uint32_t)i->bytes * i->lanes;
     const uint8_t *p = access_constant(c, i, lane, (uint64_t)i->offset, bytes, (Space)i->space);
     if (!p) return;
-    for (uint32_t j = 0; j < i->lanes; j++)
-        for (uint32_t rest = c->mask; rest; rest &= rest - 1)
-            put_element(c, i, j, (uint32_t)__builtin_ctz(rest), p);
+    for (uint32_t j = 0; j < i->lanes; j++) {
+        uint64_t v = element(i, p + j * i->bytes);
+        if (i->wide >> j & 1) {
+            L4 *d = place(c, i->r[j]);
+            for (int k = 0; k < 8; k++) d[k] = (L4){0} + v;
+        } else {
+            U8 *d = place(c, i->r[j]);
+            for (int k = 0; k < 4; k++) d[k] = (U8){0} + (uint32_t)v;
+        }
+    }
 }
 
 // ---- stores ---------------------------------------------------------------------------------

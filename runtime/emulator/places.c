@@ -153,7 +153,6 @@ static void place_lasting(Lower *lo, Places *p) {
         r->place = NO_PLACE;
         if (!r->lasting) continue;
         r->place = take(&p->own, bytes_of(r)) | 1;
-        lo->f->registers += words_of(r);
     }
 }
 
@@ -194,12 +193,27 @@ static void place_specials(Lower *lo, Places *p) {
 
 // An upper estimate of what a compiler would need; never more than a thread may have, nor than lets
 // the promised number of threads run.
-static void estimate_registers(EmuFunction *f, uint32_t short_lived) {
-    uint32_t n = f->registers + short_lived + 4, threads = 1, most = 255;
+static void limit_registers(EmuFunction *f) {
+    uint32_t n = f->registers + 4, most = 255;
+    uint64_t threads = 1;
     const uint32_t *given = f->reqntid[0] ? f->reqntid : f->maxntid;
     for (int k = 0; k < 3 && given[0]; k++) threads *= given[k];
-    if (given[0] && threads && 65536 / threads < most) most = 65536 / threads;
+    if (given[0] && 65536 / threads < most) most = (uint32_t)(65536 / threads);
     f->registers = n > most ? most : n;
+}
+
+static void place_block(Lower *lo, Places *p, uint32_t n, uint32_t lasting) {
+    EmuFunction *f = lo->f;
+    Block *b = &lo->blocks.at[n];
+    p->most = p->live;
+    for (uint32_t k = b->first; k < b->first + b->count; k++) {
+        Insn *i = &lo->insns.at[k];
+        drop_blending(lo, i);
+        place_insn(lo, p, i, k);
+        if (i->bytes) i->site = f->sites++;
+    }
+    place_end(lo, p, b);
+    if (lasting + p->most > f->registers) f->registers = lasting + p->most;
 }
 
 void place_registers(Lower *lo) {
@@ -210,20 +224,13 @@ void place_registers(Lower *lo) {
     f->dynamic_start = (f->shared_bytes + align - 1) & ~(align - 1);
     f->local_bytes = (uint32_t)((lo->local_bytes + 15) & ~UINT64_C(15));
     find_lasting(lo);
+    uint32_t *lasting = LOAD_ARRAY(lo->l, uint32_t, lo->blocks.n);
+    find_pressure(lo, lasting);
     place_specials(lo, p);
     place_lasting(lo, p);
     place_constants(lo, p);
-    for (uint32_t n = 0; n < lo->blocks.n; n++) {
-        Block *b = &lo->blocks.at[n];
-        for (uint32_t k = b->first; k < b->first + b->count; k++) {
-            Insn *i = &lo->insns.at[k];
-            drop_blending(lo, i);
-            place_insn(lo, p, i, k);
-            if (i->bytes) i->site = f->sites++;
-        }
-        place_end(lo, p, b);
-    }
-    estimate_registers(f, p->most);
+    for (uint32_t n = 0; n < lo->blocks.n; n++) place_block(lo, p, n, lasting[n]);
+    limit_registers(f);
     f->insns = lo->insns.at;
     f->insn_count = lo->insns.n;
     f->blocks = lo->blocks.at;

@@ -3,33 +3,26 @@
 #include "tests/oracle/native.h"
 #include <string.h>
 
-static uint32_t function_of(void *user, const Kernel *k) { return cpu_add_kernel(user, k); }
-static uint32_t function_count(void *user) { return cpu_functions(user); }
-
 bool native_open(Arena *a, const KernelProgram *program, const NativeOptions *o, Native *out,
                  Text *why) {
     memset(out, 0, sizeof *out);
     CpuIsa isa;
     if (!cpu_isa_resolve(a, o->cpu ? o->cpu : "native", &isa, why)) return false;
     CpuModule *cpu = out->module = cpu_module_new(a, &isa);
-    CpuGemm gemm = cpu_add_gemm(cpu);
     PlanInfo info = {.sinter = "test",
-                     .target = "cpu",
-                     .cpu = isa.name,
                      .model_name = "test",
                      .model_text = "",
-                     .ledger = "",
-                     .features = isa.features,
-                     .ukr = gemm.ukr,
-                     .mr = gemm.mr,
-                     .nr = gemm.nr,
                      .scalars = o->scalars,
-                     .scalar_count = o->scalar_count,
-                     .function = function_of,
-                     .functions = function_count,
-                     .user = cpu};
+                     .scalar_count = o->scalar_count};
+    CpuPlan target;
     size_t size;
-    out->plan = plan_write(a, program, &info, &size);
+    cpu_plan(cpu, &target, &info);
+    PlanTables *tables = plan_collect(a, program, &info, program->m->diag);
+    if (!tables) {
+        text_printf(why, "native: %s", program->m->diag->items.at[0].text);
+        return false;
+    }
+    out->plan = plan_write(tables, "", &size);
     uint32_t functions = cpu_functions(cpu);
     out->jit = cpu_jit(cpu, why);
     if (!out->jit) return false;

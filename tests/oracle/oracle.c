@@ -1,6 +1,8 @@
 // See oracle.h. Memory of the evaluated plan is one block per region, as the runtime has it.
 #include "tests/oracle/oracle.h"
+#include "ir/scalar.h"
 #include "passes/pipeline.h"
+#include "tests/oracle/emulated.h"
 #include "tests/oracle/native.h"
 #include <math.h>
 #include <stdlib.h>
@@ -306,12 +308,13 @@ static bool expect(Check *c, const Func *f, Expected *e) {
 }
 
 static bool same_places(const Check *c, const char *link, const Func *f, const Expected *e,
-                        void *(*place)(void *user, const Mem *m), void *user) {
+                        void *(*place)(void *user, const Mem *m, int64_t bytes), void *user) {
     const char *name = sym_str(c->m->syms, f->name);
     for (uint32_t i = 0; i < f->results.n; i++) {
         NodeId n = f->results.at[i].node;
         if (!compare(link, name, sym_str(c->m->syms, f->results.at[i].name), type_of(c->m, f, n),
-                     e->results[i].at, place(user, &f->mem.at[n]), c->o->loose, c->why))
+                     e->results[i].at, place(user, &f->mem.at[n], type_bytes(type_of(c->m, f, n))),
+                     c->o->loose, c->why))
             return false;
     }
     for (NodeId n = 0; n < f->nodes.n; n++) {
@@ -319,14 +322,15 @@ static bool same_places(const Check *c, const char *link, const Func *f, const E
         StateId s = attr_of(c->m, f, n)->assign.state;
         const State *st = &c->m->states.at[s];
         if (!compare(link, name, sym_str(c->m->syms, st->path), type_at(c->m, st->type),
-                     e->states[s].at, place(user, &st->mem), c->o->loose, c->why))
+                     e->states[s].at, place(user, &st->mem, type_bytes(type_at(c->m, st->type))),
+                     c->o->loose, c->why))
             return false;
     }
     return true;
 }
 
-static void fill_inputs(const Check *c, const Func *f, void *(*place)(void *user, const Mem *m),
-                        void *user) {
+static void fill_inputs(const Check *c, const Func *f,
+                        void *(*place)(void *user, const Mem *m, int64_t bytes), void *user) {
     for (NodeId n = 0; n < f->nodes.n; n++) {
         if (node_at(f, n)->op != OP_input) continue;
         const Type *t = type_of(c->m, f, n);
@@ -334,7 +338,7 @@ static void fill_inputs(const Check *c, const Func *f, void *(*place)(void *user
         Source s = c->source;
         interp_input(&s, sym_str(c->m->syms, attr_of(c->m, f, n)->input.name), node_at(f, n)->type,
                      v);
-        to_bytes((Elem)t->elem, v, type_count(t), place(user, &f->mem.at[n]));
+        to_bytes((Elem)t->elem, v, type_count(t), place(user, &f->mem.at[n], type_bytes(t)));
     }
     for (StateId s = 0; s < c->m->states.n; s++) {
         const State *st = &c->m->states.at[s];
@@ -342,11 +346,14 @@ static void fill_inputs(const Check *c, const Func *f, void *(*place)(void *user
         const Type *t = type_at(c->m, st->type);
         double *v = NEW_ARRAY(c->a, double, type_count(t) + 1);
         state_values(c, s, v);
-        to_bytes((Elem)t->elem, v, type_count(t), place(user, &st->mem));
+        to_bytes((Elem)t->elem, v, type_count(t), place(user, &st->mem, type_bytes(t)));
     }
 }
 
-static void *in_memory(void *user, const Mem *m) { return at_mem(user, m); }
+static void *in_memory(void *user, const Mem *m, int64_t bytes) {
+    (void)bytes;
+    return at_mem(user, m);
+}
 
 static bool check_kinterp(Check *c, const ProgramSection *sec, const Expected *e) {
     const Func *f = c->m->funcs.at[sec->func];
@@ -357,7 +364,10 @@ static bool check_kinterp(Check *c, const ProgramSection *sec, const Expected *e
     return same_places(c, "kernel evaluator", f, e, in_memory, &mem);
 }
 
-static void *in_exec(void *user, const Mem *m) { return sn_exec_at(user, m->region, m->offset); }
+static void *in_exec(void *user, const Mem *m, int64_t bytes) {
+    (void)bytes;
+    return sn_exec_at(user, m->region, m->offset);
+}
 
 static bool check_native(Check *c, Expected *expected) {
     Native n;
@@ -374,6 +384,81 @@ static bool check_native(Check *c, Expected *expected) {
     return ok;
 }
 
+// What a device other than the CPU holds is copied: inputs to where the runtime wants them, states into
+// its memory. Accumulators and temporaries stay as they are, never written.
+typedef struct {
+    Check *c;
+    SnExec *exec;
+    Memory host;
+    bool failed;
+} Remote;
+
+static void give_states(const Check *c, Remote *r) {
+    for (StateId s = 0; s < c->m->states.n; s++) {
+        const State *st = &c->m->states.at[s];
+        if (st->kind == STATE_accum) continue;
+        r->failed |=
+            sn_exec_write(r->exec, st->mem.region, st->mem.offset, at_mem(&r->host, &st->mem),
+                          type_bytes(type_at(c->m, st->type)), NULL) != SN_OK;
+    }
+}
+
+static void give_inputs(Remote *r, const char *section) {
+    const SnPlan *p = sn_exec_plan(r->exec);
+    for (uint32_t i = 0; i < p->inputs.count; i++) {
+        const SnPort *port = &SN_AT(p, SnPort, inputs)[i];
+        const Mem mem = {.region = port->region, .offset = port->offset};
+        if (!strcmp(SN_STRING(p, port->section), section))
+            memcpy(sn_exec_input(r->exec, port), at_mem(&r->host, &mem), (size_t)port->bytes);
+    }
+    for (uint32_t i = 0; i < p->scalars.count; i++) {
+        const SnScalar *s = &SN_AT(p, SnScalar, scalars)[i];
+        const Mem mem = {.region = REGION_scalar, .offset = s->offset};
+        uint32_t bits = 0;
+        memcpy(&bits, at_mem(&r->host, &mem), (size_t)elem_info[s->elem].bytes);
+        sn_exec_set(r->exec, SN_STRING(p, s->name), scalar_from_bits((Elem)s->elem, bits));
+    }
+}
+
+static void *from_remote(void *user, const Mem *m, int64_t bytes) {
+    Remote *r = user;
+    void *to = arena_alloc(r->c->a, (size_t)bytes + 8);
+    SnError e = {0};
+    if (sn_exec_read(r->exec, m->region, m->offset, to, bytes, &e) && !r->failed) {
+        text_printf(r->c->why, "%s ", e.text);
+        r->failed = true;
+    }
+    return to;
+}
+
+static bool check_emulated(Check *c, Expected *expected) {
+    Emulated x;
+    const EmulatedOptions how = {
+        .target = c->o->emulated, .device = c->o->device, .cache = c->o->cache};
+    bool ok = emulated_open(c->a, &c->program, &how, &x, c->why);
+    for (uint32_t i = 0; i < c->program.sections.n && ok; i++) {
+        const Func *f = c->m->funcs.at[c->program.sections.at[i].func];
+        const char *name = sym_str(c->m->syms, f->name);
+        Remote r = {.c = c, .exec = x.exec, .host = memory_new(c->a, c->m)};
+        SnEnv env = {.first = 1, .step = 3, .seed = 77};
+        SnError e = {0};
+        fill_inputs(c, f, in_memory, &r.host);
+        give_states(c, &r);
+        give_inputs(&r, name);
+        if (sn_exec_run(x.exec, name, &env, &e) || sn_exec_wait(x.exec, &e)) {
+            text_printf(c->why, "%s %s, function '%s': %s", how.device ? how.device : "emulated",
+                        how.target, name, e.text);
+            ok = false;
+        }
+        ok = ok &&
+             same_places(c, how.device ? how.device : "emulated device", f, &expected[i],
+                         from_remote, &r) &&
+             !r.failed;
+    }
+    emulated_close(&x);
+    return ok;
+}
+
 static bool check_all(Check *c) {
     Module *m = c->m;
     Expected *expected = NEW_ARRAY(c->a, Expected, m->funcs.n + 1);
@@ -383,11 +468,11 @@ static bool check_all(Check *c) {
     PassCx cx = {.m = m,
                  .scratch = arena_new(),
                  .ledger = ledger_new(c->a),
-                 .target = target_find("cpu"),
+                 .target = target_find(c->o->emulated ? "cuda" : "cpu"),
                  .unfused = c->o->unfused};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(
-        &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,memplan", &hooks);
+        &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,bundle,memplan", &hooks);
     arena_free(cx.scratch);
     if (!ok || !program_lower(c->a, m, m->diag, &c->program)) {
         text_printf(c->why, "%s", m->diag->items.n ? m->diag->items.at[0].text : "passes failed");
@@ -395,6 +480,7 @@ static bool check_all(Check *c) {
     }
     for (uint32_t i = 0; i < c->program.sections.n; i++)
         if (!check_kinterp(c, &c->program.sections.at[i], &expected[i])) return false;
+    if (c->o->emulated) return check_emulated(c, expected);
     return c->o->skip_native || check_native(c, expected);
 }
 

@@ -5,13 +5,16 @@
 #include "ir/interp.h"
 
 typedef struct {
-    const char *passes; // run before lowering; NULL: "chunk,layout,fuse,schedule,memplan"
+    const char *passes; // run before lowering; NULL: "chunk,layout,fuse,schedule,bundle,memplan"
     const char *cpu;    // NULL: native
     int threads;        // of the native run; 0: 2
     uint64_t seed;
     bool skip_native;
-    bool unfused; // every value in a kernel of its own
-    bool loose;   // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
+    const char *emulated; // "sm_90a": the last link is the emulated CUDA device, not native code
+    const char *device;   // beside `emulated`: a GPU ("cuda:0") in its place
+    const char *cache;    // of programs compiled for it; NULL: none
+    bool unfused;         // every value in a kernel of its own
+    bool loose; // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
 } OracleOptions;
 
 // Runs every function that is no region. True when all agree; else *why says where they differ.

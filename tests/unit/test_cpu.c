@@ -453,7 +453,8 @@ static char *object_of(Arena *a, const char *path, size_t *n) {
     assert_int_equal(fn[0], fn[2]);
     assert_int_not_equal(fn[0], fn[1]);
     assert_int_equal(cpu_functions(m), 2);
-    assert_true(cpu_write_object(m, "plan", 4, path, &why));
+    const ObjectProgram program = {.plan = "plan", .plan_size = 4};
+    assert_true(cpu_write_object(m, &program, 1, path, &why));
     cpu_module_free(m);
     FILE *f = fopen(path, "rb");
     assert_non_null(f);

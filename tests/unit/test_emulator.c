@@ -347,6 +347,55 @@ static void test_bounds(void **state) {
     faults(EMU_FAULT_bounds, 0, 0, "mov.u64 %d1, loc; ld.local.u32 %r1, [%d1+64];", 1, 32);
 }
 
+// Ranges that overlap: what one of them allows is allowed. An atomic update needs both.
+static void test_ranges(void **state) {
+    (void)state;
+    World w = open_world(1, plain);
+    EmuModule *m = load(&w, "ld.global.u32 %r1, [%o+128]; st.global.u32 [%o+256], %r1;\n"
+                            "st.global.u32 [%o+128], 9; atom.global.add.u32 %r2, [%o+128], 1;");
+    uint64_t params[3] = {w.in, w.out, 0};
+    EmuRange ranges[] = {{w.out + 128, 128, true, false, "read"},
+                         {w.out + 100, 400, false, true, "written"},
+                         {w.in, 0, true, true, "empty"}};
+    EmuLaunch l = {.function = emu_module_function(m, "k"),
+                   .grid = {1, 1, 1},
+                   .block = {32, 1, 1},
+                   .params = params,
+                   .ranges = ranges,
+                   .range_count = 3};
+    emu_mark(w.d, w.out, 512, true);
+    if (!emu_launch(w.d, &l, NULL, &w.fault)) fail_msg("%s", w.fault.text);
+    assert_int_equal(w.host[32], 10);
+    ranges[1].bytes = 100; // ends before what is read and written
+    assert_false(emu_launch(w.d, &l, NULL, &w.fault));
+    assert_int_equal(w.fault.kind, EMU_FAULT_bounds);
+    // No ranges: whole allocations; one of them is not.
+    l.range_count = 0;
+    assert_true(emu_launch(w.d, &l, NULL, &w.fault));
+    params[1] = w.out + 4 * WORDS - 256;
+    assert_false(emu_launch(w.d, &l, NULL, &w.fault));
+    assert_int_equal(w.fault.kind, EMU_FAULT_uninitialised);
+    ranges[0].base = 1 << 20;
+    l.range_count = 1;
+    assert_false(emu_launch(w.d, &l, NULL, &w.fault));
+    assert_int_equal(w.fault.kind, EMU_FAULT_bounds);
+    emu_module_free(m);
+    close_world(&w);
+}
+
+// Without the checker what is outside of device memory is still refused.
+static void test_unchecked(void **state) {
+    (void)state;
+    World w = open_world(1, (EmuConfig){.sm = 80});
+    assert_true(launch(&w, "ld.global.u32 %r1, [%o]; st.global.u32 [%o], %g;", 1, 64, 64));
+    assert_int_equal(w.host[63], 63);
+    assert_false(launch(&w, "ld.global.u32 %r1, [16];", 1, 32, 64));
+    assert_int_equal(w.fault.kind, EMU_FAULT_bounds);
+    assert_false(launch(&w, "mov.u64 %d1, s; ld.shared.u32 %r1, [%d1+4096];", 1, 32, 64));
+    assert_int_equal(w.fault.kind, EMU_FAULT_bounds);
+    close_world(&w);
+}
+
 static void test_uninitialised(void **state) {
     (void)state;
     faults(EMU_FAULT_uninitialised, 0, 5, "setp.eq.u32 %p1, %t, 5; @%p1 ld.global.u32 %r1, [%o];",
@@ -759,6 +808,8 @@ int main(void) {
         cmocka_unit_test(test_async_copies),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_uninitialised),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_unchecked),
         cmocka_unit_test(test_misaligned),
         cmocka_unit_test(test_shared_races),
         cmocka_unit_test(test_no_false_races),

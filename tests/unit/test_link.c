@@ -8,8 +8,13 @@
 #include <unistd.h>
 
 static const char main_text[] = "#include <stdio.h>\n"
-                                "extern const unsigned char sn_plan_blob[];\n"
-                                "extern void (*const sn_functions[])(void);\n"
+                                "extern const struct {\n"
+                                "    const char *plan;\n"
+                                "    void (*const *functions)(void);\n"
+                                "    const void *images;\n"
+                                "    unsigned long image_count;\n"
+                                "    const void *emulator;\n"
+                                "} sn_programs[];\n"
                                 "int main(void) {\n"
                                 "    float in[64], out[64];\n"
                                 "    void *bufs[] = {in, out};\n"
@@ -17,10 +22,10 @@ static const char main_text[] = "#include <stdio.h>\n"
                                 "    for (int i = 0; i < 64; i++) in[i] = i;\n"
                                 "    void (*f)(void **, void *, long, long, void *) = (void "
                                 "(*)(void **, void *, long, long, void *))"
-                                "sn_functions[0];\n"
+                                "sn_programs[0].functions[0];\n"
                                 "    f(bufs, env, 0, 1, 0);\n"
-                                "    printf(\"%s %g %g %d\\n\", (const char *)sn_plan_blob, "
-                                "out[1], out[63], sn_functions[2] == 0);\n"
+                                "    printf(\"%s %g %g %d\\n\", sn_programs[0].plan, out[1], "
+                                "out[63], !sn_programs[0].functions[2] && !sn_programs[1].plan);\n"
                                 "    return 0;\n"
                                 "}\n";
 
@@ -40,7 +45,8 @@ static bool write_kernels(Arena *a, const char *path, Text *why) {
     assert_true(cpu_isa_resolve(a, "x86-64-v3", &isa, why));
     CpuModule *m = cpu_module_new(a, &isa);
     for (uint32_t i = 0; i < s->n; i++) assert_int_equal(cpu_add_kernel(m, s->cases[i].k), i);
-    bool good = cpu_write_object(m, "the plan", sizeof "the plan", path, why);
+    const ObjectProgram program = {.plan = "the plan", .plan_size = sizeof "the plan"};
+    bool good = cpu_write_object(m, &program, 1, path, why);
     cpu_module_free(m);
     arena_free(s->arena);
     return good;

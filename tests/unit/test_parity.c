@@ -155,7 +155,7 @@ static void run_step(const TestModel *t, const Reference *r, int64_t step) {
 }
 
 static double loss_of(const TestModel *t) {
-    return sn_exec_result(t->native.exec, "update", "loss");
+    return sn_exec_result(t->native.exec, "update", "loss", 0);
 }
 
 // ---- comparing. The worst relative errors are printed: how much of a bound is used.

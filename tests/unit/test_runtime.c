@@ -197,7 +197,7 @@ static void test_step_computes(void **state) {
             if (!last) h[ids[i]] += 1;
         }
         assert_int_equal(sn_trainer_step(r.trainer, &r.e), SN_OK);
-        assert_true(sn_trainer_result(r.trainer, "loss", false) == (double)sum);
+        assert_true(sn_trainer_result(r.trainer, "loss", false, 0) == (double)sum);
         w += 2 * sum / (3 * MICRO * SEQ) * 0.5f * (float)step;
         assert_true(weights(&r)[1] == w);
         assert_memory_equal(sn_exec_at(r.exec, SN_REGION_ACCUM, AT_H), h, sizeof h);
@@ -205,7 +205,7 @@ static void test_step_computes(void **state) {
     const float product[6] = {1, 2, 8, 3, 4, 18};
     assert_memory_equal(sn_exec_at(r.exec, SN_REGION_PARAM, AT_P), product, sizeof product);
     assert_int_equal(sn_trainer_progress(r.trainer).samples, 24);
-    assert_true(isnan(sn_trainer_result(r.trainer, "nothing", false)));
+    assert_true(isnan(sn_trainer_result(r.trainer, "nothing", false, 0)));
     run_free(&r);
 }
 
@@ -222,7 +222,7 @@ static void test_eval_is_one_batch(void **state) {
     assert_int_equal(sn_data_windows(r.data, SN_VALID, 0, n, ids, &r.e), SN_OK);
     double sum = 0;
     for (int64_t i = 0; i < n * (SEQ + 1); i++) sum += i % (SEQ + 1) == SEQ ? 0 : ids[i];
-    assert_true(sn_trainer_result(r.trainer, "loss", true) ==
+    assert_true(sn_trainer_result(r.trainer, "loss", true, 0) ==
                 (double)((float)sum / (float)(n * SEQ)));
     free(ids);
     run_free(&r);

@@ -137,7 +137,7 @@ static void tiny_cmd(Tiny *t, SnCmdOp op, SnWhen when, uint32_t fn, uint32_t nar
                                   .fn = fn,
                                   .args = t->nargs,
                                   .nargs = nargs,
-                                  .node = UINT32_MAX};
+                                  .count = 1};
     t->sections[t->nsections - 1].count++;
 }
 
@@ -277,7 +277,8 @@ static SnPlan *tiny_plan(void) {
     h.outputs = tiny_table(t, t->outputs, t->noutputs, sizeof *t->outputs);
     h.scalars = tiny_table(t, t->scalars, t->nscalars, sizeof *t->scalars);
     h.options = tiny_table(t, t->options, t->noptions, sizeof *t->options);
-    h.nodes = tiny_table(t, NULL, 0, 4);
+    const SnStr unnamed = 0;
+    h.nodes = tiny_table(t, &unnamed, 1, sizeof unnamed);
     h.strings = tiny_table(t, t->strings, t->nstrings, 1);
     h.size = t->used;
     memcpy(blob, &h, sizeof h);

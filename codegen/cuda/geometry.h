@@ -1,0 +1,50 @@
+// How a kernel's rows and lanes are given to threads. A function of the kernel alone: the same kernel
+// has the same shape on every device.
+#pragma once
+#include "codegen/cuda/cuda.h"
+
+typedef enum {
+    CU_MAP,    // a thread takes one unit of lanes of one row
+    CU_WARPS,  // a team of up to 32 threads folds a row
+    CU_BLOCK,  // a block folds a row
+    CU_WALK,   // a thread owns a unit of lanes and walks the rows of a task
+    CU_STAGE,  // a block computes a tile of lanes of many rows of a task, then folds them in order
+    CU_CHUNK,  // a block takes a task: warps fold its rows, then threads walk lanes
+    CU_SCATTER // a block takes the rows whose index has its residue
+} CuShape;
+
+// A unit is what a thread works on at a time: `items` lanes, `step` apart. Unit u of thread t of a team
+// begins at lane lo + u * width + t * (step == 1 ? items : 1).
+typedef struct {
+    CuShape shape;
+    bool wide;            // indices need 64 bits
+    uint32_t items, step; // lanes of a unit
+    bool vector;          // items == 4, step == 1: 16-byte accesses where an index allows them
+    uint32_t team;        // threads of a row; warps of a CU_BLOCK times 32
+    uint32_t width;       // lanes of a team's units: team * items, or 128 in a CU_BLOCK
+    uint32_t units;       // per thread and row (segment)
+    uint32_t threads;     // per block
+    int64_t blocks[2];    // grid
+    int64_t rows, lanes;
+    int64_t segments;       // of 4096 lanes
+    uint32_t parts;         // CU_BLOCK: warps that share a segment (4, 2, 1)
+    int64_t chunks, walked; // of a grid point; rows of the walk
+    int64_t row_units;      // units in a row (CU_MAP, CU_WALK)
+    int64_t tiles;          // CU_STAGE: of `width` lanes, in a row
+    uint32_t batch;         // CU_STAGE: rows side by side
+    uint32_t held;          // values a thread may keep in registers
+    int64_t shared;         // bytes of shared memory (static)
+    bool exact;             // every team has a row
+} CuGeometry;
+
+// False with the reason: a kernel that no shape fits.
+bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why);
+// The load or store can be one 16-byte access (4 bytes for bools) of 4 lanes.
+bool cu_vectorises(const Kernel *k, const KIndex *x, KId mask);
+bool cu_has_row_folds(const Kernel *k);
+bool cu_has_columns(const Kernel *k);
+// Which row-level values the lanes of a CU_CHUNK kernel use directly: set[op]. Returns how many.
+uint32_t cu_row_results(const Kernel *k, uint8_t *set);
+// Whether something of the store differs between lanes.
+bool cu_lane_store(const Kernel *k, const KStore *s);
+bool cu_index_lane(const Kernel *k, const KIndex *x); // its offset differs between lanes

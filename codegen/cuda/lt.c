@@ -1,0 +1,150 @@
+// Whether a product is one call of cuBLASLt, and which: each matrix needs one extent for rows and one
+// for columns, of which one is adjacent. lt.h states the convention. Constant time.
+//
+// An m or n of two extents that do not fold can still be one call when there is no batch: the outer
+// extent becomes the batch, and the matrix without it is repeated with stride 0.
+#include "codegen/cuda/lt.h"
+#include "codegen/cuda/extents.h"
+
+enum { ALIGNED = 64, FLOAT = 4 };
+
+typedef struct {
+    Extents batch, m, n, k;
+} Roles;
+
+// A matrix as rows x columns with a stride each.
+typedef struct {
+    int64_t rows, columns, row, column;
+} Matrix;
+
+static int64_t stride_of(const Extents *x, int which) {
+    return x->count ? extent_stride(&x->dim[0], which) : 0;
+}
+
+static Matrix matrix_of(const Extents *rows, const Extents *columns, int which) {
+    return (Matrix){rows->size, columns->size, stride_of(rows, which), stride_of(columns, which)};
+}
+
+// The leading dimension of x read column-major, or 0: it is not. A stride along one element means
+// nothing.
+static int64_t leading(Matrix x) {
+    if (x.rows > 1 && x.row != 1) return 0;
+    if (x.columns == 1) return x.rows;
+    return x.column >= x.rows ? x.column : 0;
+}
+
+static Matrix turned(Matrix x) { return (Matrix){x.columns, x.rows, x.column, x.row}; }
+
+static bool operand(Matrix x, bool *trans, int64_t *ld) {
+    *trans = false;
+    *ld = leading(x);
+    if (*ld) return true;
+    *trans = true;
+    *ld = leading(turned(x));
+    return *ld != 0;
+}
+
+// x: rows are `rows` and columns `columns` of the product, for the reason's words.
+static void refuse(Matrix x, char name, char rows, char columns, Text *why) {
+    bool by_row = x.row == 1 || x.rows == 1, by_column = x.column == 1 || x.columns == 1;
+    if (!by_row && !by_column) {
+        text_printf(why, "%c is adjacent along neither %c nor %c: its strides are %lld and %lld",
+                    name, rows, columns, (long long)x.row, (long long)x.column);
+        return;
+    }
+    int64_t apart = by_row ? x.column : x.row, length = by_row ? x.rows : x.columns;
+    text_printf(why, "%c is walked along %c in steps of %lld, less than the %lld along %c", name,
+                by_row ? columns : rows, (long long)apart, (long long)length,
+                by_row ? rows : columns);
+}
+
+// ---- roles --------------------------------------------------------------------------------------
+
+static void outer_to_batch(Extents *from, Extents *batch) {
+    SnDim outer = from->dim[0];
+    batch->dim[batch->count++] = outer;
+    batch->size *= outer.extent;
+    from->size /= outer.extent;
+    from->count--;
+    from->dim[0] = from->dim[1];
+}
+
+static bool one_extent_each(Roles *r, Text *why) {
+    static const char *const name[] = {"the batch", "m", "n", "k"};
+    if (r->batch.count == 0 && r->m.count == 2 && r->n.count <= 1)
+        outer_to_batch(&r->m, &r->batch);
+    else if (r->batch.count == 0 && r->n.count == 2 && r->m.count <= 1)
+        outer_to_batch(&r->n, &r->batch);
+    const Extents *all[] = {&r->batch, &r->m, &r->n, &r->k};
+    for (int i = 0; i < 4; i++)
+        if (all[i]->count > 1) {
+            text_printf(why, "%s is %u nested extents that do not fold into one", name[i],
+                        all[i]->count);
+            return false;
+        }
+    return true;
+}
+
+static bool within_limits(const Roles *r, Text *why) {
+    const Extents *all[] = {&r->batch, &r->m, &r->n, &r->k};
+    for (int i = 0; i < 4; i++)
+        if (all[i]->size < 1 || all[i]->size > INT32_MAX) {
+            text_printf(why, "an extent of %lld", (long long)all[i]->size);
+            return false;
+        }
+    if (r->batch.count && stride_of(&r->batch, IN_C) == 0) {
+        text_printf(why, "the elements of the batch share one C");
+        return false;
+    }
+    return true;
+}
+
+static uint32_t alignment(int64_t base) {
+    uint64_t bytes = (uint64_t)base * FLOAT, low = bytes & (~bytes + 1);
+    return low == 0 || low > ALIGNED ? ALIGNED : (uint32_t)low;
+}
+
+// The call when rows are `m` and columns `n`, after any exchange; false: C is not column-major so.
+static bool plan_as(const Roles *r, bool swap, CudaLt *out) {
+    const Extents *m = swap ? &r->n : &r->m, *n = swap ? &r->m : &r->n;
+    int a = swap ? IN_B : IN_A, b = swap ? IN_A : IN_B;
+    out->swap = swap;
+    out->m = m->size, out->n = n->size, out->k = r->k.size, out->batch = r->batch.size;
+    out->ldc = leading(matrix_of(m, n, IN_C));
+    out->stride_a = stride_of(&r->batch, a);
+    out->stride_b = stride_of(&r->batch, b);
+    out->stride_c = stride_of(&r->batch, IN_C);
+    return out->ldc && operand(matrix_of(m, &r->k, a), &out->trans_a, &out->lda) &&
+           operand(matrix_of(&r->k, n, b), &out->trans_b, &out->ldb);
+}
+
+static void say_why(const Roles *r, Text *why) {
+    bool trans;
+    int64_t ld;
+    Matrix a = matrix_of(&r->m, &r->k, IN_A), b = matrix_of(&r->k, &r->n, IN_B);
+    if (!operand(a, &trans, &ld))
+        refuse(a, 'A', 'm', 'k', why);
+    else if (!operand(b, &trans, &ld))
+        refuse(b, 'B', 'k', 'n', why);
+    else
+        refuse(matrix_of(&r->m, &r->n, IN_C), 'C', 'm', 'n', why);
+}
+
+bool cuda_lt_plan(const SnGemm *g, CudaLt *out, Text *why) {
+    *out = (CudaLt){0};
+    Roles r = {extents_of(g->batch, g->nbatch, false), extents_of(g->m, g->nm, false),
+               extents_of(g->n, g->nn, false), extents_of(g->k, g->nk, false)};
+    if (!one_extent_each(&r, why) || !within_limits(&r, why)) return false;
+    // A row-major C first: that is what lowering makes.
+    if (!plan_as(&r, true, out) && !plan_as(&r, false, out)) {
+        say_why(&r, why);
+        return false;
+    }
+    out->base_a = out->swap ? g->base_b : g->base_a;
+    out->base_b = out->swap ? g->base_a : g->base_b;
+    out->base_c = g->base_c;
+    out->align_a = alignment(out->base_a);
+    out->align_b = alignment(out->base_b);
+    out->align_c = alignment(out->base_c);
+    return true;
+}

@@ -1,0 +1,78 @@
+// Which kernels share code. Kernels that are equal, or differ in the keys of their random numbers only
+// (initial values and dropout: one key a tensor), are one function that takes the keys as parameters.
+// Constant time per kernel beside its text.
+#include "codegen/cuda/print.h"
+#include <string.h>
+
+// A copy of k without name, its keys replaced by their number in order of first use. Too many to pass:
+// they stay, and *n is 0.
+static Kernel without_keys(Arena *a, const Kernel *k, uint64_t keys[CUDA_MAX_KEYS], uint32_t *n) {
+    Kernel copy = *k;
+    copy.name = "";
+    copy.ops.at = arena_copy(a, k->ops.at, k->ops.n * sizeof *k->ops.at);
+    *n = 0;
+    for (KId id = 0; id < k->ops.n; id++) {
+        KOp *o = &copy.ops.at[id];
+        if (o->kind != KOP_random) continue;
+        uint32_t i = 0;
+        while (i < *n && keys[i] != o->key) i++;
+        if (i == CUDA_MAX_KEYS) {
+            memcpy(copy.ops.at, k->ops.at, k->ops.n * sizeof *k->ops.at);
+            *n = 0;
+            return copy;
+        }
+        if (i == *n) keys[(*n)++] = o->key;
+        o->key = i;
+    }
+    return copy;
+}
+
+static bool is_text(const CudaPrinted *f, const Text *t) {
+    return f->n == t->n && memcmp(f->text, t->at, t->n) == 0;
+}
+
+// The function of a kernel with this text; NULL: there is none yet.
+static const CudaPrinted *find(CudaModule *m, const Text *text, uint32_t **slot) {
+    bool fresh;
+    uint64_t hash = hash_bytes(HASH_SEED, text->at, text->n);
+    for (;; hash++) { // a collision moves on
+        *slot = map_slot(&m->by_hash, hash, &fresh);
+        if (fresh || **slot == 0) return NULL;
+        if (is_text(&m->printed.at[**slot - 1], text)) return &m->printed.at[**slot - 1];
+    }
+}
+
+static void print_new(CudaModule *m, const Kernel *plain, const char *name, const CuGeometry *g,
+                      uint32_t keys, bool table, CudaLaunch *launch) {
+    Arena *scratch = arena_new();
+    *launch = (CudaLaunch){.block = g->threads, .nkeys = keys};
+    launch->grid[0] = (uint32_t)g->blocks[0];
+    launch->grid[1] = (uint32_t)g->blocks[1];
+    launch->grid[2] = 1;
+    Text *to = cuda_module_open_function(m, name, &launch->function, &launch->batch);
+    cu_print_function(scratch, to, plain, g, launch->function, keys, table);
+    arena_free(scratch);
+}
+
+bool cuda_add_kernel(CudaModule *m, const Kernel *k, bool table, CudaLaunch *launch, Text *why) {
+    uint64_t keys[CUDA_MAX_KEYS];
+    uint32_t n = 0, *slot;
+    CuGeometry g;
+    Kernel plain = without_keys(m->arena, k, keys, &n);
+    Text text = {.arena = m->arena};
+    if (table) text_put(&text, "table\n", 6);
+    kernel_print(&text, &plain);
+    const CudaPrinted *old = find(m, &text, &slot);
+    if (!old) {
+        if (!cu_geometry(&plain, &g, why)) return false;
+        CudaPrinted new = {.text = text.at, .n = text.n};
+        print_new(m, &plain, k->name, &g, n, table, &new.launch);
+        vec_push(m->arena, &m->printed, new);
+        *slot = m->printed.n;
+        old = &m->printed.at[m->printed.n - 1];
+    }
+    *launch = old->launch;
+    launch->nkeys = n;
+    memcpy(launch->key, keys, n * sizeof *keys);
+    return true;
+}

@@ -1,0 +1,36 @@
+// The CUDA device: the plan on a GPU, or on the emulated one, through the table of api.h.
+#pragma once
+#include "runtime/cuda/api.h"
+#include "runtime/device.h"
+
+// Opens the installed driver and cuBLASLt; the table lives as long as the process. NULL with the reason
+// in *e: no driver, no cuBLASLt, a function missing.
+const SnCudaApi *sn_cuda_load(SnError *e);
+
+typedef struct {
+    const SnCudaApi *api;
+    int ordinal;
+    bool from_ptx; // take the PTX even where machine code would do
+    bool stepwise; // no graphs, and wait after every command: a fault then names its command
+} SnCudaChoice;
+SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, SnDevice **out,
+                        SnError *e);
+
+// ---- between the files of this folder ------------------------------------------------------------
+
+// Turns a driver's code into a status: `what` says what was tried.
+SnStatus sn_cuda_check(const SnCudaApi *api, int code, const char *what, SnError *e);
+
+// lt.c: products as calls of cuBLASLt. A call is prepared once, with the addresses it will use.
+typedef struct SnLtCall SnLtCall;
+typedef struct SnLt_ SnLtPool; // handle, workspace, and the algorithms chosen so far
+SnStatus sn_lt_open(const SnCudaApi *api, uint64_t workspace, int64_t workspace_bytes,
+                    SnLtPool **out, SnError *e);
+void sn_lt_close(SnLtPool *pool);
+// a, b, c, acc, bias: device addresses of the command's matrices; acc, bias 0: none. The algorithm is cuBLASLt's
+// first choice for this shape; equal shapes share it.
+SnStatus sn_lt_prepare(SnLtPool *pool, const SnGemm *g, uint64_t a, uint64_t b, uint64_t c,
+                       uint64_t acc, uint64_t bias, SnLtCall **out, SnError *e);
+void sn_lt_free(SnLtPool *pool, SnLtCall *call);
+SnStatus sn_lt_run(const SnLtPool *pool, const SnLtCall *call, bool first, SnCudaStream stream,
+                   SnError *e);

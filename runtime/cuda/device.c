@@ -1,0 +1,657 @@
+// A GPU, real or emulated: walks the plan's commands through the CUDA driver and cuBLASLt.
+//
+// When the device is made, everything is decided: one allocation holds all regions, what each run needs
+// of the host (scalars and SnEnv) and cuBLASLt's workspace; every command has its function, parameters
+// or descriptors. A section is captured once as a graph, for first and later micro-batches apart, and
+// replayed: starting hundreds of kernels costs as much as starting one.
+//
+// Inputs, scalars and SnEnv are copied from pinned memory that exists twice, so that the host fills the
+// next micro-batch while the device works on this one. Outputs without axes are copied back at the end
+// of each section; reading one waits for its section only.
+#include "runtime/cuda/cuda.h"
+#include "runtime/cuda/module.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// RESERVE: what the driver and cuBLASLt take for code and graphs.
+enum { RESERVE = 64 << 20, ALIGN = 256, SLOTS = 2, MAX_PARAMS = 1 + SN_MAX_ARGS + SN_MAX_KEYS };
+
+// A command with everything looked up.
+typedef struct {
+    const SnCmd *cmd;
+    const SnKernel *kernel; // NULL: not a kernel
+    SnCudaFunction function;
+    SnLtCall *call;
+    uint64_t table; // device address of the arguments of all instances; 0: parameters
+} Step;
+
+// One section's graphs, and where its small outputs are copied to.
+typedef struct {
+    SnCudaGraphExec graph[2]; // [first]
+    bool seen[2];             // it ran once, command by command
+    SnCudaEvent done[2];      // of the last runs, by their number's parity
+    uint64_t runs;
+} Section;
+
+// What the host hands over for one run.
+typedef struct {
+    unsigned char *at; // the input region, then scalars, then SnEnv
+    SnCudaEvent copied;
+    bool busy;
+} Slot;
+
+typedef struct {
+    SnDevice device;
+    const SnPlan *plan;
+    const SnCudaApi *api;
+    SnCudaChoice choice;
+    bool find_nan;
+    int ordinal; // the driver's number of the device
+    SnCudaContext context;
+    SnCudaImages images;
+    SnCudaStream stream;
+    uint64_t arena, region[SN_REGIONS], env;
+    uint64_t *value;     // by argument of the plan: its device address
+    uint64_t tables;     // of the arguments of kernels that are started many times at once
+    SnCudaRange *ranges; // room for the longest note
+    Step *steps;
+    Section *sections;
+    Slot slot[SLOTS];
+    uint32_t current;
+    unsigned char *results; // pinned: 8 bytes for each parity and output of the plan
+    SnLtPool *lt;
+    SnStatus failed; // a fault that every later call reports
+    char why[sizeof((SnError *)0)->text];
+} Cuda;
+
+static Cuda *cuda_of(SnDevice *d) { return (Cuda *)(void *)d; }
+
+SnStatus sn_cuda_check(const SnCudaApi *api, int code, const char *what, SnError *e) {
+    if (code == SN_CU_OK) return SN_OK;
+    const char *text = NULL, *name = NULL, *report = api->report ? api->report() : "";
+    if (api->error_string(code, &text) || !text) text = "unknown error";
+    if (api->error_name(code, &name) || !name) name = "?";
+    if (*report) return sn_fail(e, SN_MACHINE, "%s: %s", what, report);
+    return sn_fail(e, SN_MACHINE, "%s: %s (%s)", what, text, name);
+}
+
+// The first fault is kept: what follows it says nothing new.
+static SnStatus keep(Cuda *x, SnStatus s, SnError *e) {
+    if (x->failed) return sn_fail(e, x->failed, "%s", x->why);
+    if (!s) return SN_OK;
+    x->failed = s;
+    snprintf(x->why, sizeof x->why, "%s", e->text);
+    return s;
+}
+
+static SnStatus cu(const Cuda *x, int code, const char *what, SnError *e) {
+    return sn_cuda_check(x->api, code, what, e);
+}
+
+// ---- one command ----------------------------------------------------------------------------------
+
+static const char *node_name(const Cuda *x, const SnCmd *c) {
+    return SN_STRING(x->plan, SN_AT(x->plan, SnStr, nodes)[c->node]);
+}
+
+static uint8_t bit(uint64_t set, uint32_t i) { return set >> i & 1; }
+
+static uint64_t table_bytes(const Step *s) {
+    return 8 * (uint64_t)s->cmd->count * (s->kernel->nargs + s->kernel->nkeys);
+}
+
+// Which arguments the command reads and writes, one bit each.
+static void modes_of(const Cuda *x, const SnCmd *c, uint64_t *reads, uint64_t *writes) {
+    *reads = *writes = 0;
+    switch ((SnCmdOp)c->op) {
+    case SN_CMD_KERNEL: {
+        const SnKernel *k = &SN_AT(x->plan, SnKernel, kernels)[c->fn];
+        *reads = k->reads;
+        *writes = k->writes;
+        return;
+    }
+    case SN_CMD_GEMM: {
+        const SnGemm *g = &SN_AT(x->plan, SnGemm, gemms)[c->fn];
+        *reads = 3 | (g->acc_arg == UINT32_MAX ? 0 : UINT64_C(1) << g->acc_arg);
+        if (g->bias_arg != 0) *reads |= UINT64_C(1) << g->bias_arg;
+        *writes = UINT64_C(1) << g->c_arg;
+        return;
+    }
+    case SN_CMD_FILL: *reads = 0, *writes = 1; return;
+    case SN_CMD_COPY: *reads = 2, *writes = 1; return;
+    }
+}
+
+// Tells the emulated device what the next call touches.
+static void note(Cuda *x, const Step *s) {
+    const SnCmd *c = s->cmd;
+    const char *kernel = s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt";
+    SnCudaRange *ranges = x->ranges;
+    uint64_t reads, writes;
+    uint32_t n = 0, each = c->nargs / c->count;
+    if (!x->api->note) return;
+    modes_of(x, c, &reads, &writes);
+    if (s->kernel) ranges[n++] = (SnCudaRange){x->env, sizeof(SnEnv), 0, 1, 0, "the environment"};
+    if (s->table)
+        ranges[n++] = (SnCudaRange){s->table, table_bytes(s), 0, 1, 0, "the table of arguments"};
+    for (uint32_t i = 0; i < c->nargs; i++) {
+        const SnArg *a = &SN_AT(x->plan, SnArg, args)[c->args + i];
+        ranges[n++] = (SnCudaRange){x->value[c->args + i], (uint64_t)a->bytes,    a->value,
+                                    bit(reads, i % each),  bit(writes, i % each), NULL};
+    }
+    x->api->note(&(SnCudaNote){kernel, node_name(x, c), c->line, ranges, n});
+}
+
+// Parameters: the environment, the arguments, the keys; or the environment and their table.
+static SnStatus launch(Cuda *x, const Step *s, const uint64_t *args, uint32_t nargs, SnError *e) {
+    uint64_t at[MAX_PARAMS];
+    void *params[MAX_PARAMS];
+    const SnKernel *k = s->kernel;
+    uint32_t n = 0;
+    at[n++] = x->env;
+    if (s->table) at[n++] = s->table;
+    for (uint32_t i = 0; i < nargs && !s->table; i++) at[n++] = args[i];
+    for (uint32_t i = 0; i < k->nkeys && !s->table; i++) at[n++] = k->key[i];
+    for (uint32_t i = 0; i < n; i++) params[i] = &at[i];
+    return cu(x,
+              x->api->launch(s->function, k->grid[0], k->grid[1], s->cmd->count, k->block, 1, 1,
+                             k->shared, x->stream, params, NULL),
+              node_name(x, s->cmd), e);
+}
+
+static SnStatus run_gemm(Cuda *x, const Step *s, bool first, SnError *e) {
+    const SnGemm *g = &SN_AT(x->plan, SnGemm, gemms)[s->cmd->fn];
+    const uint64_t *v = &x->value[s->cmd->args];
+    if (s->call) return sn_lt_run(x->lt, s->call, first, x->stream, e);
+    uint64_t args[5] = {v[0], v[1], v[g->c_arg]};
+    uint32_t n = 3;
+    if (g->acc_arg != UINT32_MAX) args[n++] = v[g->acc_arg];
+    if (g->bias_arg != 0) args[n++] = v[g->bias_arg];
+    return launch(x, s, args, n, e);
+}
+
+static SnStatus run_step(Cuda *x, const Step *s, bool first, SnError *e) {
+    const SnCmd *c = s->cmd;
+    const uint64_t *v = &x->value[c->args];
+    const SnArg *args = &SN_AT(x->plan, SnArg, args)[c->args];
+    if (c->when == SN_WHEN_FIRST && !first) return SN_OK;
+    note(x, s);
+    switch ((SnCmdOp)c->op) {
+    case SN_CMD_KERNEL: return launch(x, s, v, c->nargs, e);
+    case SN_CMD_GEMM: return run_gemm(x, s, first, e);
+    case SN_CMD_FILL:
+        if (args[0].bytes == 0) return SN_OK;
+        return cu(x, x->api->fill_bytes(v[0], 0, (size_t)args[0].bytes, x->stream), "a fill", e);
+    case SN_CMD_COPY:
+        if (args[0].bytes == 0) return SN_OK;
+        return cu(x, x->api->copy_on_device(v[0], v[1], (size_t)args[0].bytes, x->stream), "a copy",
+                  e);
+    }
+    return SN_OK;
+}
+
+// ---- a section ------------------------------------------------------------------------------------
+
+static bool in_section(const SnPlan *p, const SnPort *port, const SnSection *s) {
+    return !strcmp(SN_STRING(p, port->section), SN_STRING(p, s->name));
+}
+
+static unsigned char *result_of(const Cuda *x, uint32_t output, uint64_t run) {
+    return x->results + 8 * (2 * (uint64_t)output + run % 2);
+}
+
+// Copies the outputs without axes of a section to the host.
+static SnStatus copy_results(Cuda *x, const SnSection *s, uint64_t run, SnError *e) {
+    const SnPort *out = SN_AT(x->plan, SnPort, outputs);
+    SnStatus status = SN_OK;
+    for (uint32_t i = 0; i < x->plan->outputs.count && !status; i++)
+        if (!out[i].naxes && in_section(x->plan, &out[i], s))
+            status = cu(x,
+                        x->api->copy_to_host(result_of(x, i, run),
+                                             x->region[out[i].region] + (uint64_t)out[i].offset,
+                                             (size_t)out[i].bytes, x->stream),
+                        "a result", e);
+    return status;
+}
+
+static SnStatus run_commands(Cuda *x, const SnSection *s, bool first, SnError *e) {
+    SnStatus status = SN_OK;
+    for (uint32_t i = s->cmd; i < s->cmd + s->count && !status; i++)
+        status = run_step(x, &x->steps[i], first, e);
+    return status;
+}
+
+// Records the section's commands into a graph.
+static SnStatus capture(Cuda *x, const SnSection *s, bool first, SnCudaGraphExec *to, SnError *e) {
+    SnCudaGraph graph = NULL;
+    SnStatus status = cu(x, x->api->capture_begin(x->stream, SN_CU_CAPTURE_THREAD_LOCAL),
+                         "cannot record a section", e);
+    if (status) return status;
+    status = run_commands(x, s, first, e);
+    int code = x->api->capture_end(x->stream, &graph);
+    if (!status) status = cu(x, code, "cannot record a section", e);
+    if (!status)
+        status = cu(x, x->api->graph_instantiate(to, graph, 0), "cannot prepare a section", e);
+    if (graph) x->api->graph_destroy(graph);
+    return status;
+}
+
+static uint64_t elapsed(const Cuda *x, SnCudaEvent from, SnCudaEvent to) {
+    float ms = 0;
+    return x->api->event_elapsed(&ms, from, to) ? 0 : (uint64_t)((double)ms * 1e6);
+}
+
+// Command by command, each timed by events on the device, or waited for so that a fault has a name.
+static SnStatus run_stepwise(Cuda *x, const SnSection *s, bool first, SnError *e) {
+    SnCudaEvent mark[2] = {NULL, NULL};
+    SnStatus status = SN_OK;
+    for (int i = 0; i < 2 && !status; i++)
+        status = cu(x, x->api->event_create(&mark[i], SN_CU_EVENT_DEFAULT), "an event", e);
+    for (uint32_t i = s->cmd; i < s->cmd + s->count && !status; i++) {
+        status = cu(x, x->api->event_record(mark[0], x->stream), "an event", e);
+        if (!status) status = run_step(x, &x->steps[i], first, e);
+        if (!status) status = cu(x, x->api->event_record(mark[1], x->stream), "an event", e);
+        if (!status)
+            status = cu(x, x->api->stream_synchronize(x->stream), node_name(x, x->steps[i].cmd), e);
+        if (!status && x->find_nan) status = sn_nan_check(&x->device, x->steps[i].cmd, e);
+        if (status || !x->device.profile) continue;
+        x->device.counters[i].runs++;
+        x->device.counters[i].nanoseconds += elapsed(x, mark[0], mark[1]);
+    }
+    for (int i = 0; i < 2; i++)
+        if (mark[i]) x->api->event_destroy(mark[i]);
+    return status;
+}
+
+// The first time without a graph: what drivers and libraries load on first use may not be loaded while
+// commands are recorded. Sections that run once are never recorded.
+static SnStatus run_graph(Cuda *x, Section *sec, const SnSection *s, bool first, SnError *e) {
+    if (!s->count) return SN_OK;
+    if (!sec->seen[first]) {
+        sec->seen[first] = true;
+        return run_commands(x, s, first, e);
+    }
+    SnCudaGraphExec *graph = &sec->graph[first];
+    SnStatus status = *graph ? SN_OK : capture(x, s, first, graph, e);
+    return status ? status
+                  : cu(x, x->api->graph_launch(*graph, x->stream), "cannot start a section", e);
+}
+
+// ---- what the host hands over -----------------------------------------------------------------------
+
+static int64_t scalar_bytes(const SnPlan *p) { return p->region_bytes[SN_REGION_SCALAR]; }
+static int64_t input_bytes(const SnPlan *p) {
+    return (p->region_bytes[SN_REGION_INPUT] + ALIGN - 1) / ALIGN * ALIGN;
+}
+// Scalars and SnEnv lie side by side, on the host and on the device: one copy.
+static int64_t env_offset(const SnPlan *p) { return (scalar_bytes(p) + 63) / 64 * 64; }
+
+static SnStatus free_slot(Cuda *x, SnError *e) {
+    Slot *slot = &x->slot[x->current];
+    if (!slot->busy) return SN_OK;
+    slot->busy = false;
+    return cu(x, x->api->event_synchronize(slot->copied), "waiting for a copy", e);
+}
+
+static SnStatus hand_over(Cuda *x, const SnSection *s, const SnEnv *env, SnError *e) {
+    const SnPort *in = SN_AT(x->plan, SnPort, inputs);
+    SnStatus status = free_slot(x, e);
+    Slot *slot = &x->slot[x->current];
+    unsigned char *scalars = slot->at + input_bytes(x->plan);
+    if (status) return status;
+    memcpy(scalars, x->device.scalars, (size_t)scalar_bytes(x->plan));
+    memcpy(scalars + env_offset(x->plan), env, sizeof *env);
+    status = cu(x,
+                x->api->copy_to_device(x->region[SN_REGION_SCALAR], scalars,
+                                       (size_t)env_offset(x->plan) + sizeof *env, x->stream),
+                "copying scalars", e);
+    for (uint32_t i = 0; i < x->plan->inputs.count && !status; i++)
+        if (in[i].region == SN_REGION_INPUT && in_section(x->plan, &in[i], s))
+            status =
+                cu(x,
+                   x->api->copy_to_device(x->region[SN_REGION_INPUT] + (uint64_t)in[i].offset,
+                                          slot->at + in[i].offset, (size_t)in[i].bytes, x->stream),
+                   "copying an input", e);
+    if (!status) status = cu(x, x->api->event_record(slot->copied, x->stream), "an event", e);
+    slot->busy = true;
+    x->current = (x->current + 1) % SLOTS;
+    return status;
+}
+
+static SnStatus cuda_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnError *e) {
+    Cuda *x = cuda_of(d);
+    Section *sec = &x->sections[s - SN_AT(x->plan, SnSection, sections)];
+    SnError mine = {0};
+    if (x->failed) return keep(x, SN_OK, e);
+    if (!e) e = &mine;
+    SnStatus status = hand_over(x, s, env, e);
+    if (!status)
+        status = d->profile || x->choice.stepwise || x->find_nan
+                     ? run_stepwise(x, s, env->first != 0, e)
+                     : run_graph(x, sec, s, env->first != 0, e);
+    if (!status) status = copy_results(x, s, sec->runs, e);
+    if (!status)
+        status = cu(x, x->api->event_record(sec->done[sec->runs % 2], x->stream), "an event", e);
+    sec->runs++;
+    return keep(x, status, e);
+}
+
+static void *cuda_input(SnDevice *d, const SnPort *port) {
+    Cuda *x = cuda_of(d);
+    SnError e = {0};
+    (void)keep(x, free_slot(x, &e), &e);
+    return x->slot[x->current].at + port->offset;
+}
+
+static SnStatus cuda_wait(SnDevice *d, SnError *e) {
+    Cuda *x = cuda_of(d);
+    SnError mine = {0};
+    if (x->failed) return keep(x, SN_OK, e);
+    if (!e) e = &mine;
+    return keep(x, cu(x, x->api->stream_synchronize(x->stream), "the device", e), e);
+}
+
+static SnStatus cuda_result(SnDevice *d, const SnPort *port, int back, void *to, int64_t bytes,
+                            SnError *e) {
+    Cuda *x = cuda_of(d);
+    SnError mine = {0};
+    uint32_t at = (uint32_t)(port - SN_AT(x->plan, SnPort, outputs));
+    const SnSection *s = sn_plan_section(x->plan, SN_STRING(x->plan, port->section));
+    Section *sec = &x->sections[s - SN_AT(x->plan, SnSection, sections)];
+    if (x->failed) return keep(x, SN_OK, e);
+    if (!e) e = &mine;
+    uint64_t run = sec->runs - 1 - (uint64_t)back;
+    if (sec->runs <= (uint64_t)back) return sn_fail(e, SN_PLAN, "there was no such run");
+    if (keep(x, cu(x, x->api->event_synchronize(sec->done[run % 2]), "the device", e), e))
+        return x->failed;
+    memcpy(to, result_of(x, at, run), (size_t)bytes);
+    return SN_OK;
+}
+
+static void *cuda_at(SnDevice *d, uint32_t region, int64_t offset) {
+    (void)d;
+    (void)region;
+    (void)offset;
+    return NULL;
+}
+
+static SnStatus cuda_read(SnDevice *d, uint32_t region, int64_t offset, void *to, int64_t bytes,
+                          SnError *e) {
+    Cuda *x = cuda_of(d);
+    SnError mine = {0};
+    if (x->failed) return keep(x, SN_OK, e);
+    if (!e) e = &mine;
+    if (!bytes) return SN_OK;
+    SnStatus s = cu(
+        x, x->api->copy_to_host(to, x->region[region] + (uint64_t)offset, (size_t)bytes, x->stream),
+        "copying to the host", e);
+    if (!s) s = cu(x, x->api->stream_synchronize(x->stream), "copying to the host", e);
+    return keep(x, s, e);
+}
+
+static SnStatus cuda_write(SnDevice *d, uint32_t region, int64_t offset, const void *from,
+                           int64_t bytes, SnError *e) {
+    Cuda *x = cuda_of(d);
+    SnError mine = {0};
+    if (x->failed) return keep(x, SN_OK, e);
+    if (!e) e = &mine;
+    if (!bytes) return SN_OK;
+    SnStatus s = cu(x,
+                    x->api->copy_to_device(x->region[region] + (uint64_t)offset, from,
+                                           (size_t)bytes, x->stream),
+                    "copying to the device", e);
+    if (!s) s = cu(x, x->api->stream_synchronize(x->stream), "copying to the device", e);
+    return keep(x, s, e);
+}
+
+// ---- opening ----------------------------------------------------------------------------------------
+
+static int attribute(const Cuda *x, int which) {
+    int value = 0;
+    return x->api->device_attribute(&value, which, x->ordinal) ? 0 : value;
+}
+
+static SnStatus open_context(Cuda *x, SnError *e) {
+    int count = 0;
+    char name[80] = "";
+    SnStatus s = cu(x, x->api->init(0), "CUDA cannot start", e);
+    if (!s) s = cu(x, x->api->device_count(&count), "CUDA devices", e);
+    if (!s && x->choice.ordinal >= count)
+        return sn_fail(e, SN_MACHINE, "there is no CUDA device %d: this machine has %d",
+                       x->choice.ordinal, count);
+    if (!s) s = cu(x, x->api->device_get(&x->ordinal, x->choice.ordinal), "a CUDA device", e);
+    if (!s) s = cu(x, x->api->device_name(name, sizeof name, x->ordinal), "a CUDA device", e);
+    if (!s) s = cu(x, x->api->context_retain(&x->context, x->ordinal), "a CUDA context", e);
+    if (!s) s = cu(x, x->api->context_set(x->context), "a CUDA context", e);
+    if (!s) s = cu(x, x->api->stream_create(&x->stream, SN_CU_STREAM_NON_BLOCKING), "a stream", e);
+    snprintf(x->device.name, sizeof x->device.name, "%s", name);
+    return s;
+}
+
+// Bytes of the tables of arguments.
+static uint64_t table_area(const SnPlan *p) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+        if (c->op == SN_CMD_KERNEL && SN_AT(p, SnKernel, kernels)[c->fn].table)
+            sum += 8 * ((uint64_t)c->nargs +
+                        (uint64_t)c->count * SN_AT(p, SnKernel, kernels)[c->fn].nkeys);
+    }
+    return sum;
+}
+
+// Lays out and allocates the device's memory.
+static SnStatus map_arena(Cuda *x, SnError *e) {
+    uint64_t at = 0, workspace;
+    size_t available = 0, total = 0;
+    const double gib = 1024.0 * 1024.0 * 1024.0;
+    for (int r = 1; r < SN_REGIONS; r++) {
+        x->region[r] = at;
+        at += (uint64_t)x->plan->region_bytes[r] + 64;
+        if (r == SN_REGION_SCALAR) {
+            x->env = x->region[r] + (uint64_t)env_offset(x->plan);
+            at = x->env + sizeof(SnEnv);
+        }
+        at = (at + ALIGN - 1) / ALIGN * ALIGN;
+    }
+    x->tables = at;
+    at += (table_area(x->plan) + ALIGN - 1) / ALIGN * ALIGN;
+    workspace = at;
+    at += (uint64_t)x->plan->workspace;
+    SnStatus s = cu(x, x->api->mem_info(&available, &total), "the device's memory", e);
+    if (s) return s;
+    if (at + RESERVE > available)
+        return sn_fail(
+            e, SN_MACHINE,
+            "the plan needs %.2f GiB of device memory (%llu bytes) and the driver 0.06, %s has "
+            "%.2f GiB free (%zu bytes)",
+            (double)at / gib, (unsigned long long)at, x->device.name, (double)available / gib,
+            available);
+    s = cu(x, x->api->mem_alloc(&x->arena, at), "device memory", e);
+    if (s) return s;
+    for (int r = 1; r < SN_REGIONS; r++) x->region[r] += x->arena;
+    x->env += x->arena;
+    x->tables += x->arena;
+    x->device.bytes = (int64_t)at;
+    return x->plan->workspace
+               ? sn_lt_open(x->api, x->arena + workspace, x->plan->workspace, &x->lt, e)
+               : SN_OK;
+}
+
+static SnStatus map_host(Cuda *x, SnError *e) {
+    size_t bytes = (size_t)(input_bytes(x->plan) + env_offset(x->plan)) + sizeof(SnEnv);
+    void *at;
+    SnStatus s = SN_OK;
+    for (int i = 0; i < SLOTS && !s; i++) {
+        s = cu(x, x->api->host_alloc(&at, bytes, 0), "pinned memory", e);
+        if (s) break;
+        x->slot[i].at = at;
+        memset(at, 0, bytes);
+        s = cu(x, x->api->event_create(&x->slot[i].copied, SN_CU_EVENT_NO_TIMING), "an event", e);
+    }
+    if (!s)
+        s = cu(x, x->api->host_alloc(&at, 16 * (size_t)x->plan->outputs.count + 8, 0),
+               "pinned memory", e);
+    if (s) return s;
+    x->results = at;
+    x->device.scalars = calloc(1, (size_t)scalar_bytes(x->plan) + 8);
+    return x->device.scalars ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
+}
+
+static SnStatus allocate_tables(Cuda *x, SnError *e) {
+    const SnPlan *p = x->plan;
+    x->value = calloc((size_t)p->args.count + 1, sizeof *x->value);
+    x->steps = calloc((size_t)p->cmds.count + 1, sizeof *x->steps);
+    x->sections = calloc((size_t)p->sections.count + 1, sizeof *x->sections);
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < p->cmds.count; i++)
+        if (SN_AT(p, SnCmd, cmds)[i].nargs > most) most = SN_AT(p, SnCmd, cmds)[i].nargs;
+    x->ranges = calloc((size_t)most + 2, sizeof *x->ranges);
+    x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
+    if (!x->value || !x->ranges || !x->steps || !x->sections || !x->device.counters)
+        return sn_fail(e, SN_MACHINE, "out of memory");
+    return SN_OK;
+}
+
+static SnStatus resolve_function(Cuda *x, Step *s, const SnKernel *k, SnError *e) {
+    s->kernel = k;
+    return sn_cuda_function(x->api, &x->images, k, SN_STRING(x->plan, k->name), &s->function, e);
+}
+
+// Writes the arguments of all instances where the kernel will read them.
+static SnStatus put_table(Cuda *x, Step *s, uint64_t *at, SnError *e) {
+    const SnKernel *k = s->kernel;
+    const uint64_t *v = &x->value[s->cmd->args];
+    size_t n = 0, bytes = (size_t)table_bytes(s);
+    uint64_t *table = malloc(bytes + 8);
+    if (!table) return sn_fail(e, SN_MACHINE, "out of memory");
+    for (uint32_t i = 0; i < s->cmd->count; i++) {
+        for (uint32_t a = 0; a < k->nargs; a++) table[n++] = v[i * k->nargs + a];
+        for (uint32_t a = 0; a < k->nkeys; a++) table[n++] = k->key[a];
+    }
+    s->table = *at;
+    *at += bytes;
+    SnStatus status = cu(x, x->api->copy_to_device(s->table, table, bytes, x->stream),
+                         "copying a table of arguments", e);
+    if (!status)
+        status = cu(x, x->api->stream_synchronize(x->stream), "copying a table of arguments", e);
+    free(table);
+    return status;
+}
+
+static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) {
+    const SnPlan *p = x->plan;
+    Step *s = &x->steps[i];
+    const SnCmd *c = s->cmd = &SN_AT(p, SnCmd, cmds)[i];
+    const uint64_t *v = &x->value[c->args];
+    if (c->op == SN_CMD_KERNEL) {
+        SnStatus status = resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[c->fn], e);
+        return status || !s->kernel->table ? status : put_table(x, s, tables, e);
+    }
+    if (c->op != SN_CMD_GEMM) return SN_OK;
+    const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
+    if (g->kernel != UINT32_MAX)
+        return resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[g->kernel], e);
+    return sn_lt_prepare(x->lt, g, v[0], v[1], v[g->c_arg],
+                         g->acc_arg == UINT32_MAX ? 0 : v[g->acc_arg],
+                         g->bias_arg == 0 ? 0 : v[g->bias_arg], &s->call, e);
+}
+
+static SnStatus resolve(Cuda *x, SnError *e) {
+    const SnPlan *p = x->plan;
+    SnStatus s = SN_OK;
+    uint64_t tables = x->tables;
+    for (uint32_t i = 0; i < p->args.count; i++) {
+        const SnArg *a = &SN_AT(p, SnArg, args)[i];
+        x->value[i] = a->region == SN_REGION_NONE ? 0 : x->region[a->region] + (uint64_t)a->offset;
+    }
+    for (uint32_t i = 0; i < p->cmds.count && !s; i++) s = resolve_step(x, i, &tables, e);
+    for (uint32_t i = 0; i < 2 * p->sections.count && !s; i++)
+        s = cu(x, x->api->event_create(&x->sections[i / 2].done[i % 2], SN_CU_EVENT_NO_TIMING),
+               "an event", e);
+    return s;
+}
+
+static SnStatus build(Cuda *x, const SnProgram *program, SnError *e) {
+    SnStatus s = open_context(x, e);
+    int sm = attribute(x, SN_CU_ATTR_MAJOR) * 10 + attribute(x, SN_CU_ATTR_MINOR);
+    if (!s)
+        s = sn_cuda_images(x->api, program, x->plan->batches, sm, x->choice.from_ptx, &x->images,
+                           e);
+    if (!s) s = allocate_tables(x, e);
+    if (!s) s = map_arena(x, e);
+    if (!s) s = map_host(x, e);
+    if (!s) s = resolve(x, e);
+    if (*x->images.fallback)
+        snprintf(x->device.note, sizeof x->device.note, "%.150s; its PTX is used",
+                 x->images.fallback);
+    size_t n = strlen(x->device.name);
+    snprintf(x->device.name + n, sizeof x->device.name - n, ", sm_%d, %s", sm,
+             x->images.from_ptx ? "PTX" : "machine code");
+    return s;
+}
+
+static void free_host(Cuda *x) {
+    for (int i = 0; i < SLOTS; i++) {
+        if (x->slot[i].copied) x->api->event_destroy(x->slot[i].copied);
+        if (x->slot[i].at) x->api->host_free(x->slot[i].at);
+    }
+    if (x->results) x->api->host_free(x->results);
+}
+
+static void cuda_free(SnDevice *d) {
+    Cuda *x = cuda_of(d);
+    if (x->stream) x->api->stream_synchronize(x->stream);
+    for (uint32_t i = 0; x->steps && i < x->plan->cmds.count; i++)
+        sn_lt_free(x->lt, x->steps[i].call);
+    for (uint32_t i = 0; x->sections && i < x->plan->sections.count; i++) {
+        for (int k = 0; k < 2; k++) {
+            if (x->sections[i].graph[k]) x->api->graph_exec_destroy(x->sections[i].graph[k]);
+            if (x->sections[i].done[k]) x->api->event_destroy(x->sections[i].done[k]);
+        }
+    }
+    free_host(x);
+    sn_lt_close(x->lt);
+    sn_cuda_images_free(x->api, &x->images);
+    if (x->arena) x->api->mem_free(x->arena);
+    if (x->stream) x->api->stream_destroy(x->stream);
+    if (x->context) x->api->context_release(x->ordinal);
+    free(x->value);
+    free(x->ranges);
+    free(x->steps);
+    free(x->sections);
+    free(d->counters);
+    free(d->scalars);
+    free(x);
+}
+
+static const SnDeviceOps cuda_ops = {.free = cuda_free,
+                                     .at = cuda_at,
+                                     .input = cuda_input,
+                                     .read = cuda_read,
+                                     .write = cuda_write,
+                                     .result = cuda_result,
+                                     .run = cuda_run,
+                                     .wait = cuda_wait};
+
+SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, SnDevice **out,
+                        SnError *e) {
+    *out = NULL;
+    Cuda *x = calloc(1, sizeof *x);
+    if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
+    x->plan = (const SnPlan *)(const void *)program->plan;
+    x->device.plan = x->plan;
+    x->device.ops = &cuda_ops;
+    x->device.ahead = true;
+    x->find_nan = sn_nan_wanted();
+    x->api = choice->api;
+    x->choice = *choice;
+    SnStatus s = build(x, program, e);
+    if (s) {
+        cuda_free(&x->device);
+        return s;
+    }
+    *out = &x->device;
+    return SN_OK;
+}

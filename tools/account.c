@@ -1,0 +1,236 @@
+// See account.h. Quadratic in the different commands of a section, of which there are tens.
+#include "tools/account.h"
+#include "ir/base/str.h"
+#include <stdio.h>
+#include <string.h>
+
+static const double F32 = 4; // bytes
+
+// ---- names --------------------------------------------------------------------------------------
+
+static const char *name_of(const SnPlan *p, const SnCmd *c) {
+    const char *name = SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]);
+    const char *slash = strchr(name, '/');
+    return slash ? slash + 1 : name;
+}
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// The length of the segment that starts here, if it is a number between dots; else 0.
+static size_t number_at(const char *name, const char *s) {
+    size_t n = 0;
+    if (s != name && s[-1] != '.') return 0;
+    while (is_digit(s[n])) n++;
+    return s[n] == '.' ? n : 0;
+}
+
+// "d.h.3.attn.q" as "d.h.*.attn.q".
+static const char *starred(Arena *a, const char *name) {
+    Text t = {.arena = a};
+    text_put(&t, "", 0);
+    for (const char *s = name; *s;) {
+        size_t n = number_at(name, s);
+        text_put(&t, n ? "*" : s, 1);
+        s += n ? n : 1;
+    }
+    return t.at;
+}
+
+// The first number in a name; -1: none.
+static int64_t round_of(const char *name) {
+    for (const char *s = name; *s; s++) {
+        int64_t value = 0;
+        size_t n = number_at(name, s);
+        if (n == 0 || n > 9) continue;
+        for (size_t i = 0; i < n; i++) value = value * 10 + (s[i] - '0');
+        return value;
+    }
+    return -1;
+}
+
+// ---- one command --------------------------------------------------------------------------------
+
+static double extent_of(const SnDim *d, uint32_t n) {
+    double all = 1;
+    for (uint32_t i = 0; i < n; i++) all *= (double)d[i].extent;
+    return all;
+}
+
+typedef enum { OF_a, OF_b, OF_c } Matrix;
+
+static int64_t stride_of(const SnDim *d, Matrix which) {
+    switch (which) {
+    case OF_a: return d->a;
+    case OF_b: return d->b;
+    case OF_c: return d->c;
+    }
+    return 0;
+}
+
+// Elements of one matrix: those of the dimensions that it has.
+static double elements(const SnGemm *g, Matrix which) {
+    const SnDim *const dims[] = {g->batch, g->m, g->n, g->k};
+    const uint32_t counts[] = {g->nbatch, g->nm, g->nn, g->nk};
+    double all = 1;
+    for (int i = 0; i < 4; i++)
+        for (uint32_t k = 0; k < counts[i]; k++)
+            if (stride_of(&dims[i][k], which)) all *= (double)dims[i][k].extent;
+    return all;
+}
+
+static void product_cost(const SnGemm *g, AccountLine *l) {
+    double c = elements(g, OF_c), read = elements(g, OF_a) + elements(g, OF_b);
+    if (g->acc_arg != UINT32_MAX) read += c;
+    l->bytes = F32 * (read + c);
+    l->flops = 2 * extent_of(g->batch, g->nbatch) * extent_of(g->m, g->nm) *
+               extent_of(g->n, g->nn) * extent_of(g->k, g->nk);
+}
+
+static AccountLine line_of(const SnPlan *p, const SnCmd *c) {
+    AccountLine l = {.op = (SnCmdOp)c->op};
+    const SnKernel *kernels = SN_AT(p, SnKernel, kernels);
+    switch (l.op) {
+    case SN_CMD_KERNEL:
+        l.kernel = &kernels[c->fn];
+        l.flops = (double)l.kernel->flops * c->count;
+        l.bytes = (double)l.kernel->bytes * c->count;
+        break;
+    case SN_CMD_GEMM:
+        l.gemm = &SN_AT(p, SnGemm, gemms)[c->fn];
+        if (l.gemm->kernel != UINT32_MAX) l.kernel = &kernels[l.gemm->kernel];
+        product_cost(l.gemm, &l);
+        break;
+    case SN_CMD_FILL: l.bytes = (double)SN_AT(p, SnArg, args)[c->args].bytes; break;
+    case SN_CMD_COPY: l.bytes = 2 * (double)SN_AT(p, SnArg, args)[c->args].bytes; break;
+    }
+    return l;
+}
+
+// ---- the step -----------------------------------------------------------------------------------
+
+// Everything but where the matrices begin.
+static bool same_product(const SnGemm *x, const SnGemm *y) {
+    SnGemm a = *x, b = *y;
+    a.base_a = b.base_a, a.base_b = b.base_b, a.base_c = b.base_c;
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+static bool same_line(const AccountLine *x, const AccountLine *y) {
+    if (x->op != y->op || x->kernel != y->kernel || x->bytes != y->bytes) return false;
+    return x->gemm && y->gemm ? same_product(x->gemm, y->gemm) : x->gemm == y->gemm;
+}
+
+static void add_total(AccountTotal *t, const AccountLine *l, uint32_t times) {
+    switch (l->op) {
+    case SN_CMD_KERNEL:
+        t->kernels += times;
+        t->kernel_flops += times * l->flops;
+        t->kernel_bytes += times * l->bytes;
+        return;
+    case SN_CMD_GEMM:
+        t->products += times;
+        t->product_flops += times * l->flops;
+        t->product_bytes += times * l->bytes;
+        return;
+    case SN_CMD_FILL:
+    case SN_CMD_COPY:
+        t->others += times;
+        t->other_bytes += times * l->bytes;
+        return;
+    }
+}
+
+// What a command is, for people. Kernels of several results have no name of their own: they are known by
+// the command before them.
+static const char *label_of(Arena *a, const SnPlan *p, uint32_t at) {
+    const SnCmd *c = &SN_AT(p, SnCmd, cmds)[at];
+    const char *name = name_of(p, c);
+    if (strcmp(name, "group") != 0 || at == 0) return starred(a, name);
+    return arena_printf(a, "group behind %s", starred(a, name_of(p, c - 1)));
+}
+
+static void add_command(Arena *a, const SnPlan *p, uint32_t at, AccountLine l, Account *out) {
+    const char *name = label_of(a, p, at);
+    uint32_t i = 0;
+    add_total(&out->total, &l, l.count);
+    while (i < out->lines.n &&
+           (out->lines.at[i].section != l.section || !same_line(&out->lines.at[i], &l)))
+        i++;
+    if (i == out->lines.n) {
+        l.name = name;
+        vec_push(a, &l.commands, at);
+        vec_push(a, &out->lines, l);
+        return;
+    }
+    AccountLine *to = &out->lines.at[i];
+    size_t n = strlen(to->name);
+    to->count += l.count;
+    vec_push(a, &to->commands, at);
+    if (strcmp(to->name, name) != 0 && (n < 3 || strcmp(to->name + n - 3, "…") != 0))
+        to->name = arena_printf(a, "%s…", to->name);
+}
+
+void account_step(Arena *a, const SnPlan *p, uint32_t accum, Account *out) {
+    static const char *const sections[] = {"prologue", "micro", "update"};
+    *out = (Account){0};
+    for (size_t s = 0; s < sizeof sections / sizeof *sections; s++)
+        for (uint32_t k = 0; k < p->sections.count; k++) {
+            const SnSection *sec = &SN_AT(p, SnSection, sections)[k];
+            if (strcmp(SN_STRING(p, sec->name), sections[s]) != 0) continue;
+            for (uint32_t i = sec->cmd; i < sec->cmd + sec->count; i++) {
+                const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+                bool once = s == 2 || c->when == SN_WHEN_FIRST;
+                AccountLine l = line_of(p, c);
+                l.section = sections[s];
+                l.count = once ? 1 : accum;
+                add_command(a, p, i, l, out);
+            }
+        }
+}
+
+// ---- one round of the repeated block ------------------------------------------------------------
+
+static uint32_t rounds(const SnPlan *p, const SnSection *s) {
+    int64_t most = -1;
+    for (uint32_t i = 0; i < s->count; i++) {
+        int64_t r = round_of(name_of(p, &SN_AT(p, SnCmd, cmds)[s->cmd + i]));
+        if (r > most) most = r;
+    }
+    return (uint32_t)(most + 1);
+}
+
+AccountLayer account_layer(Arena *a, const SnPlan *p) {
+    for (uint32_t k = 0; k < p->sections.count; k++) {
+        const SnSection *s = &SN_AT(p, SnSection, sections)[k];
+        if (strcmp(SN_STRING(p, s->name), "micro") != 0) continue;
+        uint32_t n = rounds(p, s);
+        AccountTotal *of = NEW_ARRAY(a, AccountTotal, n + 1);
+        int64_t at = -1;
+        for (uint32_t i = s->cmd; i < s->cmd + s->count; i++) {
+            const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+            const char *name = name_of(p, c);
+            if (round_of(name) >= 0 || strchr(name, '.')) at = round_of(name);
+            AccountLine l = line_of(p, c);
+            if (at >= 0) add_total(&of[at], &l, 1);
+        }
+        const AccountTotal *middle = &of[n / 2];
+        return (AccountLayer){n, middle->kernels, middle->products, middle->others};
+    }
+    return (AccountLayer){0};
+}
+
+// ---- the rest -----------------------------------------------------------------------------------
+
+void account_shape(const SnGemm *g, char *to, size_t size) {
+    double batch = extent_of(g->batch, g->nbatch);
+    int n = batch == 1 ? 0 : snprintf(to, size, "%.0f x ", batch);
+    if (n < 0 || (size_t)n >= size) return;
+    snprintf(to + n, size - (size_t)n, "%.0f x %.0f x %.0f", extent_of(g->m, g->nm),
+             extent_of(g->n, g->nn), extent_of(g->k, g->nk));
+}
+
+int64_t account_peak(const SnPlan *p) {
+    int64_t all = p->workspace;
+    for (int r = 1; r < SN_REGIONS; r++) all += p->region_bytes[r];
+    return all;
+}
