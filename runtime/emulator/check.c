@@ -77,7 +77,7 @@ static const char *verb(Access how) {
     return how == ACCESS_read ? "read" : how == ACCESS_write ? "write" : "atomic update";
 }
 
-// ---- ranges of global memory ----------------------------------------------------------------------
+// ---- ranges of global memory --------------------------------------------------------------------
 
 static bool covers(const EmuRange *r, uint64_t address, uint32_t bytes) {
     return address >= r->base && address - r->base < r->bytes &&
@@ -166,13 +166,15 @@ static void fault_bounds(Cx *c, const Insn *i, uint32_t lane, uint64_t address, 
              range_name(near), near->bytes);
 }
 
-// ---- races of blocks ------------------------------------------------------------------------------
+// ---- races of blocks ----------------------------------------------------------------------------
 
 enum { BLOCK_BITS = 21, READER = 0, WRITER = 21, READ = 42, WRITTEN = 46, ATOMIC = 50, EPOCH = 51 };
 #define BLOCK_MASK ((UINT64_C(1) << BLOCK_BITS) - 1)
 #define SEVERAL    BLOCK_MASK
 
-static inline uint64_t block_id(const Cx *c) { return c->block % (BLOCK_MASK - 1) + 1; }
+static inline uint64_t block_id(const Cx *c) { return c->race_id; }
+
+void start_checks(Cx *c) { c->race_id = c->block % (BLOCK_MASK - 1) + 1; }
 static inline uint64_t bits_at(uint64_t s, int at, uint64_t mask) { return s >> at & mask; }
 
 // The word after a read of these bytes; 0: a race.
@@ -257,7 +259,7 @@ static bool may_race(const Cx *c, const EmuRange *r, Access how) {
     return how != ACCESS_read || c->launch->racy[r - c->launch->ranges];
 }
 
-// ---- global accesses --------------------------------------------------------------------------------
+// ---- global accesses ----------------------------------------------------------------------------
 
 static bool in_memory(const Memory *m, uint64_t address, uint32_t bytes) {
     return address >= m->base && address - m->base <= m->bytes - bytes;
@@ -317,7 +319,7 @@ uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Acc
     return p;
 }
 
-// ---- shared memory ----------------------------------------------------------------------------------
+// ---- shared memory ------------------------------------------------------------------------------
 
 enum { READ_LANES = 1, READ_WARPS = 2, WROTE_ATOMIC = 4 };
 
@@ -473,7 +475,7 @@ uint8_t *access_shared(Cx *c, const Insn *i, uint32_t lane, uint64_t address, ui
     return c->shared + address;
 }
 
-// ---- local memory, constants, parameters ----------------------------------------------------------
+// ---- local memory, constants, parameters --------------------------------------------------------
 
 uint8_t *access_local(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
                       Access how) {

@@ -4,7 +4,7 @@
 #include "runtime/emulator/decode.h"
 #include <string.h>
 
-// ---- types ----------------------------------------------------------------------------------------
+// ---- types --------------------------------------------------------------------------------------
 
 typedef struct {
     const char *word;
@@ -88,7 +88,7 @@ static bool parse_access(const char *t, MemForm *to) {
     return to->lanes * to->type->bytes <= 32 && (to->lanes < 8 || to->type->bytes == 4);
 }
 
-// ---- addresses --------------------------------------------------------------------------------------
+// ---- addresses ----------------------------------------------------------------------------------
 
 typedef struct {
     VReg base; // NO_VREG: the address is `offset`
@@ -155,7 +155,7 @@ static const PtxOperand *elements(const Lower *lo, const PtxOperand *o, uint32_t
     return o->list;
 }
 
-// ---- ld, st -------------------------------------------------------------------------------------------
+// ---- ld, st -------------------------------------------------------------------------------------
 
 static void lower_load(Lower *lo, const Instance *in, const PtxStmt *s, const MemForm *f) {
     if (s->count != 2) lower_error(lo, "another number of operands");
@@ -200,7 +200,7 @@ static void lower_store(Lower *lo, const Instance *in, const PtxStmt *s, const M
     for (uint32_t k = 0; k < f->lanes; k++) lower_source(lo, from[k]);
 }
 
-// ---- atom, red ----------------------------------------------------------------------------------------
+// ---- atom, red ----------------------------------------------------------------------------------
 
 static bool parse_atomic(const char *t, MemForm *f, uint32_t *op) {
     static const char *const orders[] = {".relaxed", ".acquire", ".release", ".acq_rel", NULL};
@@ -254,7 +254,7 @@ static bool lower_atomic(Lower *lo, const Instance *in, const PtxStmt *s, const 
     return true;
 }
 
-// ---- cp.async -------------------------------------------------------------------------------------------
+// ---- cp.async -----------------------------------------------------------------------------------
 
 static VReg plus_offset(Lower *lo, const MemAddress *a) {
     if (!a->offset) return a->base;
@@ -324,7 +324,7 @@ bool lower_memory(Lower *lo, const Instance *in, const PtxStmt *s) {
     return false;
 }
 
-// ---- cvt --------------------------------------------------------------------------------------------
+// ---- cvt ----------------------------------------------------------------------------------------
 
 typedef struct {
     const MemType *to, *from;

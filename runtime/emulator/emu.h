@@ -1,7 +1,8 @@
 // The engine of the emulated CUDA device: loads PTX, runs a grid of its threads on the CPU, and checks
 // every access. It knows nothing of streams, graphs or cuBLASLt (emulator/driver.c does).
 //
-// A warp is 32 lanes of vectors; a block's warps are fibers; blocks are shared out over a thread pool.
+// A warp is 32 lanes of vectors; a block's warps take turns, each until a barrier; blocks are shared out
+// over a thread pool. A device belongs to one thread at a time: nothing else may use it during a launch.
 // Results depend neither on the number of threads nor on the seed unless the kernel has a race, which
 // the checker reports. No global state: one EmuDevice is one device.
 #pragma once
@@ -44,6 +45,7 @@ int64_t emu_first_unwritten(const EmuDevice *d, uint64_t address, uint64_t bytes
 typedef struct EmuModule EmuModule;
 typedef struct EmuFunction EmuFunction;
 typedef enum { EMU_OK, EMU_BAD_PTX, EMU_WRONG_TARGET, EMU_NO_MEMORY } EmuStatus;
+// The module's .global variables take device memory until it is freed.
 // Strict: an opcode, modifier or directive that the engine does not execute exactly is an error with
 // its line, never skipped. PTX of a newer target or ISA version than the device's is EMU_WRONG_TARGET.
 EmuStatus emu_module_load(EmuDevice *d, const char *ptx, size_t n, EmuModule **out, char *why,
@@ -58,7 +60,7 @@ typedef struct {
     const uint32_t *offset, *size;   // of each parameter in the block
     uint32_t shared_bytes;           // static
     uint32_t max_threads;            // from .maxntid / .reqntid, else 1024
-    uint32_t registers, local_bytes; // 32-bit registers a thread declares (an upper estimate)
+    uint32_t registers, local_bytes; // 32-bit registers live at once (an upper estimate)
 } EmuFunctionInfo;
 EmuFunctionInfo emu_function_info(const EmuFunction *f);
 
@@ -75,7 +77,9 @@ typedef struct {
     uint32_t dynamic_shared;
     const void *params; // packed: param_bytes
     const EmuRange *ranges;
-    uint32_t range_count; // 0: whole allocations, for reading and writing
+    // 0: whole allocations, for reading and writing. Else an access must lie in one range that allows
+    // it. Ranges may overlap; the module's variables are added.
+    uint32_t range_count;
     const char *kernel, *node,
         *where; // for reports: kernel name, IR op, "model.sn:12"; may be NULL
 } EmuLaunch;
@@ -110,6 +114,10 @@ typedef struct {
     uint32_t nan_line;      // PTX line of the first global store of a NaN as f32; 0: none
 } EmuCounts;
 
+// Two blocks may only meet in a word when both access it atomically (.volatile, .relaxed, .acquire and
+// .release count): a launch has no order between blocks, so a last block that reads what others left
+// is a race, too.
+//
 // Runs the grid to its end or to the first fault (the one with the lowest block number among those
 // found). counts may be NULL. False: *fault says why; memory may be half written.
 bool emu_launch(EmuDevice *d, const EmuLaunch *launch, EmuCounts *counts, EmuFault *fault);

@@ -448,6 +448,7 @@ static void start_block(Cx *c) {
         if (c->shadow) memset(c->shadow, 0, c->shadow_cap);
     }
     c->begin = c->all_met = ++c->time;
+    start_checks(c);
     c->clock_start = c->counts.warp_instructions;
     memset(c->barriers, 0, sizeof c->barriers);
     // Not zero: a kernel must not depend on it.
@@ -476,7 +477,7 @@ void exec_block(Cx *c, const Launch *launch, uint64_t block) {
     }
 }
 
-// ---- memory of a worker ---------------------------------------------------------------------------
+// ---- memory of a worker -------------------------------------------------------------------------
 
 static bool grow(void *at, uint32_t *cap, uint64_t bytes) {
     void **p = at;
@@ -512,7 +513,7 @@ bool exec_prepare(Cx *c, const Launch *l) {
     uint64_t shared = l->shared_bytes < 1024 ? 1024 : l->shared_bytes,
              sites = (uint64_t)f->sites * 4 + 4;
     if (!c->warps || !prepare_warps(c, l)) return false;
-    if (!grow(&c->base[0], &c->common_cap, f->common_bytes)) return false;
+    if (!grow(&c->base[0], &c->common_cap, f->common_bytes + 64)) return false;
     if (!grow(&c->local, &c->local_cap, local)) return false;
     if (!grow(&c->hint, &c->site_cap, sites)) return false;
     if (!grow(&c->shadow, &c->shadow_cap, l->check ? (shared + 3) / 4 * sizeof *c->shadow : 0))

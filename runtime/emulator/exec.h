@@ -79,7 +79,8 @@ struct Cx {
     Warp *warp;
     const Launch *launch;
     const EmuFunction *f;
-    uint64_t block; // number
+    uint64_t block;   // number
+    uint64_t race_id; // of the block, in Memory.races
     uint32_t ctaid[3];
     // Memory of the block.
     uint8_t *shared;
@@ -126,6 +127,9 @@ void exec_free(Cx *c);
 // A fault of this lane of the warp that runs. The first fault of a block stays.
 void fault_at(Cx *c, EmuFaultKind kind, uint32_t line, uint32_t lane, uint64_t address,
               const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+// A block begins.
+void start_checks(Cx *c);
 
 typedef enum { ACCESS_read, ACCESS_write, ACCESS_atomic } Access;
 

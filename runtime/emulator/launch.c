@@ -11,7 +11,7 @@
 // About two minutes of one thread.
 #define DEFAULT_BUDGET (UINT64_C(1) << 37)
 
-// ---- devices --------------------------------------------------------------------------------------
+// ---- devices ------------------------------------------------------------------------------------
 
 EmuDevice *emu_device_new(const EmuConfig *config, SnPool *pool) {
     EmuDevice *d = calloc(1, sizeof *d);
@@ -55,7 +55,7 @@ int64_t emu_first_unwritten(const EmuDevice *d, uint64_t address, uint64_t bytes
                                             : 0;
 }
 
-// ---- modules --------------------------------------------------------------------------------------
+// ---- modules ------------------------------------------------------------------------------------
 
 static void place_constant(Load *l, EmuModule *m, PtxVar *v) {
     enum { MAX_CONSTANT = 1 << 16 };
@@ -174,7 +174,7 @@ EmuFunctionInfo emu_function_info(const EmuFunction *f) {
                              .local_bytes = f->local_bytes};
 }
 
-// ---- limits of a launch -----------------------------------------------------------------------------
+// ---- limits of a launch -------------------------------------------------------------------------
 
 __attribute__((format(printf, 4, 5))) static bool refuse(const EmuLaunch *l, EmuFaultKind kind,
                                                          EmuFault *fault, const char *fmt, ...) {
@@ -241,7 +241,7 @@ static bool check_limits(const EmuDevice *d, const EmuLaunch *l, uint32_t *share
     return true;
 }
 
-// ---- ranges -------------------------------------------------------------------------------------------
+// ---- ranges -------------------------------------------------------------------------------------
 
 static int by_base(const void *a, const void *b) {
     const EmuRange *x = a, *y = b;
@@ -293,7 +293,7 @@ static bool gather_ranges(Launch *l, const EmuLaunch *from, EmuFault *fault) {
     return true;
 }
 
-// ---- launches -----------------------------------------------------------------------------------------
+// ---- launches -----------------------------------------------------------------------------------
 
 static uint64_t common_divisor(uint64_t a, uint64_t b) {
     while (b) {

@@ -3,7 +3,7 @@
 
 static inline uint32_t field(const Insn *i, int at, uint32_t mask) { return i->aux >> at & mask; }
 
-// ---- integers -------------------------------------------------------------------------------
+// ---- integers -----------------------------------------------------------------------------------
 
 // A value of 64 bits as an integer of 8 << width bits.
 static inline uint64_t narrow(uint64_t v, uint32_t width, bool sign) {
@@ -67,7 +67,7 @@ void op_cvt_l_sw(Cx *c, const Insn *i) {
 }
 SCALAR1(op_cvt_w_l, u32a, u64a, a)
 
-// ---- floating point to integer -------------------------------------------------------------------
+// ---- floating point to integer ------------------------------------------------------------------
 
 static inline double whole(double v, Rounding how) {
     switch (how) {
@@ -112,7 +112,7 @@ static inline U8 fix_s32(F8 a, __m256i r) {
 VECTOR1(op_cvt_s32_rz, F8, 4, fix_s32(a, _mm256_cvttps_epi32((__m256)a)))
 VECTOR1(op_cvt_s32_rn, F8, 4, fix_s32(a, _mm256_cvtps_epi32((__m256)a)))
 
-// ---- integer to floating point -------------------------------------------------------------------
+// ---- integer to floating point ------------------------------------------------------------------
 
 // The rounding mode is set by op_rounded. Up to 32 bits a double holds the integer exactly; the
 // machine converts signed 64 bits; unsigned ones with the highest bit set are halved, keeping the
@@ -142,7 +142,7 @@ void op_cvt_int_d(Cx *c, const Insn *i) {
     }
 }
 
-// ---- between floating-point types ------------------------------------------------------------------
+// ---- between floating-point types ---------------------------------------------------------------
 
 void op_cvt_d_f(Cx *c, const Insn *i) {
     const f32a *x = place(c, i->r[1]);

@@ -32,7 +32,7 @@ static inline U8 clamp_unit(F8 a) {
 VECTOR1(op_sat, F8, 4, clamp_unit(a))
 SCALAR1(op_sat_d, f64a, f64a, a > 0 ? (a > 1 ? 1.0 : a) : 0.0)
 
-// ---- arithmetic -----------------------------------------------------------------------------
+// ---- arithmetic ---------------------------------------------------------------------------------
 
 VECTOR2(op_add_f, F8, 4, a + b)
 VECTOR2(op_sub_f, F8, 4, a - b)
@@ -68,7 +68,7 @@ VECTOR1(op_abs_d, L4, 8, a & ~SIGN64)
 VECTOR2(op_copysign_f, U8, 4, (b & ~SIGN) | (a & SIGN))
 VECTOR2(op_copysign_d, L4, 8, (b & ~SIGN64) | (a & SIGN64))
 
-// ---- extrema: -0 is below +0; of a number and a NaN the number, unless .NaN ----------------------
+// ---- extrema: -0 is below +0; of a number and a NaN the number, unless .NaN ---------------------
 
 static inline U8 extremum(F8 a, F8 b, bool max, bool nan) {
     U8 less = (U8)(max ? a > b : a < b), equal = (U8)(a == b);
@@ -102,7 +102,7 @@ static inline double extremum_d(double a, double b, bool max) {
 SCALAR2(op_min_d, f64a, f64a, f64a, extremum_d(a, b, false))
 SCALAR2(op_max_d, f64a, f64a, f64a, extremum_d(a, b, true))
 
-// ---- comparisons ----------------------------------------------------------------------------
+// ---- comparisons --------------------------------------------------------------------------------
 
 #define COMPARE(name, T, n, width, mask)                                                           \
     static uint32_t compare_##name(const T *x, const T *y, uint32_t how) {                         \
@@ -164,7 +164,7 @@ TEST(notanumber_d, u64a, (a & ~SIGN64) > EXPONENTD)
 TEST(normal_d, u64a, (a & EXPONENTD) && (a & EXPONENTD) != EXPONENTD)
 TEST(subnormal_d, u64a, !(a & EXPONENTD) && (a & ~SIGN64))
 
-// ---- approximate functions ------------------------------------------------------------------
+// ---- approximate functions ----------------------------------------------------------------------
 
 // In double, then rounded: the error of the double is far below half a unit of f32. Polynomials are
 // Taylor series on small intervals, long enough for 2^-30.

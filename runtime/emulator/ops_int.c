@@ -16,7 +16,7 @@ static inline uint64_t mulhi_sl(int64_t a, int64_t b) {
     return (uint64_t)((Wide)((WideS)a * b) >> 64);
 }
 
-// ---- sums and products ----------------------------------------------------------------------
+// ---- sums and products --------------------------------------------------------------------------
 
 VECTOR2(op_add_h, U8, 4, (a + b) & LOW16)
 VECTOR2(op_add_w, U8, 4, a + b)
@@ -101,7 +101,7 @@ void op_mul_hi_u32(Cx *c, const Insn *i) {
     }
 }
 
-// ---- with carry -----------------------------------------------------------------------------
+// ---- with carry ---------------------------------------------------------------------------------
 
 // All sums are a + b + carry; a difference adds the complement with the borrow turned over. The flag
 // of a lane that is not active stays.
@@ -176,7 +176,7 @@ MAD_L(mad_hi_cc_u64, mulhi_ul, CARRY_out)
 MAD_L(madc_hi_cc_u64, mulhi_ul, CARRY_both)
 MAD_L(madc_hi_u64, mulhi_ul, CARRY_in)
 
-// ---- quotients ------------------------------------------------------------------------------
+// ---- quotients ----------------------------------------------------------------------------------
 
 // PTX leaves division by zero open; GPUs give all ones, and the dividend as remainder. The one
 // signed quotient that does not fit wraps.
@@ -209,7 +209,7 @@ SCALAR2(op_rem_u64, u64a, u64a, u64a, b ? a % b : a)
 SCALAR2(op_div_s64, s64a, s64a, s64a, div_sl(a, b))
 SCALAR2(op_rem_s64, s64a, s64a, s64a, rem_sl(a, b))
 
-// ---- sign, extrema --------------------------------------------------------------------------
+// ---- sign, extrema ------------------------------------------------------------------------------
 
 VECTOR1(op_neg_s16, U8, 4, (0u - a) & LOW16)
 VECTOR1(op_neg_s32, U8, 4, 0u - a)
@@ -228,7 +228,7 @@ SCALAR2(op_max_u64, u64a, u64a, u64a, a > b ? a : b)
 SCALAR2(op_min_s64, s64a, s64a, s64a, a < b ? a : b)
 SCALAR2(op_max_s64, s64a, s64a, s64a, a > b ? a : b)
 
-// ---- bits -----------------------------------------------------------------------------------
+// ---- bits ---------------------------------------------------------------------------------------
 
 VECTOR2(op_and_w, U8, 4, a &b)
 VECTOR2(op_and_l, L4, 8, a &b)
@@ -375,7 +375,7 @@ static inline uint32_t reverse(uint32_t a) {
 SCALAR1(op_brev_w, u32a, u32a, reverse(a))
 SCALAR1(op_brev_l, u64a, u64a, pair_of(reverse((uint32_t)(a >> 32)), reverse((uint32_t)a)))
 
-// ---- moves and choices ----------------------------------------------------------------------
+// ---- moves and choices --------------------------------------------------------------------------
 
 VECTOR1(op_mov_w, U8, 4, a)
 VECTOR1(op_mov_l, L4, 8, a)
@@ -427,7 +427,7 @@ void op_mov_unpack(Cx *c, const Insn *i) {
     }
 }
 
-// ---- comparisons ----------------------------------------------------------------------------
+// ---- comparisons --------------------------------------------------------------------------------
 
 // p = comparison, q = its opposite, both perhaps combined with a third predicate.
 void put_comparison(Cx *c, const Insn *i, uint32_t p) {

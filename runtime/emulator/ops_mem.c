@@ -34,7 +34,7 @@ static inline bool consecutive(const Addresses *a, uint64_t step) {
     return all_zero(off);
 }
 
-// ---- elements -------------------------------------------------------------------------------
+// ---- elements -----------------------------------------------------------------------------------
 
 // An element in memory, extended to its register.
 static inline uint64_t element(const Insn *i, const uint8_t *p) {
@@ -98,7 +98,7 @@ static inline void pack(Cx *c, const Insn *i, uint8_t *p) {
     }
 }
 
-// ---- loads ----------------------------------------------------------------------------------
+// ---- loads --------------------------------------------------------------------------------------
 
 static uint8_t *access_lane(Cx *c, const Insn *i, uint32_t k, uint64_t address, uint32_t bytes,
                             Space space, Access how, const void *value) {
@@ -213,7 +213,7 @@ void op_load_uniform(Cx *c, const Insn *i) {
     }
 }
 
-// ---- stores ---------------------------------------------------------------------------------
+// ---- stores -------------------------------------------------------------------------------------
 
 static void note_nan(Cx *c, const Insn *i) {
     for (uint32_t j = 0; j < i->lanes; j++) {
@@ -269,7 +269,7 @@ void op_store(Cx *c, const Insn *i) {
     store_lanes(c, i, &a);
 }
 
-// ---- atomic updates -------------------------------------------------------------------------
+// ---- atomic updates -----------------------------------------------------------------------------
 
 static uint64_t updated(AtomicOp op, uint64_t old, uint64_t b, uint64_t other, bool wide) {
     int64_t so = wide ? (int64_t)old : (int32_t)old, sb = wide ? (int64_t)b : (int32_t)b;
@@ -328,7 +328,7 @@ void op_atomic(Cx *c, const Insn *i) {
     }
 }
 
-// ---- asynchronous copies --------------------------------------------------------------------
+// ---- asynchronous copies ------------------------------------------------------------------------
 
 enum {
     MAX_COPIES = 1 << 14

@@ -26,7 +26,7 @@ static uint32_t next_group(const u32a *members, uint32_t left) {
     for (uint32_t rest_##k = (mask), k; rest_##k && (k = (uint32_t)__builtin_ctz(rest_##k), true); \
          rest_##k &= rest_##k - 1)
 
-// ---- shuffles -------------------------------------------------------------------------------
+// ---- shuffles -----------------------------------------------------------------------------------
 
 typedef enum { SHFL_up, SHFL_down, SHFL_bfly, SHFL_idx } Shuffle;
 
@@ -81,7 +81,7 @@ void op_shfl_down(Cx *c, const Insn *i) { shuffle(c, i, SHFL_down); }
 void op_shfl_bfly(Cx *c, const Insn *i) { shuffle(c, i, SHFL_bfly); }
 void op_shfl_idx(Cx *c, const Insn *i) { shuffle(c, i, SHFL_idx); }
 
-// ---- votes ----------------------------------------------------------------------------------
+// ---- votes --------------------------------------------------------------------------------------
 
 typedef enum { VOTE_all, VOTE_any, VOTE_uni } Vote;
 
@@ -128,7 +128,7 @@ void op_elect(Cx *c, const Insn *i) {
     *(u32a *)place(c, i->r[1]) = leaders;
 }
 
-// ---- matches --------------------------------------------------------------------------------
+// ---- matches ------------------------------------------------------------------------------------
 
 static uint64_t value_of(const void *x, bool wide, uint32_t k) {
     return wide ? ((const u64a *)x)[k] : ((const u32a *)x)[k];
@@ -164,7 +164,7 @@ void op_match_any_l(Cx *c, const Insn *i) { match_any(c, i, true); }
 void op_match_all_w(Cx *c, const Insn *i) { match_all(c, i, false); }
 void op_match_all_l(Cx *c, const Insn *i) { match_all(c, i, true); }
 
-// ---- reductions -----------------------------------------------------------------------------
+// ---- reductions ---------------------------------------------------------------------------------
 
 #define REDUX(name, T, expression)                                                                 \
     void op_redux_##name(Cx *c, const Insn *i) {                                                   \
@@ -191,7 +191,7 @@ REDUX(and, u32a, a &b)
 REDUX(or, u32a, a | b)
 REDUX(xor, u32a, a ^ b)
 
-// ---- addresses, clocks ----------------------------------------------------------------------
+// ---- addresses, clocks --------------------------------------------------------------------------
 
 // A generic address carries its space in the highest byte; that of global memory is 0.
 static void is_space(Cx *c, const Insn *i, uint64_t tag) {

@@ -14,7 +14,7 @@ static uint32_t bytes_of(const Register *r) {
     return r->class == CLASS_pred ? BYTES_PRED : r->class == CLASS_64 ? BYTES_64 : BYTES_32;
 }
 
-// ---- which registers last -------------------------------------------------------------------------
+// ---- which registers last -----------------------------------------------------------------------
 
 static void see(Lower *lo, VReg v, uint32_t block, uint32_t position, bool write_all) {
     Register *r = &lo->regs.at[v];
@@ -60,7 +60,7 @@ static void find_lasting(Lower *lo) {
     }
 }
 
-// ---- places -----------------------------------------------------------------------------------------
+// ---- places -------------------------------------------------------------------------------------
 
 typedef struct {
     uint32_t *at;
@@ -231,7 +231,7 @@ void place_registers(Lower *lo) {
     place_constants(lo, p);
     for (uint32_t n = 0; n < lo->blocks.n; n++) place_block(lo, p, n, lasting[n]);
     limit_registers(f);
-    f->insns = lo->insns.at;
+    f->insns = lo->insns.n ? lo->insns.at : LOAD_NEW(lo->l, Insn);
     f->insn_count = lo->insns.n;
     f->blocks = lo->blocks.at;
     f->block_count = lo->blocks.n;

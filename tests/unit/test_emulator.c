@@ -190,7 +190,7 @@ static void test_calls(void **state) {
         1, 64, doubled);
 }
 
-// ---- lanes that meet ------------------------------------------------------------------------------
+// ---- lanes that meet ----------------------------------------------------------------------------
 
 static uint32_t warp_sum(uint32_t i) { return 32 * (i / 32 * 32) + 496; }
 static uint32_t from_left(uint32_t i) { return i % 8 < 3 ? i : i - 3; }
@@ -243,7 +243,41 @@ static void test_matches(void **state) {
           1, 64, reduced);
 }
 
-// ---- memory -----------------------------------------------------------------------------------------
+// A 16-bit matrix written by rows goes through ldmatrix.trans and stmatrix: it comes out transposed.
+static void test_matrix_moves(void **state) {
+    (void)state;
+    static const char text[] =
+        ".version 9.0\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 p) {\n"
+        ".reg .b32 %r<8>; .reg .b64 %d<3>; .shared .align 16 .b8 s[256]; ld.param.u64 %d1, [p];\n"
+        "mov.u32 %r1, %tid.x; mov.u32 %r2, s; mul.lo.u32 %r3, %r1, 4; add.u32 %r3, %r3, %r2;\n"
+        // Lane k writes elements 2k and 2k + 1: their numbers.
+        "mul.lo.u32 %r4, %r1, 0x20002; add.u32 %r4, %r4, 0x10000; st.shared.u32 [%r3], %r4;\n"
+        "bar.sync 0; and.b32 %r5, %r1, 7; mad.lo.u32 %r5, %r5, 16, %r2;\n"
+        "ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%r6}, [%r5];\n"
+        "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5+128], {%r6}; bar.sync 0;\n"
+        "ld.shared.u32 %r7, [%r3+128]; mad.wide.u32 %d2, %r1, 4, %d1; st.global.u32 [%d2], %r7;\n"
+        "ret; }\n";
+    World w = open_world(1, (EmuConfig){.sm = 90, .check = true});
+    EmuModule *m;
+    char why[256];
+    if (emu_module_load(w.d, text, strlen(text), &m, why, sizeof why) != EMU_OK)
+        fail_msg("%s", why);
+    EmuLaunch l = {.function = emu_module_function(m, "k"),
+                   .grid = {1, 1, 1},
+                   .block = {32, 1, 1},
+                   .params = &w.out};
+    if (!emu_launch(w.d, &l, NULL, &w.fault)) fail_msg("%s", w.fault.text);
+    for (uint32_t k = 0; k < 64; k++)
+        assert_int_equal(w.host[k / 2] >> 16 * (k & 1) & 0xffff, k % 8 * 8 + k / 8);
+    // A warp that is not whole.
+    l.block[0] = 16;
+    assert_false(emu_launch(w.d, &l, NULL, &w.fault));
+    assert_int_equal(w.fault.kind, EMU_FAULT_divergence);
+    emu_module_free(m);
+    close_world(&w);
+}
+
+// ---- memory -------------------------------------------------------------------------------------
 
 static uint32_t reversed(uint32_t i) { return i / 64 * 64 + 63 - i % 64; }
 static uint32_t counted(uint32_t i) { return i == 0 ? 128 : i == 1 ? 127 : i == 2 ? 43 : 0; }
@@ -329,7 +363,7 @@ static void test_async_copies(void **state) {
         1, 64);
 }
 
-// ---- faults -----------------------------------------------------------------------------------------
+// ---- faults -------------------------------------------------------------------------------------
 
 static void test_bounds(void **state) {
     (void)state;
@@ -612,6 +646,7 @@ static void launch_limits(uint32_t sm, const char *directives, const char *body,
 static void test_limits(void **state) {
     (void)state;
     const char *use = "mov.u32 %r1, s;";
+    launch_limits(80, "", "", 32, 0, EMU_FAULT_none);
     launch_limits(80, "", use, 1024, 162 << 10, EMU_FAULT_none);
     launch_limits(80, "", use, 32, (162 << 10) + 1, EMU_FAULT_resources);
     launch_limits(89, "", use, 32, 98 << 10, EMU_FAULT_none);
@@ -626,7 +661,7 @@ static void test_limits(void **state) {
     launch_limits(80, ".reqntid 64", use, 32, 0, EMU_FAULT_resources);
 }
 
-// ---- results do not depend on threads or seeds --------------------------------------------------------
+// ---- results do not depend on threads or seeds --------------------------------------------------
 
 static void test_deterministic(void **state) {
     (void)state;
@@ -665,7 +700,7 @@ static void test_nan_line(void **state) {
     close_world(&w);
 }
 
-// ---- memory of the device -------------------------------------------------------------------------------
+// ---- memory of the device -----------------------------------------------------------------------
 
 static void test_memory(void **state) {
     (void)state;
@@ -693,7 +728,7 @@ static void test_memory(void **state) {
     close_world(&w);
 }
 
-// ---- text that is refused -------------------------------------------------------------------------------
+// ---- text that is refused -----------------------------------------------------------------------
 
 static EmuStatus try_load(const EmuConfig *config, const char *text, size_t n, char *why,
                           size_t size) {
@@ -794,39 +829,23 @@ static void test_garbage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_branches),
-        cmocka_unit_test(test_loops),
-        cmocka_unit_test(test_indexed_branch),
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_shuffles),
-        cmocka_unit_test(test_votes),
-        cmocka_unit_test(test_late_meeting),
-        cmocka_unit_test(test_matches),
-        cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_local_and_packs),
-        cmocka_unit_test(test_async_copies),
-        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_uninitialised),
-        cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_unchecked),
-        cmocka_unit_test(test_misaligned),
-        cmocka_unit_test(test_shared_races),
-        cmocka_unit_test(test_no_false_races),
-        cmocka_unit_test(test_global_races),
-        cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_deadlock),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_turns),
-        cmocka_unit_test(test_trap),
-        cmocka_unit_test(test_lowest_block),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_nan_line),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_branches),       cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_indexed_branch), cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_shuffles),       cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_late_meeting),   cmocka_unit_test(test_matches),
+        cmocka_unit_test(test_matrix_moves),   cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_atomics),        cmocka_unit_test(test_local_and_packs),
+        cmocka_unit_test(test_async_copies),   cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_uninitialised),  cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_unchecked),      cmocka_unit_test(test_misaligned),
+        cmocka_unit_test(test_shared_races),   cmocka_unit_test(test_no_false_races),
+        cmocka_unit_test(test_global_races),   cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_deadlock),       cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_turns),          cmocka_unit_test(test_trap),
+        cmocka_unit_test(test_lowest_block),   cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_deterministic),  cmocka_unit_test(test_nan_line),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
