@@ -3,6 +3,7 @@
 #include "codegen/link.h"
 #include "codegen/plan.h"
 #include "tools/driver.h"
+#include "tools/roofline.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -114,17 +115,28 @@ static const SnImage *object_images(Arena *a, const CudaImages *all) {
     return to;
 }
 
-// What ptxas says of the kernels, in the ledger.
+// What ptxas says of a kernel on a target, in the ledger. Registers that spill to memory are a defect of
+// the compiler's text, and are said aloud.
+static void report_kernel(Driver *d, const CudaTarget *t, const CudaModule *m,
+                          const CudaReport *r) {
+    const char *name = cuda_function_comment(m, r->function);
+    const Gpu *gpu = gpu_of_sm(t->sm);
+    uint32_t block = cuda_function_block(m, r->function);
+    double share = gpu ? gpu_occupancy(gpu, r->registers, r->shared, block).share : 0;
+    bool spills = r->spill_loads || r->spill_stores;
+    ledger_add(d->ledger, !spills, "ptxas", t->name, name, 0, (Loc){0},
+               "%u threads, %u registers, %u bytes of shared memory: occupancy %.0f %%%s", block,
+               r->registers, r->shared, 100 * share, spills ? ", and registers spill" : "");
+    if (spills)
+        diag_warning(d->diag, (Loc){0}, "kernel '%s' spills registers on %s", name, t->name);
+}
+
 static void report_kernels(Driver *d, const CudaModule *m, const CudaImages *images) {
     for (uint32_t t = 0; t < d->ncuda; t++)
-        for (uint32_t i = 0; i < images->reports[t].n; i++) {
-            const CudaReport *r = &images->reports[t].at[i];
-            const char *name = cuda_function_comment(m, r->function);
-            bool spills = r->spill_loads || r->spill_stores;
-            ledger_add(d->ledger, !spills, "ptxas", d->cuda[t]->name, name, 0, (Loc){0},
-                       "%u registers, %u bytes of shared memory%s", r->registers, r->shared,
-                       spills ? ", and registers spill to memory" : "");
-        }
+        for (uint32_t i = 0; i < images->reports[t].n; i++)
+            report_kernel(d, d->cuda[t], m, &images->reports[t].at[i]);
+    if (images->warnings.n)
+        diag_warning(d->diag, (Loc){0}, "the CUDA compiler warns: %s", images->warnings.at);
 }
 
 static const char *cache_directory(Arena *a) {

@@ -79,6 +79,7 @@ bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *o
 
 // What a function is, for people: the name of the first kernel that it was printed for.
 const char *cuda_function_comment(const CudaModule *m, uint32_t function);
+uint32_t cuda_function_block(const CudaModule *m, uint32_t function); // its threads
 
 // The CUDA C of all batches, for `sinter dump --cuda`.
 void cuda_print(const CudaModule *m, Text *to);

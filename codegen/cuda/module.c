@@ -93,6 +93,12 @@ const char *cuda_function_comment(const CudaModule *m, uint32_t function) {
     return m->comments.at[function];
 }
 
+uint32_t cuda_function_block(const CudaModule *m, uint32_t function) {
+    for (uint32_t i = 0; i < m->printed.n; i++)
+        if (m->printed.at[i].launch.function == function) return m->printed.at[i].launch.block;
+    return 0;
+}
+
 uint32_t cuda_batches(const CudaModule *m) { return m->batches.n; }
 
 const Text *cuda_batch(const CudaModule *m, uint32_t batch) { return &m->batches.at[batch].text; }

@@ -4,9 +4,8 @@
 . "$(dirname "$0")/common.sh"
 corpus
 models="gpt2 llama mlp"
-targets=sm_90a
-steps=4
-[ "$long" = 1 ] && models="gpt2 llama mlp bytes vit convnet" && targets=sm_80,sm_89,sm_90a,sm_100a,sm_120 && steps=20
+others="sm_80 sm_89 sm_100a sm_120" # beside sm_90a: two steps each
+all=sm_80,sm_89,sm_90a,sm_100a,sm_120
 "$sinter" build "$root/models/mlp.sn" --target sm_90a -o "$work/probe" >"$work/probe.log" 2>&1 || {
     if grep -q NVRTC "$work/probe.log"; then
         echo "skipped the emulated device: $(head -1 "$work/probe.log")"
@@ -25,22 +24,42 @@ for model in $models; do
     [ $model = llama ] && options="$options -D vocab=256 -D kv=2 -D group=2 -D ff=96"
     [ $model = mlp ] && options="-D size.batch=8 -D micro=4"
     # shellcheck disable=SC2086
-    "$sinter" build "$root/models/$model.sn" $options --target cpu,$targets -o "$work/$model" || bad "build $model"
+    "$sinter" build "$root/models/$model.sn" $options --target cpu,$all -o "$work/$model" 2>"$work/warnings" ||
+        bad "build $model"
+    if [ -s "$work/warnings" ]; then bad "$model: $(head -1 "$work/warnings")"; else ok; fi # spills are warnings
     [ -x "$work/$model" ] || continue
-    on cpu "$work/$model" "$work/$model-cpu" --steps $steps
-    for target in $(echo $targets | tr , ' '); do
-        on "emu:$target" "$work/$model" "$work/$model-$target" --steps $steps
-        same "$model on $target" "$work/$model-cpu/last" "$work/$model-$target/last"
+    on cpu "$work/$model" "$work/$model-cpu" --steps 20
+    on emu:sm_90a "$work/$model" "$work/$model-sm_90a" --steps 20
+    same "$model on sm_90a" "$work/$model-cpu/last" "$work/$model-sm_90a/last"
+    on cpu "$work/$model" "$work/$model-cpu2" --steps 2
+    for target in $others; do
+        on "emu:$target" "$work/$model" "$work/$model-$target" --steps 2
+        same "$model on $target" "$work/$model-cpu2/last" "$work/$model-$target/last"
     done
 done
+on cpu "$work/gpt2" "$work/gpt2-cpu4" --steps 4
 for seed in 2 3; do
-    SINTER_EMU_SEED=$seed on emu:sm_90a "$work/gpt2" "$work/gpt2-seed$seed" --steps $steps
-    same "gpt2 with seed $seed" "$work/gpt2-cpu/last" "$work/gpt2-seed$seed/last"
+    SINTER_EMU_SEED=$seed on emu:sm_90a "$work/gpt2" "$work/gpt2-seed$seed" --steps 4
+    same "gpt2 with seed $seed" "$work/gpt2-cpu4/last" "$work/gpt2-seed$seed/last"
 done
-on emu:sm_90a "$work/gpt2" "$work/half" --steps $steps --save-every 2 --keep 0
+on emu:sm_90a "$work/gpt2" "$work/half" --steps 4 --save-every 2 --keep 0
 rm -f "$work"/half/step-00000004* "$work/half/last"
-on cpu "$work/gpt2" "$work/half" --resume "$work/half" --steps $steps
-same "gpt2 begun emulated, ended on the CPU" "$work/gpt2-cpu/last" "$work/half/last"
+on cpu "$work/gpt2" "$work/half" --resume "$work/half" --steps 4
+same "gpt2 begun emulated, ended on the CPU" "$work/gpt2-cpu4/last" "$work/half/last"
+# A fault is an error of the machine with a line that says what and where; the names of devices are checked.
+code=0
+SINTER_DEVICE=emu:sm_70 "$work/gpt2" --data "$work/text" >"$work/out" 2>&1 || code=$?
+[ $code = 1 ] && grep -q 'no emulated device' "$work/out" && ok || bad "emu:sm_70: exit $code"
+code=0
+"$work/gpt2" --device gpu7 --data "$work/text" >"$work/out" 2>&1 || code=$?
+[ $code = 2 ] && grep -q "no device 'gpu7'" "$work/out" && ok || bad "--device gpu7: exit $code"
+if [ "$long" = 1 ]; then
+    # A whole step of GPT-2 124M with all checks on. Two letters of the text are one id.
+    "$sinter" build "$root/models/gpt2.sn" -D size.seq=64 -D size.batch=1 -D micro=1 --target cpu,sm_90a -o "$work/whole"
+    on cpu "$work/whole" "$work/whole-cpu" --steps 1 --set data.kind=tokens
+    on emu:sm_90a "$work/whole" "$work/whole-emu" --steps 1 --set data.kind=tokens
+    same "GPT-2 124M, one step" "$work/whole-cpu/last" "$work/whole-emu/last"
+fi
 "$work/gpt2" --info >"$work/info"
-grep -q 'runs on *cpu' "$work/info" && grep -q 'runs on *cuda: sm_90a' "$work/info" && ok || bad "--info names no devices"
+grep -q 'runs on *cpu' "$work/info" && grep -q 'runs on *cuda: .*sm_90a' "$work/info" && ok || bad "--info names no devices"
 finish
