@@ -63,6 +63,7 @@ typedef struct {
     SnLtPool *lt;
     SnStatus failed; // a fault that every later call reports
     char why[sizeof((SnError *)0)->text];
+    char where[256]; // text of the last error's place
 } Cuda;
 
 static Cuda *cuda_of(SnDevice *d) { return (Cuda *)(void *)d; }
@@ -93,6 +94,14 @@ static SnStatus cu(const Cuda *x, int code, const char *what, SnError *e) {
 
 static const char *node_name(const Cuda *x, const SnCmd *c) {
     return SN_STRING(x->plan, SN_AT(x->plan, SnStr, nodes)[c->node]);
+}
+
+// For errors: which op and kernel, and where it comes from.
+static const char *where(Cuda *x, const Step *s) {
+    snprintf(x->where, sizeof x->where, "op '%.100s' (%s%.60s, line %u)", node_name(x, s->cmd),
+             s->kernel ? "kernel " : "",
+             s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt", s->cmd->line);
+    return x->where;
 }
 
 static uint8_t bit(uint64_t set, uint32_t i) { return set >> i & 1; }
@@ -157,7 +166,7 @@ static SnStatus launch(Cuda *x, const Step *s, const uint64_t *args, uint32_t na
     return cu(x,
               x->api->launch(s->function, k->grid[0], k->grid[1], s->cmd->count, k->block, 1, 1,
                              k->shared, x->stream, params, NULL),
-              node_name(x, s->cmd), e);
+              where(x, s), e);
 }
 
 static SnStatus run_gemm(Cuda *x, const Step *s, bool first, SnError *e) {
@@ -253,7 +262,7 @@ static SnStatus run_stepwise(Cuda *x, const SnSection *s, bool first, SnError *e
         if (!status) status = run_step(x, &x->steps[i], first, e);
         if (!status) status = cu(x, x->api->event_record(mark[1], x->stream), "an event", e);
         if (!status)
-            status = cu(x, x->api->stream_synchronize(x->stream), node_name(x, x->steps[i].cmd), e);
+            status = cu(x, x->api->stream_synchronize(x->stream), where(x, &x->steps[i]), e);
         if (!status && x->find_nan) status = sn_nan_check(&x->device, x->steps[i].cmd, e);
         if (status || !x->device.profile) continue;
         x->device.counters[i].runs++;
