@@ -280,8 +280,7 @@ uint8_t *access_global(Cx *c, const Insn *i, uint32_t lane, uint64_t address, ui
                  address, bytes);
         return NULL;
     }
-    uint8_t *p = m->host + (address - m->base);
-    if (!c->check) return p;
+    if (!c->check) return m->host + (address - m->base);
     const EmuRange *r = find_range(c, i, address, bytes, how);
     if (!r) {
         fault_bounds(c, i, lane, address, bytes, how);
@@ -303,7 +302,7 @@ uint8_t *access_global(Cx *c, const Insn *i, uint32_t lane, uint64_t address, ui
         return NULL;
     }
     if (how == ACCESS_write) memory_mark(&c->launch->d->memory, address, bytes, true);
-    return p;
+    return m->host + (address - m->base);
 }
 
 uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how) {
@@ -361,7 +360,9 @@ static inline bool write_conflicts(const Cx *c, const SharedShadow *s, uint32_t 
 
 static inline void note_write(const Cx *c, SharedShadow *s, uint32_t me, uint8_t bytes,
                               Access how) {
-    s->wrote_bytes = s->writer == me && s->wrote >= c->begin ? s->wrote_bytes | bytes : bytes;
+    // What the thread wrote before a meeting is ordered for those it met: it must not look recent.
+    bool recent = s->writer == me && s->wrote >= c->all_met && s->wrote >= c->warp->since;
+    s->wrote_bytes = recent ? s->wrote_bytes | bytes : bytes;
     s->wrote = c->time;
     s->writer = (uint16_t)me;
     s->written |= bytes;

@@ -189,13 +189,12 @@ static uint32_t next_pending(const EmuFunction *f, const Warp *w, uint32_t from)
 static uint32_t choose_block(Cx *c, Warp *w, uint32_t from) {
     const EmuFunction *f = c->f;
     uint32_t waits = f->block_count, missing = 0;
-    w->held = UINT32_MAX;
     for (uint32_t n = next_pending(f, w, from); n < f->block_count; n = next_pending(f, w, n + 1)) {
         const Block *b = &f->blocks[n];
         if (!b->meets || w->pending[n] == ALL_LANES) return n;
         uint32_t m = missing_members(c, b, w->pending[n]);
         if (!m || c->stop) return n;
-        if (waits == f->block_count) waits = w->held = n, missing = m;
+        if (waits == f->block_count) waits = n, missing = m;
     }
     if (waits < f->block_count && !c->stop)
         fault_missing(c, &f->blocks[waits], w->pending[waits], missing);
@@ -221,14 +220,14 @@ static void run_warp(Cx *c, Warp *w) {
         if (c->stop) return;
         end_block(c, b, w, n);
         if (c->counts.instructions >= c->limit) spend(c, b->line, (uint32_t)__builtin_ctz(c->mask));
-        // The lowest block with waiting lanes is the next one, or one that this one branched to.
+        // The lowest block with waiting lanes is the next one, or one that this one branched to. What
+        // waits for other lanes further up gets its chance when they branch there, or next turn.
         if (b->end == END_fall)
             n++;
         else
             n = b->end == END_branch && b->target <= n ? b->target
                 : b->end == END_index                  ? 0
                                                        : n + 1;
-        if (w->held < n) n = w->held;
     }
 }
 

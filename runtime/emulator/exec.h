@@ -28,7 +28,6 @@ typedef struct {
     uint32_t barrier;      // its number
     uint32_t barrier_line, barrier_block;
     bool arrived;   // all its lanes wait and are counted at the barrier
-    uint32_t held;  // lowest basic block whose lanes wait for others, or UINT32_MAX
     uint32_t cc;    // carry flags
     uint32_t since; // time of the last meeting of its lanes
     struct {

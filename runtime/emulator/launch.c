@@ -219,8 +219,12 @@ static bool check_dimensions(const EmuLaunch *l, EmuFault *fault) {
     if (threads > most)
         return refuse(l, EMU_FAULT_resources, fault, "blocks of %u threads, the kernel allows %u",
                       threads, most);
-    // Registers are ptxas' to count: PTX declares as many as its text has values, and launch bounds make
-    // machine code fit.
+    // Registers are given to warps in units of 256.
+    uint32_t warps = (threads + LANES - 1) / LANES, each = (f->registers * LANES + 255) / 256 * 256;
+    if (each * warps > 65536)
+        return refuse(l, EMU_FAULT_resources, fault,
+                      "%u registers for each of %u threads, there are 65536", f->registers,
+                      threads);
     return true;
 }
 

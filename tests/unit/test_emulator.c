@@ -190,6 +190,22 @@ static void test_calls(void **state) {
         1, 64, doubled);
 }
 
+static uint32_t guarded_call(uint32_t i) { return i < 40 ? 2 * i : 5; }
+
+// A guard on what ends a basic block becomes a branch around it.
+static void test_guarded_ends(void **state) {
+    (void)state;
+    gives("setp.lt.u32 %p1, %t, 40; mov.u32 %r2, 5; .param .b32 x; .param .b32 y; st.param.b32 "
+          "[x], %g;\n"
+          "@%p1 call.uni (y), twice, (x); @%p1 ld.param.b32 %r2, [y]; st.global.u32 [%o], %r2;",
+          1, 64, guarded_call);
+    gives("setp.ge.u32 %p1, %t, 32; mov.u32 %r2, %g; add.u32 %r3, %g, 0;\n"
+          "@!%p1 shfl.sync.bfly.b32 %r2, %r3, 0, 31, -1; @!%p1 add.u32 %r2, %r2, %g;\n"
+          "setp.ge.u32 %p2, %t, 40; @%p1 mov.u32 %r2, 5; @%p1 bar.sync 1, 32;\n"
+          "setp.lt.and.u32 %p2, %t, 40, %p1; @%p2 add.u32 %r2, %g, %g; st.global.u32 [%o], %r2;",
+          1, 64, guarded_call);
+}
+
 // ---- lanes that meet ----------------------------------------------------------------------------
 
 static uint32_t warp_sum(uint32_t i) { return 32 * (i / 32 * 32) + 496; }
@@ -338,6 +354,12 @@ static void test_local_and_packs(void **state) {
           "{%r3, %r2};\n"
           "mov.b64 {_, %r4}, %d1; st.global.u32 [%o], %r4;",
           2, 64, packed);
+    // A byte with its sign in a register of 16 bits.
+    gives(
+        "mov.u32 %r1, 0x80; mov.u32 %r2, s; mad.lo.u32 %r2, %t, 4, %r2; st.shared.u32 [%r2], %r1;\n"
+        "ld.shared.s8 %h1, [%r2]; setp.eq.u16 %p1, %h1, 0xff80; @!%p1 trap; cvt.s32.s16 %r3, %h1;\n"
+        "setp.eq.s32 %p1, %r3, -128; @!%p1 trap; add.u32 %r3, %g, 1; st.global.u32 [%o], %r3;",
+        1, 64, wide_carry);
     // 64 bits by carry: low words overflow in every lane.
     gives("mov.u32 %r1, 0xffffffff; add.cc.u32 %r2, %r1, 1; addc.u32 %r3, %g, 0;\n"
           "sub.cc.u32 %r4, %r2, 1; subc.u32 %r5, %r3, 0; setp.ne.u32 %p1, %r5, %g; @%p1 trap;\n"
@@ -479,6 +501,12 @@ static void test_shared_races(void **state) {
     faults(EMU_FAULT_shared_race, 1, 0,
            OWN_WORD "st.shared.u32 [%r1], %g; xor.b32 %r3, %r1, 4;\nld.shared.u32 %r4, [%r3];", 1,
            32);
+    // A thread of each warp reads a word, the last of them writes it.
+    faults(EMU_FAULT_shared_race, 2, 32,
+           "setp.eq.u32 %p1, %t, 0; @%p1 st.shared.u32 [s], 1; bar.sync 0; and.b32 %r2, %t, 31;\n"
+           "setp.eq.u32 %p1, %r2, 0; setp.eq.u32 %p2, %t, 32; @%p1 ld.shared.u32 %r1, [s];\n"
+           "@%p2 st.shared.u32 [s], 2;",
+           1, 64);
     // Lanes that write different values to one word; the same value is no race.
     faults(EMU_FAULT_shared_race, 0, 1, "st.shared.u32 [s], %t;", 1, 32);
 }
@@ -510,6 +538,17 @@ static void test_no_false_races(void **state) {
           "setp.eq.u32 %p1, %r2, 0; mov.u32 %r3, 0; @%p1 ld.shared.u16 %r3, [%r1]; st.global.u32 "
           "[%o], %r3;",
           1, 64, bytes_of_two);
+    // A thread of each warp reads and then writes its half of a word.
+    gives("and.b32 %r2, %t, 31; setp.eq.u32 %p1, %r2, 0; setp.eq.u32 %p2, %t, 0;\n"
+          "@%p2 st.shared.u32 [s], 0x70007; bar.sync 0; shr.u32 %r1, %t, 4; mov.u32 %r3, s;\n"
+          "add.u32 %r1, %r1, %r3; @%p1 ld.shared.u16 %r4, [%r1]; @%p1 st.shared.u16 [%r1], %r4;\n"
+          "bar.sync 0; ld.shared.u16 %r4, [s+2]; st.global.u32 [%o], %r4;",
+          1, 64, constant_seven);
+    // Every lane reads and then writes its half of a word.
+    gives(
+        "mov.u32 %r3, s; mad.lo.u32 %r1, %t, 2, %r3; mov.u32 %r5, 7; st.shared.u16 [%r1], %r5;\n"
+        "bar.sync 0; ld.shared.u16 %r4, [%r1]; st.shared.u16 [%r1], %r4; st.global.u32 [%o], %r4;",
+        1, 64, constant_seven);
     World w = open_world(2, plain);
     assert_true(launch(&w,
                        "cvt.u64.u32 %d1, %g; add.u64 %d1, %out, %d1; st.global.u8 [%d1], %g; "
@@ -659,6 +698,20 @@ static void test_limits(void **state) {
     launch_limits(80, ".maxntid 128, 1, 1", use, 128, 0, EMU_FAULT_none);
     launch_limits(80, ".maxntid 128", use, 160, 0, EMU_FAULT_resources);
     launch_limits(80, ".reqntid 64", use, 32, 0, EMU_FAULT_resources);
+}
+
+// 90 values that live at once: too many for 1024 threads, unless the kernel promises fewer.
+static void test_registers(void **state) {
+    (void)state;
+    char body[TEXT] = "";
+    size_t n = 0;
+    for (int k = 0; k < 90; k++)
+        n += (size_t)snprintf(body + n, TEXT - n, "mov.u32 %%r%d, %d; ", k, k);
+    for (int k = 1; k < 90; k++)
+        n += (size_t)snprintf(body + n, TEXT - n, "add.u32 %%r0, %%r0, %%r%d; ", k);
+    launch_limits(80, "", body, 512, 0, EMU_FAULT_none);
+    launch_limits(80, "", body, 1024, 0, EMU_FAULT_resources);
+    launch_limits(80, ".maxntid 1024", body, 1024, 0, EMU_FAULT_none);
 }
 
 // ---- results do not depend on threads or seeds --------------------------------------------------
@@ -829,23 +882,42 @@ static void test_garbage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_branches),       cmocka_unit_test(test_loops),
-        cmocka_unit_test(test_indexed_branch), cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_shuffles),       cmocka_unit_test(test_votes),
-        cmocka_unit_test(test_late_meeting),   cmocka_unit_test(test_matches),
-        cmocka_unit_test(test_matrix_moves),   cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_atomics),        cmocka_unit_test(test_local_and_packs),
-        cmocka_unit_test(test_async_copies),   cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_uninitialised),  cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_unchecked),      cmocka_unit_test(test_misaligned),
-        cmocka_unit_test(test_shared_races),   cmocka_unit_test(test_no_false_races),
-        cmocka_unit_test(test_global_races),   cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_deadlock),       cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_turns),          cmocka_unit_test(test_trap),
-        cmocka_unit_test(test_lowest_block),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_deterministic),  cmocka_unit_test(test_nan_line),
-        cmocka_unit_test(test_memory),         cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_branches),
+        cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_indexed_branch),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_guarded_ends),
+        cmocka_unit_test(test_shuffles),
+        cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_late_meeting),
+        cmocka_unit_test(test_matches),
+        cmocka_unit_test(test_matrix_moves),
+        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_local_and_packs),
+        cmocka_unit_test(test_async_copies),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_uninitialised),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_unchecked),
+        cmocka_unit_test(test_misaligned),
+        cmocka_unit_test(test_shared_races),
+        cmocka_unit_test(test_no_false_races),
+        cmocka_unit_test(test_global_races),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_deadlock),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_trap),
+        cmocka_unit_test(test_lowest_block),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_nan_line),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
