@@ -76,6 +76,7 @@ static bool is_suffix(const AxisList *all, const AxisList *part) {
 static const char *cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g) {
     const Attr *at = attr_of(x->m, x->f, n);
     if (g->kind == GROUP_gemm) return "a row fold needs whole rows, a GEMM gives tiles";
+    if (g->updates) return "the group updates a state in place, rows of it cannot be read again";
     if (at->reduce.part) return "the fold is cut into segments";
     if (!is_suffix(&g->axes, &at->reduce.axes))
         return "the fold is not along the group's last axes";
@@ -116,6 +117,29 @@ static bool same_extents(const Fuse *x, NodeId n, const FuseGroup *g) {
     return true;
 }
 
+typedef struct {
+    StateId state;
+    bool read;
+} StateRead;
+
+static void visit_state(Fuse *x, NodeId s, bool moved, void *user) {
+    StateRead *r = user;
+    (void)moved;
+    r->read |= node_at(x->f, s)->op == OP_state && attr_of(x->m, x->f, s)->state.state == r->state;
+}
+
+// n is the new value of a state that it is computed from.
+static bool updates_state(Fuse *x, NodeId n) {
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
+        NodeId user = x->users.list[i];
+        if (node_at(x->f, user)->op != OP_assign) continue;
+        StateRead r = {.state = attr_of(x->m, x->f, user)->assign.state};
+        fuse_sources(x, n, visit_state, &r);
+        if (r.read) return true;
+    }
+    return false;
+}
+
 // n adds a state to the product that opened group g, and is all that reads it. The state has the last
 // axes of the product, all of which come from one operand: a value for each column.
 static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
@@ -150,7 +174,7 @@ static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
 }
 
 // Why node n cannot be computed in group g; NULL when it can. All that n reads comes from g or earlier.
-static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
+static const char *cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
     Op op = (Op)node_at(x->f, n)->op;
     if (op == OP_contract) return "a GEMM opens a group";
     if (op == OP_scatter_add) return "scattered rows are added in order, by lanes";
@@ -167,6 +191,8 @@ static const char *cannot_join(const Fuse *x, NodeId n, const FuseGroup *g, bool
         return attr_of(x->m, x->f, n)->reduce.by == FOLD_row ? cannot_fold_rows(x, n, g)
                                                              : cannot_fold_columns(x, n, g);
     }
+    if (g->kind == GROUP_rows && updates_state(x, n))
+        return "a state is updated in place, by a kernel that reads no row twice";
     if (g->kind == GROUP_gemm && !reads_member) return "does not follow from the GEMM's tile";
     AxisList rows = rows_of(g);
     if (g->kind == GROUP_rows && same_list(&own, &rows)) return NULL;
@@ -229,6 +255,7 @@ static void join(Fuse *x, NodeId n, uint32_t at) {
         }
     }
     vec_push(x->a, &g->members, n);
+    g->updates |= updates_state(x, n);
     x->group[n] = at;
     fuse_sources(x, n, visit_mark, &at);
 }

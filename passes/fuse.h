@@ -27,6 +27,7 @@ typedef struct {
     AxisList lane;          // row folds: the folded axes
     AxisList walk;          // column folds: the folded axes
     bool closed;            // takes no further members
+    bool updates;           // a member updates a state in place: phases may not read rows again
     uint32_t reads;         // values read from outside, at most MAX_READS
     VEC(NodeId) members;    // stored values and folds, in order
 } FuseGroup;
