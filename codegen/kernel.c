@@ -454,3 +454,24 @@ bool kernel_equal(const Kernel *a, const Kernel *b) {
     arena_free(scratch);
     return same;
 }
+
+Kernel kernel_without_keys(Arena *a, const Kernel *k, uint64_t *keys, uint32_t most, uint32_t *n) {
+    Kernel copy = *k;
+    copy.name = "";
+    copy.ops.at = arena_copy(a, k->ops.at, k->ops.n * sizeof *k->ops.at);
+    *n = 0;
+    for (KId id = 0; id < k->ops.n; id++) {
+        KOp *o = &copy.ops.at[id];
+        if (o->kind != KOP_random) continue;
+        uint32_t i = 0;
+        while (i < *n && keys[i] != o->key) i++;
+        if (i == most) {
+            memcpy(copy.ops.at, k->ops.at, k->ops.n * sizeof *k->ops.at);
+            *n = 0;
+            return copy;
+        }
+        if (i == *n) keys[(*n)++] = o->key;
+        o->key = i;
+    }
+    return copy;
+}

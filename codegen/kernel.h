@@ -119,7 +119,11 @@ typedef struct Kernel {
 bool kernel_finish(Kernel *k, Text *why);
 void kernel_print(Text *to, const Kernel *k);
 Kernel *kernel_parse(Arena *a, Diag *d, uint16_t file); // NULL after errors
-bool kernel_equal(const Kernel *a, const Kernel *b);    // same code; names aside
+// A copy without name in which the keys of random ops are their numbers in order of first use: kernels
+// that differ in keys only are then equal, and can share code that takes the keys as parameters.
+// keys[0 .. *n) are the keys; more than `most`: they stay in the copy, and *n is 0.
+Kernel kernel_without_keys(Arena *a, const Kernel *k, uint64_t *keys, uint32_t most, uint32_t *n);
+bool kernel_equal(const Kernel *a, const Kernel *b); // same code; names aside
 
 // The environment of a run, as the kernel sees it: the same struct as in runtime/plan.h.
 struct SnEnv;

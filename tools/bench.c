@@ -13,6 +13,7 @@
 #include "runtime/pool.h"
 #include "runtime/sinter.h"
 #include "tools/bench_gpu.h"
+#include "tools/clock.h"
 #include "tools/yardstick.h"
 #include <limits.h>
 #include <spawn.h>
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -47,21 +47,6 @@ typedef struct {
     int64_t at;
     int repeat, threads;
 } Bench;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-static double median(double *t, int n) {
-    qsort(t, (size_t)n, sizeof *t, by_value);
-    return t[n / 2];
-}
 
 // ---- compiling into this process ----------------------------------------------------------------
 
@@ -178,11 +163,11 @@ static double time_ours(Bench *b, SnPool *pool, void *shared, void **scratch) {
         for (int64_t t = 0; t < b->entries[i].times; t++) {
             Running r = {.e = &b->entries[i], .shared = shared, .scratch = scratch};
             next_operands(b, &r.e->p, r.bufs);
-            double start = now();
+            double start = clock_now();
             for (r.phase = 0; r.phase < SN_GEMM_PHASES; r.phase++)
                 if (r.e->ours.tasks[r.phase])
                     sn_pool_run(pool, r.e->ours.tasks[r.phase], 1, run_tasks, &r);
-            sum += now() - start;
+            sum += clock_now() - start;
         }
     return sum;
 }
@@ -193,9 +178,9 @@ static double time_theirs(Bench *b) {
         for (int64_t t = 0; t < b->entries[i].times; t++) {
             void *bufs[3];
             next_operands(b, &b->entries[i].p, bufs);
-            double start = now();
+            double start = clock_now();
             yardstick_run(b->entries[i].theirs, bufs);
-            sum += now() - start;
+            sum += clock_now() - start;
         }
     return sum;
 }
@@ -222,11 +207,11 @@ static double time_step(SnExec *x, uint32_t step, double micro) {
     sn_exec_set(x, "step", step);
     sn_exec_set(x, "accum", 1);
     sn_exec_set(x, "batch", micro);
-    double start = now();
+    double start = clock_now();
     sn_exec_run(x, "prologue", &env, NULL);
     sn_exec_run(x, "micro", &env, NULL);
     sn_exec_run(x, "update", &env, NULL);
-    return now() - start;
+    return clock_now() - start;
 }
 
 static void must(SnStatus s, const SnError *e) {
@@ -286,7 +271,8 @@ static void measure(Bench *b, int threads) {
             step[r] = s, ours[r] = o, theirs[r] = t;
         after = loss;
     }
-    double s = median(step, b->repeat), o = median(ours, b->repeat), t = median(theirs, b->repeat);
+    double s = clock_median(step, b->repeat), o = clock_median(ours, b->repeat),
+           t = clock_median(theirs, b->repeat);
     double gf = flops(b) * 1e-9;
     printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
     printf("  step                       %8.1f ms   loss %.3f -> %.3f\n", s * 1e3, before, after);
@@ -329,13 +315,13 @@ static char **words(Bench *b, const char *exe, const char *command, const char *
 // Seconds that a command takes; negative when it fails. Its largest resident size in *peak (bytes).
 static double run_timed(char **argv, int64_t *peak) {
     pid_t pid;
-    double start = now();
+    double start = clock_now();
     if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0) return -1;
     int status;
     struct rusage use;
     if (wait4(pid, &status, 0, &use) < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) return -1;
     if (peak) *peak = (int64_t)use.ru_maxrss * 1024;
-    return now() - start;
+    return clock_now() - start;
 }
 
 static void bench_builds(Bench *b, const char *directory) {

@@ -3,10 +3,10 @@
 //
 //   build/bench_emulator [THREADS]
 #include "runtime/emulator/emu.h"
+#include "tools/clock.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { TEXT = 1 << 17, ELEMENTS = 1 << 20, REPEATS = 5 };
 
@@ -15,12 +15,6 @@ typedef struct {
     uint32_t grid[2], arrays;
     uint64_t more[3]; // the parameters after the arrays
 } Job;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static _Noreturn void die(const char *what) {
     fprintf(stderr, "bench_emulator: %s\n", what);
@@ -34,9 +28,9 @@ static EmuModule *load(EmuDevice *d) {
     size_t n = fread(text, 1, sizeof text, f);
     fclose(f);
     EmuModule *m;
-    double start = now();
+    double start = clock_now();
     if (emu_module_load(d, text, n, &m, why, sizeof why) != EMU_OK) die(why);
-    printf("loading %zu bytes of PTX: %.2f ms\n", n, 1e3 * (now() - start));
+    printf("loading %zu bytes of PTX: %.2f ms\n", n, 1e3 * (clock_now() - start));
     return m;
 }
 
@@ -62,9 +56,9 @@ static void bench(EmuDevice *d, const EmuModule *m, const Job *j, const uint64_t
     EmuCounts counts = {.instructions = 0};
     for (int r = 0; r < REPEATS; r++) {
         EmuFault fault;
-        double start = now();
+        double start = clock_now();
         if (!emu_launch(d, &l, &counts, &fault)) die(fault.text);
-        double t = now() - start;
+        double t = clock_now() - start;
         if (t < best) best = t;
     }
     printf("  %-8s %7.1f M instructions %8.2f ms %6.2f G/s\n", j->kernel,

@@ -8,10 +8,10 @@
 #include "tools/bench_gpu.h"
 #include "codegen/plan.h"
 #include "runtime/emulator/emulator.h"
+#include "tools/clock.h"
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef struct {
@@ -30,12 +30,6 @@ typedef struct {
     GpuRun run;
     Text not_compiled, not_run; // why
 } Bench;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 // ---- compiling ----------------------------------------------------------------------------------
 
@@ -78,14 +72,14 @@ static void compile(Bench *b) {
         return;
     }
     const CudaCompile how = {.targets = &b->target, .ntargets = 1, .cache_dir = dir, .threads = 2};
-    double start = now();
+    double start = clock_now();
     b->compiled = cuda_compile(a, b->module, &how, &b->images, &b->not_compiled);
-    b->cold = now() - start;
+    b->cold = clock_now() - start;
     if (b->compiled) {
         CudaImages again;
-        start = now();
+        start = clock_now();
         cuda_compile(a, b->module, &how, &again, &b->not_compiled);
-        b->cached = now() - start;
+        b->cached = clock_now() - start;
     }
     nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }

@@ -2,26 +2,11 @@
 #include "ir/ir.h"
 #include "runtime/sinter.h"
 #include "tools/bench_gpu.h"
+#include "tools/clock.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_STEPS = 31 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-static double median(double *t, int n) {
-    qsort(t, (size_t)n, sizeof *t, by_value);
-    return t[n / 2];
-}
 
 static uint64_t next_random(uint64_t *r) {
     *r ^= *r << 13, *r ^= *r >> 7, *r ^= *r << 17;
@@ -55,7 +40,7 @@ typedef struct {
 static SnStatus run_step(Run *r, double *seconds, SnError *e) {
     SnEnv env = {.first = 1, .step = ++r->step, .seed = 1};
     sn_exec_set(r->x, "step", r->step);
-    double start = now();
+    double start = clock_now();
     fill_inputs(r->x, r->plan, "prologue", &r->random);
     SnStatus s = sn_exec_run(r->x, "prologue", &env, e);
     for (uint32_t i = 0; i < r->accum && !s; i++) {
@@ -65,7 +50,7 @@ static SnStatus run_step(Run *r, double *seconds, SnError *e) {
     }
     if (!s) s = sn_exec_run(r->x, "update", &env, e);
     if (!s) s = sn_exec_wait(r->x, e);
-    *seconds = now() - start;
+    *seconds = clock_now() - start;
     return s;
 }
 
@@ -87,7 +72,7 @@ static SnStatus measure_steps(Run *r, int repeat, GpuRun *out, SnError *e) {
     SnStatus s = run_step(r, &first, e);
     out->loss[0] = sn_exec_result(r->x, "update", "loss", 0);
     for (int i = 0; i < repeat && !s; i++) s = run_step(r, &t[i], e);
-    if (!s) out->step = median(t, repeat);
+    if (!s) out->step = clock_median(t, repeat);
     return s;
 }
 
@@ -117,7 +102,7 @@ static bool measure(Arena *a, Run *r, int repeat, GpuRun *out, SnError *e) {
     for (uint32_t i = 0; i < n; i++) {
         // a command of the micro-batch runs several times in a step
         double times = (double)counters[i].runs / repeat;
-        double s = median(&all[(size_t)i * (size_t)repeat], repeat);
+        double s = clock_median(&all[(size_t)i * (size_t)repeat], repeat);
         out->seconds[i] = times > 0 ? s / times : 0;
     }
     out->loss[1] = sn_exec_result(r->x, "update", "loss", 0);

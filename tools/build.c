@@ -2,6 +2,7 @@
 #include "codegen/cpu/cpu.h"
 #include "codegen/link.h"
 #include "codegen/plan.h"
+#include "tools/clock.h"
 #include "tools/driver.h"
 #include "tools/roofline.h"
 #include <errno.h>
@@ -9,17 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void timed(const Driver *d, const char *what, double *since) {
-    double t = now();
+    double t = clock_now();
     if (d->o.time_passes) fprintf(stderr, "%-12s %8.2f ms\n", what, (t - *since) * 1e3);
     *since = t;
 }
@@ -74,7 +68,7 @@ static void write_plan(Driver *d, PlanTables *tables, ObjectProgram *to) {
 
 // The loaded module through the passes for d->family.
 static bool lower(Driver *d, KernelProgram *to) {
-    double since = now();
+    double since = clock_now();
     if (!driver_passes(d, NULL)) return false;
     timed(d, "passes", &since);
     bool ok = program_lower(d->arena, d->program->m, d->diag, to);
@@ -86,7 +80,7 @@ static bool lower(Driver *d, KernelProgram *to) {
 static bool plan_cpu(Driver *d, CpuModule *cpu, ObjectProgram *to) {
     KernelProgram kernels;
     if (!lower(d, &kernels)) return false;
-    double since = now();
+    double since = clock_now();
     PlanInfo info = plan_info(d);
     CpuPlan target;
     cpu_plan(cpu, &target, &info);
@@ -152,7 +146,7 @@ static bool compile_cuda(Driver *d, CudaModule *m, CudaImages *images) {
                              .cache_dir = cache_directory(d->arena),
                              .threads = 2};
     Text why = {.arena = d->arena};
-    double since = now();
+    double since = clock_now();
     bool ok = cuda_compile(d->arena, m, &how, images, &why);
     if (!ok) diag_error(d->diag, (Loc){0}, "%s", why.at);
     timed(d, "nvrtc", &since);
@@ -162,7 +156,7 @@ static bool compile_cuda(Driver *d, CudaModule *m, CudaImages *images) {
 static bool plan_cuda(Driver *d, ObjectProgram *to) {
     KernelProgram kernels;
     if (!lower(d, &kernels)) return false;
-    double since = now();
+    double since = clock_now();
     PlanInfo info = plan_info(d);
     CudaModule *m = cuda_module_new(d->arena);
     CudaPlan target = {.module = m, .decide = driver_decide, .user = d->ledger};
@@ -192,7 +186,7 @@ static bool write_object(Driver *d, const CpuIsa *isa, const char *path, bool *d
     if (d->ncuda && d->cpu && ok) ok = driver_reload(d, "cuda");
     if (d->ncuda && ok) ok = plan_cuda(d, &programs[n++]);
     Text why = {.arena = d->arena};
-    double since = now();
+    double since = clock_now();
     errno = 0;
     if (ok && !cpu_write_object(cpu, programs, n, path, &why)) {
         *disk = errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO;
@@ -229,7 +223,7 @@ static int build_loaded(Driver *d, const CpuIsa *isa) {
     const char *inputs[] = {object, d->ncuda ? library(d->arena, "libsinter_emulator.a") : train,
                             d->ncuda ? train : NULL, NULL};
     Text why = {.arena = d->arena};
-    double since = now();
+    double since = clock_now();
     bool ok = link_executable(inputs, d->o.output, &why);
     unlink(object);
     if (!ok) {
@@ -244,7 +238,7 @@ int command_build(Driver *d) {
     CpuIsa isa;
     int rc = resolve_isa(d, &isa);
     if (rc) return rc;
-    double since = now();
+    double since = clock_now();
     if (!driver_load(d)) return driver_report(d);
     timed(d, "frontend", &since);
     return build_loaded(d, &isa);

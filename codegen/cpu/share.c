@@ -5,27 +5,6 @@
 #include "codegen/cpu/print.h"
 #include <string.h>
 
-// A copy of k without name, its keys replaced by their number in order of first use.
-static Kernel without_keys(Arena *a, const Kernel *k, uint64_t keys[CPU_MAX_KEYS], uint32_t *n) {
-    Kernel copy = *k;
-    copy.name = "";
-    copy.ops.at = arena_copy(a, k->ops.at, k->ops.n * sizeof *k->ops.at);
-    *n = 0;
-    for (KId id = 0; id < k->ops.n; id++) {
-        KOp *o = &copy.ops.at[id];
-        if (o->kind != KOP_random) continue;
-        uint32_t i = 0;
-        while (i < *n && keys[i] != o->key) i++;
-        if (i == CPU_MAX_KEYS) {
-            *n = 0; // too many to pass: not shared
-            return copy;
-        }
-        if (i == *n) keys[(*n)++] = o->key;
-        o->key = i;
-    }
-    return copy;
-}
-
 static const CpuBody *find(const CpuModule *m, const Text *text) {
     for (uint32_t i = 0; i < m->bodies.n; i++) {
         const CpuBody *b = &m->bodies.at[i];
@@ -62,7 +41,7 @@ static uint32_t add(CpuModule *m, const Kernel *k) {
     CpuFnKind kind = k->order == KORDER_tile ? FN_EPILOGUE : FN_KERNEL;
     uint64_t keys[CPU_MAX_KEYS];
     uint32_t n = 0, index = 0;
-    Kernel plain = without_keys(m->arena, k, keys, &n);
+    Kernel plain = kernel_without_keys(m->arena, k, keys, CPU_MAX_KEYS, &n);
     if (n == 0) {
         LlvmUnit *u = llvm_lightest(m);
         print_function(m, u, llvm_define_in(m, u, kind, k->name, &index), k, false);

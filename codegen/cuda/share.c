@@ -4,29 +4,6 @@
 #include "codegen/cuda/print.h"
 #include <string.h>
 
-// A copy of k without name, its keys replaced by their number in order of first use. Too many to pass:
-// they stay, and *n is 0.
-static Kernel without_keys(Arena *a, const Kernel *k, uint64_t keys[CUDA_MAX_KEYS], uint32_t *n) {
-    Kernel copy = *k;
-    copy.name = "";
-    copy.ops.at = arena_copy(a, k->ops.at, k->ops.n * sizeof *k->ops.at);
-    *n = 0;
-    for (KId id = 0; id < k->ops.n; id++) {
-        KOp *o = &copy.ops.at[id];
-        if (o->kind != KOP_random) continue;
-        uint32_t i = 0;
-        while (i < *n && keys[i] != o->key) i++;
-        if (i == CUDA_MAX_KEYS) {
-            memcpy(copy.ops.at, k->ops.at, k->ops.n * sizeof *k->ops.at);
-            *n = 0;
-            return copy;
-        }
-        if (i == *n) keys[(*n)++] = o->key;
-        o->key = i;
-    }
-    return copy;
-}
-
 static bool is_text(const CudaPrinted *f, const Text *t) {
     return f->n == t->n && memcmp(f->text, t->at, t->n) == 0;
 }
@@ -58,7 +35,7 @@ bool cuda_add_kernel(CudaModule *m, const Kernel *k, bool table, CudaLaunch *lau
     uint64_t keys[CUDA_MAX_KEYS];
     uint32_t n = 0, *slot;
     CuGeometry g;
-    Kernel plain = without_keys(m->arena, k, keys, &n);
+    Kernel plain = kernel_without_keys(m->arena, k, keys, CUDA_MAX_KEYS, &n);
     Text text = {.arena = m->arena};
     if (table) text_put(&text, "table\n", 6);
     kernel_print(&text, &plain);
