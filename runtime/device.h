@@ -35,9 +35,10 @@ struct SnDevice {
     int64_t bytes;       // of the arena
     SnCounter *counters; // one per command; counted when profile is set
     bool profile;
-    bool ahead;     // a run may still be under way when the next one is started
-    char note[192]; // what the user should know of how it was opened; ""
-    char name[128]; // for people: "2 threads", "NVIDIA H100 80GB HBM3, sm_90"
+    bool ahead;                     // a run may still be under way when the next one is started
+    const char *(*first_nan)(void); // the emulated device's word on a NaN; NULL: none
+    char note[192];                 // what the user should know of how it was opened; ""
+    char name[128];                 // for people: "2 threads", "NVIDIA H100 80GB HBM3, sm_90"
 };
 
 // open.c: see sn_exec_open.

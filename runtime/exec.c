@@ -60,6 +60,9 @@ const SnPlan *sn_exec_plan(const SnExec *x) { return x->plan; }
 int sn_exec_threads(const SnExec *x) { return x->threads; }
 const char *sn_exec_device(const SnExec *x) { return x->device->name; }
 const char *sn_exec_note(const SnExec *x) { return x->device->note; }
+const char *sn_exec_first_nan(const SnExec *x) {
+    return x->device->first_nan ? x->device->first_nan() : "";
+}
 int64_t sn_exec_bytes(const SnExec *x) { return x->device->bytes; }
 void sn_exec_profile(SnExec *x, bool on) { x->device->profile = on; }
 const SnCounter *sn_exec_counters(const SnExec *x) { return x->device->counters; }

@@ -94,7 +94,9 @@ static SnStatus open_named(const SnProgram *programs, const char *name, int thre
     if (!cuda) return sn_fail(e, SN_USER, "this program was not built for a GPU (--target sm_90a)");
     if (emulated) {
         SnStatus s = configure(cuda->emulator, name + 4, threads, e);
-        return s ? s : open_cuda(cuda, cuda->emulator->api(), 0, true, out, e);
+        if (!s) s = open_cuda(cuda, cuda->emulator->api(), 0, true, out, e);
+        if (!s) (*out)->first_nan = cuda->emulator->first_nan;
+        return s;
     }
     const SnCudaApi *api = sn_cuda_load(e);
     return api ? open_cuda(cuda, api, ordinal, false, out, e) : e ? e->status : SN_MACHINE;

@@ -72,6 +72,8 @@ const char *sn_exec_device(const SnExec *x); // for people: "2 threads", "NVIDIA
 const SnProgram *sn_program_find(const SnProgram *programs, SnDeviceKind kind);
 // What is worth saying of how the device was opened (machine code refused, PTX taken); "" when nothing.
 const char *sn_exec_note(const SnExec *x);
+// What stored the first NaN, where the device looks for it while it runs (the emulated one); else "".
+const char *sn_exec_first_nan(const SnExec *x);
 // Host address of a place in the arena; NULL when the device's memory is not the host's.
 void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset);
 // Host memory to be filled before the next run of the port's section, as a whole and anew each time.

@@ -475,8 +475,10 @@ static SnStatus report_step(Run *r, int back) {
     return s ? s
              : sn_fail(&r->e, SN_USER,
                        "the loss is %g after step %" PRIu64 "; training has diverged, "
-                       "nothing was saved since; SINTER_FIND_NAN=on names the first NaN",
-                       loss, at.step);
+                       "nothing was saved since; %s",
+                       loss, at.step,
+                       *sn_exec_first_nan(r->exec) ? sn_exec_first_nan(r->exec)
+                                                   : "SINTER_FIND_NAN=on names the first NaN");
 }
 
 // One step more. A device that runs ahead is given it before the last one's results are asked for.

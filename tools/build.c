@@ -234,9 +234,18 @@ static int build_loaded(Driver *d, const CpuIsa *isa) {
     return driver_report(d);
 }
 
+// What the targets need of this machine; 0, or the exit code after a message.
+static int check_machine(Driver *d) {
+    Text why = {.arena = d->arena};
+    if (!d->ncuda || cuda_available(&why)) return 0;
+    diag_error(d->diag, (Loc){0}, "%s", why.at);
+    return machine_error(d);
+}
+
 int command_build(Driver *d) {
     CpuIsa isa;
     int rc = resolve_isa(d, &isa);
+    if (!rc) rc = check_machine(d);
     if (rc) return rc;
     double since = clock_now();
     if (!driver_load(d)) return driver_report(d);
@@ -283,6 +292,7 @@ static uint64_t content_key(Driver *d, const CpuIsa *isa) {
 int command_run(Driver *d) {
     CpuIsa isa;
     int rc = resolve_isa(d, &isa);
+    if (!rc) rc = check_machine(d);
     if (rc) return rc;
     if (!driver_load(d)) return driver_report(d);
     const char *home = getenv("XDG_CACHE_HOME"), *base = getenv("HOME");

@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
     }
     Arena *all = arena_new();
     Text why = {.arena = all};
-    if (o.emulated && !emulated_available(&why)) {
+    if (o.emulated && !cuda_available(&why)) {
         printf("skipped the op matrix on the emulated device: %s\n", why.at);
         return SKIPPED;
     }

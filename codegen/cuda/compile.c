@@ -146,6 +146,11 @@ static void collect(Arena *a, const Job *j, bool ptx_only, uint32_t target, Cuda
         vec_push(a, &out->reports[target], log.functions.at[i]);
 }
 
+bool cuda_available(Text *why) {
+    Nvrtc rt;
+    return nvrtc_open(&rt, why);
+}
+
 bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *out, Text *why) {
     Nvrtc rt;
     *out = (CudaImages){.warnings = {.arena = a}};

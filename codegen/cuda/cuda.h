@@ -75,6 +75,7 @@ typedef struct {
     const char *cache_dir; // NULL: no cache
     uint32_t threads;
 } CudaCompile;
+bool cuda_available(Text *why); // NVRTC is installed; else *why says what is missing
 bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *out, Text *why);
 
 // What a function is, for people: the name of the first kernel that it was printed for.

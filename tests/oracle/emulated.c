@@ -1,14 +1,8 @@
 // See emulated.h. The same calls in the same order as tools/build.c.
 #include "tests/oracle/emulated.h"
-#include "codegen/cuda/nvrtc.h"
 #include "runtime/emulator/emulator.h"
 #include <stdlib.h>
 #include <string.h>
-
-bool emulated_available(Text *why) {
-    Nvrtc n;
-    return nvrtc_open(&n, why);
-}
 
 static bool compile(Arena *a, CudaModule *m, const EmulatedOptions *o, SnImage **to, uint64_t *n,
                     Text *why) {

@@ -18,8 +18,6 @@ typedef struct {
     SnExec *exec;
 } Emulated;
 
-// Whether NVRTC is installed; else *why says what is missing.
-bool emulated_available(Text *why);
 // False with the reason in *why. emulated_close is to be called either way. The process has one
 // emulated device: one Emulated is open at a time. The arena must live as long.
 bool emulated_open(Arena *a, const KernelProgram *program, const EmulatedOptions *o, Emulated *out,

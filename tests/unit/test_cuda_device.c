@@ -182,7 +182,7 @@ int main(void) {
         cmocka_unit_test(test_first_nan),   cmocka_unit_test(test_fault)};
     Arena *a = arena_new();
     Text why = {.arena = a};
-    bool there = emulated_available(&why);
+    bool there = cuda_available(&why);
     if (!there) printf("skipped the CUDA device: %s\n", why.at);
     arena_free(a);
     return there ? cmocka_run_group_tests(tests, set_up, tear_down) : 77;
