@@ -1,6 +1,7 @@
 // The sinter command. Conventions of compiler drivers: messages on stderr as file:line:col: error:,
 // exit code 0 well, 1 the user's error, 2 usage, 3 the machine's (memory, disk, no linker).
 #include "codegen/cpu/cpu.h"
+#include "codegen/cuda/module.h"
 #include "tools/driver.h"
 #include <errno.h>
 #include <limits.h>
@@ -128,14 +129,33 @@ static int put(Driver *d, const Text *t) {
     return EXIT_MACHINE;
 }
 
+// Which command starts which function: its op, the line of the model, the grid.
+static void print_launches(const SnPlan *p, Text *t) {
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+        uint32_t kernel = c->op == SN_CMD_KERNEL ? c->fn
+                          : c->op == SN_CMD_GEMM ? SN_AT(p, SnGemm, gemms)[c->fn].kernel
+                                                 : UINT32_MAX;
+        if (kernel == UINT32_MAX) continue;
+        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[kernel];
+        text_put(t, "// ", 3);
+        cuda_put_safe(t, SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]));
+        text_printf(t, ", line %u: k%u <<<(%u, %u, %u), %u>>>\n", c->line, k->fn, k->grid[0],
+                    k->grid[1], c->count, k->block);
+    }
+}
+
 // Kernels as CUDA C, and in the ledger what becomes of products. t: NULL, or receives the text.
 static bool print_cuda(Driver *d, const KernelProgram *kernels, Text *t) {
     PlanInfo info = {0};
     CudaPlan target = {
         .module = cuda_module_new(d->arena), .decide = driver_decide, .user = d->ledger};
     cuda_plan(&target, &info);
-    if (!plan_collect(d->arena, kernels, &info, d->diag)) return false;
-    if (t) cuda_print(target.module, t);
+    PlanTables *tables = plan_collect(d->arena, kernels, &info, d->diag);
+    if (!tables || !t) return tables != NULL;
+    size_t size;
+    print_launches(plan_write(tables, "", &size), t);
+    cuda_print(target.module, t);
     return true;
 }
 
