@@ -24,6 +24,8 @@ typedef struct {
                        SnError *e);
     SnStatus (*run)(SnDevice *d, const SnSection *section, const SnEnv *env, SnError *e);
     SnStatus (*wait)(SnDevice *d, SnError *e);
+    // Line i of what was decided when the device was opened; false behind the last. NULL: nothing was.
+    bool (*decided)(SnDevice *d, uint32_t i, char *text, size_t size);
 } SnDeviceOps;
 
 // What every implementation starts with. scalars: the region of that name, in host memory; run takes

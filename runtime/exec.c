@@ -63,6 +63,9 @@ const char *sn_exec_note(const SnExec *x) { return x->device->note; }
 const char *sn_exec_first_nan(const SnExec *x) {
     return x->device->first_nan ? x->device->first_nan() : "";
 }
+bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size) {
+    return x->device->ops->decided && x->device->ops->decided(x->device, i, text, size);
+}
 int64_t sn_exec_bytes(const SnExec *x) { return x->device->bytes; }
 void sn_exec_profile(SnExec *x, bool on) { x->device->profile = on; }
 const SnCounter *sn_exec_counters(const SnExec *x) { return x->device->counters; }

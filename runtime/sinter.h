@@ -72,6 +72,9 @@ const char *sn_exec_device(const SnExec *x); // for people: "2 threads", "NVIDIA
 const SnProgram *sn_program_find(const SnProgram *programs, SnDeviceKind kind);
 // What is worth saying of how the device was opened (machine code refused, PTX taken); "" when nothing.
 const char *sn_exec_note(const SnExec *x);
+// Line i of what was decided when the device was opened: the algorithm of each shape of product. False
+// behind the last.
+bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size);
 // What stored the first NaN, where the device looks for it while it runs (the emulated one); else "".
 const char *sn_exec_first_nan(const SnExec *x);
 // Host address of a place in the arena; NULL when the device's memory is not the host's.

@@ -285,6 +285,8 @@ static void print_profile(const Run *r) {
     printf("profile: %.3f s in %u commands, the first %d:\n", total * 1e-9, p->cmds.count, SHOWN);
     for (uint32_t i = 0; i < p->cmds.count && i < SHOWN && hot[i].nanoseconds; i++)
         print_command(p, &hot[i], &counters[hot[i].cmd], total);
+    char line[256];
+    for (uint32_t i = 0; sn_exec_decided(r->exec, i, line, sizeof line); i++) puts(line);
     free(hot);
 }
 

@@ -32,5 +32,7 @@ void sn_lt_close(SnLtPool *pool);
 SnStatus sn_lt_prepare(SnLtPool *pool, const SnGemm *g, uint64_t a, uint64_t b, uint64_t c,
                        uint64_t acc, uint64_t bias, SnLtCall **out, SnError *e);
 void sn_lt_free(SnLtPool *pool, SnLtCall *call);
+// What was chosen for shape i, as a line; false behind the last.
+bool sn_lt_chosen(const SnLtPool *pool, uint32_t i, char *text, size_t size);
 SnStatus sn_lt_run(const SnLtPool *pool, const SnLtCall *call, bool first, SnCudaStream stream,
                    SnError *e);

@@ -635,6 +635,10 @@ static void cuda_free(SnDevice *d) {
     free(x);
 }
 
+static bool cuda_decided(SnDevice *d, uint32_t i, char *text, size_t size) {
+    return sn_lt_chosen(cuda_of(d)->lt, i, text, size);
+}
+
 static const SnDeviceOps cuda_ops = {.free = cuda_free,
                                      .at = cuda_at,
                                      .input = cuda_input,
@@ -642,7 +646,8 @@ static const SnDeviceOps cuda_ops = {.free = cuda_free,
                                      .write = cuda_write,
                                      .result = cuda_result,
                                      .run = cuda_run,
-                                     .wait = cuda_wait};
+                                     .wait = cuda_wait,
+                                     .decided = cuda_decided};
 
 SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, SnDevice **out,
                         SnError *e) {

@@ -5,6 +5,7 @@
 // The choice depends on the library's version and the device alone, so a run can be repeated bit for
 // bit; products are computed in f32 without TF32.
 #include "runtime/cuda/cuda.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,6 +199,21 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, uint64_t a, uint64_t b, uin
     }
     *out = x;
     return SN_OK;
+}
+
+bool sn_lt_chosen(const SnLtPool *p, uint32_t i, char *text, size_t size) {
+    if (!p || i >= p->n) return false;
+    const Choice *c = &p->choices[i];
+    const SnLt *l = &c->key.shape;
+    snprintf(
+        text, size,
+        "cuBLASLt %zu: %lld x %lld x %lld x %lld, %c%c%s%s: algorithm %016llx%016llx, %zu bytes of "
+        "workspace",
+        p->api->lt_version(), (long long)l->batch, (long long)l->rows, (long long)l->cols,
+        (long long)l->k, l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n', c->key.acc ? ", acc" : "",
+        c->key.bias ? ", bias" : "", (unsigned long long)c->algo.data[0],
+        (unsigned long long)c->algo.data[1], c->workspace);
+    return true;
 }
 
 static void *pointer(uint64_t address) { return (void *)(uintptr_t)address; }
