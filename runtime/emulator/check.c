@@ -129,6 +129,10 @@ static const EmuRange *find_range(Cx *c, const Insn *i, uint64_t address, uint32
 
 static const char *range_name(const EmuRange *r) { return r->name ? r->name : "unnamed"; }
 
+static const char *permission(const EmuRange *r) {
+    return r->reads ? "only read" : r->writes ? "only write" : "not touch";
+}
+
 // Says what is near: the range that the access touches or that ends or begins next to it.
 static void fault_bounds(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
                          Access how) {
@@ -139,8 +143,8 @@ static void fault_bounds(Cx *c, const Insn *i, uint32_t lane, uint64_t address, 
         const EmuRange *r = &l->ranges[k];
         if (covers(r, address, bytes)) {
             fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
-                     "%s of %u bytes at 0x%" PRIx64 ", in '%s', which this launch may only %s",
-                     verb(how), bytes, address, range_name(r), r->reads ? "read" : "write");
+                     "%s of %u bytes at 0x%" PRIx64 ", in '%s', which this launch may %s",
+                     verb(how), bytes, address, range_name(r), permission(r));
             return;
         }
         uint64_t end = r->base + r->bytes;
@@ -155,14 +159,14 @@ static void fault_bounds(Cx *c, const Insn *i, uint32_t lane, uint64_t address, 
         return;
     }
     uint64_t end = near->base + near->bytes;
-    bool before = address < near->base;
+    bool before = address < near->base, behind = address >= end;
     fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
              "%s of %u bytes at 0x%" PRIx64 ", %" PRIu64 " bytes %s '%s' of %" PRIu64 " bytes",
              verb(how), bytes, address,
-             before ? near->base - address : address - (distance ? end : near->base),
-             before     ? "before"
-             : distance ? "behind the end of"
-                        : "into",
+             before ? near->base - address : address - (behind ? end : near->base),
+             before   ? "before"
+             : behind ? "behind the end of"
+                      : "into",
              range_name(near), near->bytes);
 }
 

@@ -184,3 +184,17 @@ void history_access(Driver *d, Op *op) {
     for (uint32_t i = 0; i < w->n; i++)
         if (w->ranges[i].writes && w->ranges[i].bytes) write_range(d, op, &w->ranges[i]);
 }
+
+// What was queued behind the operation says nothing of what it finds.
+const char *history_writer(const Driver *d, const Op *op, uint64_t address, char *to, size_t size) {
+    const History *h = &d->history;
+    size_t i = find(h, address);
+    char who[512];
+    *to = 0;
+    if (!op || i == h->n || h->at[i].begin > address) return to;
+    const Access *w = &h->at[i].write;
+    bool self = w->queue == op->queue && w->tick == op->tick;
+    if (w->tick && !self && before(w, op))
+        snprintf(to, size, "; %s was to write it", who_text(&w->who, who, sizeof who));
+    return to;
+}

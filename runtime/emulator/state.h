@@ -239,6 +239,7 @@ typedef struct Driver {
     Capture *captures;
     uint64_t capture_id;
     History history;
+    const Op *running; // NULL: nothing is
     bool note_set;
     pthread_t note_thread;
     SnCudaNote note; // ranges owned, strings interned
@@ -315,6 +316,9 @@ const char *who_text(const Who *who, char *to, size_t size);
 
 // history.c: what an operation touches, against what was touched before.
 void history_access(Driver *d, Op *op);
+// "; 'k' (node n, line 3) was to write it": who comes before the operation and was the last that could
+// have written the address; "" when nobody is known.
+const char *history_writer(const Driver *d, const Op *op, uint64_t address, char *to, size_t size);
 void history_forget(Driver *d, uint64_t base, uint64_t bytes);
 
 // lt.c

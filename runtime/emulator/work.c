@@ -207,11 +207,12 @@ static bool check_note(Driver *d, const Work *w) {
 static bool check_written(Driver *d, const Work *w, uint64_t base, uint64_t bytes) {
     int64_t at = d->config.check && bytes ? emu_first_unwritten(d->device, base, bytes) : -1;
     if (at < 0) return true;
-    char who[512];
+    char who[512], writer[600];
     driver_fail(d, SN_CU_LAUNCH_FAILED,
                 "uninitialised: %s reads 0x%" PRIx64 ", byte %" PRId64 " of [0x%" PRIx64
-                ", +%" PRIu64 "), which was never written",
-                who_text(&w->who, who, sizeof who), base + (uint64_t)at, at, base, bytes);
+                ", +%" PRIu64 "), which was never written%s",
+                who_text(&w->who, who, sizeof who), base + (uint64_t)at, at, base, bytes,
+                history_writer(d, d->running, base + (uint64_t)at, writer, sizeof writer));
     return false;
 }
 
@@ -263,14 +264,17 @@ static int code_of(EmuFaultKind kind) {
 
 // The engine's line, which begins with the kind here whatever it begins with there, and the names.
 static void kernel_fault(Driver *d, const Work *w, const EmuFault *f) {
-    char who[512];
+    char who[512], writer[600] = "";
     const char *kind = emu_fault_name(f->kind);
     size_t n = strlen(kind);
     bool named = strncmp(f->text, kind, n) == 0;
+    if (f->kind == EMU_FAULT_uninitialised)
+        history_writer(d, d->running, f->address, writer, sizeof writer);
     driver_fail(d, code_of(f->kind),
-                "%s%s%s [%s, block %u,%u,%u, thread %u,%u,%u, at 0x%" PRIx64 "]", named ? "" : kind,
-                named ? "" : ": ", f->text, who_text(&w->who, who, sizeof who), f->block[0],
-                f->block[1], f->block[2], f->thread[0], f->thread[1], f->thread[2], f->address);
+                "%s%s%s [%s, block %u,%u,%u, thread %u,%u,%u, at 0x%" PRIx64 "]%s",
+                named ? "" : kind, named ? "" : ": ", f->text, who_text(&w->who, who, sizeof who),
+                f->block[0], f->block[1], f->block[2], f->thread[0], f->thread[1], f->thread[2],
+                f->address, writer);
 }
 
 static EmuRange *emu_ranges(Driver *d, const Work *w, uint32_t *n) {
@@ -460,7 +464,7 @@ static void run_record(const Op *op) {
     e->time = (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-void work_run(Driver *d, const Op *op) {
+static void run_kind(Driver *d, const Op *op) {
     const Work *w = op->work;
     if (op->fault) {
         driver_fail(d, SN_CU_LAUNCH_FAILED, "%s", op->fault);
@@ -476,4 +480,10 @@ void work_run(Driver *d, const Op *op) {
     case WORK_MATMUL: run_matmul(d, w); break;
     case WORK_RECORD: run_record(op); break;
     }
+}
+
+void work_run(Driver *d, const Op *op) {
+    d->running = op;
+    run_kind(d, op);
+    d->running = NULL;
 }

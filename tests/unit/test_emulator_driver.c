@@ -447,6 +447,22 @@ static void stale_outputs_are_not_written(void **state) {
     IS(SN_CU_LAUNCH_FAILED, device_get(&x, got, y, N));
     assert_int_equal(strncmp(x.api->report(), "uninitialised:", 14), 0);
     HAS(x.api->report(), "byte 512 of");
+    HAS(x.api->report(), "; 'half' (node n1) was to write it");
+    device_close(&x);
+}
+
+// A writer that is queued behind the reader is not the one that left something out.
+static void later_writers_are_not_blamed(void **state) {
+    (void)state;
+    Device x;
+    device_open(&x, 1);
+    uint64_t p = device_floats(&x, N), y = device_floats(&x, N), z = device_floats(&x, N);
+    device_put(&x, p, ramp, N);
+    OK(device_launch(&x, &(Launch){x.next, y, z, N, x.a, "reader", {0}}));
+    OK(device_launch(&x, &(Launch){x.next, p, y, N, x.a, "later", {0}}));
+    IS(SN_CU_LAUNCH_FAILED, x.api->stream_synchronize(x.a));
+    HAS(x.api->report(), "which was never written");
+    assert_null(strstr(x.api->report(), "was to write it"));
     device_close(&x);
 }
 
@@ -463,6 +479,7 @@ static void faults_stay(void **state) {
     IS(SN_CU_ILLEGAL_ADDRESS, x.api->stream_synchronize(x.a));
     const char *report = x.api->report();
     assert_non_null(strstr(report, "bound"));
+    HAS(report, "0 bytes behind the end of 'x'");
     HAS(report, "node 12, line 7");
     HAS(report, "block 3,0,0, thread 63,0,0");
     IS(SN_CU_ILLEGAL_ADDRESS, device_launch(&x, &(Launch){x.next, p, q, N, x.a, NULL, {0}}));
@@ -792,6 +809,7 @@ int main(void) {
         cmocka_unit_test(destroyed_streams_are_remembered),
         cmocka_unit_test(overwritten_tensors_are_found),
         cmocka_unit_test(stale_outputs_are_not_written),
+        cmocka_unit_test(later_writers_are_not_blamed),
         cmocka_unit_test(faults_stay),
         cmocka_unit_test(first_nan_and_counts),
         cmocka_unit_test(graphs_replay),
