@@ -232,7 +232,8 @@ static void add_step(Writer *w, const Func *f, const Step *s) {
         arena_printf(w->a, "%s/%s", name_of(w, f->name), *name ? name : op_info[n->op].name);
     uint32_t column;
     w->line = 0;
-    if (n->loc.file < w->diag->files.n) diag_position(w->diag, n->loc, &w->line, &column);
+    if (n->loc.file && n->loc.file < w->diag->files.n)
+        diag_position(w->diag, n->loc, &w->line, &column);
     if (s->is_copy) {
         NodeId value = operand(f, s->node, 0);
         SnArg from = node_arg(w, f, value);

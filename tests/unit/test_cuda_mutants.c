@@ -404,6 +404,18 @@ static void every_order_finds_them(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+// Line 0 is no line: a report says none where the model's text is not known.
+static void no_place_is_no_line(void **state) {
+    Module *m = parse_file(*state, file);
+    for (FuncId f = 0; f < m->funcs.n; f++)
+        for (NodeId n = 0; n < m->funcs.at[f]->nodes.n; n++)
+            node_at(m->funcs.at[f], n)->loc = (Loc){0};
+    const KernelProgram all = lower_module(*state, m);
+    Subject s = subject_new(*state, &all, "map");
+    const SnPlan *p = (const SnPlan *)(const void *)s.plan;
+    assert_int_equal(SN_AT(p, SnCmd, cmds)[0].line, 0);
+}
+
 // Before anything is broken: exact interpreter, kernel evaluator and emulated device agree.
 static void programs_are_right(void **state) {
     const OracleOptions how = {.emulated = "sm_90a", .seed = 1};
@@ -434,6 +446,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(programs_are_right, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_mutant_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_order_finds_them, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_place_is_no_line, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
