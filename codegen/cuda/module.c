@@ -15,7 +15,7 @@ CudaModule *cuda_module_new(Arena *a) {
 // Env has the layout of SnEnv (runtime/plan.h). The helpers are primitives of ir/scalar.h that CUDA C
 // has no exact spelling for.
 static const char prelude[] =
-    "#pragma nv_diag_suppress 177\n"
+    "#pragma nv_diag_suppress 177, 186\n"
     "typedef unsigned char u8;\n"
     "typedef unsigned int u32;\n"
     "typedef long long i64;\n"
