@@ -335,6 +335,44 @@ static void gen_results(Gen *g) {
         }
 }
 
+static NodeId gen_update(Gen *g, NodeId x, NodeId other) {
+    static const double numbers[] = {0.5, 0.1, -0.25};
+    Type t = *gen_type(g, x);
+    AxisList axes = {.n = t.n};
+    switch (gen_below(g, 4)) {
+    case 0: return ir_binary(&g->b, OP_mul, x, gen_number(g, numbers[gen_below(g, 3)]));
+    case 1: return ir_binary(&g->b, OP_sub, x, other);
+    case 2: return ir_unary(&g->b, OP_sin, x);
+    default:
+        for (uint32_t i = 0; i < t.n; i++) axes.at[i] = t.axes[i].axis;
+        if (t.n == 0) return ir_unary(&g->b, OP_tanh, x);
+        return ir_binary(&g->b, OP_mul, x, ir_reduce(&g->b, REDUCE_max, other, &axes));
+    }
+}
+
+// Some read the state that the next one writes.
+static void gen_twins(Gen *g) {
+    enum { MOST = 5 };
+    StateId state[MOST];
+    NodeId old[MOST];
+    TypeId t = gen_random_type(g, ELEM_f32, false);
+    uint32_t n = 2 + gen_below(g, MOST - 1), next = gen_chance(g, 50) ? 1 : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "twin.%u", i);
+        state[i] = state_new(g->m, name, t, STATE_param, (Loc){0});
+        old[i] = ir_state(&g->b, state[i]);
+    }
+    uint64_t start = g->rng;
+    for (uint32_t i = 0; i < n; i++) {
+        g->rng = start; // the same draws for each
+        NodeId x = old[i];
+        for (uint32_t k = 1 + gen_below(g, 4); k > 0; k--)
+            x = gen_update(g, x, old[(i + next) % n]);
+        ir_assign(&g->b, state[i], x);
+    }
+}
+
 // The mean of the last values, each bent into a moderate range, and its derivative by every state.
 static void gen_loss(Gen *g) {
     NodeId loss = NONE;
@@ -378,5 +416,6 @@ Module *irgen_module(Arena *a, SymTab *syms, Diag *diag, const IrGen *options) {
         gen_loss(&g);
     else
         gen_results(&g);
+    if (options->twins && !options->gradients) gen_twins(&g);
     return g.m;
 }

@@ -9,7 +9,8 @@ typedef struct {
     // true: a function "step" with an f32 result "loss", differentiated by every param state:
     // results "g0", "g1", …
     bool gradients;
-    bool smooth;   // no jumps: nothing compares, floors or rounds a float
+    bool smooth; // no jumps: nothing compares, floors or rounds a float
+    bool twins; // states with equal updates beside the rest, as an optimizer's (not with gradients)
     int64_t batch; // > 0: one axis is the sample axis, of this size, and inputs carry it first
 } IrGen;
 

@@ -465,10 +465,11 @@ static bool check_all(Check *c) {
     uint32_t funcs = m->funcs.n, k = 0;
     for (FuncId i = 0; i < funcs; i++)
         if (!m->funcs.at[i]->region && !expect(c, m->funcs.at[i], &expected[k++])) return false;
+    const char *target = c->o->target ? c->o->target : c->o->emulated ? "cuda" : "cpu";
     PassCx cx = {.m = m,
                  .scratch = arena_new(),
                  .ledger = ledger_new(c->a),
-                 .target = target_find(c->o->emulated ? "cuda" : "cpu"),
+                 .target = target_find(target),
                  .unfused = c->o->unfused};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(

@@ -10,6 +10,7 @@ typedef struct {
     int threads;        // of the native run; 0: 2
     uint64_t seed;
     bool skip_native;
+    const char *target;   // that the passes decide for; NULL: "cpu", with `emulated` "cuda"
     const char *emulated; // "sm_90a": the last link is the emulated CUDA device, not native code
     const char *device;   // beside `emulated`: a GPU ("cuda:0") in its place
     const char *cache;    // of programs compiled for it; NULL: none

@@ -192,6 +192,30 @@ static void test_neutral_passes_keep_every_bit(void **state) {
     }
 }
 
+// The same where the target starts kernels at a cost: only then there are bundles.
+static void test_bundles_keep_every_bit(void **state) {
+    (void)state;
+    uint32_t changed = 0;
+    for (uint32_t i = 0; i < rounds(100); i++) {
+        Case c = new_case((IrGen){.seed = 90000 + i, .nodes = 10 + i % 60, .twins = true});
+        c.cx.target = target_find("cuda");
+        PassHooks hooks = {.verify = true};
+        if (!pipeline_run_list(&c.cx, "chunk,layout,fuse,schedule", &hooks))
+            fail_msg("seed %llu: the passes before fail", (unsigned long long)c.seed);
+        Run before, after;
+        run_start(&before, &c, INTERP_EXACT);
+        run_func(&before, &c, "f");
+        uint32_t lines = c.cx.ledger->lines.n;
+        apply(&c, "bundle", pass_bundle);
+        changed += c.cx.ledger->lines.n > lines;
+        run_start(&after, &c, INTERP_EXACT);
+        run_func(&after, &c, "f");
+        compare_runs(&c, "bundle", &before, &after, 0);
+        end_case(&c);
+    }
+    if (changed < rounds(100) / 4) fail_msg("bundles in only %u modules", changed);
+}
+
 static void test_simplify_keeps_the_meaning(void **state) {
     (void)state;
     for (uint32_t i = 0; i < rounds(100); i++) {
@@ -522,6 +546,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ledger_counts_layers),
         cmocka_unit_test(test_neutral_passes_keep_every_bit),
+        cmocka_unit_test(test_bundles_keep_every_bit),
         cmocka_unit_test(test_simplify_keeps_the_meaning),
         cmocka_unit_test(test_gradient_of_each_scalar),
         cmocka_unit_test(test_gradient_of_each_op),

@@ -1,6 +1,7 @@
-// Random programs through the whole chain: exact interpreter = kernel evaluator = native code, fused
-// and not, after the passes that must keep every bit. SINTER_LONG=1: 1,000 programs and native code for
-// each; else a sample. SINTER_SEED chooses another stream; each failure names its seed.
+// Random programs through the whole chain: exact interpreter = kernel evaluator = native code, or the
+// emulated CUDA device, fused and not, after the passes that must keep every bit. SINTER_LONG=1: 1,000
+// programs and native code for each; else a sample. SINTER_SEED chooses another stream; each failure
+// names its seed. The device's part needs NVRTC, and says that it is skipped without.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/oracle/emulated.h"
 #include "tests/oracle/oracle.h"
 #include "tools/irgen.c"
 #include <stdio.h>
@@ -26,32 +28,37 @@ static Size size_of_run(void) {
     return s;
 }
 
-static void check_seed(uint64_t seed, const char *passes, bool gradients, bool unfused,
-                       bool native) {
+static void check_with(const OracleOptions *o) {
     Arena *a = arena_new();
     Diag *d = diag_new(a);
-    IrGen options = {.seed = seed, .nodes = 6 + (uint32_t)(seed % 40), .gradients = gradients};
+    uint64_t seed = o->seed;
+    IrGen options = {
+        .seed = seed, .nodes = 6 + (uint32_t)(seed % 40), .twins = o->emulated || o->target};
     Module *m = irgen_module(a, symtab_new(a), d, &options);
-    OracleOptions o = {.passes = passes,
-                       .seed = seed,
-                       .skip_native = !native,
-                       .threads = 1 + (int)(seed % 3),
-                       .unfused = unfused,
-                       .cpu = seed % 2 ? "x86-64-v3" : NULL};
     Text why = {.arena = a}, before = {.arena = a};
     ir_print_module(&before, m);
-    if (!oracle_check(m, &o, &why)) {
+    if (!oracle_check(m, o, &why)) {
         fprintf(stderr, "%s\n", before.at);
         fail_msg("seed %llu: %s", (unsigned long long)seed, why.at ? why.at : "?");
     }
     arena_free(a);
 }
 
+static void check_seed(uint64_t seed, const char *passes, bool unfused, bool native) {
+    OracleOptions o = {.passes = passes,
+                       .seed = seed,
+                       .skip_native = !native,
+                       .threads = 1 + (int)(seed % 3),
+                       .unfused = unfused,
+                       .cpu = seed % 2 ? "x86-64-v3" : NULL};
+    check_with(&o);
+}
+
 static void test_lowered_programs(void **state) {
     (void)state;
     Size s = size_of_run();
     for (uint32_t i = 0; i < s.count; i++)
-        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false, false,
+        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false,
                    i % s.native_every == 0);
 }
 
@@ -64,22 +71,59 @@ static void test_each_pass_left_out(void **state) {
     };
     Size s = size_of_run();
     for (uint32_t i = 0; i < s.count; i++)
-        check_seed(s.first + 5000 + i, lists[i % 3], false, false, false);
+        check_seed(s.first + 5000 + i, lists[i % 3], false, false);
 }
 
 static void test_unfused_programs(void **state) {
     (void)state;
     Size s = size_of_run();
     for (uint32_t i = 0; i < s.count; i++)
-        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false, true,
+        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", true,
                    i % s.native_every == 0);
+}
+
+static const char bundled[] = "chunk,layout,fuse,schedule,bundle,memplan";
+
+// The passes as they decide for GPUs, without one: bundles keep every bit.
+static void test_bundled_programs(void **state) {
+    (void)state;
+    Size s = size_of_run();
+    for (uint32_t i = 0; i < s.count; i++) {
+        OracleOptions o = {
+            .passes = bundled, .seed = s.first + i, .target = "cuda", .skip_native = true};
+        check_with(&o);
+    }
+}
+
+// Every target in turn in the long tier; one in eight programs is unfused.
+static void test_emulated_programs(void **state) {
+    (void)state;
+    static const char *const targets[] = {"sm_90a", "sm_80", "sm_120", "sm_89", "sm_100a"};
+    Arena *a = arena_new();
+    Text why = {.arena = a};
+    if (!emulated_available(&why)) {
+        printf("skipped programs on the emulated device: %s\n", why.at);
+        arena_free(a);
+        return;
+    }
+    Size s = size_of_run();
+    uint32_t count = s.native_every == 1 ? s.count : s.count / 2;
+    print_message("the first %u of them on the emulated device\n", count);
+    for (uint32_t i = 0; i < count; i++) {
+        OracleOptions o = {.passes = bundled,
+                           .seed = s.first + i,
+                           .emulated = targets[s.native_every == 1 ? i % 5 : 0],
+                           .unfused = i % 8 == 7};
+        check_with(&o);
+    }
+    arena_free(a);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lowered_programs),
-        cmocka_unit_test(test_each_pass_left_out),
-        cmocka_unit_test(test_unfused_programs),
+        cmocka_unit_test(test_lowered_programs),  cmocka_unit_test(test_each_pass_left_out),
+        cmocka_unit_test(test_unfused_programs),  cmocka_unit_test(test_bundled_programs),
+        cmocka_unit_test(test_emulated_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
