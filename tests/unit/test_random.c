@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "passes/pipeline.h"
 #include "tests/oracle/emulated.h"
 #include "tests/oracle/oracle.h"
 #include "tools/irgen.c"
@@ -28,15 +29,27 @@ static Size size_of_run(void) {
     return s;
 }
 
+// Gradients of random programs: column folds, scatters and sums over what was broadcast.
+static void differentiate(Arena *a, Module *m) {
+    PassCx cx = {
+        .m = m, .scratch = arena_new(), .ledger = ledger_new(a), .target = target_find("cuda")};
+    PassHooks hooks = {.verify = true};
+    assert_true(pipeline_run_list(&cx, "dce,autodiff,tidy", &hooks));
+    arena_free(cx.scratch);
+}
+
+// For GPUs, every third program is a step with its gradients, and the others update many states.
 static void check_with(const OracleOptions *o) {
     Arena *a = arena_new();
     Diag *d = diag_new(a);
     uint64_t seed = o->seed;
+    bool gpu = o->emulated || o->target, gradients = gpu && seed % 3 == 0;
     IrGen options = {
-        .seed = seed, .nodes = 6 + (uint32_t)(seed % 40), .twins = o->emulated || o->target};
+        .seed = seed, .nodes = 6 + (uint32_t)(seed % 40), .gradients = gradients, .twins = gpu};
     Module *m = irgen_module(a, symtab_new(a), d, &options);
     Text why = {.arena = a}, before = {.arena = a};
     ir_print_module(&before, m);
+    if (gradients) differentiate(a, m);
     if (!oracle_check(m, o, &why)) {
         fprintf(stderr, "%s\n", before.at);
         fail_msg("seed %llu: %s", (unsigned long long)seed, why.at ? why.at : "?");
