@@ -114,7 +114,7 @@ static void test_emulated_programs(void **state) {
     static const char *const targets[] = {"sm_90a", "sm_80", "sm_120", "sm_89", "sm_100a"};
     Arena *a = arena_new();
     Text why = {.arena = a};
-    if (!emulated_available(&why)) {
+    if (!cuda_available(&why)) {
         printf("skipped programs on the emulated device: %s\n", why.at);
         arena_free(a);
         return;
