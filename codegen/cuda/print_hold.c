@@ -100,6 +100,12 @@ static KId instead_of(const Holds *h, KId id) {
     return id;
 }
 
+// What only one phase wants since values made of it are kept.
+static void let_go(Holds *h) {
+    for (KId id = 0; id < h->p->k->ops.n; id++)
+        if (!several(h->used[id])) h->p->holds[id] = 0;
+}
+
 void cu_choose_holds(Cu *p, bool stores) {
     const Kernel *k = p->k;
     memset(p->holds, 0, k->ops.n);
@@ -112,9 +118,11 @@ void cu_choose_holds(Cu *p, bool stores) {
     simulate(&h);
     for (KId id = 0; id < k->ops.n; id++)
         if (k->ops.at[id].hold && several(h.used[id])) try_hold(&h, id, &refused[id]);
+    let_go(&h);
     for (KId id = 0; id < k->ops.n; id++) {
         if (k->ops.at[id].kind != KOP_load || !several(h.in[id])) continue;
         KId keep = instead_of(&h, id);
         if (!refused[keep] && !p->holds[keep]) try_hold(&h, keep, &refused[keep]);
     }
+    let_go(&h);
 }

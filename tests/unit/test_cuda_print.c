@@ -324,6 +324,22 @@ static void text_is_self_contained(void **state) {
     arena_free(a);
 }
 
+// A value that only another held value is made of is wanted in one phase.
+static void holds_what_is_read_again(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Printed p = one(parse(a, "kernel \"m\" rows grain 1 axes 8, 100 {\n  a0 = in f32 800\n"
+                             "  a1 = out f32 800\n  %0 = f32 load a0[0 + i0*100 + i1*1]\n"
+                             "  %1 = hold f32 abs %0\n  %2 = hold f32 mul %1 %1\n"
+                             "  %3 = f32 fold f0\n  %4 = f32 div %2 %3\n"
+                             "  f0 = row sum %2 phase 0\n"
+                             "  store a1[0 + i0*100 + i1*1] = %4 phase 1\n}\n"),
+                    a);
+    has(&p, "h2[");
+    lacks(&p, "h1[");
+    arena_free(a);
+}
+
 static void nothing_to_do_is_no_block(void **state) {
     (void)state;
     Arena *a = arena_new();
@@ -336,19 +352,13 @@ static void nothing_to_do_is_no_block(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(warp_folds_row),
-        cmocka_unit_test(block_folds_long_row),
-        cmocka_unit_test(teams_follow_lanes),
-        cmocka_unit_test(columns_and_scatters),
-        cmocka_unit_test(chunks_fold_rows_first),
-        cmocka_unit_test(vectors_need_alignment),
-        cmocka_unit_test(large_kernels_are_wide),
-        cmocka_unit_test(epilogues_are_refused),
-        cmocka_unit_test(keys_are_parameters),
-        cmocka_unit_test(many_kernels_are_batches),
-        cmocka_unit_test(names_are_harmless),
-        cmocka_unit_test(text_is_self_contained),
-        cmocka_unit_test(nothing_to_do_is_no_block),
+        cmocka_unit_test(warp_folds_row),           cmocka_unit_test(block_folds_long_row),
+        cmocka_unit_test(teams_follow_lanes),       cmocka_unit_test(columns_and_scatters),
+        cmocka_unit_test(chunks_fold_rows_first),   cmocka_unit_test(vectors_need_alignment),
+        cmocka_unit_test(large_kernels_are_wide),   cmocka_unit_test(epilogues_are_refused),
+        cmocka_unit_test(keys_are_parameters),      cmocka_unit_test(many_kernels_are_batches),
+        cmocka_unit_test(names_are_harmless),       cmocka_unit_test(text_is_self_contained),
+        cmocka_unit_test(holds_what_is_read_again), cmocka_unit_test(nothing_to_do_is_no_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
