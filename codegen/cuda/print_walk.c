@@ -189,14 +189,14 @@ static void rows_in_batches(Cu *p, const CuGeometry *walk, const char *count,
     p->g = fold;
     cu_line(p, "for (%s base = 0; base < %s; base += %u) {", type, count, fold->batch);
     cu_open(p);
-    cu_line(p, "const %s first = from + base, more = %s - base;", type, count);
+    cu_line(p, "const %s start = from + base, more = %s - base;", type, count);
     cu_line(p, "const %s rows = more < %u ? more : %u;", type, fold->batch, fold->batch);
-    fold_rows(p, "first", "rows", results);
+    fold_rows(p, "start", "rows", results);
     cu_line(p, "__syncthreads();");
     p->g = walk;
     cu_line(p, "if (l < %s) {", lanes);
     cu_open(p);
-    walk_rows(p, "first", "rows", results);
+    walk_rows(p, "start", "rows", results);
     cu_close(p);
     cu_line(p, "__syncthreads();");
     cu_close(p);

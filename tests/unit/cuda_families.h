@@ -238,7 +238,9 @@ static void write_norm(Draft *d) {
 
 // ---- columns, scatters, random numbers
 
-static int64_t chunk_rows(const Draft *d) { return d->s.pad > 3 ? d->s.rows : 32; }
+static int64_t chunk_rows(const Draft *d) {
+    return d->s.pad > 3 || d->s.rows > 2000 ? d->s.rows : 32;
+}
 static int64_t chunks(const Draft *d) { return (d->s.rows + chunk_rows(d) - 1) / chunk_rows(d); }
 static const char *walk(const Draft *d) {
     return arena_printf(d->a, "chunks walk 0 grain %lld", (long long)chunk_rows(d));
@@ -272,30 +274,35 @@ static void write_columns(Draft *d) {
                               d->variant ? "min" : "sum", to, at));
 }
 
-// The backward pass of a layer norm: folds of rows, and of columns over what they give.
+// The backward pass of a layer norm: folds of rows, and of columns over what they give; the result may be
+// added to what an accumulator holds.
 static void write_norm_backward(Draft *d) {
     const char *at = full(d),
                *to = arena_printf(d->a, "[0 + i1*1] chunk*%lld", (long long)d->s.lanes);
     int64_t L = d->s.lanes;
+    const char *added =
+        d->variant ? arena_printf(d->a, "  %%9 = f32 load a5%s\n  %%10 = f32 add %%9 %%8\n", at)
+                   : "";
     head(d, "columns.norm", walk(d));
     arg_line(d, 0, "in", "f32", count(d));
     arg_line(d, 1, "in", "f32", count(d));
     arg_line(d, 2, "in", "f32", L);
     arg_line(d, 3, "out", "f32", L * chunks(d));
     arg_line(d, 4, "out", "f32", L * chunks(d));
-    arg_line(d, 5, "out", "f32", count(d));
+    arg_line(d, 5, d->variant ? "acc" : "out", "f32", count(d));
     arg_line(d, 6, "out", "f32", d->s.rows);
     put_lines(d, arena_printf(d->a,
                               "  %%0 = f32 load a0%s\n  %%1 = f32 load a1%s\n"
                               "  %%2 = f32 load a2[0 + i1*1]\n  %%3 = f32 mul %%0 %%1\n"
                               "  %%4 = f32 fold f0\n  %%5 = %sf32 mul %%3 %%4\n"
                               "  %%6 = f32 fma %%5 %%2 %%0\n  %%7 = f32 fold f1\n"
-                              "  %%8 = f32 sub %%6 %%7\n  f0 = row sum %%3 phase 0\n"
+                              "  %%8 = f32 sub %%6 %%7\n%s  f0 = row sum %%3 phase 0\n"
                               "  f1 = row max %%6 phase 1\n"
                               "  f2 = column sum %%5 phase 1 -> a3%s\n"
                               "  f3 = column sum %%8 phase 2 -> a4%s\n"
-                              "  store a5%s = %%8 phase 2\n  store a6[0 + i0*1] = %%7 phase 2\n",
-                              at, at, d->s.pad % 2 ? "hold " : "", to, to, at));
+                              "  store a5%s = %%%d phase 2\n  store a6[0 + i0*1] = %%7 phase 2\n",
+                              at, at, d->s.pad % 2 ? "hold " : "", added, to, to, at,
+                              d->variant ? 10 : 8));
 }
 
 // scatter_add: rows in order; an index outside adds nothing.
@@ -361,5 +368,5 @@ static const struct {
 } families[] = {{write_map, 1},           {write_accumulate, 1},   {write_gather, 3},
                 {write_flat, 3},          {write_row_fold, FOLDS}, {write_row_sum, 1},
                 {write_mixed_folds, 1},   {write_norm, 2},         {write_columns, 2},
-                {write_norm_backward, 1}, {write_scatter, 2},      {write_lanes, 1},
+                {write_norm_backward, 2}, {write_scatter, 2},      {write_lanes, 1},
                 {write_random, 2}};
