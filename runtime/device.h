@@ -52,6 +52,8 @@ SnStatus sn_device_open(const SnProgram *programs, const char *name, int threads
 bool sn_nan_wanted(void);
 SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e);
 
+// cpu/device.c: bytes that this process may use, of the machine's and its cgroup's.
+double sn_usable_memory(void);
 // Threads: at least 1. functions: the executable's native code.
 SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,
                        SnDevice **out, SnError *e);

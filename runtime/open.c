@@ -31,28 +31,40 @@ static bool is_on(const char *name, const char *otherwise) {
     return strcmp(setting(name, otherwise), "off") != 0;
 }
 
-// "sm_90a" and what the environment says of checking and order.
-static SnStatus configure(const SnEmulator *emulator, const char *name, int threads, SnError *e) {
-    SnEmulatorConfig c = {.check = is_on("SINTER_SANITIZE", "on"),
+// The devices that there are emulations of.
+static const struct {
+    const char *name;
+    uint32_t sm;
+    bool arch;
+} emulated[] = {{"emu:sm_80", 80, false},
+                {"emu:sm_89", 89, false},
+                {"emu:sm_90a", 90, true},
+                {"emu:sm_100a", 100, true},
+                {"emu:sm_120", 120, false}};
+enum { EMULATED = sizeof emulated / sizeof *emulated };
+
+static int emulated_index(const char *name) {
+    for (int i = 0; i < EMULATED; i++)
+        if (!strcmp(emulated[i].name, name)) return i;
+    return -1;
+}
+
+// What the environment says of checking and order.
+static SnStatus configure(const SnEmulator *emulator, int which, int threads, SnError *e) {
+    SnEmulatorConfig c = {.sm = emulated[which].sm,
+                          .arch = emulated[which].arch,
+                          .check = is_on("SINTER_SANITIZE", "on"),
                           .nan = is_on("SINTER_SANITIZE", "on"),
                           .threads = threads};
-    char digits[8];
     const char *seed = setting("SINTER_EMU_SEED", "1");
-    size_t n = strlen(name);
-    c.arch = n > 3 && name[n - 1] == 'a';
-    snprintf(digits, sizeof digits, "%.*s", (int)(n > 3 ? n - 3 - c.arch : 0),
-             name + (n > 3 ? 3 : n));
-    int sm = strncmp(name, "sm_", 3) ? -1 : number(digits, 999), at = number(seed, INT32_MAX);
+    int at = number(seed, INT32_MAX);
     if (at < 0)
         return sn_fail(e, SN_USER, "SINTER_EMU_SEED takes a whole number, not '%.80s'", seed);
-    c.sm = sm < 0 ? 0 : (uint32_t)sm;
     c.seed = (uint64_t)at;
-    c.memory = (uint64_t)64 << 30; // addresses only: what a run does not touch costs nothing
-    if (sm > 0 && emulator->configure(&c)) return SN_OK;
-    return sn_fail(e, SN_USER,
-                   "there is no emulated device '%.80s'; there are sm_80, sm_89, sm_90a, "
-                   "sm_100a and sm_120",
-                   name);
+    // Device memory is this machine's, and the checker keeps as much again beside it.
+    c.memory = (uint64_t)(sn_usable_memory() / (c.check ? 3.2 : 1.1)) & ~(uint64_t)0xffff;
+    if (emulator->configure(&c)) return SN_OK;
+    return sn_fail(e, SN_MACHINE, "the emulated device is in use");
 }
 
 static SnStatus open_cuda(const SnProgram *p, const SnCudaApi *api, int ordinal, bool from_ptx,
@@ -65,10 +77,12 @@ static SnStatus open_cuda(const SnProgram *p, const SnCudaApi *api, int ordinal,
 }
 
 SnStatus sn_device_check(const char *name, SnError *e) {
-    if (!name || !strcmp(name, "cpu") || !strcmp(name, "cuda") || !strncmp(name, "emu:", 4) ||
+    if (!name || !strcmp(name, "cpu") || !strcmp(name, "cuda") || emulated_index(name) >= 0 ||
         (!strncmp(name, "cuda:", 5) && number(name + 5, 1023) >= 0))
         return SN_OK;
-    return sn_fail(e, SN_USER, "there is no device '%.80s'; it is cpu, cuda, cuda:N or emu:sm_90a",
+    return sn_fail(e, SN_USER,
+                   "there is no device '%.80s'; it is cpu, cuda, cuda:N, emu:sm_80, emu:sm_89, "
+                   "emu:sm_90a, emu:sm_100a or emu:sm_120",
                    name);
 }
 
@@ -86,20 +100,27 @@ static SnStatus open_named(const SnProgram *programs, const char *name, int thre
                            SnError *e) {
     const SnProgram *cpu = sn_program_find(programs, SN_DEVICE_CPU);
     const SnProgram *cuda = sn_program_find(programs, SN_DEVICE_CUDA);
-    bool emulated = !strncmp(name, "emu:", 4);
+    int emulator = emulated_index(name);
     SnStatus known = sn_device_check(name, e);
     if (known) return known;
     if (!strcmp(name, "cpu")) return open_cpu(cpu, threads, out, e);
     int ordinal = strncmp(name, "cuda:", 5) ? 0 : number(name + 5, 1023);
     if (!cuda) return sn_fail(e, SN_USER, "this program was not built for a GPU (--target sm_90a)");
-    if (emulated) {
-        SnStatus s = configure(cuda->emulator, name + 4, threads, e);
+    if (emulator >= 0) {
+        SnStatus s = configure(cuda->emulator, emulator, threads, e);
         if (!s) s = open_cuda(cuda, cuda->emulator->api(), 0, true, out, e);
         if (!s) (*out)->first_nan = cuda->emulator->first_nan;
         return s;
     }
     const SnCudaApi *api = sn_cuda_load(e);
     return api ? open_cuda(cuda, api, ordinal, false, out, e) : e ? e->status : SN_MACHINE;
+}
+
+static SnStatus no_device(const SnProgram *p, const SnError *gpu, SnError *e) {
+    char emulator[32];
+    sn_cuda_emulator(p, emulator, sizeof emulator);
+    return sn_fail(e, gpu->status, "%.700s; SINTER_DEVICE=%s runs it on an emulated one", gpu->text,
+                   emulator);
 }
 
 // A GPU when the program has code for it and there is one.
@@ -109,8 +130,7 @@ static SnStatus open_best(const SnProgram *programs, int threads, SnDevice **out
     if (sn_program_find(programs, SN_DEVICE_CUDA)) {
         if (!open_named(programs, name, threads, out, &gpu)) return SN_OK;
         if (!sn_program_find(programs, SN_DEVICE_CPU))
-            return sn_fail(e, gpu.status,
-                           "%.700s; SINTER_DEVICE=emu:sm_90a runs it on an emulated one", gpu.text);
+            return no_device(sn_program_find(programs, SN_DEVICE_CUDA), &gpu, e);
     }
     SnStatus s = open_named(programs, "cpu", threads, out, e);
     if (!s && *gpu.text)

@@ -197,7 +197,9 @@ static void print_programs(void) {
             continue;
         }
         sn_cuda_list(p, list, sizeof list);
-        printf("runs on    cuda: %s; the same emulated: SINTER_DEVICE=emu:sm_90a\n", list);
+        char emulator[32];
+        sn_cuda_emulator(p, emulator, sizeof emulator);
+        printf("runs on    cuda: %s; the same emulated: SINTER_DEVICE=%s\n", list, emulator);
     }
 }
 
@@ -205,11 +207,12 @@ static void print_info(const SnPlan *p) {
     const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
                                        "temporary", "inputs",     "scalars"};
     char missing[128];
-    printf("model      %s\nparameters %" PRId64 "\nsinter     %s\ntarget     %s, %s\n",
+    printf("model      %s\nparameters %" PRId64 "\nsinter     %s\ntarget     %s%s%s\n",
            SN_STRING(p, p->model_name), count_parameters(p), SN_STRING(p, p->sinter),
-           SN_STRING(p, p->target), SN_STRING(p, p->cpu));
+           SN_STRING(p, p->target), *SN_STRING(p, p->cpu) ? ", " : "", SN_STRING(p, p->cpu));
     sn_cpu_missing(p->features, missing, sizeof missing);
-    printf("this CPU   %s%s\n", *missing ? "lacks " : "has all features", missing);
+    if (p->device == SN_DEVICE_CPU)
+        printf("this CPU   %s%s\n", *missing ? "lacks " : "has all features", missing);
     print_programs();
     for (int i = 1; i < SN_REGIONS; i++)
         printf("memory     %-10s %12" PRId64 " bytes\n", regions[i], p->region_bytes[i]);

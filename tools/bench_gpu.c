@@ -65,13 +65,15 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 // Twice with a cache of its own: the first fills it, the second finds everything there.
 static void compile(Bench *b) {
     Arena *a = b->d->arena;
+    if (!cuda_available(&b->not_compiled)) return;
     const char *tmp = getenv("TMPDIR");
     char *dir = arena_printf(a, "%s/sinter-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     if (!mkdtemp(dir)) {
         text_printf(&b->not_compiled, "cannot make a directory '%s'", dir);
         return;
     }
-    const CudaCompile how = {.targets = &b->target, .ntargets = 1, .cache_dir = dir, .threads = 2};
+    const CudaCompile how = {
+        .targets = &b->target, .ntargets = 1, .cache_dir = dir, .threads = driver_threads()};
     double start = clock_now();
     b->compiled = cuda_compile(a, b->module, &how, &b->images, &b->not_compiled);
     b->cold = clock_now() - start;

@@ -144,7 +144,7 @@ static bool compile_cuda(Driver *d, CudaModule *m, CudaImages *images) {
     const CudaCompile how = {.targets = d->cuda,
                              .ntargets = d->ncuda,
                              .cache_dir = cache_directory(d->arena),
-                             .threads = 2};
+                             .threads = driver_threads()};
     Text why = {.arena = d->arena};
     double since = clock_now();
     bool ok = cuda_compile(d->arena, m, &how, images, &why);

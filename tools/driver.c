@@ -2,6 +2,8 @@
 //
 // A dump starts with lines "//! key value": the pass it was taken after and the plan half of the
 // model, so that a .ir file builds as the .sn file would have.
+#define _GNU_SOURCE // sched_getaffinity
+#include <sched.h>
 #include "tools/driver.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -75,8 +77,10 @@ static bool ends_with(const char *s, const char *tail) {
 }
 
 // "//! option key value" and friends of a dump.
-static void read_header(Driver *d) {
+// False after a message: the dump was made for devices of another family.
+static bool read_header(Driver *d) {
     Program *p = d->program;
+    const char *family = d->family;
     const char *s = d->source, *end = s + d->source_size;
     while (s < end && s[0] == '/') {
         const char *eol = memchr(s, '\n', (size_t)(end - s));
@@ -89,6 +93,7 @@ static void read_header(Driver *d) {
             if (value) *value++ = 0;
             word++;
             if (strcmp(word, "after") == 0) d->resume = key;
+            if (strcmp(word, "family") == 0) family = key;
             if (strcmp(word, "model") == 0) p->model_name = key;
             if (strcmp(word, "micro") == 0) p->micro = atoll(key);
             if (strcmp(word, "batch") == 0) p->batch = atoll(key);
@@ -101,12 +106,16 @@ static void read_header(Driver *d) {
         }
         s += n + 1;
     }
+    if (strcmp(family, d->family) == 0) return true;
+    diag_error(d->diag, (Loc){0}, "'%s' was dumped for '%s', this is for '%s' (--target)",
+               d->o.input, family, d->family);
+    return false;
 }
 
 void driver_print_module(Driver *d, const char *after, Text *to) {
     const Program *p = d->program;
     char num[32];
-    if (after) text_printf(to, "//! after %s\n", after);
+    if (after) text_printf(to, "//! after %s\n//! family %s\n", after, d->family);
     if (p->model_name) text_printf(to, "//! model %s\n", p->model_name);
     if (p->batch)
         text_printf(to, "//! batch %lld\n//! micro %lld\n", (long long)p->batch,
@@ -164,7 +173,7 @@ static bool compile(Driver *d) {
         diag_error(d->diag, (Loc){0}, "'%s' is not valid IR: %s", d->o.input, why.at);
         return false;
     }
-    read_header(d);
+    if (!read_header(d)) return false;
     for (AxisId i = 1; i < d->program->m->axes.n; i++)
         if (d->program->m->axes.at[i].sample) d->program->sample = i;
     return true;
@@ -311,4 +320,10 @@ bool driver_passes(Driver *d, const char *last) {
 int driver_report(Driver *d) {
     diag_print(d->diag, stderr, d->colour);
     return d->diag->errors ? EXIT_USER : 0;
+}
+
+uint32_t driver_threads(void) {
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    return n < 1 ? 1 : (uint32_t)n;
 }

@@ -58,6 +58,7 @@ bool read_file(Arena *a, const char *path, const char **text, size_t *size);
 // Writes beside the file, syncs, renames. False with errno set.
 bool write_file(Arena *a, const char *path, const void *data, size_t size);
 
+uint32_t driver_threads(void); // CPUs that this process may use
 // For CudaPlan.decide: user is a Ledger.
 void driver_decide(void *user, const char *what, Loc loc, bool library, const char *reason);
 

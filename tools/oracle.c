@@ -33,15 +33,29 @@ static bool check_emulated(const char *path, const OracleOptions *o, Arena *a) {
     return check_one(path, o, o->device ? o->device : o->emulated, a);
 }
 
+static bool take_option(const char *arg, OracleOptions *o) {
+    if (strcmp(arg, "--loose") == 0) return o->loose = true;
+    if (strncmp(arg, "--device=", 9) == 0) return (o->device = arg + 9) != NULL;
+    if (strncmp(arg, "--emulated=", 11) != 0) return false;
+    o->emulated = arg + 11;
+    return cuda_target_find(o->emulated, strlen(o->emulated)) != NULL;
+}
+
+static int usage(const char *what) {
+    fprintf(stderr,
+            "oracle: %s; usage: oracle [--emulated=sm_90a [--device=cuda:0] [--loose]] "
+            "FILE.ir...\n",
+            what);
+    return 2;
+}
+
 int main(int argc, char **argv) {
     enum { SKIPPED = 77 };
     int failed = 0, first = 1;
     OracleOptions o = {.seed = 3, .skip_native = true};
-    for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
-        if (strncmp(argv[first], "--emulated=", 11) == 0) o.emulated = argv[first] + 11;
-        if (strncmp(argv[first], "--device=", 9) == 0) o.device = argv[first] + 9;
-        if (strcmp(argv[first], "--loose") == 0) o.loose = true;
-    }
+    for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++)
+        if (!take_option(argv[first], &o)) return usage(argv[first]);
+    if (first == argc || (o.device && !o.emulated)) return usage("too few arguments");
     Arena *all = arena_new();
     Text why = {.arena = all};
     if (o.emulated && !cuda_available(&why)) {

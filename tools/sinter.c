@@ -1,7 +1,6 @@
 // The sinter command. Conventions of compiler drivers: messages on stderr as file:line:col: error:,
 // exit code 0 well, 1 the user's error, 2 usage, 3 the machine's (memory, disk, no linker).
 #include "codegen/cpu/cpu.h"
-#include "codegen/cuda/module.h"
 #include "tools/driver.h"
 #include <errno.h>
 #include <limits.h>
@@ -129,22 +128,6 @@ static int put(Driver *d, const Text *t) {
     return EXIT_MACHINE;
 }
 
-// Which command starts which function: its op, the line of the model, the grid.
-static void print_launches(const SnPlan *p, Text *t) {
-    for (uint32_t i = 0; i < p->cmds.count; i++) {
-        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
-        uint32_t kernel = c->op == SN_CMD_KERNEL ? c->fn
-                          : c->op == SN_CMD_GEMM ? SN_AT(p, SnGemm, gemms)[c->fn].kernel
-                                                 : UINT32_MAX;
-        if (kernel == UINT32_MAX) continue;
-        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[kernel];
-        text_put(t, "// ", 3);
-        cuda_put_safe(t, SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]));
-        text_printf(t, ", line %u: k%u <<<(%u, %u, %u), %u>>>\n", c->line, k->fn, k->grid[0],
-                    k->grid[1], c->count, k->block);
-    }
-}
-
 // Kernels as CUDA C, and in the ledger what becomes of products. t: NULL, or receives the text.
 static bool print_cuda(Driver *d, const KernelProgram *kernels, Text *t) {
     PlanInfo info = {0};
@@ -154,7 +137,7 @@ static bool print_cuda(Driver *d, const KernelProgram *kernels, Text *t) {
     PlanTables *tables = plan_collect(d->arena, kernels, &info, d->diag);
     if (!tables || !t) return tables != NULL;
     size_t size;
-    print_launches(plan_write(tables, "", &size), t);
+    cuda_print_launches(plan_write(tables, "", &size), t);
     cuda_print(target.module, t);
     return true;
 }
@@ -183,6 +166,7 @@ static bool dump_lowered(Driver *d, Text *t) {
 }
 
 static int command_dump(Driver *d) {
+    if (d->o.cuda) d->family = "cuda";
     if (!driver_load(d)) return driver_report(d);
     bool lowered = d->o.kernels || d->o.plan || d->o.llvm || d->o.cuda;
     Text t = {.arena = d->arena};
@@ -204,15 +188,26 @@ static int command_opt(Driver *d) {
     return rc ? rc : put(d, &t);
 }
 
-static int command_explain(Driver *d) {
-    if (!driver_load(d) || !driver_passes(d, NULL)) return driver_report(d);
+// The decisions for d->family.
+static bool explain(Driver *d, Text *t) {
     KernelProgram k;
-    if (!program_lower(d->arena, d->program->m, d->diag, &k)) return driver_report(d);
-    if (strcmp(d->family, "cuda") == 0 && !print_cuda(d, &k, NULL)) return driver_report(d);
+    if (!driver_passes(d, NULL) || !program_lower(d->arena, d->program->m, d->diag, &k))
+        return false;
+    if (strcmp(d->family, "cuda") == 0 && !print_cuda(d, &k, NULL)) return false;
+    if (d->cpu && d->ncuda) text_printf(t, "# %s\n", d->family);
+    ledger_print(d->ledger, t);
+    return true;
+}
+
+static int command_explain(Driver *d) {
     Text t = {.arena = d->arena};
-    ledger_print(d->ledger, &t);
+    text_put(&t, "", 0);
+    bool both = d->cpu && d->ncuda;
+    if (both) d->family = "cpu";
+    bool ok = driver_load(d) && explain(d, &t);
+    if (ok && both) ok = driver_reload(d, "cuda") && explain(d, &t);
     int rc = driver_report(d);
-    return rc ? rc : put(d, &t);
+    return ok && !rc ? put(d, &t) : rc ? rc : EXIT_USER;
 }
 
 static int command_fmt(Driver *d) {

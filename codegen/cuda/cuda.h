@@ -82,5 +82,7 @@ bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *o
 const char *cuda_function_comment(const CudaModule *m, uint32_t function);
 uint32_t cuda_function_block(const CudaModule *m, uint32_t function); // its threads
 
+// Which command starts which function: its op, the line of the model, the grid; as comments.
+void cuda_print_launches(const SnPlan *plan, Text *to);
 // The CUDA C of all batches, for `sinter dump --cuda`.
 void cuda_print(const CudaModule *m, Text *to);

@@ -417,13 +417,6 @@ static bool fits(const Shape *x, Text *why) {
     return true;
 }
 
-static const CudaLaunch *find_printed(CudaModule *m, const Text *body, uint64_t hash) {
-    const uint32_t *at = map_find(&m->by_hash, hash);
-    if (!at || !*at) return NULL;
-    const CudaPrinted *p = &m->printed.at[*at - 1];
-    return p->n == body->n && memcmp(p->text, body->at, p->n) == 0 ? &p->launch : NULL;
-}
-
 bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch *launch,
                    Text *why) {
     Shape x = shape_of(g);
@@ -435,10 +428,10 @@ bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch 
     }
     Text body = {.arena = m->arena};
     put_body(&body, &x, t);
-    uint64_t hash = hash_bytes(HASH_SEED, body.at, body.n);
-    const CudaLaunch *same = find_printed(m, &body, hash);
+    uint32_t *slot;
+    const CudaPrinted *same = cuda_module_find(m, &body, &slot);
     if (same) {
-        *launch = *same;
+        *launch = same->launch;
         return true;
     }
     *launch = (CudaLaunch){.grid = {(uint32_t)blocks_of(&x, t), 1, 1},
@@ -449,7 +442,6 @@ bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch 
     text_put(to, body.at, body.n);
     CudaPrinted p = {body.at, body.n, *launch};
     vec_push(m->arena, &m->printed, p);
-    bool fresh;
-    *map_slot(&m->by_hash, hash, &fresh) = m->printed.n;
+    *slot = m->printed.n;
     return true;
 }

@@ -344,6 +344,10 @@ bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why) {
     *g = (CuGeometry){.wide = !fits_32(k), .lanes = k->extent[k->outers], .blocks = {0, 1}};
     g->rows = row_count(k, 0, k->outers);
     g->segments = pieces(g->lanes, FOLD_SEGMENT);
+    if (g->lanes == 0 || g->rows == 0) {
+        text_printf(why, "a kernel over no elements");
+        return false;
+    }
     if (k->order == KORDER_chunks) {
         g->walked = row_count(k, k->walk, k->outers);
         g->chunks = pieces(g->walked, k->grain);
@@ -362,7 +366,6 @@ bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why) {
                     (long long)g->shared);
         return false;
     }
-    if (g->lanes == 0) g->blocks[0] = 0; // nothing to do, and nothing is started
     if (g->blocks[0] > INT32_MAX || g->blocks[1] > 65535) {
         text_printf(why, "%lld blocks of threads: more than a grid has", (long long)g->blocks[0]);
         return false;

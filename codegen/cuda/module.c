@@ -83,6 +83,20 @@ Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *fu
     return &b->text;
 }
 
+static bool is_text(const CudaPrinted *f, const Text *t) {
+    return f->n == t->n && memcmp(f->text, t->at, t->n) == 0;
+}
+
+const CudaPrinted *cuda_module_find(CudaModule *m, const Text *text, uint32_t **slot) {
+    bool fresh;
+    uint64_t hash = hash_bytes(HASH_SEED, text->at, text->n);
+    for (;; hash++) { // a collision moves on
+        *slot = map_slot(&m->by_hash, hash, &fresh);
+        if (fresh || **slot == 0) return NULL;
+        if (is_text(&m->printed.at[**slot - 1], text)) return &m->printed.at[**slot - 1];
+    }
+}
+
 void cuda_put_safe(Text *to, const char *s) {
     static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                " ._-+=,:;()[]<>%#@'";
@@ -107,5 +121,20 @@ void cuda_print(const CudaModule *m, Text *to) {
     for (uint32_t i = 0; i < m->batches.n; i++) {
         text_printf(to, "// ---- batch %u\n", i);
         text_put(to, m->batches.at[i].text.at, m->batches.at[i].text.n);
+    }
+}
+
+void cuda_print_launches(const SnPlan *p, Text *t) {
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+        uint32_t kernel = c->op == SN_CMD_KERNEL ? c->fn
+                          : c->op == SN_CMD_GEMM ? SN_AT(p, SnGemm, gemms)[c->fn].kernel
+                                                 : UINT32_MAX;
+        if (kernel == UINT32_MAX) continue;
+        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[kernel];
+        text_put(t, "// ", 3);
+        cuda_put_safe(t, SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]));
+        text_printf(t, ", line %u: k%u <<<(%u, %u, %u), %u>>>\n", c->line, k->fn, k->grid[0],
+                    k->grid[1], c->count, k->block);
     }
 }

@@ -40,5 +40,9 @@ Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *fu
 // would join lines), no trigraphs, no end of a comment.
 void cuda_put_safe(Text *to, const char *s);
 
+// The function that was printed from this text; NULL: none yet. *slot: where 1 + its place in `printed`
+// belongs.
+const CudaPrinted *cuda_module_find(CudaModule *m, const Text *text, uint32_t **slot);
+
 uint32_t cuda_batches(const CudaModule *m);
 const Text *cuda_batch(const CudaModule *m, uint32_t batch);

@@ -87,12 +87,13 @@ static void environment(Cu *p) {
 }
 
 // The memory planner lets an output take the place of an input of the same type only, and never in a
-// kernel that folds rows (passes/memplan.c, reads_in_place): other inputs are read-only for the whole
-// run, which lets the compiler read ahead of stores.
+// group of rows (passes/memplan.c, reads_in_place): other inputs are read-only for the whole run, which
+// lets the compiler read ahead of stores.
 static bool never_written(const Kernel *k, uint32_t arg) {
     const KArg *a = &k->args.at[arg];
+    bool rows = k->order == KORDER_rows && cu_has_row_folds(k);
     if (a->mode != KARG_in) return false;
-    for (uint32_t i = 0; i < k->args.n && !cu_has_row_folds(k); i++) {
+    for (uint32_t i = 0; i < k->args.n && !rows; i++) {
         const KArg *b = &k->args.at[i];
         if (b->mode != KARG_in && b->elem == a->elem && b->count == a->count) return false;
     }

@@ -4,21 +4,6 @@
 #include "codegen/cuda/print.h"
 #include <string.h>
 
-static bool is_text(const CudaPrinted *f, const Text *t) {
-    return f->n == t->n && memcmp(f->text, t->at, t->n) == 0;
-}
-
-// The function of a kernel with this text; NULL: there is none yet.
-static const CudaPrinted *find(CudaModule *m, const Text *text, uint32_t **slot) {
-    bool fresh;
-    uint64_t hash = hash_bytes(HASH_SEED, text->at, text->n);
-    for (;; hash++) { // a collision moves on
-        *slot = map_slot(&m->by_hash, hash, &fresh);
-        if (fresh || **slot == 0) return NULL;
-        if (is_text(&m->printed.at[**slot - 1], text)) return &m->printed.at[**slot - 1];
-    }
-}
-
 static void print_new(CudaModule *m, const Kernel *plain, const char *name, const CuGeometry *g,
                       uint32_t keys, bool table, CudaLaunch *launch) {
     Arena *scratch = arena_new();
@@ -39,7 +24,7 @@ bool cuda_add_kernel(CudaModule *m, const Kernel *k, bool table, CudaLaunch *lau
     Text text = {.arena = m->arena};
     if (table) text_put(&text, "table\n", 6);
     kernel_print(&text, &plain);
-    const CudaPrinted *old = find(m, &text, &slot);
+    const CudaPrinted *old = cuda_module_find(m, &text, &slot);
     if (!old) {
         if (!cu_geometry(&plain, &g, why)) return false;
         CudaPrinted new = {.text = text.at, .n = text.n};

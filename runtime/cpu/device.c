@@ -137,7 +137,7 @@ static SnStatus cpu_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnErr
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Memory that this process may use: the machine's, cut down by the cgroup's limit.
-static double usable_memory(void) {
+double sn_usable_memory(void) {
     double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     const char *files[] = {"/sys/fs/cgroup/memory.max",
                            "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
@@ -162,7 +162,7 @@ static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError
     x->scratch_bytes = round_up(scratch + 64, PAGE) + 64;
     int64_t shared_at = at, scratch_at = at + round_up(shared, PAGE);
     at = round_up(scratch_at + threads * x->scratch_bytes, HUGE_PAGE);
-    double gib = 1024.0 * 1024.0 * 1024.0, usable = usable_memory();
+    double gib = 1024.0 * 1024.0 * 1024.0, usable = sn_usable_memory();
     if ((double)at > usable)
         return sn_fail(e, SN_MACHINE,
                        "the model needs %.2f GiB of memory, this machine allows %.2f GiB",

@@ -38,6 +38,11 @@ void sn_cuda_list(const SnProgram *p, char *text, size_t size) {
     }
 }
 
+void sn_cuda_emulator(const SnProgram *p, char *text, size_t size) {
+    const SnImage *m = p->image_count ? &p->images[0] : NULL;
+    snprintf(text, size, "emu:sm_%u%s", m ? m->sm : 0, m && m->exact ? "a" : "");
+}
+
 static SnStatus load(const SnCudaApi *api, const SnImage *m, SnCudaModule *to, SnError *e) {
     char log[LOG_BYTES] = "";
     int options[] = {SN_CU_JIT_ERROR_LOG, SN_CU_JIT_ERROR_LOG_BYTES};

@@ -19,4 +19,6 @@ void sn_cuda_images_free(const SnCudaApi *api, SnCudaImages *images);
 SnStatus sn_cuda_function(const SnCudaApi *api, const SnCudaImages *images, const SnKernel *k,
                           const char *name, SnCudaFunction *to, SnError *e);
 // What a program has images for, for messages: "sm_80 machine code, sm_80 PTX".
+// The emulated device that runs the program: "emu:sm_90a".
+void sn_cuda_emulator(const SnProgram *program, char *text, size_t size);
 void sn_cuda_list(const SnProgram *program, char *text, size_t size);

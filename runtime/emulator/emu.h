@@ -26,7 +26,6 @@ typedef struct {
 // pool: borrowed, outlives the device. NULL when memory is short.
 EmuDevice *emu_device_new(const EmuConfig *config, SnPool *pool);
 void emu_device_free(EmuDevice *d);
-const EmuConfig *emu_device_config(const EmuDevice *d);
 
 // Device memory. An address is a number that faults when the host dereferences it; emu_host gives the
 // host's view of [address, address + bytes), or NULL unless all of it is in one allocation. Fresh

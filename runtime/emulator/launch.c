@@ -34,7 +34,6 @@ void emu_device_free(EmuDevice *d) {
     free(d);
 }
 
-const EmuConfig *emu_device_config(const EmuDevice *d) { return &d->config; }
 uint64_t emu_alloc(EmuDevice *d, uint64_t bytes) { return memory_alloc(&d->memory, bytes); }
 bool emu_free(EmuDevice *d, uint64_t address) { return memory_release(&d->memory, address); }
 uint64_t emu_free_bytes(const EmuDevice *d) { return d->memory.bytes - d->memory.used; }

@@ -59,7 +59,6 @@ enum {
 OpFn op_guarded;       // runs inner for the lanes of the guard
 OpFn op_rounded;       // runs inner with the rounding of aux
 OpFn op_flush, op_sat; // f32: subnormals to zero; clamp to [0, 1]
-OpFn op_sat_d;
 OpFn op_clock_w, op_clock_l;
 OpFn op_set_w, op_set_f;
 OpFn op_mov_pack, op_mov_unpack; // aux: bits of a part

@@ -30,7 +30,6 @@ static inline U8 clamp_unit(F8 a) {
     return ((U8)a & positive & ~large) | (0x3f800000 & large);
 }
 VECTOR1(op_sat, F8, 4, clamp_unit(a))
-SCALAR1(op_sat_d, f64a, f64a, a > 0 ? (a > 1 ? 1.0 : a) : 0.0)
 
 // ---- arithmetic ---------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ same "gpt2 begun emulated, ended on the CPU" "$work/gpt2-cpu4/last" "$work/half/
 # A fault is an error of the machine with a line that says what and where; the names of devices are checked.
 code=0
 SINTER_DEVICE=emu:sm_70 "$work/gpt2" --data "$work/text" >"$work/out" 2>&1 || code=$?
-[ $code = 1 ] && grep -q 'no emulated device' "$work/out" && ok || bad "emu:sm_70: exit $code"
+[ $code = 2 ] && grep -q "no device 'emu:sm_70'" "$work/out" && ok || bad "emu:sm_70: exit $code"
 code=0
 "$work/gpt2" --device gpu7 --data "$work/text" >"$work/out" 2>&1 || code=$?
 [ $code = 2 ] && grep -q "no device 'gpu7'" "$work/out" && ok || bad "--device gpu7: exit $code"

@@ -7,8 +7,11 @@
 static bool compile(Arena *a, CudaModule *m, const EmulatedOptions *o, SnImage **to, uint64_t *n,
                     Text *why) {
     const CudaTarget *target = cuda_target_find(o->target, strlen(o->target));
-    const CudaCompile how = {
-        .targets = &target, .ntargets = 1, .ptx_only = true, .cache_dir = o->cache, .threads = 1};
+    const CudaCompile how = {.targets = &target,
+                             .ntargets = 1,
+                             .ptx_only = !o->device,
+                             .cache_dir = o->cache,
+                             .threads = 1};
     CudaImages images = {0};
     if (!cuda_compile(a, m, &how, &images, why)) return false;
     if (images.warnings.n) {
