@@ -348,6 +348,17 @@ static void protect_old_values(PassCx *cx, Func *f) {
     rewrite_end(&r);
 }
 
+// What a result or an assignment needs. Where dce was left out, a dead fold must not shape a group.
+static uint8_t *live_nodes(Arena *a, const Func *f) {
+    uint8_t *live = NEW_ARRAY(a, uint8_t, f->nodes.n + 1);
+    for (uint32_t i = 0; i < f->results.n; i++) live[f->results.at[i].node] = 1;
+    for (NodeId n = f->nodes.n; n-- > 0;) {
+        if (node_at(f, n)->op == OP_assign) live[n] = 1;
+        for (uint32_t i = 0; live[n] && i < node_at(f, n)->n; i++) live[operand(f, n, i)] = 1;
+    }
+    return live;
+}
+
 static bool fuse_func(PassCx *cx, FuncId id) {
     Func *f = cx->m->funcs.at[id];
     uint32_t count = f->nodes.n;
@@ -367,8 +378,9 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     memset(x.group, 0xff, sizeof *x.group * count);
     memset(x.reader, 0xff, sizeof *x.reader * count);
     fuse_mark_inline(&x);
+    const uint8_t *live = live_nodes(a, f);
     for (NodeId n = 0; n < count; n++)
-        if (needs_group(&x, n)) place_node(&x, n);
+        if (live[n] && needs_group(&x, n)) place_node(&x, n);
     cx->m->funcs.at[id] = fuse_emit(&x, id);
     return true;
 }

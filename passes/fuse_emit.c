@@ -49,7 +49,7 @@ static void collect(Emit *e, uint32_t g, NodeVec *body, NodeVec *reads) {
     NodeVec stack = {0};
     const FuseGroup *group = &x->groups.at[g];
     for (uint32_t i = 0; i < group->members.n; i++) {
-        if (!e->stored[group->members.at[i]]) continue; // another member's operand, or dead
+        if (!e->stored[group->members.at[i]]) continue; // another member's operand
         vec_push(x->a, &stack, group->members.at[i]);
         e->seen[group->members.at[i]] = g + 1;
     }
@@ -94,16 +94,9 @@ static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root
                "%u values stay in registers or cache, %u stored", count, stored);
 }
 
-static bool stores_something(const Emit *e, const FuseGroup *g) {
-    for (uint32_t i = 0; i < g->members.n; i++)
-        if (e->stored[g->members.at[i]]) return true;
-    return false;
-}
-
 static void emit_group(Emit *e, uint32_t number, Sym func_name) {
     Fuse *x = e->x;
     const FuseGroup *g = &x->groups.at[number];
-    if (!stores_something(e, g)) return; // dead: dce was left out
     NodeVec body = {0}, reads = {0};
     collect(e, number, &body, &reads);
     FuncId id;
