@@ -159,6 +159,17 @@ static void fold_rows(Cu *p, const char *from, const char *count, const uint8_t 
     cu_close(p);
 }
 
+// The compiler reads results ahead of the test whether there is such a row: they have a value.
+static void clear_rest(Cu *p, const char *count, const uint8_t *results) {
+    const CuGeometry *g = p->g;
+    if (g->walked % p->k->grain == 0 && p->k->grain % g->batch == 0) return;
+    cu_line(p, "for (int n = %s + threadIdx.x; n < %u; n += %u) {", count, g->batch, g->threads);
+    cu_open(p);
+    for (KId id = 0; id < p->k->ops.n; id++)
+        if (results[id]) cu_line(p, "r%u[n] = 0;", id);
+    cu_close(p);
+}
+
 static void declare_results(Cu *p, const uint8_t *results) {
     for (KId id = 0; id < p->k->ops.n; id++)
         if (results[id])
@@ -168,6 +179,7 @@ static void declare_results(Cu *p, const uint8_t *results) {
 
 static void all_rows(Cu *p, const CuGeometry *walk, const char *count, const uint8_t *results) {
     fold_rows(p, "from", count, results);
+    clear_rest(p, count, results);
     cu_line(p, "__syncthreads();");
     p->g = walk;
     cu_line(p, "for (%s l = threadIdx.x%s; l < %s; l += %u) {", cu_int(p),
@@ -192,6 +204,7 @@ static void rows_in_batches(Cu *p, const CuGeometry *walk, const char *count,
     cu_line(p, "const %s start = from + base, more = %s - base;", type, count);
     cu_line(p, "const %s rows = more < %u ? more : %u;", type, fold->batch, fold->batch);
     fold_rows(p, "start", "rows", results);
+    clear_rest(p, "rows", results);
     cu_line(p, "__syncthreads();");
     p->g = walk;
     cu_line(p, "if (l < %s) {", lanes);
