@@ -2,6 +2,7 @@
 // waited for and what it wrote is read.
 #include "runtime/device.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,9 +41,10 @@ static SnStatus look(SnDevice *d, const SnCmd *c, const SnArg *a, float *to, SnE
     int64_t at = s ? -1 : first_nan(to, a->bytes / 4);
     if (at < 0) return s;
     const char *node = SN_STRING(d->plan, SN_AT(d->plan, SnStr, nodes)[c->node]);
-    return sn_fail(e, SN_USER,
-                   "'%s' (line %u) stored the first NaN, at element %" PRId64 " of %" PRId64, node,
-                   c->line, at, a->bytes / 4);
+    char line[32] = "";
+    if (c->line) snprintf(line, sizeof line, " (line %u)", c->line);
+    return sn_fail(e, SN_USER, "'%s'%s stored the first NaN, at element %" PRId64 " of %" PRId64,
+                   node, line, at, a->bytes / 4);
 }
 
 SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e) {

@@ -3,10 +3,10 @@
 // A dump starts with lines "//! key value": the pass it was taken after and the plan half of the
 // model, so that a .ir file builds as the .sn file would have.
 #define _GNU_SOURCE // sched_getaffinity
-#include <sched.h>
 #include "tools/driver.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

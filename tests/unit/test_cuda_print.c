@@ -340,13 +340,15 @@ static void holds_what_is_read_again(void **state) {
     arena_free(a);
 }
 
-static void nothing_to_do_is_no_block(void **state) {
+static void nothing_to_do_is_refused(void **state) {
     (void)state;
     Arena *a = arena_new();
-    Printed p = one(parse(a, "kernel \"m\" rows grain 1 axes 8, 0 {\n  a0 = out f32 0\n"
-                             "  %0 = f32 const 1\n  store a0[0 + i1*1] = %0 phase 0\n}\n"),
-                    a);
-    assert_int_equal(p.l.grid[0], 0);
+    CudaLaunch l;
+    Text why = {.arena = a};
+    const Kernel *k = parse(a, "kernel \"m\" rows grain 1 axes 8, 0 {\n  a0 = out f32 0\n"
+                               "  %0 = f32 const 1\n  store a0[0 + i1*1] = %0 phase 0\n}\n");
+    assert_false(cuda_add_kernel(cuda_module_new(a), k, false, &l, &why));
+    assert_string_equal(why.at, "a kernel over no elements");
     arena_free(a);
 }
 
@@ -358,7 +360,7 @@ int main(void) {
         cmocka_unit_test(large_kernels_are_wide),   cmocka_unit_test(epilogues_are_refused),
         cmocka_unit_test(keys_are_parameters),      cmocka_unit_test(many_kernels_are_batches),
         cmocka_unit_test(names_are_harmless),       cmocka_unit_test(text_is_self_contained),
-        cmocka_unit_test(holds_what_is_read_again), cmocka_unit_test(nothing_to_do_is_no_block),
+        cmocka_unit_test(holds_what_is_read_again), cmocka_unit_test(nothing_to_do_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
