@@ -3,9 +3,11 @@
 
 # The op matrix: exact interpreter = kernel evaluator = native code, by bits (tools/oracle.c).
 file(GLOB OP_FILES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/tests/ops/*.ir)
-add_test(NAME op_matrix_emulated COMMAND oracle --emulated=sm_90a ${OP_FILES}
-         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(op_matrix_emulated PROPERTIES SKIP_RETURN_CODE 77)
+foreach(target sm_80 sm_89 sm_90a sm_100a sm_120)
+  add_test(NAME op_matrix_${target} COMMAND oracle --emulated=${target} ${OP_FILES}
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(op_matrix_${target} PROPERTIES SKIP_RETURN_CODE 77)
+endforeach()
 add_test(NAME op_matrix COMMAND oracle ${OP_FILES} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 
 if(TARGET sinter)

@@ -54,6 +54,7 @@ typedef struct {
     uint64_t arena, region[SN_REGIONS], env;
     uint64_t *value;     // by argument of the plan: its device address
     uint64_t tables;     // of the arguments of kernels that are started many times at once
+    const char **names;  // by argument of the plan, for the emulated device; NULL: temporary
     SnCudaRange *ranges; // room for the longest note
     Step *steps;
     Section *sections;
@@ -146,8 +147,9 @@ static void note(Cuda *x, const Step *s) {
         ranges[n++] = (SnCudaRange){s->table, table_bytes(s), 0, 1, 0, "the table of arguments"};
     for (uint32_t i = 0; i < c->nargs; i++) {
         const SnArg *a = &SN_AT(x->plan, SnArg, args)[c->args + i];
-        ranges[n++] = (SnCudaRange){x->value[c->args + i], (uint64_t)a->bytes,    a->value,
-                                    bit(reads, i % each),  bit(writes, i % each), NULL};
+        ranges[n++] =
+            (SnCudaRange){x->value[c->args + i], (uint64_t)a->bytes,    a->value,
+                          bit(reads, i % each),  bit(writes, i % each), x->names[c->args + i]};
     }
     x->api->note(&(SnCudaNote){kernel, node_name(x, c), c->line, ranges, n});
 }
@@ -511,6 +513,7 @@ static SnStatus map_host(Cuda *x, SnError *e) {
 static SnStatus allocate_tables(Cuda *x, SnError *e) {
     const SnPlan *p = x->plan;
     x->value = calloc((size_t)p->args.count + 1, sizeof *x->value);
+    x->names = calloc((size_t)p->args.count + 1, sizeof *x->names);
     x->steps = calloc((size_t)p->cmds.count + 1, sizeof *x->steps);
     x->sections = calloc((size_t)p->sections.count + 1, sizeof *x->sections);
     uint32_t most = 0;
@@ -518,7 +521,7 @@ static SnStatus allocate_tables(Cuda *x, SnError *e) {
         if (SN_AT(p, SnCmd, cmds)[i].nargs > most) most = SN_AT(p, SnCmd, cmds)[i].nargs;
     x->ranges = calloc((size_t)most + 2, sizeof *x->ranges);
     x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
-    if (!x->value || !x->ranges || !x->steps || !x->sections || !x->device.counters)
+    if (!x->value || !x->names || !x->ranges || !x->steps || !x->sections || !x->device.counters)
         return sn_fail(e, SN_MACHINE, "out of memory");
     return SN_OK;
 }
@@ -567,6 +570,19 @@ static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) 
                          g->bias_arg == 0 ? 0 : v[g->bias_arg], &s->call, e);
 }
 
+// The state or input that lies at an argument's place.
+static const char *name_at(const SnPlan *p, const SnArg *a) {
+    for (uint32_t i = 0; i < p->states.count; i++) {
+        const SnState *s = &SN_AT(p, SnState, states)[i];
+        if (s->region == a->region && s->offset == a->offset) return SN_STRING(p, s->path);
+    }
+    for (uint32_t i = 0; i < p->inputs.count; i++) {
+        const SnPort *in = &SN_AT(p, SnPort, inputs)[i];
+        if (in->region == a->region && in->offset == a->offset) return SN_STRING(p, in->name);
+    }
+    return NULL;
+}
+
 static SnStatus resolve(Cuda *x, SnError *e) {
     const SnPlan *p = x->plan;
     SnStatus s = SN_OK;
@@ -574,6 +590,7 @@ static SnStatus resolve(Cuda *x, SnError *e) {
     for (uint32_t i = 0; i < p->args.count; i++) {
         const SnArg *a = &SN_AT(p, SnArg, args)[i];
         x->value[i] = a->region == SN_REGION_NONE ? 0 : x->region[a->region] + (uint64_t)a->offset;
+        if (x->api->note) x->names[i] = name_at(p, a);
     }
     for (uint32_t i = 0; i < p->cmds.count && !s; i++) s = resolve_step(x, i, &tables, e);
     for (uint32_t i = 0; i < 2 * p->sections.count && !s; i++)
@@ -627,6 +644,7 @@ static void cuda_free(SnDevice *d) {
     if (x->stream) x->api->stream_destroy(x->stream);
     if (x->context) x->api->context_release(x->ordinal);
     free(x->value);
+    free(x->names);
     free(x->ranges);
     free(x->steps);
     free(x->sections);

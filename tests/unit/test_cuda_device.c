@@ -167,6 +167,7 @@ static void test_fault(void **state) {
     assert_non_null(strstr(e.text, "update/sum"));
     assert_non_null(strstr(e.text, "kernel 'map."));
     assert_non_null(strstr(e.text, "thread"));
+    assert_non_null(strstr(e.text, "'x'")); // the tensor
     assert_int_equal(sn_exec_wait(x, &again), SN_MACHINE);
     assert_string_equal(e.text, again.text);
     sn_exec_free(x);
