@@ -131,7 +131,7 @@ double sn_exec_get(SnExec *x, const char *name, double otherwise) {
     return s ? read_elem(x->device->scalars + s->offset, s->elem) : otherwise;
 }
 
-bool sn_exec_ahead(const SnExec *x) { return x->device->ahead; }
+bool sn_exec_ahead(const SnExec *x) { return x->device->ahead && !x->device->profile; }
 
 double sn_exec_result(SnExec *x, const char *section, const char *name, int back) {
     const SnPort *p = sn_plan_output(x->plan, section, name);

@@ -675,8 +675,8 @@ SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, Sn
     x->plan = (const SnPlan *)(const void *)program->plan;
     x->device.plan = x->plan;
     x->device.ops = &cuda_ops;
-    x->device.ahead = true;
     x->find_nan = sn_nan_wanted();
+    x->device.ahead = !x->find_nan && !choice->stepwise; // they wait for every command
     x->api = choice->api;
     x->choice = *choice;
     SnStatus s = build(x, program, e);
