@@ -86,19 +86,10 @@ static void compile(Bench *b) {
     nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static SnImage *object_images(Arena *a, const CudaImages *all) {
-    SnImage *to = NEW_ARRAY(a, SnImage, all->images.n + 1);
-    for (uint32_t i = 0; i < all->images.n; i++) {
-        const CudaImage *m = &all->images.at[i];
-        to[i] = (SnImage){m->target->sm, m->target->arch, m->batch, m->ptx, m->data, m->size};
-    }
-    return to;
-}
-
 static void run(Bench *b) {
     const SnProgram programs[2] = {
         {.plan = (const unsigned char *)b->plan,
-         .images = object_images(b->d->arena, &b->images),
+         .images = cuda_program_images(b->d->arena, &b->images),
          .image_count = b->images.images.n,
          .emulator = &sn_emulator},
         {0},

@@ -95,20 +95,6 @@ void driver_decide(void *user, const char *what, Loc loc, bool library, const ch
     ledger_add(user, library, "cuda", library ? "cublaslt" : "gemm", what, 0, loc, "%s", reason);
 }
 
-static const SnImage *object_images(Arena *a, const CudaImages *all) {
-    SnImage *to = NEW_ARRAY(a, SnImage, all->images.n + 1);
-    for (uint32_t i = 0; i < all->images.n; i++) {
-        const CudaImage *m = &all->images.at[i];
-        to[i] = (SnImage){.sm = m->target->sm,
-                          .exact = m->target->arch,
-                          .batch = m->batch,
-                          .ptx = m->ptx,
-                          .data = m->data,
-                          .size = m->size};
-    }
-    return to;
-}
-
 // What ptxas says of a kernel on a target, in the ledger. Registers that spill to memory are a defect of
 // the compiler's text, and are said aloud.
 static void report_kernel(Driver *d, const CudaTarget *t, const CudaModule *m,
@@ -133,10 +119,12 @@ static void report_kernels(Driver *d, const CudaModule *m, const CudaImages *ima
         diag_warning(d->diag, (Loc){0}, "the CUDA compiler warns: %s", images->warnings.at);
 }
 
+// Executables of `sinter run` and compiled CUDA programs. A relative XDG_CACHE_HOME is none, as the XDG
+// Base Directory Specification says.
 static const char *cache_directory(Arena *a) {
     const char *set = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (set && *set) return arena_printf(a, "%s/sinter", set);
-    return home && *home ? arena_printf(a, "%s/.cache/sinter", home) : NULL;
+    if (set && *set == '/') return arena_printf(a, "%s/sinter", set);
+    return arena_printf(a, "%s/.cache/sinter", home && *home ? home : "/tmp");
 }
 
 // Kernels to machine code and PTX.
@@ -167,7 +155,7 @@ static bool plan_cuda(Driver *d, ObjectProgram *to) {
     if (!tables || !compile_cuda(d, m, &images)) return false;
     report_kernels(d, m, &images);
     write_plan(d, tables, to);
-    to->images = object_images(d->arena, &images);
+    to->images = cuda_program_images(d->arena, &images);
     to->image_count = images.images.n;
     return true;
 }
@@ -295,10 +283,7 @@ int command_run(Driver *d) {
     if (!rc) rc = check_machine(d);
     if (rc) return rc;
     if (!driver_load(d)) return driver_report(d);
-    const char *home = getenv("XDG_CACHE_HOME"), *base = getenv("HOME");
-    const char *dir =
-        home && *home ? arena_printf(d->arena, "%s/sinter", home)
-                      : arena_printf(d->arena, "%s/.cache/sinter", base && *base ? base : "/tmp");
+    const char *dir = cache_directory(d->arena);
     for (char *s = (char *)(uintptr_t)dir + 1; *s; s++) // every parent
         if (*s == '/') {
             *s = 0;

@@ -171,3 +171,17 @@ bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *o
     }
     return !failed;
 }
+
+const SnImage *cuda_program_images(Arena *a, const CudaImages *all) {
+    SnImage *to = NEW_ARRAY(a, SnImage, all->images.n + 1);
+    for (uint32_t i = 0; i < all->images.n; i++) {
+        const CudaImage *m = &all->images.at[i];
+        to[i] = (SnImage){.sm = m->target->sm,
+                          .exact = m->target->arch,
+                          .batch = m->batch,
+                          .ptx = m->ptx,
+                          .data = m->data,
+                          .size = m->size};
+    }
+    return to;
+}

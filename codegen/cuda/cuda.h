@@ -78,6 +78,9 @@ typedef struct {
 bool cuda_available(Text *why); // NVRTC is installed; else *why says what is missing
 bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *out, Text *why);
 
+// The images as a program of an executable holds them; data is shared.
+const SnImage *cuda_program_images(Arena *a, const CudaImages *all);
+
 // What a function is, for people: the name of the first kernel that it was printed for.
 const char *cuda_function_comment(const CudaModule *m, uint32_t function);
 uint32_t cuda_function_block(const CudaModule *m, uint32_t function); // its threads

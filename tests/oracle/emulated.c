@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool compile(Arena *a, CudaModule *m, const EmulatedOptions *o, SnImage **to, uint64_t *n,
-                    Text *why) {
+static bool compile(Arena *a, CudaModule *m, const EmulatedOptions *o, const SnImage **to,
+                    uint64_t *n, Text *why) {
     const CudaTarget *target = cuda_target_find(o->target, strlen(o->target));
     const CudaCompile how = {.targets = &target,
                              .ntargets = 1,
@@ -18,13 +18,8 @@ static bool compile(Arena *a, CudaModule *m, const EmulatedOptions *o, SnImage *
         text_printf(why, "NVRTC warns: %s", images.warnings.at);
         return false;
     }
-    *to = NEW_ARRAY(a, SnImage, images.images.n + 1);
+    *to = cuda_program_images(a, &images);
     *n = images.images.n;
-    for (uint32_t i = 0; i < images.images.n; i++) {
-        const CudaImage *x = &images.images.at[i];
-        (*to)[i] =
-            (SnImage){target->sm, target->arch, x->batch, x->ptx, x->data, (uint64_t)x->size};
-    }
     return true;
 }
 
@@ -46,7 +41,7 @@ bool emulated_open(Arena *a, const KernelProgram *program, const EmulatedOptions
         return false;
     }
     size_t size;
-    SnImage *images;
+    const SnImage *images;
     uint64_t count;
     out->programs[0].plan = plan_write(tables, "", &size);
     if (!compile(a, out->module, o, &images, &count, why)) return false;
