@@ -16,6 +16,16 @@ typedef struct {
 } LowerRef;
 typedef VEC(LowerRef) LowerRefs;
 
+// A product with what a library's call can compute besides, and nothing else; bias.index etc. mean
+// something where `has` says so.
+typedef struct {
+    bool known;
+    bool has_bias, has_aux, has_sum;
+    SnFunction function;
+    SnSums sums;
+    LowerRef result, bias, aux, sum; // result: what the product stores as C
+} LowerCall;
+
 typedef struct {
     Kernel *kernel; // the kernel, or the epilogue of the GEMM; NULL: a plain GEMM
     LowerRefs refs; // arguments of `kernel`, one per KArg
@@ -23,7 +33,8 @@ typedef struct {
     SnGemm
         gemm; // c_arg, acc_arg, epilogue: 1 when present, else UINT32_MAX; filled by the plan writer
     LowerRef a, b, c, acc;
-    bool in_place; // scatter: result 0 starts as a copy of operand `acc` and is added to in place
+    LowerCall call; // of a gemm: the same group for targets whose products are a library's
+    bool in_place;  // scatter: result 0 starts as a copy of operand `acc` and is added to in place
 } Lowered;
 
 // acc_operand[i]: operand i is an accumulator that this function also assigns. False with the reason

@@ -151,7 +151,8 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
         return false;
     }
     const Type *t = type_of(l->m, l->f, contract);
-    if (t->n && type_find(b.type, t->axes[t->n - 1].axis) < 0) { // the last axis belongs to n
+    bool swapped = t->n && type_find(b.type, t->axes[t->n - 1].axis) < 0;
+    if (swapped) { // the last axis belongs to n
         Matrix swap = a;
         a = b;
         b = swap;
@@ -194,11 +195,15 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
         g->acc_first = l->acc[out->acc.index];
     }
     g->c_arg = g->epilogue = UINT32_MAX;
+    AxisList columns = {.n = n.n};
+    for (uint32_t i = 0; i < n.n; i++) columns.at[i] = n.axis[i];
+    out->call = lower_call(l, contract, &columns, swapped);
     if (plain(l->f, contract)) {
         out->c = (LowerRef){true, 0};
         g->c_arg = 1;
         return true;
     }
+    if (out->call.has_sum) return true; // no kernel on a tile sums rows
     if (!build_epilogue(l, contract, &batch, &m, &n, one_lane)) return false;
     g->epilogue = 1;
     out->kernel = l->k;

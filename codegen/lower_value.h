@@ -42,6 +42,10 @@ PosId lower_with(Lower *l, PosId at, AxisId from, AxisId to, ExprId e);
 ExprId lower_at(Lower *l, PosId at, AxisId a);
 PosId lower_pos_add(Lower *l, PosId at, AxisId a, ExprId e);
 
+// A gemm group's contraction as a library's call; columns: the axes of the product's n, in order. swapped:
+// A is its second operand.
+LowerCall lower_call(const Lower *l, NodeId contract, const AxisList *columns, bool swapped);
+
 // Merges neighbouring kernel axes that every access walks as one, within [first, last). Returns the
 // number of axes left in that range.
 uint32_t lower_collapse(Kernel *k, uint32_t naxes, uint32_t first, uint32_t last);

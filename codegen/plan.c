@@ -152,58 +152,45 @@ static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     vec_push(w->a, &w->kernels, kernel);
 }
 
-// The epilogue is the sum with one value for each lane, and nothing else: which values, and the result.
-static bool bias_of(const Lowered *l, LowerRef *bias, LowerRef *sum) {
-    const Kernel *k = l->kernel;
-    const KOp *load = NULL, *add = NULL;
-    bool tile = false;
-    for (KId i = 0; i < k->ops.n; i++) {
-        const KOp *o = &k->ops.at[i];
-        if (o->kind == KOP_tile) tile = true;
-        if (o->kind == KOP_load) load = o;
-        if (o->kind == KOP_scalar && o->op == OP_add) add = o;
-    }
-    if (k->ops.n != 3 || !tile || !load || !add || k->stores.n != 1 || k->folds.n) return false;
-    const KStore *s = &k->stores.at[0];
-    bool rows = load->index.op == NONE && s->index.op == NONE && load->index.base == 0 &&
-                load->mask == NONE && s->mask == NONE && &k->ops.at[s->value] == add;
-    for (uint32_t i = 0; i < k->outers; i++) rows &= load->index.stride[i] == 0;
-    bool one = k->extent[k->outers] == 1;
-    if (!rows || (load->index.stride[k->outers] != 1 && !one)) return false;
-    *bias = l->refs.at[load->arg];
-    *sum = l->refs.at[s->arg];
-    return true;
+static uint32_t push_ref(Writer *w, const Func *f, const Step *s, LowerRef r, uint32_t at) {
+    vec_push(w->a, &w->args, ref_arg(w, f, s->node, r));
+    return w->args.n - 1 - at;
+}
+
+// Everything that the library's call computes.
+static void add_call(Writer *w, const Func *f, const Step *s, SnGemm *g, uint32_t at) {
+    const LowerCall *c = &s->low.call;
+    g->epilogue = UINT32_MAX;
+    g->function = c->function;
+    g->sums = c->sums;
+    if (c->has_bias) g->bias_arg = push_ref(w, f, s, c->bias, at);
+    if (c->has_aux) g->aux_arg = push_ref(w, f, s, c->aux, at);
+    if (c->has_sum) g->sum_arg = push_ref(w, f, s, c->sum, at);
 }
 
 static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) {
     const Lowered *l = &s->low;
     SnGemm g = l->gemm;
     uint32_t at = w->args.n;
-    vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->a));
-    vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->b));
-    if (g.c_arg != UINT32_MAX) {
-        g.c_arg = w->args.n - at;
-        vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->c));
-    }
-    if (g.acc_arg != UINT32_MAX) {
-        g.acc_arg = w->args.n - at;
-        vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->acc));
-    }
+    bool call = w->info->gemm && l->call.known;
+    push_ref(w, f, s, l->a, at);
+    push_ref(w, f, s, l->b, at);
+    if (call)
+        g.c_arg = push_ref(w, f, s, l->call.result, at);
+    else if (g.c_arg != UINT32_MAX)
+        g.c_arg = push_ref(w, f, s, l->c, at);
+    if (g.acc_arg != UINT32_MAX) g.acc_arg = push_ref(w, f, s, l->acc, at);
     g.kernel = UINT32_MAX;
-    LowerRef bias, sum;
-    bool is_bias = w->info->gemm && l->kernel && bias_of(l, &bias, &sum);
-    if (is_bias) {
-        g.epilogue = UINT32_MAX;
-        g.c_arg = w->args.n - at;
-        vec_push(w->a, &w->args, ref_arg(w, f, s->node, sum));
-        g.bias_arg = w->args.n - at;
-        vec_push(w->a, &w->args, ref_arg(w, f, s->node, bias));
-    }
+    if (call) add_call(w, f, s, &g, at);
     g.epilogue_args = w->args.n - at;
-    if (l->kernel && !is_bias) {
+    if (l->kernel && !call) {
         g.epilogue = add_kernel(w, l->kernel, false);
-        for (uint32_t i = 0; i < l->refs.n; i++)
-            vec_push(w->a, &w->args, ref_arg(w, f, s->node, l->refs.at[i]));
+        for (uint32_t i = 0; i < l->refs.n; i++) push_ref(w, f, s, l->refs.at[i], at);
+    }
+    Text why = {.arena = w->a};
+    if (!call && !l->kernel && l->call.has_sum) {
+        text_printf(&why, "sums beside a product, which only a library's call computes");
+        refuse(w, node_at(f, s->node)->loc, &why);
     }
     if (w->info->gemm) give_gemm(w, &g, node_at(f, s->node)->loc, what);
     vec_push(w->a, &w->gemms, g);

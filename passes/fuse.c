@@ -299,7 +299,22 @@ static void place_node(Fuse *x, NodeId n) {
 static bool needs_group(const Fuse *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
     return !x->is_source[n] && !x->is_inline[n] && op != OP_assign && op != OP_group &&
-           op != OP_part;
+           op != OP_part && x->group[n] == GROUP_NONE;
+}
+
+// A node that a product's call computes is where the product is. The product may come later, when all
+// that it reads is there already: then it is placed now.
+static void place(Fuse *x, NodeId n) {
+    NodeId product = x->product[n];
+    if (product == NONE) {
+        place_node(x, n);
+        return;
+    }
+    if (x->group[product] == GROUP_NONE) {
+        place_node(x, product);
+        x->groups.at[x->group[product]].closed = true;
+    }
+    if (n != product) join(x, n, x->group[product]);
 }
 
 // A state's old value that leaves the function, as a result or in another state, while the state is
@@ -371,6 +386,9 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     x.is_inline = NEW_ARRAY(a, uint8_t, count + 1);
     x.is_source = NEW_ARRAY(a, uint8_t, count + 1);
     x.need = NEW_ARRAY(a, uint8_t, count + 1);
+    x.product = NEW_ARRAY(a, NodeId, count + 1);
+    x.forced = NEW_ARRAY(a, uint8_t, count + 1);
+    memset(x.product, 0xff, sizeof *x.product * count);
     x.closure = NEW_ARRAY(a, Closure, count + 1);
     x.group = NEW_ARRAY(a, uint32_t, count + 1);
     x.reader = NEW_ARRAY(a, uint32_t, count + 1);
@@ -380,7 +398,7 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     fuse_mark_inline(&x);
     const uint8_t *live = live_nodes(a, f);
     for (NodeId n = 0; n < count; n++)
-        if (live[n] && needs_group(&x, n)) place_node(&x, n);
+        if (live[n] && needs_group(&x, n)) place(&x, n);
     cx->m->funcs.at[id] = fuse_emit(&x, id);
     return true;
 }

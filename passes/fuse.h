@@ -1,5 +1,5 @@
-// The working state of fusion, shared by its three steps: decide what is stored (fuse_inline.c),
-// put stored values into groups (fuse.c), write the groups (fuse_emit.c).
+// The working state of fusion, shared by its steps: what a library's product takes along
+// (fuse_library.c), what is stored (fuse_inline.c), put stored values into groups (fuse.c), write the groups (fuse_emit.c).
 #pragma once
 #include "ir/view.h"
 #include "passes/pass.h"
@@ -41,6 +41,8 @@ typedef struct {
     uint8_t *is_inline; // computed in every kernel that needs it
     uint8_t *is_source; // lives outside groups: input, state
     uint8_t *need;      // some user reads it from memory
+    NodeId *product;    // the product whose call computes the node along with itself, or NONE
+    uint8_t *forced;    // inline, because such a call computes what lies between
     Closure *closure;
     uint32_t *group;     // group of a node that is neither inline nor a source
     uint32_t *reader;    // last group that reads a stored value, or GROUP_NONE
@@ -49,6 +51,7 @@ typedef struct {
     VEC(FuseGroup) groups;
 } Fuse;
 
+void fuse_find_library(Fuse *x); // fills product and forced, adds to need
 void fuse_mark_inline(Fuse *x);
 Func *fuse_emit(Fuse *x, FuncId slot);
 // Calls visit for every stored value or source that node n reads, through inlined operands. moved: the

@@ -143,12 +143,15 @@ static bool may_inline(Fuse *x, NodeId n) {
 }
 
 void fuse_mark_inline(Fuse *x) {
-    mark_needed(x);
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         Op op = (Op)node_at(x->f, n)->op;
-        x->closure[n] = closure_of(x, n);
         x->is_source[n] = op == OP_input || op == OP_state;
-        x->is_inline[n] = !x->is_source[n] && may_inline(x, n);
+    }
+    mark_needed(x);
+    fuse_find_library(x);
+    for (NodeId n = 0; n < x->f->nodes.n; n++) {
+        x->closure[n] = closure_of(x, n);
+        x->is_inline[n] = x->forced[n] || (!x->is_source[n] && may_inline(x, n));
     }
 }
 

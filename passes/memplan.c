@@ -50,6 +50,7 @@ static bool moves(Op op, uint32_t operand_index) {
 static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uint32_t r) {
     const Attr *at = attr_at(p->m, group->attr);
     if (at->group.kind == GROUP_rows) return false; // phases read rows again
+    bool call = at->group.kind == GROUP_gemm && p->cx->target->epilogue == EPILOGUE_bias;
     const Func *body = p->m->funcs.at[at->group.body];
     NodeId arg = NONE;
     for (NodeId n = 0; n < body->nodes.n; n++)
@@ -62,6 +63,9 @@ static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uin
         for (uint32_t i = 0; i < node_at(body, n)->n; i++) {
             if (!tainted[operand(body, n, i)]) continue;
             if (moves((Op)node_at(body, n)->op, i)) return false;
+            // a library's product may be written over its accumulator and nothing else
+            if (call && node_at(body, n)->op != OP_contract && operand(body, n, i) == arg)
+                return false;
             tainted[n] = 1;
         }
     // a column group stores whole columns at the end of a walk: only `operand + fold` reads there

@@ -44,6 +44,7 @@ typedef struct {
     const Target *target;
     int64_t micro; // samples per micro-batch; 0: the whole batch
     bool unfused;  // fuse puts every value into a group of its own: for comparing
+    bool library;  // where products are a library's, all that it can compute along (other bits)
 } PassCx;
 
 // Every pass: true when it changed something; a no-op on its own output; the verifier holds after it.

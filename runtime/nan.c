@@ -20,6 +20,8 @@ static uint64_t written_floats(const SnPlan *p, const SnCmd *c) {
     case SN_CMD_GEMM: {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
         uint64_t own = g->c_arg == UINT32_MAX ? 0 : UINT64_C(1) << g->c_arg;
+        if (g->sum_arg) own |= UINT64_C(1) << g->sum_arg;
+        if (g->aux_arg) own |= UINT64_C(1) << g->aux_arg;
         if (g->epilogue == UINT32_MAX) return own;
         const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
         return own | (k->writes & k->floats) << g->epilogue_args;

@@ -207,10 +207,37 @@ static SnStatus check_gemms(const Check *c) {
     return SN_OK;
 }
 
-static bool good_bias(const SnGemm *g, const SnCmd *cmd, const SnArg *args) {
-    int64_t n = 4;
-    for (uint32_t i = 0; i < g->nn; i++) n *= g->n[i].extent; // they have been multiplied before
-    return g->bias_arg < cmd->nargs && args[g->bias_arg].bytes == n;
+static int64_t extent_of(const SnDim *d, uint32_t n) {
+    int64_t all = 1;
+    for (uint32_t i = 0; i < n; i++) all *= d[i].extent; // they have been multiplied before
+    return all;
+}
+
+static bool good_vector(uint32_t arg, int64_t n, const SnCmd *cmd, const SnArg *args) {
+    return arg < cmd->nargs && args[arg].bytes == 4 * n;
+}
+
+// What a call computes besides its product: each with the argument that it needs, and no other.
+static bool good_extras(const SnGemm *g, const SnCmd *cmd, const SnArg *args) {
+    int64_t m = extent_of(g->m, g->nm), n = extent_of(g->n, g->nn);
+    if (g->function >= SN_FUNCTIONS || g->sums >= SN_SUMS) return false;
+    if (g->bias_arg && !good_vector(g->bias_arg, n, cmd, args)) return false;
+    if (g->aux_arg >= cmd->nargs || (g->aux_arg && args[g->aux_arg].bytes != args[g->c_arg].bytes))
+        return false;
+    if ((g->sum_arg != 0) != (g->sums != SN_SUMS_NONE)) return false;
+    if (g->sum_arg && !good_vector(g->sum_arg, g->sums == SN_SUMS_A ? m : n, cmd, args))
+        return false;
+    if ((g->function || g->sums) && g->kernel != UINT32_MAX) return false;
+    switch ((SnFunction)g->function) {
+    case SN_FUNCTION_NONE:
+        return !g->aux_arg && (!g->sums || (g->sums != SN_SUMS_C && !g->bias_arg));
+    case SN_FUNCTION_GELU: return !g->sums && g->acc_arg == UINT32_MAX;
+    case SN_FUNCTION_GELU_GRADIENT:
+        return g->aux_arg && !g->bias_arg && g->acc_arg == UINT32_MAX &&
+               (!g->sums || g->sums == SN_SUMS_C);
+    case SN_FUNCTIONS: break;
+    }
+    return false;
 }
 
 // A matrix of `rows` neighbours, `cols` of them ld apart, in each element of the batch: all of it lies
@@ -235,7 +262,10 @@ static bool good_lt_args(const SnGemm *g, const SnArg *args) {
         holds(base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb, l->batch,
               l->stride_b, b->bytes) &&
         holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c, args[g->c_arg].bytes);
-    if (g->bias_arg) good = good && l->swap && args[g->bias_arg].bytes == 4 * l->rows;
+    bool extras = g->bias_arg || g->function || g->sums;
+    if (extras) good = good && l->swap && l->rows == extent_of(g->n, g->nn);
+    if (g->sums) good = good && l->batch == 1;
+    if (g->aux_arg) good = good && l->ldc % 8 == 0 && l->stride_c % 8 == 0 && g->base_c % 8 == 0;
     return good;
 }
 
@@ -244,7 +274,7 @@ static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
     const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
     if (cmd->nargs < 2 || (g->c_arg != UINT32_MAX && g->c_arg >= cmd->nargs) ||
         (g->acc_arg != UINT32_MAX && g->acc_arg >= cmd->nargs) ||
-        (c->plan->device == SN_DEVICE_CUDA && g->bias_arg != 0 && !good_bias(g, cmd, args)) ||
+        (c->plan->device == SN_DEVICE_CUDA && !good_extras(g, cmd, args)) ||
         (g->epilogue != UINT32_MAX && g->epilogue_args > cmd->nargs))
         return FAIL("arguments of command %u", at);
     if (cmd->nargs > SN_MAX_ARGS) return FAIL("arguments of command %u", at);

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 2u
+#define SN_PLAN_VERSION 3u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -112,6 +112,14 @@ typedef struct {
     int64_t rows, cols, k, batch, lda, ldb, ldc, stride_a, stride_b, stride_c;
     uint32_t trans_a, trans_b, swap, pad;
 } SnLt;
+typedef enum {
+    SN_FUNCTION_NONE,
+    SN_FUNCTION_GELU,          // C = gelu(v), v = A B + bias
+    SN_FUNCTION_GELU_GRADIENT, // C = (A B) * gelu'(aux)
+    SN_FUNCTIONS
+} SnFunction;
+// Sums: over m of C; over k of A (one for each m) or of B (one for each n).
+typedef enum { SN_SUMS_NONE, SN_SUMS_C, SN_SUMS_A, SN_SUMS_B, SN_SUMS } SnSums;
 typedef struct {
     uint32_t nbatch, nm, nn, nk;
     SnDim batch[SN_GEMM_DIMS], m[SN_GEMM_DIMS], n[SN_GEMM_DIMS], k[SN_GEMM_DIMS];
@@ -122,7 +130,13 @@ typedef struct {
     uint32_t acc_first; // acc is an accumulator: zeros when env->first
     uint32_t epilogue;  // UINT32_MAX, or index in kernels; its bufs start at arg epilogue_args
     uint32_t epilogue_args;
-    uint32_t bias_arg; // CUDA: 0: none, or one value for each n, added after acc
+    // CUDA: what the call computes besides. Arguments of the command, 0: none.
+    uint32_t bias_arg;     // one value for each n, added after acc
+    uint32_t aux_arg;      // laid out as C: what GELU is applied to, written or (gradient) read
+    uint32_t sum_arg;      // one value for each of what is left when the rows of `sums` are added
+    uint32_t function : 8; // SnFunction of what is stored in C
+    uint32_t sums : 8;     // SnSums
+    uint32_t pad : 16;
     uint32_t
         kernel; // CUDA: UINT32_MAX: cuBLASLt does it, as `lt` says; else the kernel that does it:
                 // its arguments are A, B, C, then acc and bias as they exist

@@ -8,6 +8,12 @@ foreach(target sm_80 sm_89 sm_90a sm_100a sm_120)
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(op_matrix_${target} PROPERTIES SKIP_RETURN_CODE 77)
 endforeach()
+# What products of a library compute along, within a tolerance: its GELU and its sums are its own.
+file(GLOB LIBRARY_FILES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}
+     ${CMAKE_SOURCE_DIR}/tests/passes/fuse/library*.ir)
+add_test(NAME library_products COMMAND oracle --emulated=sm_90a --library ${LIBRARY_FILES}
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(library_products PROPERTIES SKIP_RETURN_CODE 77)
 add_test(NAME op_matrix COMMAND oracle ${OP_FILES} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 
 if(TARGET sinter)

@@ -371,6 +371,7 @@ static bool read_option(Driver *d, BenchOptions *o, int argc, char **argv, int *
     if (strncmp(argv[*i], "-D", 2) == 0)
         return add_define(d, argv[*i][2] ? argv[*i] + 2 : *i + 1 < argc ? argv[++*i] : NULL);
     if (strcmp(argv[*i], "--json") == 0) return o->json = true;
+    if (strcmp(argv[*i], "--cublaslt-epilogues") == 0) return d->o.lt_epilogues = true;
     if ((v = value_of("--repeat", argc, argv, i))) return (o->repeat = atoi(v)) > 0;
     if ((v = value_of("--threads", argc, argv, i))) return (o->only = atoi(v)) > 0;
     if ((v = value_of("--cpu", argc, argv, i))) return (d->o.cpu = v);
@@ -386,8 +387,8 @@ static int read_options(Driver *d, BenchOptions *o, int argc, char **argv) {
     if (!ok || !d->o.input || o->repeat > MAX_REPEAT || o->only > 256) {
         fprintf(stderr,
                 "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] [--cpu=ISA]\n"
-                "       sinter bench MODEL --target=sm_XX [--gpu=NAME] [--json] [-D NAME=VALUE] "
-                "[--repeat=N]\n"
+                "       sinter bench MODEL --target=sm_XX [--gpu=NAME] [--cublaslt-epilogues]\n"
+                "                   [--json] [-D NAME=VALUE] [--repeat=N]\n"
                 "N repetitions: 1 to %d\n",
                 MAX_REPEAT);
         return EXIT_USAGE;

@@ -264,6 +264,7 @@ static uint64_t content_key(Driver *d, const CpuIsa *isa) {
     h = hash_bytes(h, isa->name, strlen(isa->name) + 1);
     h = hash_bytes(h, isa->tune, strlen(isa->tune) + 1);
     h = hash_u64(h, d->o.no_fuse);
+    h = hash_u64(h, d->o.lt_epilogues);
     h = hash_u64(h, d->cpu);
     for (uint32_t i = 0; i < d->ncuda; i++)
         h = hash_bytes(h, d->cuda[i]->name, strlen(d->cuda[i]->name) + 1);

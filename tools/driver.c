@@ -288,7 +288,8 @@ bool driver_passes(Driver *d, const char *last) {
                  .ledger = d->ledger,
                  .target = target,
                  .micro = d->program->micro,
-                 .unfused = d->o.no_fuse};
+                 .unfused = d->o.no_fuse,
+                 .library = d->o.lt_epilogues};
     PassHooks hooks = {
         .user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
     if (d->o.dump_dir && mkdir(d->o.dump_dir, 0777) != 0 && errno != EEXIST) {

@@ -13,7 +13,7 @@ typedef struct {
     const char *passes; // run these instead of the pipeline
     const char *dump_dir, *html;
     const char *why_a, *why_b;
-    bool kernels, plan, llvm, cuda, time_passes, verify_each, in_place, no_fuse;
+    bool kernels, plan, llvm, cuda, time_passes, verify_each, in_place, no_fuse, lt_epilogues;
     VEC(Define) defs;
     char **rest; // after "--"
     int nrest;

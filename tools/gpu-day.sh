@@ -130,6 +130,7 @@ step conformance "$directory/conformance"
 step op_matrix op_matrix
 step parity parity
 step bench bench bench -D micro=4 --repeat 15
+step bench_calls bench bench_calls -D micro=4 --repeat 15 --cublaslt-epilogues
 step bench_short bench bench_short -D micro=16 -D size.batch=16 -D size.seq=256 --repeat 15
 echo "results: $results"
 exit "$failed"

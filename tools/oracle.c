@@ -1,4 +1,4 @@
-// oracle [--emulated=sm_90a [--device=cuda:0] [--loose]] FILE.ir...: the op matrix from the command line.
+// oracle [--emulated=sm_90a [--device=cuda:0] [--loose] [--library]] FILE.ir...: the op matrix from the command line.
 // Each file's functions run through the exact interpreter, the kernel evaluator and native code for v3
 // and, where this machine has it, v4; or, as the last link, the emulated CUDA device or a GPU. All bits
 // must agree; --loose: 1e-4 relative, for what a GPU's library computes in another order.
@@ -35,6 +35,7 @@ static bool check_emulated(const char *path, const OracleOptions *o, Arena *a) {
 
 static bool take_option(const char *arg, OracleOptions *o) {
     if (strcmp(arg, "--loose") == 0) return o->loose = true;
+    if (strcmp(arg, "--library") == 0) return o->library = o->loose = true;
     if (strncmp(arg, "--device=", 9) == 0) return (o->device = arg + 9) != NULL;
     if (strncmp(arg, "--emulated=", 11) != 0) return false;
     o->emulated = arg + 11;
@@ -43,7 +44,7 @@ static bool take_option(const char *arg, OracleOptions *o) {
 
 static int usage(const char *what) {
     fprintf(stderr,
-            "oracle: %s; usage: oracle [--emulated=sm_90a [--device=cuda:0] [--loose]] "
+            "oracle: %s; usage: oracle [--emulated=sm_90a [--device=cuda:0] [--loose] [--library]] "
             "FILE.ir...\n",
             what);
     return 2;

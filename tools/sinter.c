@@ -31,6 +31,8 @@ static const char usage[] =
     "  --kernels --plan --llvm --cuda   dump these instead of the IR\n"
     "  --dump-dir DIR      write the IR after every pass\n"
     "  --passes=A,B        run exactly these passes\n"
+    "  --cublaslt-epilogues   products take GELU, its derivative and bias gradients along, in\n"
+    "                      the library's rounding\n"
     "  --no-fuse           every value in a kernel of its own (same bits, for comparing)\n"
     "  --time-passes       time of every stage, on stderr\n"
     "  --verify-each       check all invariants after every pass\n"
@@ -80,7 +82,8 @@ static int parse_options(Driver *d, int argc, char **argv) {
                  {"--time-passes", &o->time_passes},
                  {"--verify-each", &o->verify_each},
                  {"-i", &o->in_place},
-                 {"--no-fuse", &o->no_fuse}};
+                 {"--no-fuse", &o->no_fuse},
+                 {"--cublaslt-epilogues", &o->lt_epilogues}};
     for (int i = 2; i < argc; i++) {
         bool done = false, missing = false;
         if (strcmp(argv[i], "--") == 0) {

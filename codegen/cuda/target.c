@@ -48,24 +48,51 @@ static int64_t columns(const SnGemm *g) {
     return n;
 }
 
+// What the call computes besides the product has its columns along C's adjacent elements.
+static bool takes_extras(const SnGemm *g, const CudaLt *lt, Text *why) {
+    if (!g->bias_arg && !g->function && !g->sums) return true;
+    if (!lt->swap || lt->m != columns(g)) {
+        text_printf(why, "the columns are not C's adjacent elements");
+        return false;
+    }
+    if (g->aux_arg && lt->ldc % 8 != 0) {
+        text_printf(why, "rows of %lld elements, not a multiple of 8", (long long)lt->ldc);
+        return false;
+    }
+    if (g->sums && lt->batch > 1) {
+        text_printf(why, "sums in each element of a batch");
+        return false;
+    }
+    return true;
+}
+
+// For the ledger: what the call does.
+static const char *call_text(const SnGemm *g) {
+    if (g->function == SN_FUNCTION_GELU)
+        return g->aux_arg ? "one call, with GELU and what it is applied to" : "one call, with GELU";
+    if (g->function == SN_FUNCTION_GELU_GRADIENT)
+        return g->sums ? "one call, with GELU's derivative and the sum of its rows"
+                       : "one call, with GELU's derivative";
+    if (g->sums) return "one call, with the sum of an operand's rows";
+    return g->bias_arg ? "one call, its bias included" : "one call";
+}
+
 static bool gemm(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *to, Text *why) {
     CudaPlan *p = user;
     CudaLaunch l;
     Text refused = {.arena = why->arena};
     CudaLt lt;
-    bool library = cuda_lt_plan(g, &lt, &refused);
-    if (library && g->bias_arg != 0 && (!lt.swap || lt.m != columns(g))) {
-        text_printf(&refused, "the bias is not along C's adjacent elements");
-        library = false;
-    }
-    if (p->decide)
-        p->decide(p->user, what, loc, library,
-                  library ? (g->bias_arg == 0 ? "one call" : "one call, its bias included")
-                          : refused.at);
+    bool library = cuda_lt_plan(g, &lt, &refused) && takes_extras(g, &lt, &refused);
+    if (p->decide) p->decide(p->user, what, loc, library, library ? call_text(g) : refused.at);
     p->calls += library;
     if (library) {
         g->lt = call_of(&lt);
         return true;
+    }
+    if (g->function || g->sums) {
+        text_printf(why, "cuBLASLt cannot take '%s' (%s); without --cublaslt-epilogues it can be",
+                    what, refused.at);
+        return false;
     }
     if (!cuda_add_gemm(p->module, g, what, &l, why)) return false;
     take_launch(to, &l);

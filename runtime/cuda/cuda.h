@@ -27,10 +27,10 @@ typedef struct SnLt_ SnLtPool; // handle, workspace, and the algorithms chosen s
 SnStatus sn_lt_open(const SnCudaApi *api, uint64_t workspace, int64_t workspace_bytes,
                     SnLtPool **out, SnError *e);
 void sn_lt_close(SnLtPool *pool);
-// a, b, c, acc, bias: device addresses of the command's matrices; acc, bias 0: none. The algorithm is cuBLASLt's
-// first choice for this shape; equal shapes share it.
-SnStatus sn_lt_prepare(SnLtPool *pool, const SnGemm *g, uint64_t a, uint64_t b, uint64_t c,
-                       uint64_t acc, uint64_t bias, SnLtCall **out, SnError *e);
+// args: device addresses of the command's arguments. The algorithm is cuBLASLt's first choice for this
+// shape; equal shapes share it.
+SnStatus sn_lt_prepare(SnLtPool *pool, const SnGemm *g, const uint64_t *args, SnLtCall **out,
+                       SnError *e);
 void sn_lt_free(SnLtPool *pool, SnLtCall *call);
 // What was chosen for shape i, as a line; false behind the last.
 bool sn_lt_chosen(const SnLtPool *pool, uint32_t i, char *text, size_t size);

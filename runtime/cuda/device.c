@@ -126,6 +126,9 @@ static void modes_of(const Cuda *x, const SnCmd *c, uint64_t *reads, uint64_t *w
         *reads = 3 | (g->acc_arg == UINT32_MAX ? 0 : UINT64_C(1) << g->acc_arg);
         if (g->bias_arg != 0) *reads |= UINT64_C(1) << g->bias_arg;
         *writes = UINT64_C(1) << g->c_arg;
+        if (g->sum_arg != 0) *writes |= UINT64_C(1) << g->sum_arg;
+        if (g->aux_arg != 0)
+            *(g->function == SN_FUNCTION_GELU ? writes : reads) |= UINT64_C(1) << g->aux_arg;
         return;
     }
     case SN_CMD_FILL: *reads = 0, *writes = 1; return;
@@ -565,9 +568,7 @@ static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) 
     const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
     if (g->kernel != UINT32_MAX)
         return resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[g->kernel], e);
-    return sn_lt_prepare(x->lt, g, v[0], v[1], v[g->c_arg],
-                         g->acc_arg == UINT32_MAX ? 0 : v[g->acc_arg],
-                         g->bias_arg == 0 ? 0 : v[g->bias_arg], &s->call, e);
+    return sn_lt_prepare(x->lt, g, v, &s->call, e);
 }
 
 // The state or input that lies at an argument's place.

@@ -13,7 +13,8 @@
 typedef struct {
     SnLt shape;
     uint32_t align[4]; // of A, B, C, D in bytes
-    bool acc, bias;
+    uint32_t epilogue; // the library's number
+    bool acc;
 } Key;
 typedef struct {
     Key key;
@@ -102,14 +103,42 @@ static SnStatus make_desc(const SnCudaApi *api, const SnLt *l, SnLtDesc *to, SnE
     return s;
 }
 
-// One value for each row of the library's C, which are its adjacent elements.
-static SnStatus add_bias(const SnCudaApi *api, SnLtDesc desc, uint64_t bias, SnError *e) {
-    uint32_t epilogue = SN_LT_EPILOGUE_BIAS;
-    const void *at = (const void *)(uintptr_t)bias;
-    SnStatus s =
-        check(api->lt_desc_set(desc, SN_LT_DESC_EPILOGUE, &epilogue, sizeof epilogue), "a bias", e);
-    return s ? s
-             : check(api->lt_desc_set(desc, SN_LT_DESC_BIAS_POINTER, &at, sizeof at), "a bias", e);
+// Its A is the plan's B when the matrices are swapped.
+static uint32_t epilogue_of(const SnGemm *g) {
+    bool bias = g->bias_arg != 0, aux = g->aux_arg != 0, of_a = g->sums == SN_SUMS_A;
+    switch ((SnFunction)g->function) {
+    case SN_FUNCTION_GELU:
+        return aux ? (bias ? SN_LT_EPILOGUE_GELU_AUX_BIAS : SN_LT_EPILOGUE_GELU_AUX)
+                   : (bias ? SN_LT_EPILOGUE_GELU_BIAS : SN_LT_EPILOGUE_GELU);
+    case SN_FUNCTION_GELU_GRADIENT:
+        return g->sums ? SN_LT_EPILOGUE_DGELU_BGRAD : SN_LT_EPILOGUE_DGELU;
+    case SN_FUNCTION_NONE:
+    case SN_FUNCTIONS: break;
+    }
+    if (g->sums) return of_a != g->lt.swap ? SN_LT_EPILOGUE_BGRADA : SN_LT_EPILOGUE_BGRADB;
+    return bias ? SN_LT_EPILOGUE_BIAS : SN_LT_EPILOGUE_DEFAULT;
+}
+
+// vector: the bias or the sums. aux: laid out as C, whose adjacent elements are the library's rows.
+static SnStatus add_epilogue(const SnCudaApi *api, SnLtDesc desc, const SnLt *l, uint32_t epilogue,
+                             uint64_t vector, uint64_t aux, SnError *e) {
+    const struct {
+        int attribute;
+        const void *value;
+        size_t bytes;
+        bool set;
+    } all[] = {
+        {SN_LT_DESC_EPILOGUE, &epilogue, sizeof epilogue, true},
+        {SN_LT_DESC_BIAS_POINTER, &vector, sizeof vector, vector != 0},
+        {SN_LT_DESC_AUX_POINTER, &aux, sizeof aux, aux != 0},
+        {SN_LT_DESC_AUX_LD, &l->ldc, sizeof l->ldc, aux != 0},
+        {SN_LT_DESC_AUX_BATCH_STRIDE, &l->stride_c, sizeof l->stride_c, aux != 0 && l->batch > 1}};
+    SnStatus s = SN_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && !s; i++)
+        if (all[i].set)
+            s = check(api->lt_desc_set(desc, all[i].attribute, all[i].value, all[i].bytes),
+                      "an epilogue", e);
+    return s;
 }
 
 static SnStatus make_all(const SnCudaApi *api, const SnLt *l, SnLtCall *c, SnError *e) {
@@ -171,27 +200,30 @@ static SnStatus choose(SnLtPool *p, SnLtCall *c, const Key *key, SnError *e) {
     return s;
 }
 
-SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, uint64_t a, uint64_t b, uint64_t c,
-                       uint64_t acc, uint64_t bias, SnLtCall **out, SnError *e) {
+SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtCall **out,
+                       SnError *e) {
     SnLtCall *x = calloc(1, sizeof *x);
     if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
-    a += (uint64_t)(g->base_a * 4);
-    b += (uint64_t)(g->base_b * 4);
+    uint64_t a = args[0] + (uint64_t)(g->base_a * 4), b = args[1] + (uint64_t)(g->base_b * 4);
+    uint64_t to_c = (uint64_t)(g->base_c * 4);
+    uint64_t aux = g->aux_arg ? args[g->aux_arg] + to_c : 0;
+    uint64_t vector = g->bias_arg ? args[g->bias_arg] : g->sum_arg ? args[g->sum_arg] : 0;
+    x->acc = g->acc_arg != UINT32_MAX;
     x->at_a = g->lt.swap ? b : a;
     x->at_b = g->lt.swap ? a : b;
-    x->at_d = c + (uint64_t)(g->base_c * 4);
-    x->at_c = acc ? acc + (uint64_t)(g->base_c * 4) : x->at_d;
-    x->acc = acc != 0;
+    x->at_d = args[g->c_arg] + to_c;
+    x->at_c = x->acc ? args[g->acc_arg] + to_c : x->at_d;
     x->acc_first = g->acc_first != 0;
     Key key;
     memset(&key, 0, sizeof key); // compared as bytes
     key.shape = g->lt;
     key.acc = x->acc;
-    key.bias = bias != 0;
+    key.epilogue = epilogue_of(g);
     const uint64_t at[] = {x->at_a, x->at_b, x->at_c, x->at_d};
     for (int i = 0; i < 4; i++) key.align[i] = alignment(at[i]);
     SnStatus s = make_all(p->api, &g->lt, x, e);
-    if (!s && bias) s = add_bias(p->api, x->desc, bias, e);
+    if (!s && key.epilogue != SN_LT_EPILOGUE_DEFAULT)
+        s = add_epilogue(p->api, x->desc, &g->lt, key.epilogue, vector, aux, e);
     if (!s) s = choose(p, x, &key, e);
     if (s) {
         sn_lt_free(p, x);
@@ -199,6 +231,21 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, uint64_t a, uint64_t b, uin
     }
     *out = x;
     return SN_OK;
+}
+
+static const char *epilogue_name(uint32_t epilogue) {
+    switch (epilogue) {
+    case SN_LT_EPILOGUE_BIAS: return ", bias";
+    case SN_LT_EPILOGUE_GELU: return ", gelu";
+    case SN_LT_EPILOGUE_GELU_BIAS: return ", bias, gelu";
+    case SN_LT_EPILOGUE_GELU_AUX: return ", gelu with its argument";
+    case SN_LT_EPILOGUE_GELU_AUX_BIAS: return ", bias, gelu with its argument";
+    case SN_LT_EPILOGUE_DGELU: return ", gelu's derivative";
+    case SN_LT_EPILOGUE_DGELU_BGRAD: return ", gelu's derivative, sums";
+    case SN_LT_EPILOGUE_BGRADA:
+    case SN_LT_EPILOGUE_BGRADB: return ", sums of an operand";
+    }
+    return "";
 }
 
 bool sn_lt_chosen(const SnLtPool *p, uint32_t i, char *text, size_t size) {
@@ -211,7 +258,7 @@ bool sn_lt_chosen(const SnLtPool *p, uint32_t i, char *text, size_t size) {
         "workspace",
         p->api->lt_version(), (long long)l->batch, (long long)l->rows, (long long)l->cols,
         (long long)l->k, l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n', c->key.acc ? ", acc" : "",
-        c->key.bias ? ", bias" : "", (unsigned long long)c->algo.data[0],
+        epilogue_name(c->key.epilogue), (unsigned long long)c->algo.data[0],
         (unsigned long long)c->algo.data[1], c->workspace);
     return true;
 }

@@ -470,7 +470,8 @@ static bool check_all(Check *c) {
                  .scratch = arena_new(),
                  .ledger = ledger_new(c->a),
                  .target = target_find(target),
-                 .unfused = c->o->unfused};
+                 .unfused = c->o->unfused,
+                 .library = c->o->library};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(
         &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,bundle,memplan", &hooks);
@@ -479,7 +480,7 @@ static bool check_all(Check *c) {
         text_printf(c->why, "%s", m->diag->items.n ? m->diag->items.at[0].text : "passes failed");
         return false;
     }
-    for (uint32_t i = 0; i < c->program.sections.n; i++)
+    for (uint32_t i = 0; i < c->program.sections.n && !c->o->library; i++)
         if (!check_kinterp(c, &c->program.sections.at[i], &expected[i])) return false;
     if (c->o->emulated) return check_emulated(c, expected);
     return c->o->skip_native || check_native(c, expected);

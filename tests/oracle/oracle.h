@@ -15,6 +15,7 @@ typedef struct {
     const char *device;   // beside `emulated`: a GPU ("cuda:0") in its place
     const char *cache;    // of programs compiled for it; NULL: none
     bool unfused;         // every value in a kernel of its own
+    bool library;         // products take along what cuBLASLt can; with `loose`, and not in kinterp
     bool loose; // passes that are not bit-neutral ran: compare with tolerance 1e-4 relative
 } OracleOptions;
 

@@ -1,0 +1,104 @@
+// What a gemm group computes besides its product, if that is what cuBLASLt's calls can do along: a bias,
+// GELU, GELU's derivative, sums of rows. The group's meaning is its body; this only reads it.
+// passes/fuse_library.c makes such groups. O(nodes of the body).
+#include "codegen/lower_value.h"
+#include "ir/gelu.h"
+
+static bool is_arg(const Lower *l, NodeId n) { return node_at(l->f, n)->op == OP_arg; }
+
+static LowerRef arg_ref(const Lower *l, NodeId n) {
+    return (LowerRef){false, (uint32_t)attr_of(l->m, l->f, n)->arg.index};
+}
+
+// n = product + bias: the operand that is the bias, or NONE.
+static NodeId bias_of(const Lower *l, NodeId n, NodeId product, const AxisList *columns) {
+    if (node_at(l->f, n)->op != OP_add) return NONE;
+    NodeId a = operand(l->f, n, 0), b = operand(l->f, n, 1);
+    NodeId bias = a == product ? b : a;
+    if ((a != product && b != product) || !is_arg(l, bias)) return NONE;
+    const Type *t = type_of(l->m, l->f, bias);
+    if (t->n != columns->n || t->n == 0) return NONE;
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->axes[i].axis != columns->at[i]) return NONE;
+    return bias;
+}
+
+// What the fold sums, through the partial sums that chunk.c made of it.
+static NodeId summed_by(const Lower *l, NodeId n) {
+    NodeId x = operand(l->f, n, 0);
+    bool parts = node_at(l->f, x)->op == OP_reduce && attr_of(l->m, l->f, x)->reduce.part;
+    return parts ? operand(l->f, x, 0) : x;
+}
+
+static bool add_sum(const Lower *l, NodeId n, LowerRef ref, NodeId contract, bool swapped,
+                    NodeId gradient, LowerCall *out) {
+    NodeId x = summed_by(l, n), a = operand(l->f, contract, 0), b = operand(l->f, contract, 1);
+    if (out->has_sum || (x != a && x != b && x != gradient)) return false;
+    out->has_sum = true;
+    out->sum = ref;
+    out->sums = x == gradient ? SN_SUMS_C : (x == a) != swapped ? SN_SUMS_A : SN_SUMS_B;
+    return true;
+}
+
+// The result is a function of the product, by way of v.
+static bool add_function(const Lower *l, NodeId n, LowerRef ref, NodeId contract, NodeId v,
+                         LowerCall *out) {
+    uint8_t *stop = NEW_ARRAY(l->a, uint8_t, l->f->nodes.n + 1);
+    Smooth s;
+    stop[v] = 1;
+    if (out->function || !smooth_of(l->m, l->f, n, stop, &s)) return false;
+    out->result = ref;
+    if (smooth_is_gelu(l->m, l->f, &s, v)) {
+        out->function = SN_FUNCTION_GELU;
+        return true;
+    }
+    NodeId aux = s.leaf[0] == contract ? s.leaf[1] : s.leaf[0];
+    if (s.leaves != 2 || v != contract || !is_arg(l, aux) ||
+        node_at(l->f, aux)->type != node_at(l->f, contract)->type ||
+        !smooth_is_gelu_gradient(l->m, l->f, &s, contract, aux))
+        return false;
+    out->function = SN_FUNCTION_GELU_GRADIENT;
+    out->has_aux = true;
+    out->aux = arg_ref(l, aux);
+    return true;
+}
+
+LowerCall lower_call(const Lower *l, NodeId contract, const AxisList *columns, bool swapped) {
+    LowerCall c = {.known = true};
+    NodeId v = contract, gradient = NONE;
+    for (NodeId n = contract + 1; n < l->f->nodes.n && !c.has_bias; n++) {
+        NodeId bias = bias_of(l, n, contract, columns);
+        if (bias == NONE) continue;
+        c.has_bias = true;
+        c.bias = arg_ref(l, bias);
+        v = n;
+    }
+    bool stores_v = false;
+    LowerRef of_v = {0};
+    for (uint32_t i = 0; i < l->f->results.n; i++) {
+        NodeId n = l->f->results.at[i].node;
+        LowerRef ref = {true, i};
+        if (n == v)
+            stores_v = true, of_v = ref;
+        else if (node_at(l->f, n)->op != OP_reduce)
+            c.known &= add_function(l, n, ref, contract, v, &c), gradient = n;
+    }
+    for (uint32_t i = 0; i < l->f->results.n; i++) {
+        NodeId n = l->f->results.at[i].node;
+        if (node_at(l->f, n)->op == OP_reduce)
+            c.known &= add_sum(l, n, (LowerRef){true, i}, contract, swapped, gradient, &c);
+    }
+    if (c.function == SN_FUNCTION_GELU && stores_v) {
+        c.has_aux = true;
+        c.aux = of_v;
+    } else if (!c.function) {
+        c.known &= stores_v;
+        c.result = of_v;
+    } else {
+        c.known &= !stores_v;
+    }
+    bool sums_c = c.function == SN_FUNCTION_GELU_GRADIENT;
+    c.known &= !c.has_sum ||
+               (sums_c == (c.sums == SN_SUMS_C) && !c.has_bias && c.function != SN_FUNCTION_GELU);
+    return c;
+}
