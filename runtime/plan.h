@@ -131,12 +131,12 @@ typedef struct {
     uint32_t epilogue;  // UINT32_MAX, or index in kernels; its bufs start at arg epilogue_args
     uint32_t epilogue_args;
     // CUDA: what the call computes besides. Arguments of the command, 0: none.
-    uint32_t bias_arg;     // one value for each n, added after acc
-    uint32_t aux_arg;      // laid out as C: what GELU is applied to, written or (gradient) read
-    uint32_t sum_arg;      // one value for each of what is left when the rows of `sums` are added
-    uint32_t function : 8; // SnFunction of what is stored in C
-    uint32_t sums : 8;     // SnSums
-    uint32_t pad : 16;
+    uint32_t bias_arg; // one value for each n, added after acc
+    uint32_t aux_arg;  // laid out as C: what GELU is applied to, written or (gradient) read
+    uint32_t sum_arg;  // one value for each of what is left when the rows of `sums` are added
+    uint32_t function; // SnFunction of what is stored in C
+    uint32_t sums;     // SnSums
+    uint32_t pad;
     uint32_t
         kernel; // CUDA: UINT32_MAX: cuBLASLt does it, as `lt` says; else the kernel that does it:
                 // its arguments are A, B, C, then acc and bias as they exist

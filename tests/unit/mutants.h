@@ -85,8 +85,11 @@ static inline Module *parse_file(Arena *a, const char *path) {
 
 static inline KernelProgram lower_module(Arena *a, Module *m) {
     KernelProgram program = {.m = m};
-    PassCx cx = {
-        .m = m, .scratch = arena_new(), .ledger = ledger_new(a), .target = target_find("cuda")};
+    PassCx cx = {.m = m,
+                 .scratch = arena_new(),
+                 .ledger = ledger_new(a),
+                 .target = target_find("cuda"),
+                 .library = true};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(&cx, "chunk,layout,fuse,schedule,bundle,memplan", &hooks) &&
               program_lower(a, m, m->diag, &program);

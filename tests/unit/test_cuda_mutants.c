@@ -125,6 +125,11 @@ static void one_instance_less(Spot *p) {
     p->cmd->nargs -= p->kernel->nargs;
 }
 
+// Of the product before.
+static SnGemm *previous_gemm(Spot *p) { return ITEMS(p->plan, SnGemm, gemms) + p->cmd[-1].fn; }
+static void not_kept(Spot *p) { previous_gemm(p)->aux_arg = 0; }
+static void kept_on_result(Spot *p) { previous_gemm(p)->aux_arg = previous_gemm(p)->c_arg; }
+
 static void no_fill(Spot *p) { // the command before
     ITEMS(p->plan, SnArg, args)[p->cmd[-1].args].bytes = 0;
 }
