@@ -140,8 +140,7 @@ static bool print_cuda(Driver *d, const KernelProgram *kernels, Text *t) {
     PlanTables *tables = plan_collect(d->arena, kernels, &info, d->diag);
     if (!tables || !t) return tables != NULL;
     size_t size;
-    cuda_print_launches(plan_write(tables, "", &size), t);
-    cuda_print(target.module, t);
+    cuda_print(target.module, plan_write(tables, "", &size), t);
     return true;
 }
 

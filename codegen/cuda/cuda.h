@@ -85,7 +85,7 @@ const SnImage *cuda_program_images(Arena *a, const CudaImages *all);
 const char *cuda_function_comment(const CudaModule *m, uint32_t function);
 uint32_t cuda_function_block(const CudaModule *m, uint32_t function); // its threads
 
-// Which command starts which function: its op, the line of the model, the grid; as comments.
-void cuda_print_launches(const SnPlan *plan, Text *to);
-// The CUDA C of all batches, for `sinter dump --cuda`.
-void cuda_print(const CudaModule *m, Text *to);
+// The CUDA C of all batches, for `sinter dump --cuda`. plan: of its commands, NULL: none; what starts a
+// kernel stands above it then. The text that is compiled does not have it, because kernels are shared and
+// cached by their text.
+void cuda_print(const CudaModule *m, const SnPlan *plan, Text *to);

@@ -80,6 +80,7 @@ Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *fu
     text_printf(&b->text, "\n// k%u: ", *function);
     cuda_put_safe(&b->text, comment);
     text_put(&b->text, "\n", 1);
+    vec_push(m->arena, &b->starts, b->text.n);
     return &b->text;
 }
 
@@ -117,24 +118,37 @@ uint32_t cuda_batches(const CudaModule *m) { return m->batches.n; }
 
 const Text *cuda_batch(const CudaModule *m, uint32_t batch) { return &m->batches.at[batch].text; }
 
-void cuda_print(const CudaModule *m, Text *to) {
-    for (uint32_t i = 0; i < m->batches.n; i++) {
-        text_printf(to, "// ---- batch %u\n", i);
-        text_put(to, m->batches.at[i].text.at, m->batches.at[i].text.n);
+// The kernel that a command starts, or NULL.
+static const SnKernel *started_by(const SnPlan *p, const SnCmd *c) {
+    const SnKernel *kernels = SN_AT(p, SnKernel, kernels);
+    uint32_t own = c->op == SN_CMD_GEMM ? SN_AT(p, SnGemm, gemms)[c->fn].kernel : UINT32_MAX;
+    if (c->op == SN_CMD_KERNEL) own = c->fn;
+    return own == UINT32_MAX ? NULL : &kernels[own];
+}
+
+// What starts function f: op, line of the model, grid and threads.
+static void print_launches(const SnPlan *p, uint32_t f, Text *t) {
+    for (uint32_t i = 0; i < p->cmds.count; i++) {
+        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
+        const SnKernel *k = started_by(p, c);
+        if (!k || k->fn != f) continue;
+        text_put(t, "//   ", 5);
+        cuda_put_safe(t, SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]));
+        text_printf(t, ", line %u: <<<(%u, %u, %u), %u>>>\n", c->line, k->grid[0], k->grid[1],
+                    c->count, k->block);
     }
 }
 
-void cuda_print_launches(const SnPlan *p, Text *t) {
-    for (uint32_t i = 0; i < p->cmds.count; i++) {
-        const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
-        uint32_t kernel = c->op == SN_CMD_KERNEL ? c->fn
-                          : c->op == SN_CMD_GEMM ? SN_AT(p, SnGemm, gemms)[c->fn].kernel
-                                                 : UINT32_MAX;
-        if (kernel == UINT32_MAX) continue;
-        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[kernel];
-        text_put(t, "// ", 3);
-        cuda_put_safe(t, SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]));
-        text_printf(t, ", line %u: k%u <<<(%u, %u, %u), %u>>>\n", c->line, k->fn, k->grid[0],
-                    k->grid[1], c->count, k->block);
+void cuda_print(const CudaModule *m, const SnPlan *plan, Text *to) {
+    for (uint32_t i = 0; i < m->batches.n; i++) {
+        const CudaBatch *b = &m->batches.at[i];
+        size_t from = 0;
+        text_printf(to, "// ---- batch %u\n", i);
+        for (uint32_t k = 0; plan && k < b->starts.n; k++) {
+            text_put(to, b->text.at + from, b->starts.at[k] - from);
+            print_launches(plan, b->first + k, to);
+            from = b->starts.at[k];
+        }
+        text_put(to, b->text.at + from, b->text.n - from);
     }
 }

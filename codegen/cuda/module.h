@@ -13,6 +13,7 @@ enum { CUDA_BATCH = 24 };
 typedef struct {
     Text text;
     uint32_t first, count; // functions first .. first + count - 1
+    VEC(size_t) starts;    // of each one's code in the text, behind its comment
 } CudaBatch;
 
 // A printed kernel, by its text without name and with keys replaced by their number.

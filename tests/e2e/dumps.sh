@@ -19,6 +19,13 @@ for model in bytes mlp; do
     "$sinter" dump "$root/models/$model.sn" $options --kernels -o "$work/b.k"
     same "$model kernels" "$work/a.k" "$work/b.k"
 done
+# above each kernel stand its op and the commands that start it, with the model's line
+line=$(grep -n 'return gelu' "$root/models/gpt2.sn" | cut -d: -f1)
+"$sinter" dump "$root/models/gpt2.sn" -D layer=2 --target sm_90a --cuda -o "$work/gpt2.cu"
+grep -A2 '^// k[0-9]*: map.h.0.mlp.gelu' "$work/gpt2.cu" | grep -q "^//   .*h.0.mlp.gelu, line $line: <<<(" && ok ||
+    bad "no launch above a kernel"
+[ "$(grep -c '^extern "C" __global__' "$work/gpt2.cu")" = "$(grep -A1 '^// k[0-9]*: ' "$work/gpt2.cu" | grep -c '^//   ')" ] && ok ||
+    bad "a kernel without a launch above it"
 # an internal error leaves the module before the failing pass, and the rest of the pipeline takes it
 cd "$work"
 rc=0

@@ -262,7 +262,7 @@ static void many_kernels_are_batches(void **state) {
         assert_int_equal(cuda_batches(p.m), 2);
         for (uint32_t b = 0; b < 2; b++)
             assert_non_null(strstr(cuda_batch(p.m, b)->at, "struct Env {"));
-        cuda_print(p.m, &text[round]);
+        cuda_print(p.m, NULL, &text[round]);
     }
     assert_string_equal(text[0].at, text[1].at);
     arena_free(a);
