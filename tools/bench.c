@@ -357,19 +357,11 @@ static const char *value_of(const char *name, int argc, char **argv, int *i) {
     return argv[*i][n] || *i + 1 >= argc ? NULL : argv[++*i];
 }
 
-static bool add_define(Driver *d, const char *text) {
-    const char *eq = text ? strchr(text, '=') : NULL;
-    if (!eq) return false;
-    Define def = {arena_str(d->arena, text, (size_t)(eq - text)), eq + 1};
-    vec_push(d->arena, &d->o.defs, def);
-    return true;
-}
-
 // One argument and, where it has one, its value.
 static bool read_option(Driver *d, BenchOptions *o, int argc, char **argv, int *i) {
     const char *v;
     if (strncmp(argv[*i], "-D", 2) == 0)
-        return add_define(d, argv[*i][2] ? argv[*i] + 2 : *i + 1 < argc ? argv[++*i] : NULL);
+        return driver_define(d, argv[*i][2] ? argv[*i] + 2 : *i + 1 < argc ? argv[++*i] : NULL);
     if (strcmp(argv[*i], "--json") == 0) return o->json = true;
     if (strcmp(argv[*i], "--cublaslt-epilogues") == 0) return d->o.lt_epilogues = true;
     if ((v = value_of("--repeat", argc, argv, i))) return (o->repeat = atoi(v)) > 0;

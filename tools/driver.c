@@ -279,6 +279,19 @@ static void after_pass(void *user, const PassInfo *pass, const Module *m, double
     }
 }
 
+bool driver_define(Driver *d, const char *text) {
+    const char *eq = text ? strchr(text, '=') : NULL;
+    if (!eq || eq == text) return false;
+    Define def = {arena_str(d->arena, text, (size_t)(eq - text)), eq + 1};
+    for (uint32_t i = 0; i < d->o.defs.n; i++)
+        if (strcmp(d->o.defs.at[i].name, def.name) == 0) {
+            d->o.defs.at[i] = def;
+            return true;
+        }
+    vec_push(d->arena, &d->o.defs, def);
+    return true;
+}
+
 bool driver_passes(Driver *d, const char *last) {
     signal(SIGABRT, on_crash);
     signal(SIGSEGV, on_crash);

@@ -41,6 +41,9 @@ typedef struct {
 // Resolves --target, a list; the family is the first one named. False after a message.
 bool driver_targets(Driver *d);
 
+// Takes "name=value" of a -D; of one name the last counts. False: it is written otherwise; text may be NULL.
+bool driver_define(Driver *d, const char *text);
+
 // Keeps the command line, so that an internal error can run it again and write a reproducer.
 void driver_keep_arguments(int argc, char **argv);
 // Reads o.input and compiles or parses it. False after reporting.

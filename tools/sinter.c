@@ -47,14 +47,6 @@ static int usage_error(const char *fmt, const char *what) {
 
 // ---- options ------------------------------------------------------------------------------------
 
-static bool add_define(Driver *d, const char *text) {
-    const char *eq = strchr(text, '=');
-    if (!eq || eq == text) return false;
-    Define def = {arena_str(d->arena, text, (size_t)(eq - text)), eq + 1};
-    vec_push(d->arena, &d->o.defs, def);
-    return true;
-}
-
 // The value of option `name` written as "--name value" or "--name=value"; NULL when arg is another.
 static const char *value_of(const char *name, int argc, char **argv, int *i, bool *missing) {
     size_t n = strlen(name);
@@ -101,7 +93,7 @@ static int parse_options(Driver *d, int argc, char **argv) {
         if (done) continue;
         if (strncmp(argv[i], "-D", 2) == 0) {
             const char *text = argv[i][2] ? argv[i] + 2 : i + 1 < argc ? argv[++i] : "";
-            if (!add_define(d, text)) return usage_error("-D wants name=value, not '%s'", text);
+            if (!driver_define(d, text)) return usage_error("-D wants name=value, not '%s'", text);
         } else if (argv[i][0] == '-' && argv[i][1]) {
             return usage_error("unknown option '%s' (see 'sinter --help')", argv[i]);
         } else if (o->input) {

@@ -35,6 +35,7 @@ expect 1 "cannot read" "$sinter" check "$work/absent.sn"
 expect 1 "cannot read" "$sinter" check "$work"
 expect 1 "no pass is called 'fold'" "$sinter" dump "$model" --after fold
 expect 1 "layers" "$sinter" check "$model" -D layers=3
+"$sinter" dump "$model" -D lr.peak=x -D lr.peak=1 -D layer=x -D layer=2 >"$work/last" 2>&1 && ok || bad "the last -D of a name does not count"
 mkfifo "$work/pipe"
 expect 3 "not a regular file" "$sinter" build "$root/models/mlp.sn" -o "$work/pipe"
 cat "$work/pipe" >"$work/piped" &
