@@ -96,6 +96,8 @@ const char *cu_offset(Cu *p, const KIndex *x, const char *lane, const char *op);
 void cu_stage_load(Cu *p, KId id, CuGuard guard); // declares x<id>[items] and fills it
 CuVal cu_load(Cu *p, const KOp *o, const char *lane);
 CuVal cu_random(Cu *p, const KOp *o, const char *lane);
+// lane: as above.
+void cu_store_value(Cu *p, const KStore *s, const char *lane, const char *value);
 void cu_store_row(Cu *p, const KStore *s);
 // From y<number>[items]; ym<number> and yi<number> hold a lane-level mask and index op.
 void cu_store_unit(Cu *p, uint32_t number, const CuTarget *t, CuGuard guard);
@@ -104,6 +106,7 @@ void cu_store_unit(Cu *p, uint32_t number, const CuTarget *t, CuGuard guard);
 CuVal cu_at(const Cu *p, KId id);
 void cu_want(Cu *p, const CuSweep *s);
 void cu_want_op(Cu *p, KId id); // one value instead
+void cu_want_operands(Cu *p);   // and what those of p->need are made of
 void cu_row_ops(Cu *p);         // prints the row-level ops of p->need that are new
 bool cu_lane_work(const Cu *p, const CuSweep *s);
 // The body for the unit whose first lane is `l`, indented; `u`: number of the unit, for held values.

@@ -100,12 +100,16 @@ static CuVal print_op(Cu *p, KId id, const char *lane) {
     unreachable(o->kind);
 }
 
-void cu_row_ops(Cu *p) {
-    const Kernel *k = p->k;
-    for (KId id = k->ops.n; id-- > 0;) {
-        bool there = k->ops.at[id].lane ? p->held_in[id] != 0 : p->row[id].text != NULL;
+void cu_want_operands(Cu *p) {
+    for (KId id = p->k->ops.n; id-- > 0;) {
+        bool there = p->k->ops.at[id].lane ? p->held_in[id] != 0 : p->row[id].text != NULL;
         if (p->need[id] && !there) want_operands(p, id);
     }
+}
+
+void cu_row_ops(Cu *p) {
+    const Kernel *k = p->k;
+    cu_want_operands(p);
     for (KId id = 0; id < k->ops.n; id++)
         if (p->need[id] && !k->ops.at[id].lane && !p->row[id].text)
             p->row[id] = print_op(p, id, NULL);

@@ -128,12 +128,14 @@ void cu_stage_load(Cu *p, KId id, CuGuard guard) {
 
 // ---- stores
 
-void cu_store_row(Cu *p, const KStore *s) {
+void cu_store_value(Cu *p, const KStore *s, const char *lane, const char *value) {
     const char *when = both(p, p->row_lead, mask_text(p, s->mask));
-    const char *at = cu_offset(p, &s->index, NULL, op_text(p, &s->index));
+    const char *at = cu_offset(p, &s->index, lane, op_text(p, &s->index));
     cu_line(p, "%s%s%sa%u[%s] = %s;", when ? "if (" : "", when ? when : "", when ? ") " : "",
-            s->arg, at, cu_at(p, s->value).text);
+            s->arg, at, value);
 }
+
+void cu_store_row(Cu *p, const KStore *s) { cu_store_value(p, s, NULL, cu_at(p, s->value).text); }
 
 // The text of what a store's mask or index op is in lane j, behind the bodies: kept in an array when
 // it is lane-level.
