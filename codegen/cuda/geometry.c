@@ -1,6 +1,7 @@
 // Which shape a kernel gets, from its order, folds and extents alone.
 //
 //   rows, no row folds     CU_MAP     a unit per thread, 256 threads, one grid dimension
+//                          CU_TURN    where that walks memory across the lanes: turn.c
 //   rows, row folds        CU_WARPS   up to 1024 lanes, and longer rows of one sweep when there are
 //                                     enough rows: 1 to 32 threads a row
 //                          CU_BLOCK   else: 4 warps share a segment of 4096 lanes; with up to 16
@@ -353,7 +354,12 @@ bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why) {
         g->chunks = pieces(g->walked, k->grain);
     }
     switch ((KOrder)k->order) {
-    case KORDER_rows: (cu_has_row_folds(k) ? rows_shape : map_shape)(k, g); break;
+    case KORDER_rows:
+        if (cu_has_row_folds(k))
+            rows_shape(k, g);
+        else if (!cu_turn_shape(k, g))
+            map_shape(k, g);
+        break;
     case KORDER_chunks:
         if (!chunks_shape(k, g, why)) return false;
         break;

@@ -5,6 +5,7 @@
 
 typedef enum {
     CU_MAP,    // a thread takes one unit of lanes of one row
+    CU_TURN,   // a block takes a tile of the lanes and one outer axis: turn.c
     CU_WARPS,  // a team of up to 32 threads folds a row
     CU_BLOCK,  // a block folds a row
     CU_WALK,   // a thread owns a unit of lanes and walks the rows of a task
@@ -32,6 +33,7 @@ typedef struct {
     int64_t row_units;      // units in a row (CU_MAP, CU_WALK)
     int64_t tiles;          // CU_STAGE: of `width` lanes, in a row
     uint32_t batch;         // CU_STAGE: rows side by side
+    uint32_t along, other;  // CU_TURN: axes of the tile, see turn.c
     uint32_t held;          // values a thread may keep in registers
     int64_t shared;         // bytes of shared memory (static)
     bool exact;             // every team has a row
@@ -48,3 +50,11 @@ uint32_t cu_row_results(const Kernel *k, uint8_t *set);
 // Whether something of the store differs between lanes.
 bool cu_lane_store(const Kernel *k, const KStore *s);
 bool cu_index_lane(const Kernel *k, const KIndex *x); // its offset differs between lanes
+
+// turn.c
+enum { CU_TILE = 32, CU_TILE_ROWS = 8 }; // a tile's side; rows of it that a block takes at a time
+// Sets g to CU_TURN where a map is better done so; it has rows and lanes. False: it is left as it is.
+bool cu_turn_shape(const Kernel *k, CuGeometry *g);
+int64_t cu_tiles(const Kernel *k, uint32_t axis); // in the extent
+// CU_TURN: a load or store whose neighbours are along `other`.
+bool cu_turns(const Kernel *k, const CuGeometry *g, uint32_t arg, const KIndex *x, KId mask);

@@ -136,6 +136,7 @@ static void signature(Cu *p, uint32_t function, uint32_t nkeys) {
 static void body(Cu *p) {
     switch (p->g->shape) {
     case CU_MAP: cu_map(p); return;
+    case CU_TURN: cu_turn(p); return;
     case CU_WARPS:
     case CU_BLOCK: cu_rows(p); return;
     case CU_WALK: cu_walk(p); return;
@@ -159,6 +160,7 @@ static Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g) {
     p->need = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
     p->holds = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
     p->held_in = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
+    p->waits = NEW_ARRAY(a, const char *, k->ops.n + 1);
     return p;
 }
 

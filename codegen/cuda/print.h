@@ -2,17 +2,20 @@
 //
 //   share.c        cuda_add_kernel: equal kernels are one function
 //   geometry.c     how threads are given to rows and lanes; how the kernel is started
+//   turn.c         which maps go through shared memory
 //   print.c        the function: signature, environment, axes, and which shape of body it has
 //   print_body.c   one sweep of a thread over its unit of lanes: loads, scalars, folds, stores
 //   print_rows.c   rows: maps, and teams of threads that fold a row
+//   print_turn.c   maps that go through shared memory
 //   print_fold.c   halving trees between the threads of a team
 //   print_walk.c   column folds and scatters: a thread owns lanes and walks rows
 //   print_mem.c     indices, loads, stores, random numbers
 //   print_prim.c    scalar operations
 //
 // Names in the text: a argument, i axis, v value of a row, t temporary, x loaded, h held over phases,
-// s accumulator of a row fold, f its result, c accumulator of a column fold, y to be stored; each with a
-// number. Nothing of the user's model is a name.
+// s accumulator of a row fold, f its result, c accumulator of a column fold, y to be stored, zx and zy
+// what is loaded and to be stored in a tile, o origin of a tile; each with a number. Nothing of the
+// user's model is a name.
 #pragma once
 #include "codegen/cuda/geometry.h"
 #include "codegen/cuda/module.h"
@@ -63,6 +66,7 @@ typedef struct {
     uint8_t *need;        // by op: wanted by the sweep
     uint8_t *holds;       // by op: kept in registers for later phases
     uint8_t *held_in;     // by op: 1 + phase that put it into registers, 0: not yet
+    const char **waits;   // by op: where its value is already (CU_TURN); NULL: nowhere
 } Cu;
 
 // print.c
@@ -134,6 +138,9 @@ void cu_team_threads(Cu *p);             // declares t and mates
 void cu_team_phases(Cu *p, bool stores); // all phases of a row
 void cu_declare_end(Cu *p);              // sets lane_end
 void cu_segment_range(Cu *p);            // lanes of segment `seg`
+
+// print_turn.c
+void cu_turn(Cu *p);
 
 // print_walk.c
 void cu_walk(Cu *p);       // chunks without row folds, lanes

@@ -126,7 +126,7 @@ static const char *item(const Cu *p) { return p->g->items == 1 ? "0" : "j"; }
 
 static bool staged(const Cu *p, KId id) {
     const KOp *o = &p->k->ops.at[id];
-    return p->need[id] && o->lane && !p->held_in[id] && cu_is_staged(p, o);
+    return p->need[id] && o->lane && !p->held_in[id] && !p->waits[id] && cu_is_staged(p, o);
 }
 
 static void lane_ops(Cu *p) {
@@ -136,6 +136,8 @@ static void lane_ops(Cu *p) {
         const char *held = arena_printf(p->a, "h%u[u][%s]", id, item(p));
         if (p->held_in[id])
             p->lane[id] = (CuVal){held, (Elem)o->to};
+        else if (p->waits[id])
+            p->lane[id] = (CuVal){p->waits[id], (Elem)o->to};
         else if (staged(p, id))
             p->lane[id] = (CuVal){arena_printf(p->a, "x%u[%s]", id, item(p)), (Elem)o->to};
         else

@@ -148,6 +148,10 @@ static const char *kept_text(Cu *p, const char *prefix, uint32_t number, KId id)
 void cu_store_unit(Cu *p, uint32_t number, const CuTarget *t, CuGuard guard) {
     const char *when = kept_text(p, "ym", number, t->mask);
     const char *op = kept_text(p, "yi", number, t->index->op);
+    if (cu_turns(p->k, p->g, t->arg, t->index, t->mask)) {
+        cu_line(p, "zy%u[across][n] = y%u[0];", number, number);
+        return;
+    }
     const char *more = t->plus ? arena_printf(p->a, " + %s", t->plus) : "";
     if (vectorises(p, t->index, t->mask) && t->plus_stride % 4 == 0) {
         cu_line(p, "%s%s%sstore4(&a%u[%s%s], y%u);", when ? "if (" : "", when ? when : "",

@@ -362,6 +362,117 @@ static void write_random(Draft *d) {
                               full(d)));
 }
 
+// ---- transposing maps
+
+static int64_t turned_count(const Draft *d) {
+    return d->s.base + d->s.lanes * (d->s.rows + d->s.pad);
+}
+
+// An index of all elements where neighbours are along the rows.
+static const char *turned(const Draft *d) {
+    return arena_printf(d->a, "[%lld + i0*1 + i1*%lld]", (long long)d->s.base,
+                        (long long)(d->s.rows + d->s.pad));
+}
+
+// A turned load or store, the output in place of an input that is straight.
+static void write_turn(Draft *d) {
+    const char *at = full(d), *turn = turned(d);
+    head(d, "map.turn", "rows grain 1");
+    arg_line(d, 0, "in", "f32", d->variant ? count(d) : turned_count(d));
+    arg_line(d, 1, "in", "f32", count(d));
+    arg_line(d, 2, "out", "f32", d->variant ? turned_count(d) : count(d));
+    d->in = d->variant ? 0 : 1, d->out = d->variant ? 0 : 2;
+    put_lines(d, arena_printf(d->a,
+                              "  %%0 = f32 load a0%s\n  %%1 = f32 load a1%s\n"
+                              "  %%2 = f32 sub %%0 %%1\n  store a2%s = %%2 phase 0\n",
+                              d->variant ? at : turn, at, d->variant ? turn : at));
+}
+
+// Turned loads and stores of every size of element, one in place of another.
+static void write_turn_both(Draft *d) {
+    const char *at = full(d), *turn = turned(d);
+    head(d, "map.turn.both", "rows grain 1");
+    arg_line(d, 0, "in", "f32", turned_count(d));
+    arg_line(d, 1, "in", "bool", turned_count(d));
+    arg_line(d, 2, "in", "u32", count(d));
+    arg_line(d, 3, "out", "f32", turned_count(d));
+    arg_line(d, 4, "out", "bool", turned_count(d));
+    arg_line(d, 5, "out", "u32", count(d));
+    d->in = 0, d->out = 3;
+    put_lines(d, arena_printf(d->a,
+                              "  %%0 = f32 load a0%s\n  %%1 = bool load a1%s\n"
+                              "  %%2 = u32 load a2%s\n  %%3 = f32 cast u32 %%2\n"
+                              "  %%4 = f32 select %%1 %%0 %%3\n  %%5 = bool lt f32 %%0 %%4\n"
+                              "  %%6 = u32 cast bool %%1\n  %%7 = u32 add %%6 %%2\n"
+                              "  store a3%s = %%4 phase 0\n  store a4%s = %%5 phase 0\n"
+                              "  store a5%s = %%7 phase 0\n",
+                              turn, turn, at, turn, turn, at));
+}
+
+// So many turned accesses that the straight ones are turned instead: a gather of rows and a store, both
+// under a mask of the row.
+static void write_turn_most(Draft *d) {
+    const char *at = full(d), *turn = turned(d);
+    head(d, "map.turn.most", "rows grain 1");
+    for (uint32_t i = 0; i < 3; i++) arg_line(d, i, "in", i ? "f32" : "bool", turned_count(d));
+    arg_line(d, 3, "in", "i32", d->s.rows);
+    arg_line(d, 4, "in", "f32", 5 * d->s.lanes);
+    arg_line(d, 5, "in", "bool", count(d));
+    arg_line(d, 6, "out", "f32", count(d));
+    arg_line(d, 7, "out", "f32", turned_count(d));
+    d->limit[3] = 7, d->in = 1, d->out = 7;
+    put_lines(d, arena_printf(d->a,
+                              "  %%0 = bool load a0%s\n  %%1 = f32 load a1%s\n"
+                              "  %%2 = i32 load a3[0 + i0*1]\n  %%3 = i32 const 5\n"
+                              "  %%4 = bool lt i32 %%2 %%3\n"
+                              "  %%5 = f32 load a4[0 + i1*1 + %%2*%lld] if %%4\n"
+                              "  %%6 = f32 load a2%s if %%4\n  %%7 = bool load a5%s\n"
+                              "  %%8 = f32 fma %%1 %%5 %%6\n  %%9 = bool xor %%0 %%7\n"
+                              "  %%10 = f32 select %%9 %%8 %%1\n"
+                              "  store a6%s = %%10 phase 0 if %%4\n  store a7%s = %%8 phase 0\n",
+                              turn, turn, (long long)d->s.lanes, turn, at, at, turn));
+}
+
+// Axes beside those of the tile, before and behind; an accumulator that is read and written turned;
+// random numbers, and the axes as values.
+static void write_turn_grid(Draft *d) {
+    long long R = d->s.rows, L = d->s.lanes, base = d->s.base;
+    const char *at = arena_printf(d->a, "[%lld + i0*%lld + i1*%lld + i2*%lld + i3*1]", base,
+                                  3 * R * L, 3 * L, L);
+    const char *turn = arena_printf(d->a, "[%lld + i0*%lld + i1*1 + i2*%lld + i3*%lld]", base,
+                                    3 * R * L, R * L, R);
+    text_printf(&d->text, "kernel \"map.turn.grid\" rows grain 5 axes 2, %lld, 3, %lld {\n", R, L);
+    arg_line(d, 0, "acc", "f32", base + 6 * R * L);
+    arg_line(d, 1, "in", "f32", base + 6 * R * L);
+    arg_line(d, 2, "out", "u32", base + 6 * R * L);
+    put_lines(d, arena_printf(d->a,
+                              "  %%0 = f32 load a0%s\n  %%1 = f32 load a1%s\n"
+                              "  %%2 = f32 add %%0 %%1\n  %%3 = u32 random key=0x7 word=1 %s\n"
+                              "  %%4 = i32 index i1\n  %%5 = i32 index i3\n"
+                              "  %%6 = i32 mul %%4 %%5\n  %%7 = u32 cast i32 %%6\n"
+                              "  %%8 = u32 xor %%3 %%7\n  store a0%s = %%2 phase 0\n"
+                              "  store a2%s = %%8 phase 0\n",
+                              turn, at, at, turn, at));
+}
+
+// What a mask of the lane decides is not turned: it stays as it is beside what is.
+static void write_turn_masked(Draft *d) {
+    const char *at = full(d), *turn = turned(d);
+    head(d, "map.turn.masked", "rows grain 1");
+    for (uint32_t i = 0; i < 5; i++) arg_line(d, i, "in", "f32", turned_count(d));
+    for (uint32_t i = 5; i < 9; i++) arg_line(d, i, "in", "f32", count(d));
+    arg_line(d, 9, "out", "f32", count(d));
+    d->in = 5, d->out = 9;
+    Text t = {.arena = d->a};
+    for (uint32_t i = 0; i < 4; i++) text_printf(&t, "  %%%u = f32 load a%u%s\n", i, i, turn);
+    for (uint32_t i = 4; i < 8; i++) text_printf(&t, "  %%%u = f32 load a%u%s\n", i, i + 1, at);
+    text_printf(&t, "  %%8 = bool lt f32 %%0 %%4\n  %%9 = f32 load a4%s if %%8\n", turn);
+    for (uint32_t i = 1; i < 8; i++)
+        text_printf(&t, "  %%%u = f32 fma %%%u %%%u %%%u\n", 9 + i, i, i == 1 ? 0 : i - 1, 8 + i);
+    text_printf(&t, "  %%17 = bool lt f32 %%16 %%5\n  store a9%s = %%16 phase 0 if %%17\n", at);
+    put_lines(d, t.at);
+}
+
 static const struct {
     void (*write)(Draft *);
     uint32_t variants;
@@ -369,4 +480,5 @@ static const struct {
                 {write_flat, 3},          {write_row_fold, FOLDS}, {write_row_sum, 1},
                 {write_mixed_folds, 1},   {write_norm, 2},         {write_columns, 2},
                 {write_norm_backward, 2}, {write_scatter, 2},      {write_lanes, 1},
-                {write_random, 2}};
+                {write_random, 2},        {write_turn, 2},         {write_turn_both, 1},
+                {write_turn_most, 1},     {write_turn_grid, 1},    {write_turn_masked, 1}};

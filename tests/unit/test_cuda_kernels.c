@@ -36,6 +36,7 @@ typedef struct {
     Gpu gpu[MAX_TARGETS];
     uint32_t gpus, kernels, runs;
     uint32_t shapes[CU_SCATTER + 1], wide, vector, shared, tables; // kernels of each
+    uint32_t turned[2]; // CU_TURN: threads along the lanes, along the rows
 } World;
 
 static void add_gpu(World *w, const CudaTarget *t) {
@@ -244,6 +245,7 @@ static void add(World *w, Suite *s, CudaModule *m, Job *j) {
     }
     w->kernels++;
     w->shapes[g.shape]++;
+    w->turned[g.along != j->c.k->outers] += g.shape == CU_TURN;
     w->wide += g.wide;
     w->vector += g.vector;
     w->shared += j->in != j->out;
@@ -363,6 +365,7 @@ static void must_cover(const World *w) {
                   w->tables);
     for (uint32_t i = 0; i <= CU_SCATTER; i++) assert_true(w->shapes[i] > 0);
     assert_true(w->wide && w->vector && w->shared && w->tables);
+    assert_true(w->turned[0] && w->turned[1]);
 }
 
 static void test_families(void **state) {
@@ -382,6 +385,46 @@ static void test_families(void **state) {
             }
     flush(&q);
     must_cover(w);
+}
+
+// All families that make tiles. Returns how many.
+static uint32_t add_tiles(Suite *s, CudaModule *m) {
+    Text why = {.arena = s->arena};
+    CudaLaunch launch = {0};
+    for (uint32_t f = 0; f < FAMILIES; f++)
+        for (uint32_t v = 0; v < families[f].variants; v++) {
+            Job j;
+            CuGeometry g;
+            draft(s, f, v, (Shape){.rows = 300, .lanes = 1000}, 1, &j);
+            assert_true(cu_geometry(j.c.k, &g, &why));
+            if (g.shape == CU_TURN) assert_true(cuda_add_kernel(m, j.c.k, false, &launch, &why));
+        }
+    return launch.function + 1;
+}
+
+// A thread of a tile has values of four elements: they fit its registers, on every target.
+static void test_registers_of_tiles(void **state) {
+    (void)state;
+    Suite *s = suite_new();
+    CudaModule *m = cuda_module_new(s->arena);
+    const CudaTarget *targets[MAX_TARGETS];
+    CudaCompile how = {.targets = targets, .threads = 2};
+    CudaImages images = {0};
+    Text why = {.arena = s->arena};
+    while ((targets[how.ntargets] = cuda_target_at(how.ntargets))) how.ntargets++;
+    uint32_t kernels = add_tiles(s, m);
+    if (!cuda_compile(s->arena, m, &how, &images, &why)) fail_msg("%s", why.at);
+    if (images.warnings.n) fail_msg("%s", images.warnings.at);
+    for (uint32_t t = 0; t < how.ntargets; t++) {
+        assert_int_equal(images.reports[t].n, kernels);
+        for (uint32_t i = 0; i < kernels; i++) {
+            const CudaReport *r = &images.reports[t].at[i];
+            print_message("%s: %s: %u registers, %u bytes shared\n", targets[t]->name,
+                          cuda_function_comment(m, r->function), r->registers, r->shared);
+            assert_true(r->spill_stores == 0 && r->spill_loads == 0 && r->stack == 0);
+        }
+    }
+    arena_free(s->arena);
 }
 
 // Random kernels; epilogues are no kernels of their own.
@@ -412,7 +455,8 @@ int main(void) {
     }
     arena_free(a);
     World w = world_open();
-    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(test_families, &w),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_registers_of_tiles),
+                                       cmocka_unit_test_prestate(test_families, &w),
                                        cmocka_unit_test_prestate(test_random_kernels, &w)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     world_close(&w);

@@ -198,6 +198,90 @@ static void vectors_need_alignment(void **state) {
     arena_free(a);
 }
 
+// ---- transposing maps
+
+static void transposes_take_tiles(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Printed p = one(load(a, "turn.k"), a);
+    started(&p, 2 * 42 * 2, 1, 256); // images, tiles of points, tiles of channels
+    has(&p, "__shared__ float zx0[32][33];");
+    has(&p, "= a0[i0 * 63360 + i1 + l * 1320];");
+    has(&p, "zx0[n][across] =");
+    has(&p, "zx0[across][n] + x1[u];");
+    has(&p, "a1[i0 * 63360 + i1 * 48 + l] = y0[0];");
+    lacks(&p, "zy");
+    arena_free(a);
+}
+
+static const char *const turning =
+    "kernel \"m\" rows grain 1 axes %d, %d {\n  a0 = in f32 8192\n  a1 = in f32 8192\n"
+    "  a2 = inout f32 8192\n  a3 = inout f32 8192\n%s}\n";
+
+static Printed turn(Arena *a, int rows, int lanes, const char *lines) {
+    return one(parse(a, arena_printf(a, turning, rows, lanes, lines)), a);
+}
+
+#define TURNED   "[0 + i0*1 + i1*64]"
+#define STRAIGHT "[0 + i0*64 + i1*1]"
+
+// What is turned is what costs less: one store against two loads.
+static void fewer_bytes_are_turned(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Printed p = turn(a, 64, 64,
+                     "  %0 = f32 load a0" TURNED "\n  %1 = f32 load a1" TURNED "\n"
+                     "  %2 = f32 sub %0 %1\n  store a3" STRAIGHT " = %2 phase 0\n");
+    started(&p, 4, 1, 256);
+    has(&p, "zy0[across][n] = y0[0];");
+    has(&p, "a3[i0 * 64 + l] = zy0[n][across];");
+    lacks(&p, "zx");
+    p = turn(a, 64, 64, "  %0 = f32 load a0" STRAIGHT "\n  store a3" TURNED " = %0 phase 0\n");
+    has(&p, "a3[i0 + l * 64] = zy0[n][across];");
+    arena_free(a);
+}
+
+static void transposes_that_stay(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    const char *plain = "  %0 = f32 load a0" TURNED "\n  store a3" STRAIGHT " = %0 phase 0\n";
+    const char *const lines[] = {
+        // the masks differ between lanes
+        "  %0 = f32 load a1" STRAIGHT "\n  %1 = bool isfinite f32 %0\n"
+        "  %2 = f32 load a0" TURNED " if %1\n  store a3" STRAIGHT " = %2 phase 0 if %1\n",
+        // so does the place
+        "  %0 = i32 index i1\n  %1 = f32 load a0[0 + i0*1 + %0*64]\n"
+        "  store a3" STRAIGHT " = %1 phase 0\n",
+        // read and written at different places
+        "  %0 = f32 load a3" TURNED "\n  store a3" STRAIGHT " = %0 phase 0\n",
+        // a store of the row
+        "  %0 = f32 load a0" TURNED "\n  store a3" STRAIGHT " = %0 phase 0\n"
+        "  %1 = f32 const 1\n  store a2[0 + i0*1] = %1 phase 0\n",
+        // lanes that are nearly neighbours
+        "  %0 = f32 load a0[0 + i0*1 + i1*2]\n  store a3" STRAIGHT " = %0 phase 0\n",
+        // little beside the rest
+        "  %0 = f32 load a0" TURNED "\n  %1 = f32 load a1" STRAIGHT "\n"
+        "  %2 = f32 load a2" STRAIGHT "\n  %3 = f32 load a1[64 + i0*64 + i1*1]\n"
+        "  %4 = f32 load a2[64 + i0*64 + i1*1]\n  %5 = f32 fma %0 %1 %2\n"
+        "  %6 = f32 fma %5 %3 %4\n  store a3" STRAIGHT " = %6 phase 0\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        Printed p = turn(a, 64, 64, lines[i]);
+        lacks(&p, "__shared__");
+    }
+    Printed p = turn(a, 16, 64, plain);
+    has(&p, "__shared__");
+    p = turn(a, 15, 64, plain);
+    lacks(&p, "__shared__");
+    p = turn(a, 64, 15, plain);
+    lacks(&p, "__shared__");
+    p = one(parse(a, "kernel \"m\" rows grain 1 flat 4080 axes 64, 64 {\n" // a shorter last row
+                     "  a0 = in f32 4096\n  a1 = out f32 4080\n  %0 = f32 load a0" TURNED "\n"
+                     "  store a1" STRAIGHT " = %0 phase 0\n}\n"),
+            a);
+    lacks(&p, "__shared__");
+    arena_free(a);
+}
+
 static void large_kernels_are_wide(void **state) {
     (void)state;
     Arena *a = arena_new();
@@ -312,8 +396,8 @@ static void names_are_harmless(void **state) {
 
 static void text_is_self_contained(void **state) {
     (void)state;
-    static const char *const files[] = {"layernorm.k", "long_row.k", "columns.k", "scatter.k",
-                                        "random.k"};
+    static const char *const files[] = {"layernorm.k", "long_row.k", "columns.k",
+                                        "scatter.k",   "random.k",   "turn.k"};
     Arena *a = arena_new();
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         Printed p = one(load(a, files[i]), a);
@@ -361,6 +445,8 @@ int main(void) {
         cmocka_unit_test(keys_are_parameters),      cmocka_unit_test(many_kernels_are_batches),
         cmocka_unit_test(names_are_harmless),       cmocka_unit_test(text_is_self_contained),
         cmocka_unit_test(holds_what_is_read_again), cmocka_unit_test(nothing_to_do_is_refused),
+        cmocka_unit_test(transposes_take_tiles),    cmocka_unit_test(fewer_bytes_are_turned),
+        cmocka_unit_test(transposes_that_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,8 +70,8 @@ static float row_sum(const float *x, int64_t n) {
     return total;
 }
 
-static const char *const files[] = {"layernorm.k", "columns.k",  "scatter.k",
-                                    "random.k",    "epilogue.k", "long_row.k"};
+static const char *const files[] = {"layernorm.k", "columns.k",  "scatter.k", "random.k",
+                                    "epilogue.k",  "long_row.k", "turn.k"};
 
 static void test_text(void **state) {
     (void)state;
