@@ -88,9 +88,9 @@ static bool allows(const EmuRange *r, uint64_t address, uint32_t bytes, Access h
            (how == ACCESS_read || r->writes);
 }
 
-// Ranges that do not overlap are searched by halves.
-static uint32_t find_disjoint(const Launch *l, uint64_t address) {
-    uint32_t low = 0, high = l->range_count;
+// The last range of the span that begins at the address or before; the first one where none does.
+static uint32_t find_last(const Launch *l, Span s, uint64_t address) {
+    uint32_t low = s.first, high = s.first + s.count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (l->ranges[middle].base <= address)
@@ -98,34 +98,111 @@ static uint32_t find_disjoint(const Launch *l, uint64_t address) {
         else
             high = middle;
     }
-    return low ? low - 1 : 0;
+    return low > s.first ? low - 1 : s.first;
+}
+
+static Span all_ranges(const Launch *l) { return (Span){0, l->range_count}; }
+
+// ---- by which pointer ---------------------------------------------------------------------------
+
+static bool in_memory(const Memory *m, uint64_t address, uint32_t bytes) {
+    return address >= m->base && address - m->base <= m->bytes - bytes;
+}
+
+// The ranges that begin where the pointer points; if none does, from the first to the last that it is
+// in: those between them lie in the first.
+static Span span_of(const Launch *l, uint64_t pointer) {
+    uint32_t last = find_last(l, all_ranges(l), pointer), first = last;
+    if (l->ranges[last].base == pointer) {
+        while (l->ranges[first - 1].base == pointer) first--;
+        return (Span){first, last - first + 1};
+    }
+    for (first = 0; first <= last && !covers(&l->ranges[first], pointer, 1);) first++;
+    return (Span){first, last + 1 - first};
+}
+
+static void set_origin(const Cx *c, Origin *o, uint64_t pointer) {
+    if (!in_memory(&c->launch->d->memory, pointer, 1)) return;
+    o->pointer = pointer;
+    o->span = span_of(c->launch, pointer);
+    o->any = !o->span.count;
+}
+
+void start_origins(Cx *c) {
+    const EmuFunction *f = c->f;
+    memset(c->origin, 0, sizeof c->origin);
+    c->origin[ORIGIN_ANY].any = true;
+    for (uint32_t k = 0; k < f->origin_count; k++) {
+        uint64_t value;
+        if (f->origin_param[k] == ORIGIN_LOADED) continue;
+        memcpy(&value, (const char *)c->launch->l->params + f->origin_param[k], sizeof value);
+        set_origin(c, &c->origin[k], value);
+    }
+}
+
+// Another block may find other pointers in a table, and then other ranges at its accesses.
+static void forget_loaded(Cx *c) {
+    const EmuFunction *f = c->f;
+    for (uint32_t k = 0; k < f->origin_count; k++)
+        if (f->origin_param[k] == ORIGIN_LOADED) c->origin[k] = (Origin){.pointer = 0};
+    memset(c->hint, 0, f->sites * sizeof *c->hint);
+}
+
+// Threads of a block that load other pointers than its first one did may mean any.
+void note_pointer(Cx *c, uint32_t origin, uint64_t value) {
+    Origin *o = &c->origin[origin];
+    if (value == o->pointer || o->any) return;
+    if (!o->pointer)
+        set_origin(c, o, value);
+    else if (in_memory(&c->launch->d->memory, value, 1))
+        o->any = true;
+}
+
+// The ranges that the access may be in, as spans: how many. All of them where no pointer is known.
+static uint32_t spans_of(const Cx *c, const Insn *i, Span to[MAX_ORIGINS]) {
+    uint32_t n = 0;
+    for (uint64_t rest = c->f->origins[i->site]; rest; rest &= rest - 1) {
+        const Origin *o = &c->origin[__builtin_ctzll(rest)];
+        if (o->any) {
+            n = 0;
+            break;
+        }
+        if (o->span.count) to[n++] = o->span;
+    }
+    if (!n) to[n++] = all_ranges(c->launch);
+    return n;
 }
 
 // The range that allows the access, or NULL. An atomic update may need two.
-static const EmuRange *find_range(Cx *c, const Insn *i, uint64_t address, uint32_t bytes,
-                                  Access how) {
+static const EmuRange *search(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how) {
     const Launch *l = c->launch;
-    if (!l->range_count) return NULL;
-    const EmuRange *r = &l->ranges[c->hint[i->site]];
-    if (allows(r, address, bytes, how)) return r;
-    if (l->disjoint) {
-        uint32_t k = find_disjoint(l, address);
-        if (!allows(&l->ranges[k], address, bytes, how)) return NULL;
-        c->hint[i->site] = k;
-        return &l->ranges[k];
-    }
     const EmuRange *reads = NULL, *writes = NULL;
-    for (uint32_t k = 0; k < l->range_count; k++) {
-        r = &l->ranges[k];
-        if (allows(r, address, bytes, how)) {
-            c->hint[i->site] = k;
-            return r;
+    Span spans[MAX_ORIGINS];
+    uint32_t n = spans_of(c, i, spans);
+    for (uint32_t s = 0; s < n; s++) {
+        Span at = spans[s];
+        if (l->disjoint) at = (Span){find_last(l, at, address), 1};
+        for (uint32_t k = at.first; k < at.first + at.count; k++) {
+            const EmuRange *r = &l->ranges[k];
+            if (allows(r, address, bytes, how)) {
+                c->hint[i->site] = k;
+                return r;
+            }
+            if (allows(r, address, bytes, ACCESS_read)) reads = r;
+            if (allows(r, address, bytes, ACCESS_write)) writes = r;
         }
-        if (allows(r, address, bytes, ACCESS_read)) reads = r;
-        if (allows(r, address, bytes, ACCESS_write)) writes = r;
     }
     return how == ACCESS_atomic && reads && writes ? writes : NULL;
 }
+
+// The same; most accesses of an instruction are in one range.
+static const EmuRange *find_range(Cx *c, const Insn *i, uint64_t address, uint32_t bytes,
+                                  Access how) {
+    const EmuRange *r = &c->launch->ranges[c->hint[i->site]];
+    return allows(r, address, bytes, how) ? r : search(c, i, address, bytes, how);
+}
+
+// ---- reports of what is out of bounds -----------------------------------------------------------
 
 static const char *range_name(const EmuRange *r) { return r->name ? r->name : "unnamed"; }
 
@@ -133,41 +210,56 @@ static const char *permission(const EmuRange *r) {
     return r->reads ? "only read" : r->writes ? "only write" : "not touch";
 }
 
-// Says what is near: the range that the access touches or that ends or begins next to it.
+// 0: all of the access is in the range.
+static uint64_t distance(const EmuRange *r, uint64_t address, uint32_t bytes) {
+    if (covers(r, address, bytes)) return 0;
+    if (address < r->base) return r->base - address + 1;
+    return address - r->base < r->bytes ? 1 : address - (r->base + r->bytes) + 1;
+}
+
+static const EmuRange *nearest(const Launch *l, Span s, uint64_t address, uint32_t bytes,
+                               const EmuRange *best) {
+    for (uint32_t k = s.first; k < s.first + s.count; k++) {
+        const EmuRange *r = &l->ranges[k];
+        if (r->bytes && (!best || distance(r, address, bytes) < distance(best, address, bytes)))
+            best = r;
+    }
+    return best;
+}
+
+// Says what the pointer points to, or, where that is not known, what is next to the address; and
+// which tensor of the launch the access hits instead.
 static void fault_bounds(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
                          Access how) {
     const Launch *l = c->launch;
-    const EmuRange *near = NULL;
-    uint64_t distance = UINT64_MAX;
-    for (uint32_t k = 0; k < l->range_count; k++) {
-        const EmuRange *r = &l->ranges[k];
-        if (covers(r, address, bytes)) {
-            fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
-                     "%s of %u bytes at 0x%" PRIx64 ", in '%s', which this launch may %s",
-                     verb(how), bytes, address, range_name(r), permission(r));
-            return;
-        }
-        uint64_t end = r->base + r->bytes;
-        uint64_t away = address < r->base ? r->base - address : address - end;
-        if (address >= r->base && address < end) away = 0;
-        if (away < distance) near = r, distance = away;
-    }
+    Span spans[MAX_ORIGINS];
+    const EmuRange *near = NULL, *hit = nearest(l, all_ranges(l), address, bytes, NULL);
+    for (uint32_t n = spans_of(c, i, spans); n-- > 0;)
+        near = nearest(l, spans[n], address, bytes, near);
     if (!near) {
         fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
                  "%s of %u bytes at 0x%" PRIx64 ", which is no device memory", verb(how), bytes,
                  address);
         return;
     }
-    uint64_t end = near->base + near->bytes;
-    bool before = address < near->base, behind = address >= end;
+    if (covers(near, address, bytes)) {
+        fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
+                 "%s of %u bytes at 0x%" PRIx64 ", in '%s', which this launch may %s", verb(how),
+                 bytes, address, range_name(near), permission(near));
+        return;
+    }
+    bool before = address < near->base, behind = address - near->base >= near->bytes,
+         other = covers(hit, address, bytes);
     fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
-             "%s of %u bytes at 0x%" PRIx64 ", %" PRIu64 " bytes %s '%s' of %" PRIu64 " bytes",
+             "%s of %u bytes at 0x%" PRIx64 ", %" PRIu64 " bytes %s '%s' of %" PRIu64
+             " bytes%s%s%s",
              verb(how), bytes, address,
-             before ? near->base - address : address - (behind ? end : near->base),
+             before ? near->base - address : address - near->base - (behind ? near->bytes : 0),
              before   ? "before"
              : behind ? "behind the end of"
                       : "into",
-             range_name(near), near->bytes);
+             range_name(near), near->bytes, other ? ", in '" : "", other ? range_name(hit) : "",
+             other ? "'" : "");
 }
 
 // ---- races of blocks ----------------------------------------------------------------------------
@@ -178,7 +270,10 @@ enum { BLOCK_BITS = 21, READER = 0, WRITER = 21, READ = 42, WRITTEN = 46, ATOMIC
 
 static inline uint64_t block_id(const Cx *c) { return c->race_id; }
 
-void start_checks(Cx *c) { c->race_id = c->block % (BLOCK_MASK - 1) + 1; }
+void start_checks(Cx *c) {
+    c->race_id = c->block % (BLOCK_MASK - 1) + 1;
+    if (c->check && c->f->loads_pointers) forget_loaded(c);
+}
 static inline uint64_t bits_at(uint64_t s, int at, uint64_t mask) { return s >> at & mask; }
 
 // The word after a read of these bytes; 0: a race.
@@ -264,10 +359,6 @@ static bool may_race(const Cx *c, const EmuRange *r, Access how) {
 }
 
 // ---- global accesses ----------------------------------------------------------------------------
-
-static bool in_memory(const Memory *m, uint64_t address, uint32_t bytes) {
-    return address >= m->base && address - m->base <= m->bytes - bytes;
-}
 
 uint8_t *access_global(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
                        Access how) {

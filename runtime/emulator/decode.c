@@ -133,8 +133,12 @@ uint64_t lower_address(Lower *lo, const Instance *in, const PtxVar *v, Space *sp
 // Dynamic shared memory starts behind all static variables: place_registers adds where that is.
 VReg lower_symbol(Lower *lo, const Instance *in, const PtxOperand *o, RegClass class,
                   Space *space) {
-    if (!o->var->dynamic)
-        return lower_constant(lo, class, lower_address(lo, in, o->var, space) + (uint64_t)o->value);
+    if (!o->var->dynamic) {
+        uint64_t at = lower_address(lo, in, o->var, space) + (uint64_t)o->value;
+        VReg v = lower_constant(lo, class, at);
+        lo->regs.at[v].symbol |= *space == SPACE_global;
+        return v;
+    }
     *space = SPACE_shared;
     if (o->var->align > lo->dynamic_align) lo->dynamic_align = o->var->align;
     return new_register(lo, (Register){.class = (uint8_t) class,
@@ -797,6 +801,7 @@ EmuFunction *decode_entry(Load *l, const PtxModule *m, PtxFunc *entry) {
     begin_block(lo);
     lo->blocks.n--;
     current(lo)->end = END_exit;
+    find_provenance(lo);
     place_registers(lo);
     return f;
 }

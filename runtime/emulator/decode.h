@@ -15,6 +15,7 @@ typedef struct {
     bool seen, is_f32;
     bool temp;      // made by the decoder, for one statement
     bool dynamic;   // constant: behind the static shared memory
+    bool symbol;    // constant: the address of a .global variable
     uint32_t block; // that it was seen in
     uint32_t last;  // position of its last use
     uint32_t place;
@@ -104,6 +105,9 @@ bool lower_matrix(Lower *lo, const Instance *in, const PtxStmt *s);
 
 // pressure.c: 32-bit registers of a thread that live across blocks and at once in each block.
 void find_pressure(Lower *lo, uint32_t *by_block);
+
+// provenance.c: numbers the accesses and finds the origins of their addresses.
+void find_provenance(Lower *lo);
 
 // places.c: gives registers their places and fills the sizes of the function.
 void place_registers(Lower *lo);

@@ -77,7 +77,9 @@ typedef struct {
     const void *params; // packed: param_bytes
     const EmuRange *ranges;
     // 0: whole allocations, for reading and writing. Else an access must lie in one range that allows
-    // it. Ranges may overlap; the module's variables are added.
+    // it. Ranges may overlap; the module's variables are added. An access by a pointer that is a
+    // parameter, or was loaded from global memory, must lie in a range that begins where it points, or,
+    // if none does, that it points into.
     uint32_t range_count;
     const char *kernel, *node,
         *where; // for reports: kernel name, IR op, "model.sn:12"; may be NULL

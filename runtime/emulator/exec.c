@@ -530,6 +530,7 @@ bool exec_prepare(Cx *c, const Launch *l) {
     c->nan_block = UINT64_MAX;
     c->fault_block = UINT64_MAX;
     c->fault = (EmuFault){.kind = EMU_FAULT_none};
+    start_origins(c);
     set_common_specials(c);
     for (uint32_t k = 0; k < l->warps; k++) {
         c->warps[k].number = k;

@@ -53,11 +53,21 @@ typedef struct {
     uint8_t written;                 // bytes that have a value
 } SharedShadow;
 
+typedef struct { // some of the launch's ranges
+    uint32_t first, count;
+} Span;
+// What is known of an origin (program.h) while a block runs.
+typedef struct {
+    uint64_t pointer; // 0: none yet
+    Span span;        // where it points; empty: it is no pointer, but a number
+    bool any;         // may point anywhere
+} Origin;
+
 typedef struct Launch {
     EmuDevice *d;
     const EmuLaunch *l;
     const EmuFunction *f;
-    EmuRange *ranges; // sorted by base
+    EmuRange *ranges; // sorted by base; the first one is empty, and begins at 0
     bool *racy;       // by range: some range that covers a part of it may be written
     uint32_t range_count;
     bool disjoint;
@@ -101,6 +111,7 @@ struct Cx {
     uint64_t nan_block;
     EmuFault fault;
     uint64_t fault_block;
+    Origin origin[MAX_ORIGINS];
 };
 
 // The device.
@@ -127,8 +138,11 @@ void exec_free(Cx *c);
 void fault_at(Cx *c, EmuFaultKind kind, uint32_t line, uint32_t lane, uint64_t address,
               const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
-// A block begins.
+// A launch begins; a block begins.
+void start_origins(Cx *c);
 void start_checks(Cx *c);
+// This value was loaded, and becomes an address.
+void note_pointer(Cx *c, uint32_t origin, uint64_t value);
 
 typedef enum { ACCESS_read, ACCESS_write, ACCESS_atomic } Access;
 

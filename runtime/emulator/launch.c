@@ -267,11 +267,12 @@ static void find_overlaps(Launch *l) {
     }
 }
 
-// The launch's ranges and the module's variables, or all allocations.
+// The launch's ranges and the module's variables, or all allocations; before them an empty one, which
+// allows nothing: what an access site has that has found none yet.
 static bool gather_ranges(Launch *l, const EmuLaunch *from, EmuFault *fault) {
     const Memory *m = &l->d->memory;
     const EmuModule *module = l->f->module;
-    uint32_t most = from->range_count ? from->range_count + module->global_count : m->count, n = 0;
+    uint32_t most = from->range_count ? from->range_count + module->global_count : m->count, n = 1;
     l->ranges = calloc(most + 1, sizeof *l->ranges);
     l->racy = calloc(most + 1, sizeof *l->racy);
     if (!l->ranges || !l->racy) return refuse(from, EMU_FAULT_resources, fault, "no host memory");

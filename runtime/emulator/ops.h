@@ -69,6 +69,7 @@ OpFn op_cvt_d_f, op_cvt_f_d, op_cvt_f_f, op_cvt_d_d;
 OpFn op_cvt_half_f, op_cvt_f_half, op_cvt_half2;
 // Memory.
 OpFn op_load, op_store, op_atomic, op_load_uniform;
+OpFn op_load_pointer; // a load that tells the checker what it loaded
 OpFn op_cp_async;
 // Matrices of a warp.
 typedef enum { MATRIX_f16, MATRIX_bf16, MATRIX_tf32 } MatrixType;

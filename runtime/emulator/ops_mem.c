@@ -196,6 +196,15 @@ void op_load(Cx *c, const Insn *i) {
     load_lanes(c, i, &a);
 }
 
+void op_load_pointer(Cx *c, const Insn *i) {
+    i->inner(c, i);
+    for (uint32_t j = 0; c->check && !c->stop && j < i->lanes; j++) {
+        const u64a *x = place(c, i->r[j]);
+        for (uint32_t rest = c->mask; rest; rest &= rest - 1)
+            note_pointer(c, i->pointer - 1u + j, x[__builtin_ctz(rest)]);
+    }
+}
+
 // A parameter or constant at an address that stands in the instruction: writes all lanes.
 void op_load_uniform(Cx *c, const Insn *i) {
     uint32_t lane = (uint32_t)__builtin_ctz(c->mask), bytes = (uint32_t)i->bytes * i->lanes;

@@ -210,7 +210,6 @@ static void place_block(Lower *lo, Places *p, uint32_t n, uint32_t lasting) {
         Insn *i = &lo->insns.at[k];
         drop_blending(lo, i);
         place_insn(lo, p, i, k);
-        if (i->bytes) i->site = f->sites++;
     }
     place_end(lo, p, b);
     if (lasting + p->most > f->registers) f->registers = lasting + p->most;

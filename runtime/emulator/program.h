@@ -30,9 +30,10 @@ struct Insn {
     uint8_t dsts, srcs;  // places r[0 .. dsts) are results, then the sources
     uint8_t preds, wide; // bits by result: is a predicate, is 64 bits
     uint8_t space, bytes, lanes, flags; // memory: Space, of an element, elements, MemFlags
-    uint32_t aux;                       // meaning depends on fn
-    uint32_t site;                      // memory: number among the kernel's accesses
-    int64_t offset;                     // memory: added to the address
+    uint8_t pointer; // load: 1 + the first origin of its results (origin_param); 0: none
+    uint32_t aux;    // meaning depends on fn
+    uint32_t site;   // memory: number among the kernel's accesses
+    int64_t offset;  // memory: added to the address
     uint32_t r[MAX_PLACES];
 };
 
@@ -76,6 +77,9 @@ typedef struct {
     uint32_t members;
 } Block;
 
+// Where a pointer comes from. The last number stands for all that is not known.
+enum { MAX_ORIGINS = 64, ORIGIN_ANY = MAX_ORIGINS - 1, ORIGIN_LOADED = -1 };
+
 // Special registers with a place; the others are instructions.
 typedef enum {
 #define SPECIAL(id, name, own) SPECIAL_##id,
@@ -102,6 +106,10 @@ struct EmuFunction {
     uint32_t special[SPECIAL_COUNT]; // places; UINT32_MAX: not used
     uint32_t params, param_bytes;
     const uint32_t *offset, *size;
+    uint32_t origin_count;
+    int64_t *origin_param; // [origin_count] offset of a parameter; ORIGIN_LOADED: from memory
+    uint64_t *origins;     // [sites] of the address: a set, one bit each
+    bool loads_pointers;
     uint32_t shared_bytes, dynamic_start, local_bytes, registers;
     uint32_t maxntid[3], reqntid[3]; // 0: not given
 };
