@@ -9,6 +9,7 @@
 // go only after the new one is in place. Loading compares all names, types and shapes before the
 // first byte of a state changes.
 #define _GNU_SOURCE
+#include "runtime/folder.h"
 #include "runtime/safetensors.h"
 #include <dirent.h>
 #include <errno.h>
@@ -89,22 +90,6 @@ static void meta_fill(MetaList *m, SnExec *x, const SnProgress *at) {
 
 // ---- saving -------------------------------------------------------------------------------------
 
-// mkdir -p
-static bool make_directory(const char *path) {
-    char part[PATH_MAX];
-    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    for (char *p = part + 1; *p; p++) {
-        if (*p != '/') continue;
-        *p = 0;
-        if (mkdir(part, 0777) && errno != EEXIST) return false;
-        *p = '/';
-    }
-    return !mkdir(part, 0777) || errno == EEXIST;
-}
-
 static SnStatus read_state(const void *what, void *user, int64_t from, int64_t n, void *to,
                            SnError *e) {
     const SnState *s = what;
@@ -146,15 +131,6 @@ static SnStatus write_states(SnExec *x, const SnProgress *at, int fd, SnError *e
     meta_free(&meta);
     free(tensors);
     return s;
-}
-
-// Flushes a directory, so that a rename in it survives a power cut.
-static bool sync_directory(const char *dir) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return false;
-    bool good = !fsync(fd);
-    close(fd);
-    return good;
 }
 
 static SnStatus write_temporary(SnExec *x, const SnProgress *at, const char *temporary,
@@ -252,7 +228,7 @@ SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, in
     if (!step_path(path, path_size, dir, "", (int64_t)at->step, "") ||
         !step_path(temporary, sizeof temporary, dir, ".", (int64_t)at->step, ".tmp"))
         return sn_fail(e, SN_USER, "the name of the directory '%.200s' is too long", dir);
-    if (!make_directory(dir))
+    if (!sn_folder_make(dir))
         return sn_fail(e, SN_MACHINE, "cannot make '%s': %s", dir, strerror(errno));
     SnStatus s = write_temporary(x, at, temporary, &inner);
     if (!s && rename(temporary, path)) s = sn_fail(&inner, SN_MACHINE, "%s", strerror(errno));
@@ -260,7 +236,7 @@ SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, in
         (void)unlink(temporary);
         return sn_fail(e, s, "cannot write the checkpoint '%s': %s", path, inner.text);
     }
-    if (!sync_directory(dir))
+    if (!sn_folder_sync(dir))
         return sn_fail(e, SN_MACHINE, "cannot sync '%s': %s", dir, strerror(errno));
     remove_temporary(dir);
     if (keep > 0) remove_old(dir, keep, (int64_t)at->step);

@@ -2,6 +2,7 @@
 // on and survives a crash up to the last line. Numbers are printed with 9 significant digits, which
 // restore an f32 exactly; what JSON cannot hold (NaN, infinities) is null.
 #define _GNU_SOURCE
+#include "runtime/folder.h"
 #include "runtime/sinter.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct SnLog {
     FILE *file; // NULL: goes nowhere
@@ -18,17 +18,10 @@ struct SnLog {
 };
 
 static SnStatus open_log(SnLog *log, const char *dir, SnError *e) {
-    char part[PATH_MAX];
     if (snprintf(log->path, sizeof log->path, "%s/metrics.jsonl", dir) >= (int)sizeof log->path)
         return sn_fail(e, SN_USER, "the name of the directory '%.200s' is too long", dir);
-    memcpy(part, log->path, sizeof part);
-    for (char *p = part + 1; *p; p++) { // every directory above the file
-        if (*p != '/') continue;
-        *p = 0;
-        if (mkdir(part, 0777) && errno != EEXIST)
-            return sn_fail(e, SN_MACHINE, "cannot make '%s': %s", part, strerror(errno));
-        *p = '/';
-    }
+    if (!sn_folder_make(dir))
+        return sn_fail(e, SN_MACHINE, "cannot make '%s': %s", dir, strerror(errno));
     log->file = fopen(log->path, "ae");
     if (!log->file) return sn_fail(e, SN_MACHINE, "%s: %s", log->path, strerror(errno));
     return SN_OK;

@@ -2,6 +2,7 @@
 #include "codegen/cpu/cpu.h"
 #include "codegen/link.h"
 #include "codegen/plan.h"
+#include "runtime/folder.h"
 #include "tools/clock.h"
 #include "tools/driver.h"
 #include "tools/roofline.h"
@@ -119,12 +120,11 @@ static void report_kernels(Driver *d, const CudaModule *m, const CudaImages *ima
         diag_warning(d->diag, (Loc){0}, "the CUDA compiler warns: %s", images->warnings.at);
 }
 
-// Executables of `sinter run` and compiled CUDA programs. A relative XDG_CACHE_HOME is none, as the XDG
-// Base Directory Specification says.
+// Executables of `sinter run` and compiled CUDA programs. Where the environment names no folder, they go
+// where every user may write.
 static const char *cache_directory(Arena *a) {
-    const char *set = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (set && *set == '/') return arena_printf(a, "%s/sinter", set);
-    return arena_printf(a, "%s/.cache/sinter", home && *home ? home : "/tmp");
+    char dir[PATH_MAX];
+    return sn_folder_cache(dir, sizeof dir) ? arena_str(a, dir, strlen(dir)) : "/tmp/.cache/sinter";
 }
 
 // Kernels to machine code and PTX.
@@ -285,13 +285,7 @@ int command_run(Driver *d) {
     if (rc) return rc;
     if (!driver_load(d)) return driver_report(d);
     const char *dir = cache_directory(d->arena);
-    for (char *s = (char *)(uintptr_t)dir + 1; *s; s++) // every parent
-        if (*s == '/') {
-            *s = 0;
-            mkdir(dir, 0777);
-            *s = '/';
-        }
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
+    if (!sn_folder_make(dir)) {
         diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", dir, strerror(errno));
         return machine_error(d);
     }
