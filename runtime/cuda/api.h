@@ -72,6 +72,9 @@ enum { // cublasLtMatmulPreferenceAttributes_t
     SN_LT_PREF_WORKSPACE_BYTES = 1, SN_LT_PREF_ALIGN_A = 5, SN_LT_PREF_ALIGN_B = 6,
     SN_LT_PREF_ALIGN_C = 7, SN_LT_PREF_ALIGN_D = 8
 };
+enum { // cublasLtMatmulAlgoConfigAttributes_t, 32 bits each
+    SN_LT_ALGO_ID = 0, SN_LT_ALGO_TILE = 1, SN_LT_ALGO_SPLIT_K = 2, SN_LT_ALGO_STAGES = 6
+};
 // clang-format on
 typedef struct { // cublasLtMatmulAlgo_t: opaque, may be copied and stored as bytes
     uint64_t data[8];

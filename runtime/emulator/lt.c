@@ -346,6 +346,65 @@ int drv_lt_heuristic(SnLtHandle handle, SnLtDesc desc, SnLtLayout a, SnLtLayout 
     return driver_leave(d, r);
 }
 
+// Whether an algorithm is one of ours, for this device and this problem.
+static int known_algo(const Driver *d, const SnLtAlgo *chosen, const Product *p, int *algo) {
+    const uint64_t *t = chosen->data;
+    if (t[0] != ALGO_MAGIC || t[1] >= ALGOS) return SN_LT_INVALID_VALUE;
+    if (t[3] != d->config.sm) return SN_LT_ARCH_MISMATCH;
+    if (t[2] != hash_of(p)) return SN_LT_NOT_SUPPORTED;
+    *algo = (int)t[1];
+    return SN_LT_OK;
+}
+
+static int check_algo(const Driver *d, const Problem *x, const SnLtAlgo *chosen,
+                      SnLtHeuristic *to) {
+    static const uint64_t anywhere[4] = {0, 0, 0, 0}; // addresses are not looked at
+    Product p;
+    int algo = 0, r = resolve(x, &p);
+    if (!r) r = known_algo(d, chosen, &p, &algo);
+    if (!r && !algo_fits(algo, &p, anywhere, UINT64_MAX)) r = SN_LT_NOT_SUPPORTED;
+    to->status = r;
+    if (r) return r;
+    to->workspace = algo_workspace(algo, &p);
+    to->waves = waves_of(d, &p);
+    return SN_LT_OK;
+}
+
+// As the library: result->algo stays as it is.
+int drv_lt_algo_check(SnLtHandle handle, SnLtDesc desc, SnLtLayout a, SnLtLayout b, SnLtLayout c,
+                      SnLtLayout d_layout, const SnLtAlgo *algo, SnLtHeuristic *result) {
+    Driver *d = driver_lock();
+    Problem x;
+    const SnLtLayout layouts[] = {a, b, c, d_layout};
+    int r = find_problem(d, &x, handle, desc, layouts);
+    if (!r && (!algo || !result)) r = SN_LT_INVALID_VALUE;
+    if (!r) r = check_algo(d, &x, algo, result);
+    return driver_leave(d, r);
+}
+
+static bool algo_attribute(int algo, int attribute, uint32_t *to) {
+    enum { TILE_128X128 = 20 }; // CUBLASLT_MATMUL_TILE_128x128
+    switch (attribute) {
+    case SN_LT_ALGO_ID: *to = (uint32_t)algo; return true;
+    case SN_LT_ALGO_TILE: *to = TILE_128X128; return true;
+    case SN_LT_ALGO_SPLIT_K: *to = algo == ALGO_SPLIT ? SPLITS : 1; return true;
+    case SN_LT_ALGO_STAGES: *to = 0; return true; // undefined
+    }
+    return false;
+}
+
+int drv_lt_algo_get(const SnLtAlgo *algo, int attribute, void *value, size_t bytes,
+                    size_t *written) {
+    uint32_t x = 0;
+    if (!algo || algo->data[0] != ALGO_MAGIC || algo->data[1] >= ALGOS) return SN_LT_INVALID_VALUE;
+    if (!algo_attribute((int)algo->data[1], attribute, &x)) return SN_LT_INVALID_VALUE;
+    bool asked = bytes == 0 && written; // for the size
+    if (!asked && (!value || bytes != sizeof x)) return SN_LT_INVALID_VALUE;
+    if (!asked) memcpy(value, &x, sizeof x);
+    if (written) *written = sizeof x;
+    return SN_LT_OK;
+}
+
 // ---- the call -----------------------------------------------------------------------------------
 
 // Chooses, or checks the caller's choice. workspace_bytes becomes what is really used.
@@ -353,11 +412,8 @@ static int settle_algo(const Driver *d, const SnLtAlgo *chosen, Product *p) {
     uint64_t at[4] = {p->a.address, p->b.address, p->beta != 0 ? p->c.address : 0, p->d.address};
     int algo = 0;
     if (chosen) {
-        const uint64_t *t = chosen->data;
-        if (t[0] != ALGO_MAGIC || t[1] >= ALGOS) return SN_LT_INVALID_VALUE;
-        if (t[3] != d->config.sm) return SN_LT_ARCH_MISMATCH;
-        if (t[2] != hash_of(p)) return SN_LT_NOT_SUPPORTED;
-        algo = (int)t[1];
+        int r = known_algo(d, chosen, p, &algo);
+        if (r) return r;
         if (algo_workspace(algo, p) > p->workspace_bytes) return SN_LT_INVALID_VALUE;
         if (!algo_fits(algo, p, at, p->workspace_bytes)) return SN_LT_NOT_SUPPORTED;
     } else {

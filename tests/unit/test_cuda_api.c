@@ -111,6 +111,10 @@ static const Row blas_rows[] = {
     ROW(SN_LT_PREF_ALIGN_B, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES),
     ROW(SN_LT_PREF_ALIGN_C, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES),
     ROW(SN_LT_PREF_ALIGN_D, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES),
+    ROW(SN_LT_ALGO_ID, CUBLASLT_ALGO_CONFIG_ID),
+    ROW(SN_LT_ALGO_TILE, CUBLASLT_ALGO_CONFIG_TILE_ID),
+    ROW(SN_LT_ALGO_SPLIT_K, CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
+    ROW(SN_LT_ALGO_STAGES, CUBLASLT_ALGO_CONFIG_STAGES_ID),
 };
 
 #define FIELD(ours, theirs, mine, its)                                                             \
@@ -228,7 +232,10 @@ static void structures(void **state) {
 #define ARGS_lt_preference_destroy  (preference)
 #define ARGS_lt_preference_set                                                                     \
     (preference, (cublasLtMatmulPreferenceAttributes_t)attribute, value, bytes)
-#define ARGS_lt_heuristic (handle, desc, a, b, c, d, preference, want, found, count)
+#define ARGS_lt_heuristic  (handle, desc, a, b, c, d, preference, want, found, count)
+#define ARGS_lt_algo_check (handle, desc, a, b, c, d, algo, result)
+#define ARGS_lt_algo_get                                                                           \
+    (algo, (cublasLtMatmulAlgoConfigAttributes_t)attribute, value, bytes, written)
 #define ARGS_lt_matmul                                                                             \
     (handle, desc, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algo,          \
      workspace, workspace_bytes, stream)
@@ -241,6 +248,7 @@ static void structures(void **state) {
 #include "runtime/cuda/api.def"
 #undef DRIVER
 #undef BLAS
+static inline size_t call_lt_version(void) { return cublasLtGetVersion(); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -526,6 +526,102 @@ static void the_heuristic_keeps_to_preferences(void **state) {
     device_close(&t.x);
 }
 
+static int check_algo(const Case *t, const SnLtAlgo *algo, SnLtHeuristic *result) {
+    return t->x.api->lt_algo_check(t->lt, t->desc, t->a.layout, t->b.layout, t->c.layout,
+                                   t->d.layout, algo, result);
+}
+
+static int heuristic_of(Case *t, int want) {
+    return t->x.api->lt_heuristic(t->lt, t->desc, t->a.layout, t->b.layout, t->c.layout,
+                                  t->d.layout, t->preference, want, t->found, &t->count);
+}
+
+// As many as are asked for, in one order, each another one.
+static void algorithms_are_counted(void **state) {
+    (void)state;
+    Case t;
+    open_lt(&t, 1);
+    t.m = 16, t.n = 16, t.k = 600;
+    make_operands(&t, 0, 0);
+    SnLtAlgo before[3] = {{{0}}};
+    for (int want = 1; want <= 3; want++) {
+        OK(heuristic_of(&t, want));
+        assert_int_equal(t.count, want);
+        assert_int_equal(t.found[want - 1].status, SN_LT_OK);
+        before[want - 1] = t.found[want - 1].algo;
+        for (int i = 0; i < want; i++)
+            assert_memory_equal(&before[i], &t.found[i].algo, sizeof before[i]);
+        for (int i = 0; i < want - 1; i++)
+            assert_memory_not_equal(&before[i], &before[want - 1], sizeof before[i]);
+    }
+    OK(heuristic_of(&t, 4));
+    assert_int_equal(t.count, 3);
+    IS(SN_LT_INVALID_VALUE, heuristic_of(&t, 0));
+    assert_int_equal(t.count, 0);
+    IS(SN_LT_INVALID_VALUE, heuristic_of(&t, -1));
+    drop_operands(&t);
+    device_close(&t.x);
+}
+
+// Every one that was found is confirmed with its workspace, and no other.
+static void algorithms_are_checked(void **state) {
+    (void)state;
+    Case t;
+    open_lt(&t, 1);
+    t.m = 16, t.n = 16, t.k = 600;
+    make_operands(&t, 0, 0);
+    OK(heuristic(&t));
+    assert_int_equal(t.count, 3);
+    for (int i = 0; i < t.count; i++) {
+        SnLtHeuristic result = {.workspace = 1, .status = -1};
+        OK(check_algo(&t, &t.found[i].algo, &result));
+        assert_int_equal(result.status, SN_LT_OK);
+        assert_int_equal(result.workspace, t.found[i].workspace);
+        assert_int_equal(result.algo.data[0], 0); // never updated
+    }
+    SnLtAlgo good = t.found[1].algo, forged = good;
+    SnLtHeuristic result = {0};
+    IS(SN_LT_INVALID_VALUE, check_algo(&t, NULL, &result));
+    IS(SN_LT_INVALID_VALUE, check_algo(&t, &good, NULL));
+    forged.data[1] = 77;
+    IS(SN_LT_INVALID_VALUE, check_algo(&t, &forged, &result));
+    assert_int_equal(result.status, SN_LT_INVALID_VALUE);
+    forged = good, forged.data[3] = 80;
+    IS(SN_LT_ARCH_MISMATCH, check_algo(&t, &forged, &result));
+    drop_operands(&t);
+    t.k = 604;
+    make_operands(&t, 0, 0);
+    IS(SN_LT_NOT_SUPPORTED, check_algo(&t, &good, &result));
+    drop_operands(&t);
+    device_close(&t.x);
+}
+
+static void algorithms_have_attributes(void **state) {
+    (void)state;
+    Case t;
+    open_lt(&t, 1);
+    const SnCudaApi *api = t.x.api;
+    t.m = 16, t.n = 16, t.k = 600;
+    make_operands(&t, 0, 0);
+    OK(heuristic(&t));
+    const SnLtAlgo *algo = &t.found[0].algo, forged = {{1}};
+    int32_t x = -1;
+    size_t n = 0;
+    OK(api->lt_algo_get(algo, SN_LT_ALGO_SPLIT_K, &x, sizeof x, &n));
+    assert_true(x == 2 && n == sizeof x);
+    OK(api->lt_algo_get(&t.found[1].algo, SN_LT_ALGO_ID, &x, sizeof x, NULL));
+    assert_int_equal(x, 1);
+    n = 0;
+    OK(api->lt_algo_get(algo, SN_LT_ALGO_TILE, NULL, 0, &n));
+    assert_int_equal(n, sizeof x);
+    IS(SN_LT_INVALID_VALUE, api->lt_algo_get(algo, SN_LT_ALGO_TILE, NULL, 0, NULL));
+    IS(SN_LT_INVALID_VALUE, api->lt_algo_get(algo, SN_LT_ALGO_TILE, &x, 2, NULL));
+    IS(SN_LT_INVALID_VALUE, api->lt_algo_get(algo, 99, &x, sizeof x, NULL));
+    IS(SN_LT_INVALID_VALUE, api->lt_algo_get(&forged, SN_LT_ALGO_ID, &x, sizeof x, NULL));
+    drop_operands(&t);
+    device_close(&t.x);
+}
+
 // ---- checks of what runs ------------------------------------------------------------------------
 
 static void operands_must_be_written(void **state) {
@@ -617,6 +713,9 @@ int main(void) {
         cmocka_unit_test(bad_problems),
         cmocka_unit_test(bad_calls),
         cmocka_unit_test(the_heuristic_keeps_to_preferences),
+        cmocka_unit_test(algorithms_are_counted),
+        cmocka_unit_test(algorithms_are_checked),
+        cmocka_unit_test(algorithms_have_attributes),
         cmocka_unit_test(operands_must_be_written),
         cmocka_unit_test(products_stay_within_their_note),
         cmocka_unit_test(a_shared_workspace_is_a_race),
