@@ -39,12 +39,17 @@ struct SnDevice {
     bool profile;
     bool ahead;                     // a run may still be under way when the next one is started
     const char *(*first_nan)(void); // the emulated device's word on a NaN; NULL: none
-    char note[192];                 // what the user should know of how it was opened; ""
+    char note[1024];                // what the user should know of how it was opened; ""
     char name[128];                 // for people: "2 threads", "NVIDIA H100 80GB HBM3, sm_90"
 };
 
-// open.c: see sn_exec_open.
-SnStatus sn_device_open(const SnProgram *programs, const char *name, int threads, SnDevice **out,
+// open.c: see sn_exec_open and sn_exec_tune.
+typedef struct {
+    const char *name; // NULL: the best there is
+    int threads;
+    bool tune;
+} SnDeviceWish;
+SnStatus sn_device_open(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
                         SnError *e);
 
 // nan.c: whether SINTER_FIND_NAN asks for it; then after each command: an error that names the command,

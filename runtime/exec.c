@@ -41,13 +41,24 @@ SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int thr
     return s ? s : finish(device, threads, out, e);
 }
 
+static SnStatus open_device(const SnProgram *programs, const SnDeviceWish *wish, SnExec **out,
+                            SnError *e) {
+    SnDevice *device;
+    *out = NULL;
+    SnStatus s = sn_device_open(programs, wish, &device, e);
+    return s ? s : finish(device, wish->threads, out, e);
+}
+
 SnStatus sn_exec_open(const SnProgram *programs, const char *name, int threads, SnExec **out,
                       SnError *e) {
-    SnDevice *device;
-    if (threads < 1) threads = 1;
-    *out = NULL;
-    SnStatus s = sn_device_open(programs, name, threads, &device, e);
-    return s ? s : finish(device, threads, out, e);
+    const SnDeviceWish wish = {.name = name, .threads = threads < 1 ? 1 : threads};
+    return open_device(programs, &wish, out, e);
+}
+
+SnStatus sn_exec_tune(const SnProgram *programs, const char *name, int threads, SnExec **out,
+                      SnError *e) {
+    const SnDeviceWish wish = {.name = name, .threads = threads < 1 ? 1 : threads, .tune = true};
+    return open_device(programs, &wish, out, e);
 }
 
 void sn_exec_free(SnExec *x) {

@@ -67,13 +67,34 @@ static SnStatus configure(const SnEmulator *emulator, int which, int threads, Sn
     return sn_fail(e, SN_MACHINE, "the emulated device is in use");
 }
 
-static SnStatus open_cuda(const SnProgram *p, const SnCudaApi *api, int ordinal, bool from_ptx,
-                          SnDevice **out, SnError *e) {
+// The driver behind a GPU's name, and which of its devices is meant. NULL with the reason in *e.
+static const SnCudaApi *find_api(const SnProgram *cuda, const char *name, int threads, int *ordinal,
+                                 SnError *e) {
+    int emulator = emulated_index(name);
+    *ordinal = strncmp(name, "cuda:", 5) ? 0 : number(name + 5, 1023);
+    if (!cuda) {
+        sn_fail(e, SN_USER, "this program was not built for a GPU (--target sm_90a)");
+        return NULL;
+    }
+    if (emulator < 0) return sn_cuda_load(e);
+    return configure(cuda->emulator, emulator, threads, e) ? NULL : cuda->emulator->api();
+}
+
+static SnStatus open_cuda(const SnProgram *p, const SnDeviceWish *wish, SnDevice **out,
+                          SnError *e) {
+    bool emulated_one = emulated_index(wish->name) >= 0;
+    int ordinal;
+    SnError mine = {0};
+    const SnCudaApi *api = find_api(p, wish->name, wish->threads, &ordinal, e ? e : &mine);
+    if (!api) return e ? e->status : mine.status;
     const SnCudaChoice choice = {.api = api,
                                  .ordinal = ordinal,
-                                 .from_ptx = from_ptx || !is_on("SINTER_CUDA_CUBIN", "on"),
-                                 .stepwise = !is_on("SINTER_CUDA_GRAPHS", "on")};
-    return sn_cuda_device(p, &choice, out, e);
+                                 .from_ptx = emulated_one || !is_on("SINTER_CUDA_CUBIN", "on"),
+                                 .stepwise = !is_on("SINTER_CUDA_GRAPHS", "on"),
+                                 .tune = wish->tune};
+    SnStatus s = sn_cuda_device(p, &choice, out, e);
+    if (!s && emulated_one) (*out)->first_nan = p->emulator->first_nan;
+    return s;
 }
 
 SnStatus sn_device_check(const char *name, SnError *e) {
@@ -96,24 +117,27 @@ static SnStatus open_cpu(const SnProgram *p, int threads, SnDevice **out, SnErro
     return sn_cpu_device(plan_of(p), p->functions, threads, out, e);
 }
 
-static SnStatus open_named(const SnProgram *programs, const char *name, int threads, SnDevice **out,
+static SnStatus open_named(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
                            SnError *e) {
-    const SnProgram *cpu = sn_program_find(programs, SN_DEVICE_CPU);
-    const SnProgram *cuda = sn_program_find(programs, SN_DEVICE_CUDA);
-    int emulator = emulated_index(name);
+    SnStatus known = sn_device_check(wish->name, e);
+    if (known) return known;
+    if (!strcmp(wish->name, "cpu"))
+        return open_cpu(sn_program_find(programs, SN_DEVICE_CPU), wish->threads, out, e);
+    return open_cuda(sn_program_find(programs, SN_DEVICE_CUDA), wish, out, e);
+}
+
+SnStatus sn_device_choices(const SnProgram *programs, const char *name, char *path, size_t size,
+                           SnError *e) {
+    int ordinal;
+    SnError mine = {0};
+    if (!e) e = &mine;
     SnStatus known = sn_device_check(name, e);
     if (known) return known;
-    if (!strcmp(name, "cpu")) return open_cpu(cpu, threads, out, e);
-    int ordinal = strncmp(name, "cuda:", 5) ? 0 : number(name + 5, 1023);
-    if (!cuda) return sn_fail(e, SN_USER, "this program was not built for a GPU (--target sm_90a)");
-    if (emulator >= 0) {
-        SnStatus s = configure(cuda->emulator, emulator, threads, e);
-        if (!s) s = open_cuda(cuda, cuda->emulator->api(), 0, true, out, e);
-        if (!s) (*out)->first_nan = cuda->emulator->first_nan;
-        return s;
-    }
-    const SnCudaApi *api = sn_cuda_load(e);
-    return api ? open_cuda(cuda, api, ordinal, false, out, e) : e ? e->status : SN_MACHINE;
+    if (name && !strcmp(name, "cpu"))
+        return sn_fail(e, SN_USER, "the CPU has one way to compute a product");
+    const SnCudaApi *api =
+        find_api(sn_program_find(programs, SN_DEVICE_CUDA), name ? name : "cuda", 1, &ordinal, e);
+    return api ? sn_cuda_choices(api, ordinal, path, size, e) : e->status;
 }
 
 static SnStatus no_device(const SnProgram *p, const SnError *gpu, SnError *e) {
@@ -124,27 +148,29 @@ static SnStatus no_device(const SnProgram *p, const SnError *gpu, SnError *e) {
 }
 
 // A GPU when the program has code for it and there is one.
-static SnStatus open_best(const SnProgram *programs, int threads, SnDevice **out, SnError *e) {
+static SnStatus open_best(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
+                          SnError *e) {
     SnError gpu = {0};
-    const char *name = "cuda";
+    SnDeviceWish one = *wish;
     if (sn_program_find(programs, SN_DEVICE_CUDA)) {
-        if (!open_named(programs, name, threads, out, &gpu)) return SN_OK;
+        one.name = "cuda";
+        if (!open_named(programs, &one, out, &gpu)) return SN_OK;
         if (!sn_program_find(programs, SN_DEVICE_CPU))
             return no_device(sn_program_find(programs, SN_DEVICE_CUDA), &gpu, e);
     }
-    SnStatus s = open_named(programs, "cpu", threads, out, e);
+    one.name = "cpu";
+    SnStatus s = open_named(programs, &one, out, e);
     if (!s && *gpu.text)
         snprintf((*out)->note, sizeof(*out)->note, "no GPU is used: %.160s", gpu.text);
     return s;
 }
 
-SnStatus sn_device_open(const SnProgram *programs, const char *name, int threads, SnDevice **out,
+SnStatus sn_device_open(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
                         SnError *e) {
     *out = NULL;
     for (const SnProgram *p = programs; p->plan; p++) {
         SnStatus s = sn_plan_check(p->plan, e);
         if (s) return s;
     }
-    return name ? open_named(programs, name, threads, out, e)
-                : open_best(programs, threads, out, e);
+    return wish->name ? open_named(programs, wish, out, e) : open_best(programs, wish, out, e);
 }

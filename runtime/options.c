@@ -44,6 +44,8 @@ static const Option table[] = {
     {"temperature", "T", "of drawing; 0: always the likeliest", REAL, AT(temperature), 0},
     {"top-k", "N", "draw among the N likeliest; 0: all", COUNT, AT(top_k), 0},
     {"tokens", "N", "how many to generate", COUNT, AT(tokens), 0},
+    {"tune", NULL, "first measure cuBLASLt's algorithms on this GPU; later runs use the fastest",
+     FLAG, AT(tune), 0},
     {"profile", NULL, "at the end, print where the time went", FLAG, AT(profile), 0},
     {"info", NULL, "print what this program is, and stop", FLAG, AT(info), 0},
     {"check-cpu", NULL, "say whether this CPU can run it, and stop", FLAG, AT(check_cpu), 0},

@@ -5,7 +5,7 @@
 enum { SN_MAX_SETS = 32 };
 typedef struct {
     const char *data, *out, *resume, *log, *generate, *device;
-    bool info, check_cpu, profile, help, version;
+    bool info, check_cpu, profile, tune, help, version;
     int64_t steps, accum, threads, seed, save_every, keep, eval_every, eval_batches, print_every;
     int64_t tokens, top_k;         // numbers that were not given are -1
     double lr, temperature;        // NaN when not given

@@ -58,6 +58,13 @@ typedef struct { // of one command
 // programs: as in every executable, the last one without a plan; checked here.
 SnStatus sn_exec_open(const SnProgram *programs, const char *device, int threads, SnExec **out,
                       SnError *e);
+// The same, and first measures which algorithm of cuBLASLt is the fastest for each shape of product on a
+// GPU. The run uses them; later runs find them in the file that sn_device_choices names.
+SnStatus sn_exec_tune(const SnProgram *programs, const char *device, int threads, SnExec **out,
+                      SnError *e);
+// That file, there or not. An error: there is no such GPU, or no folder.
+SnStatus sn_device_choices(const SnProgram *programs, const char *device, char *path, size_t size,
+                           SnError *e);
 // Whether it is a name of a device at all; NULL is.
 SnStatus sn_device_check(const char *device, SnError *e);
 // The CPU alone, from a plan that sn_plan_check accepted.
@@ -70,10 +77,11 @@ int64_t sn_exec_bytes(const SnExec *x);      // of the arena
 const char *sn_exec_device(const SnExec *x); // for people: "2 threads", "NVIDIA H100 ..."
 // The program of that kind, or NULL; its plan has been checked if the status is well.
 const SnProgram *sn_program_find(const SnProgram *programs, SnDeviceKind kind);
-// What is worth saying of how the device was opened (machine code refused, PTX taken); "" when nothing.
+// What is worth saying of how the device was opened (machine code refused, PTX taken; measured algorithms
+// not kept, or not to be used); "" when nothing.
 const char *sn_exec_note(const SnExec *x);
-// Line i of what was decided when the device was opened: the algorithm of each shape of product. False
-// behind the last.
+// Line i of what was decided when the device was opened: the algorithm of each shape of product, and where
+// it is from. False behind the last.
 bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size);
 // What stored the first NaN, where the device looks for it while it runs (the emulated one); else "".
 const char *sn_exec_first_nan(const SnExec *x);

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -203,7 +204,22 @@ static void print_programs(void) {
     }
 }
 
-static void print_info(const SnPlan *p) {
+// Where measured algorithms of the GPU's products are kept.
+static void print_choices(const Run *r) {
+    char path[PATH_MAX];
+    SnError e = {0};
+    struct stat info;
+    if (!sn_program_find(sn_programs, SN_DEVICE_CUDA)) return;
+    if (sn_device_choices(sn_programs, device_name(r), path, sizeof path, &e))
+        printf("algorithms none measured: %s\n", e.text);
+    else if (stat(path, &info))
+        printf("algorithms %s (not there; --tune writes it)\n", path);
+    else
+        printf("algorithms %s (%lld bytes)\n", path, (long long)info.st_size);
+}
+
+static void print_info(const Run *r) {
+    const SnPlan *p = r->plan;
     const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
                                        "temporary", "inputs",     "scalars"};
     char missing[128];
@@ -214,6 +230,7 @@ static void print_info(const SnPlan *p) {
     if (p->device == SN_DEVICE_CPU)
         printf("this CPU   %s%s\n", *missing ? "lacks " : "has all features", missing);
     print_programs();
+    print_choices(r);
     for (int i = 1; i < SN_REGIONS; i++)
         printf("memory     %-10s %12" PRId64 " bytes\n", regions[i], p->region_bytes[i]);
     printf("kernels    %u, matrix products %u, commands %u\n", p->kernels.count, p->gemms.count,
@@ -273,6 +290,20 @@ static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, d
            bytes * (double)c->runs / time, kinds[cmd->op], name);
 }
 
+// What the device decided when it was opened. False: nothing.
+static bool print_decided(const Run *r, FILE *to) {
+    char line[768];
+    uint32_t i = 0;
+    for (; sn_exec_decided(r->exec, i, line, sizeof line); i++) fprintf(to, "%s\n", line);
+    return i > 0;
+}
+
+// What was measured; beside a prompt that is continued it is no output.
+static void print_tuned(const Run *r) {
+    FILE *to = r->options.generate ? stderr : stdout;
+    if (!print_decided(r, to)) fprintf(to, "--tune: this device has nothing to choose\n");
+}
+
 static void print_profile(const Run *r) {
     enum { SHOWN = 40 };
     const SnPlan *p = r->plan;
@@ -288,8 +319,7 @@ static void print_profile(const Run *r) {
     printf("profile: %.3f s in %u commands, the first %d:\n", total * 1e-9, p->cmds.count, SHOWN);
     for (uint32_t i = 0; i < p->cmds.count && i < SHOWN && hot[i].nanoseconds; i++)
         print_command(p, &hot[i], &counters[hot[i].cmd], total);
-    char line[256];
-    for (uint32_t i = 0; sn_exec_decided(r->exec, i, line, sizeof line); i++) puts(line);
+    (void)print_decided(r, stdout);
     free(hot);
 }
 
@@ -351,10 +381,13 @@ static SnStatus set_progress(Run *r) {
 
 static SnStatus set_up(Run *r) {
     int threads = (int)given(r->options.threads, sn_pool_default_threads());
-    SnStatus s = sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
+    SnStatus s = r->options.tune
+                     ? sn_exec_tune(sn_programs, device_name(r), threads, &r->exec, &r->e)
+                     : sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
     if (!s) r->plan = sn_exec_plan(r->exec);
     if (!s && *sn_exec_note(r->exec))
         fprintf(stderr, "%s: note: %s\n", r->program, sn_exec_note(r->exec));
+    if (!s && r->options.tune) print_tuned(r);
     if (!s) s = set_progress(r);
     if (s) return s;
     sn_exec_profile(r->exec, r->options.profile);
@@ -654,7 +687,7 @@ static int early(Run *r) {
         return EXIT_SUCCESS;
     }
     if (r->options.help) print_help(r);
-    if (r->options.info) print_info(r->plan);
+    if (r->options.info) print_info(r);
     if (r->options.help || r->options.info) return EXIT_SUCCESS;
     return check_sets(r) || check_limits(r) || sn_device_check(device, &r->e) ? usage_error(r) : -1;
 }

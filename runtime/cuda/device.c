@@ -3,13 +3,15 @@
 // When the device is made, everything is decided: one allocation holds all regions, what each run needs
 // of the host (scalars and SnEnv) and cuBLASLt's workspace; every command has its function, parameters
 // or descriptors. A section is captured once as a graph, for first and later micro-batches apart, and
-// replayed: starting hundreds of kernels costs as much as starting one.
+// replayed: starting hundreds of kernels costs as much as starting one. Where that is asked for, the
+// algorithms of products are measured before.
 //
 // Inputs, scalars and SnEnv are copied from pinned memory that exists twice, so that the host fills the
 // next micro-batch while the device works on this one. Outputs without axes are copied back at the end
 // of each section; reading one waits for its section only.
 #include "runtime/cuda/cuda.h"
 #include "runtime/cuda/module.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +64,9 @@ typedef struct {
     uint32_t current;
     unsigned char *results; // pinned: 8 bytes for each parity and output of the plan
     SnLtPool *lt;
-    SnStatus failed; // a fault that every later call reports
+    SnLtOwner owner;      // of the choices
+    SnLtChoices *choices; // algorithms that were measured; NULL: no call of cuBLASLt
+    SnStatus failed;      // a fault that every later call reports
     char why[sizeof((SnError *)0)->text];
     char where[256]; // text of the last error's place
 } Cuda;
@@ -85,6 +89,19 @@ static SnStatus keep(Cuda *x, SnStatus s, SnError *e) {
     x->failed = s;
     snprintf(x->why, sizeof x->why, "%s", e->text);
     return s;
+}
+
+// What the user should know; several things are one line.
+static void add_note(Cuda *x, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add_note(Cuda *x, const char *format, ...) {
+    char *note = x->device.note;
+    size_t n = strlen(note), size = sizeof x->device.note;
+    if (n) n += (size_t)snprintf(note + n, size - n, "; ");
+    if (n >= size) return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(note + n, size - n, format, args);
+    va_end(args);
 }
 
 static SnStatus cu(const Cuda *x, int code, const char *what, SnError *e) {
@@ -421,25 +438,44 @@ static SnStatus cuda_write(SnDevice *d, uint32_t region, int64_t offset, const v
 
 // ---- opening ----------------------------------------------------------------------------------------
 
-static int attribute(const Cuda *x, int which) {
+static int attribute(const SnCudaApi *api, int ordinal, int which) {
     int value = 0;
-    return x->api->device_attribute(&value, which, x->ordinal) ? 0 : value;
+    return api->device_attribute(&value, which, ordinal) ? 0 : value;
+}
+
+// Device `wanted` of this machine: the driver's number for it, and what it is.
+static SnStatus find_device(const SnCudaApi *api, int wanted, int *ordinal, SnLtOwner *to,
+                            SnError *e) {
+    int count = 0;
+    SnStatus s = sn_cuda_check(api, api->init(0), "CUDA cannot start", e);
+    if (!s) s = sn_cuda_check(api, api->device_count(&count), "CUDA devices", e);
+    if (!s && wanted >= count)
+        return sn_fail(e, SN_MACHINE, "there is no CUDA device %d: this machine has %d", wanted,
+                       count);
+    if (!s) s = sn_cuda_check(api, api->device_get(ordinal, wanted), "a CUDA device", e);
+    if (!s)
+        s = sn_cuda_check(api, api->device_name(to->device, sizeof to->device, *ordinal),
+                          "a CUDA device", e);
+    if (s) return s;
+    to->sm = attribute(api, *ordinal, SN_CU_ATTR_MAJOR) * 10 +
+             attribute(api, *ordinal, SN_CU_ATTR_MINOR);
+    to->library = api->lt_version();
+    return SN_OK;
+}
+
+SnStatus sn_cuda_choices(const SnCudaApi *api, int ordinal, char *path, size_t size, SnError *e) {
+    SnLtOwner owner = {.sm = 0};
+    SnStatus s = find_device(api, ordinal, &ordinal, &owner, e);
+    if (s || sn_choices_path(&owner, path, size)) return s;
+    return sn_fail(e, SN_MACHINE, "neither XDG_CACHE_HOME nor HOME names a folder");
 }
 
 static SnStatus open_context(Cuda *x, SnError *e) {
-    int count = 0;
-    char name[80] = "";
-    SnStatus s = cu(x, x->api->init(0), "CUDA cannot start", e);
-    if (!s) s = cu(x, x->api->device_count(&count), "CUDA devices", e);
-    if (!s && x->choice.ordinal >= count)
-        return sn_fail(e, SN_MACHINE, "there is no CUDA device %d: this machine has %d",
-                       x->choice.ordinal, count);
-    if (!s) s = cu(x, x->api->device_get(&x->ordinal, x->choice.ordinal), "a CUDA device", e);
-    if (!s) s = cu(x, x->api->device_name(name, sizeof name, x->ordinal), "a CUDA device", e);
+    SnStatus s = find_device(x->api, x->choice.ordinal, &x->ordinal, &x->owner, e);
     if (!s) s = cu(x, x->api->context_retain(&x->context, x->ordinal), "a CUDA context", e);
     if (!s) s = cu(x, x->api->context_set(x->context), "a CUDA context", e);
     if (!s) s = cu(x, x->api->stream_create(&x->stream, SN_CU_STREAM_NON_BLOCKING), "a stream", e);
-    snprintf(x->device.name, sizeof x->device.name, "%s", name);
+    snprintf(x->device.name, sizeof x->device.name, "%s", x->owner.device);
     return s;
 }
 
@@ -489,7 +525,7 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
     x->tables += x->arena;
     x->device.bytes = (int64_t)at;
     return x->plan->workspace
-               ? sn_lt_open(x->api, x->arena + workspace, x->plan->workspace, &x->lt, e)
+               ? sn_lt_open(x->api, x->arena + workspace, x->plan->workspace, x->choices, &x->lt, e)
                : SN_OK;
 }
 
@@ -555,11 +591,15 @@ static SnStatus put_table(Cuda *x, Step *s, uint64_t *at, SnError *e) {
     return status;
 }
 
+// The command's call of cuBLASLt.
+static SnStatus prepare_call(Cuda *x, const SnCmd *c, SnLtCall **to, SnError *e) {
+    return sn_lt_prepare(x->lt, &SN_AT(x->plan, SnGemm, gemms)[c->fn], &x->value[c->args], to, e);
+}
+
 static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) {
     const SnPlan *p = x->plan;
     Step *s = &x->steps[i];
     const SnCmd *c = s->cmd = &SN_AT(p, SnCmd, cmds)[i];
-    const uint64_t *v = &x->value[c->args];
     if (c->op == SN_CMD_KERNEL) {
         SnStatus status = resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[c->fn], e);
         return status || !s->kernel->table ? status : put_table(x, s, tables, e);
@@ -568,7 +608,7 @@ static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) 
     const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
     if (g->kernel != UINT32_MAX)
         return resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[g->kernel], e);
-    return sn_lt_prepare(x->lt, g, v, &s->call, e);
+    return prepare_call(x, c, &s->call, e);
 }
 
 // The state or input that lies at an argument's place.
@@ -584,15 +624,20 @@ static const char *name_at(const SnPlan *p, const SnArg *a) {
     return NULL;
 }
 
-static SnStatus resolve(Cuda *x, SnError *e) {
+static void place_values(Cuda *x) {
     const SnPlan *p = x->plan;
-    SnStatus s = SN_OK;
-    uint64_t tables = x->tables;
     for (uint32_t i = 0; i < p->args.count; i++) {
         const SnArg *a = &SN_AT(p, SnArg, args)[i];
         x->value[i] = a->region == SN_REGION_NONE ? 0 : x->region[a->region] + (uint64_t)a->offset;
         if (x->api->note) x->names[i] = name_at(p, a);
     }
+}
+
+static SnStatus resolve(Cuda *x, SnError *e) {
+    const SnPlan *p = x->plan;
+    SnStatus s = SN_OK;
+    uint64_t tables = x->tables;
+    place_values(x);
     for (uint32_t i = 0; i < p->cmds.count && !s; i++) s = resolve_step(x, i, &tables, e);
     for (uint32_t i = 0; i < 2 * p->sections.count && !s; i++)
         s = cu(x, x->api->event_create(&x->sections[i / 2].done[i % 2], SN_CU_EVENT_NO_TIMING),
@@ -600,21 +645,69 @@ static SnStatus resolve(Cuda *x, SnError *e) {
     return s;
 }
 
+// ---- algorithms of products -------------------------------------------------------------------------
+
+static bool calls_library(const SnPlan *p, const SnCmd *c) {
+    return c->op == SN_CMD_GEMM && SN_AT(p, SnGemm, gemms)[c->fn].kernel == UINT32_MAX;
+}
+
+static SnStatus measure_products(Cuda *x, SnError *e) {
+    SnStatus s = SN_OK;
+    place_values(x);
+    for (uint32_t i = 0; i < x->plan->cmds.count && !s; i++) {
+        const SnCmd *c = &SN_AT(x->plan, SnCmd, cmds)[i];
+        SnLtCall *call = NULL;
+        if (!calls_library(x->plan, c)) continue;
+        s = prepare_call(x, c, &call, e);
+        if (!s) s = sn_lt_measure(x->lt, call, x->stream, e);
+        sn_lt_free(x->lt, call);
+    }
+    return s;
+}
+
+// In an arena of its own, which is all zeros and is given back: so products are measured where they will
+// lie, and the emulated device still knows of the run's arena that nothing was written there.
+static SnStatus tune(Cuda *x, SnError *e) {
+    SnError unkept;
+    SnStatus s = map_arena(x, e);
+    if (!s)
+        s = cu(x, x->api->fill_bytes(x->arena, 0, (size_t)x->device.bytes, x->stream), "a fill", e);
+    if (!s) s = measure_products(x, e);
+    sn_lt_close(x->lt);
+    x->lt = NULL;
+    if (!s) s = cu(x, x->api->stream_synchronize(x->stream), "measuring products", e);
+    if (s) return s;
+    s = cu(x, x->api->mem_free(x->arena), "device memory", e);
+    x->arena = 0;
+    if (!s && sn_choices_save(x->choices, &unkept))
+        add_note(x, "the measured algorithms serve this run and are not kept: %.400s", unkept.text);
+    return s;
+}
+
+static SnStatus open_choices(Cuda *x, SnError *e) {
+    if (!x->plan->workspace) return SN_OK;
+    SnStatus s = sn_choices_open(&x->owner, &x->choices, e);
+    if (!s && *sn_choices_note(x->choices)) add_note(x, "%s", sn_choices_note(x->choices));
+    return s || !x->choice.tune ? s : tune(x, e);
+}
+
 static SnStatus build(Cuda *x, const SnProgram *program, SnError *e) {
     SnStatus s = open_context(x, e);
-    int sm = attribute(x, SN_CU_ATTR_MAJOR) * 10 + attribute(x, SN_CU_ATTR_MINOR);
     if (!s)
-        s = sn_cuda_images(x->api, program, x->plan->batches, sm, x->choice.from_ptx, &x->images,
-                           e);
+        s = sn_cuda_images(x->api, program, x->plan->batches, x->owner.sm, x->choice.from_ptx,
+                           &x->images, e);
     if (!s) s = allocate_tables(x, e);
+    if (!s) s = open_choices(x, e);
     if (!s) s = map_arena(x, e);
     if (!s) s = map_host(x, e);
     if (!s) s = resolve(x, e);
-    if (*x->images.fallback)
-        snprintf(x->device.note, sizeof x->device.note, "%.150s; its PTX is used",
-                 x->images.fallback);
+    if (*x->images.fallback) add_note(x, "%s; its PTX is used", x->images.fallback);
+    if (!s && sn_lt_refused(x->lt))
+        add_note(x,
+                 "cuBLASLt refuses the cache's algorithm of %u products: its first choice is used",
+                 sn_lt_refused(x->lt));
     size_t n = strlen(x->device.name);
-    snprintf(x->device.name + n, sizeof x->device.name - n, ", sm_%d, %s", sm,
+    snprintf(x->device.name + n, sizeof x->device.name - n, ", sm_%d, %s", x->owner.sm,
              x->images.from_ptx ? "PTX" : "machine code");
     return s;
 }
@@ -640,6 +733,7 @@ static void cuda_free(SnDevice *d) {
     }
     free_host(x);
     sn_lt_close(x->lt);
+    sn_choices_free(x->choices);
     sn_cuda_images_free(x->api, &x->images);
     if (x->arena) x->api->mem_free(x->arena);
     if (x->stream) x->api->stream_destroy(x->stream);
@@ -654,8 +748,13 @@ static void cuda_free(SnDevice *d) {
     free(x);
 }
 
+// A line for each shape of product, then the file.
 static bool cuda_decided(SnDevice *d, uint32_t i, char *text, size_t size) {
-    return sn_lt_chosen(cuda_of(d)->lt, i, text, size);
+    const Cuda *x = cuda_of(d);
+    if (sn_lt_chosen(x->lt, i, text, size)) return true;
+    if (!x->choices || i > sn_lt_shapes(x->lt) || !*sn_choices_file(x->choices)) return false;
+    snprintf(text, size, "measured algorithms: %s", sn_choices_file(x->choices));
+    return true;
 }
 
 static const SnDeviceOps cuda_ops = {.free = cuda_free,

@@ -1,10 +1,13 @@
 // Matrix products as calls of cuBLASLt.
 //
-// The plan holds each call's shape (SnLt). Here the descriptors are made once, and the library is asked
-// for an algorithm once for each distinct shape and alignment: its first choice that fits the workspace.
-// The choice depends on the library's version and the device alone, so a run can be repeated bit for
-// bit; products are computed in f32 without TF32.
+// The plan holds each call's shape (SnLt). Here the descriptors are made once, and an algorithm is chosen
+// once for each distinct shape and alignment: what was measured before on this device with this library
+// (choices.h), if the library still takes it, else the library's first choice that fits the workspace.
+// Nothing is measured unasked: the algorithm decides bits, and a run must be repeatable. Products are
+// computed in f32 without TF32.
+#include "runtime/cuda/choices.h"
 #include "runtime/cuda/cuda.h"
+#include "runtime/cuda/measure.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +15,17 @@
 // What decides an algorithm.
 typedef struct {
     SnLt shape;
-    uint32_t align[4]; // of A, B, C, D in bytes
+    uint32_t align[6]; // of A, B, C, D, bias or sums, aux in bytes; 0: there is none
     uint32_t epilogue; // the library's number
     bool acc;
 } Key;
+typedef enum { FIRST, KNOWN, REFUSED } Source; // REFUSED: known, but the library refuses it
 typedef struct {
     Key key;
     SnLtAlgo algo;
     size_t workspace;
+    Source source;
+    SnLtKnown known; // when it is KNOWN
 } Choice;
 
 struct SnLt_ {
@@ -27,6 +33,7 @@ struct SnLt_ {
     SnLtHandle handle;
     uint64_t workspace;
     int64_t workspace_bytes;
+    SnLtChoices *known; // not owned
     Choice *choices;
     uint32_t n, room;
 };
@@ -51,10 +58,11 @@ static SnStatus check(int code, const char *what, SnError *e) {
 }
 
 SnStatus sn_lt_open(const SnCudaApi *api, uint64_t workspace, int64_t workspace_bytes,
-                    SnLtPool **out, SnError *e) {
+                    SnLtChoices *known, SnLtPool **out, SnError *e) {
     SnLtPool *p = calloc(1, sizeof *p);
     if (!p) return sn_fail(e, SN_MACHINE, "out of memory");
-    *p = (SnLtPool){.api = api, .workspace = workspace, .workspace_bytes = workspace_bytes};
+    *p = (SnLtPool){
+        .api = api, .workspace = workspace, .workspace_bytes = workspace_bytes, .known = known};
     SnStatus s = check(api->lt_create(&p->handle), "cannot start", e);
     if (s) {
         free(p);
@@ -158,12 +166,45 @@ static uint32_t alignment(uint64_t address) {
     return low == 0 || low > 256 ? 256 : (uint32_t)low;
 }
 
-static SnStatus ask(SnLtPool *p, const SnLtCall *c, const Key *key, Choice *to, SnError *e) {
+static const char *epilogue_name(uint32_t epilogue) {
+    switch (epilogue) {
+    case SN_LT_EPILOGUE_BIAS: return ", bias";
+    case SN_LT_EPILOGUE_GELU: return ", gelu";
+    case SN_LT_EPILOGUE_GELU_BIAS: return ", bias, gelu";
+    case SN_LT_EPILOGUE_GELU_AUX: return ", gelu with its argument";
+    case SN_LT_EPILOGUE_GELU_AUX_BIAS: return ", bias, gelu with its argument";
+    case SN_LT_EPILOGUE_DGELU: return ", gelu's derivative";
+    case SN_LT_EPILOGUE_DGELU_BGRAD: return ", gelu's derivative, sums";
+    case SN_LT_EPILOGUE_BGRADA: return ", sums of a";
+    case SN_LT_EPILOGUE_BGRADB: return ", sums of b";
+    }
+    return "";
+}
+
+// The key as a line, for people and for the file of choices: whatever of it an algorithm depends on.
+static void key_text(const Key *k, char to[SN_LT_KEY]) {
+    const SnLt *l = &k->shape;
+    const uint32_t *align = k->align;
+    snprintf(to, SN_LT_KEY,
+             "%lld x %lld x %lld x %lld, %c%c, ld %lld %lld %lld, stride %lld %lld %lld, "
+             "align %u %u %u %u %u %u%s%s",
+             (long long)l->batch, (long long)l->rows, (long long)l->cols, (long long)l->k,
+             l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n', (long long)l->lda, (long long)l->ldb,
+             (long long)l->ldc, (long long)l->stride_a, (long long)l->stride_b,
+             (long long)l->stride_c, align[0], align[1], align[2], align[3], align[4], align[5],
+             k->acc ? ", acc" : "", epilogue_name(k->epilogue));
+}
+
+// Up to `want` algorithms that fit the workspace, the library's first choice first; at least one.
+static SnStatus ask(const SnLtPool *p, const SnLtCall *c, const Key *key, int want,
+                    SnLtHeuristic *found, int *count, SnError *e) {
     static const int attributes[] = {SN_LT_PREF_ALIGN_A, SN_LT_PREF_ALIGN_B, SN_LT_PREF_ALIGN_C,
                                      SN_LT_PREF_ALIGN_D};
     const SnCudaApi *api = p->api;
     SnLtPreference preference;
     uint64_t bytes = (uint64_t)p->workspace_bytes;
+    int all = 0;
+    *count = 0;
     SnStatus s = check(api->lt_preference_create(&preference), "a preference", e);
     if (s) return s;
     s = check(api->lt_preference_set(preference, SN_LT_PREF_WORKSPACE_BYTES, &bytes, sizeof bytes),
@@ -172,17 +213,49 @@ static SnStatus ask(SnLtPool *p, const SnLtCall *c, const Key *key, Choice *to, 
         s = check(
             api->lt_preference_set(preference, attributes[i], &key->align[i], sizeof key->align[i]),
             "an alignment", e);
-    SnLtHeuristic found;
-    int count = 0;
     if (!s)
-        s = check(api->lt_heuristic(p->handle, c->desc, c->a, c->b, c->c, c->c, preference, 1,
-                                    &found, &count),
+        s = check(api->lt_heuristic(p->handle, c->desc, c->a, c->b, c->c, c->c, preference, want,
+                                    found, &all),
                   "no algorithm for a product", e);
-    if (!s && (count < 1 || found.status != SN_LT_OK || found.workspace > bytes))
-        s = sn_fail(e, SN_MACHINE, "cuBLASLt: no algorithm for a product");
+    for (int i = 0; i < all && !s; i++)
+        if (found[i].status == SN_LT_OK && found[i].workspace <= bytes)
+            found[(*count)++] = found[i];
+    if (!s && !*count) s = sn_fail(e, SN_MACHINE, "cuBLASLt: no algorithm for a product");
     api->lt_preference_destroy(preference);
-    if (!s) *to = (Choice){*key, found.algo, found.workspace};
     return s;
+}
+
+static SnStatus first_choice(const SnLtPool *p, const SnLtCall *c, Choice *to, SnError *e) {
+    SnLtHeuristic found;
+    int count;
+    SnStatus s = ask(p, c, &to->key, 1, &found, &count, e);
+    if (s) return s;
+    to->algo = found.algo;
+    to->workspace = found.workspace;
+    return SN_OK;
+}
+
+// What was measured, unless the library refuses it or it takes more than there is.
+static bool take_known(const SnLtPool *p, const SnLtCall *c, const SnLtKnown *known, Choice *to) {
+    SnLtHeuristic now = {.status = SN_LT_INTERNAL_ERROR};
+    int code =
+        p->api->lt_algo_check(p->handle, c->desc, c->a, c->b, c->c, c->c, &known->algo, &now);
+    if (code != SN_LT_OK || now.status != SN_LT_OK || now.workspace > (uint64_t)p->workspace_bytes)
+        return false;
+    to->algo = known->algo;
+    to->workspace = now.workspace;
+    to->source = KNOWN;
+    to->known = *known;
+    return true;
+}
+
+static SnStatus decide(const SnLtPool *p, const SnLtCall *c, Choice *to, SnError *e) {
+    char key[SN_LT_KEY];
+    key_text(&to->key, key);
+    const SnLtKnown *known = sn_choices_find(p->known, key);
+    if (known && take_known(p, c, known, to)) return SN_OK;
+    to->source = known ? REFUSED : FIRST;
+    return first_choice(p, c, to, e);
 }
 
 static SnStatus choose(SnLtPool *p, SnLtCall *c, const Key *key, SnError *e) {
@@ -195,7 +268,8 @@ static SnStatus choose(SnLtPool *p, SnLtCall *c, const Key *key, SnError *e) {
         p->choices = grown;
         p->room = room;
     }
-    SnStatus s = ask(p, c, key, &p->choices[p->n], e);
+    p->choices[p->n] = (Choice){.key = *key};
+    SnStatus s = decide(p, c, &p->choices[p->n], e);
     if (!s) p->n++;
     return s;
 }
@@ -219,8 +293,8 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtC
     key.shape = g->lt;
     key.acc = x->acc;
     key.epilogue = epilogue_of(g);
-    const uint64_t at[] = {x->at_a, x->at_b, x->at_c, x->at_d};
-    for (int i = 0; i < 4; i++) key.align[i] = alignment(at[i]);
+    const uint64_t at[] = {x->at_a, x->at_b, x->at_c, x->at_d, vector, aux};
+    for (int i = 0; i < 6; i++) key.align[i] = i < 4 || at[i] ? alignment(at[i]) : 0;
     SnStatus s = make_all(p->api, &g->lt, x, e);
     if (!s && key.epilogue != SN_LT_EPILOGUE_DEFAULT)
         s = add_epilogue(p->api, x->desc, &g->lt, key.epilogue, vector, aux, e);
@@ -233,44 +307,91 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtC
     return SN_OK;
 }
 
-static const char *epilogue_name(uint32_t epilogue) {
-    switch (epilogue) {
-    case SN_LT_EPILOGUE_BIAS: return ", bias";
-    case SN_LT_EPILOGUE_GELU: return ", gelu";
-    case SN_LT_EPILOGUE_GELU_BIAS: return ", bias, gelu";
-    case SN_LT_EPILOGUE_GELU_AUX: return ", gelu with its argument";
-    case SN_LT_EPILOGUE_GELU_AUX_BIAS: return ", bias, gelu with its argument";
-    case SN_LT_EPILOGUE_DGELU: return ", gelu's derivative";
-    case SN_LT_EPILOGUE_DGELU_BGRAD: return ", gelu's derivative, sums";
-    case SN_LT_EPILOGUE_BGRADA:
-    case SN_LT_EPILOGUE_BGRADB: return ", sums of an operand";
+// "measured, 0.0123 ms, 4.56 TFLOP/s, 1.07 times as fast as the first choice of 8"
+static void source_text(const Choice *c, char *text, size_t size) {
+    static const char *const unmeasured[] = {[FIRST] = "first choice",
+                                             [KNOWN] = "",
+                                             [REFUSED] =
+                                                 "first choice, for the cache's is refused"};
+    const SnLtKnown *k = &c->known;
+    const SnLt *l = &c->key.shape;
+    double ns = (double)k->ns;
+    if (c->source != KNOWN) {
+        snprintf(text, size, "%s", unmeasured[c->source]);
+        return;
     }
-    return "";
+    double flops = 2.0 * (double)l->batch * (double)l->rows * (double)l->cols * (double)l->k;
+    int n = snprintf(text, size, "%s, %.4f ms, %.3f TFLOP/s", k->fresh ? "measured" : "cache",
+                     ns * 1e-6, flops / ns * 1e-3);
+    if (k->first_ns && n >= 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, ", %.2f times as fast as the first choice of %u",
+                 (double)k->first_ns / ns, k->tried);
 }
+
+uint32_t sn_lt_shapes(const SnLtPool *p) { return p ? p->n : 0; }
 
 bool sn_lt_chosen(const SnLtPool *p, uint32_t i, char *text, size_t size) {
     if (!p || i >= p->n) return false;
     const Choice *c = &p->choices[i];
-    const SnLt *l = &c->key.shape;
-    snprintf(
-        text, size,
-        "cuBLASLt %zu: %lld x %lld x %lld x %lld, %c%c%s%s: algorithm %016llx%016llx, %zu bytes of "
-        "workspace",
-        p->api->lt_version(), (long long)l->batch, (long long)l->rows, (long long)l->cols,
-        (long long)l->k, l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n', c->key.acc ? ", acc" : "",
-        epilogue_name(c->key.epilogue), (unsigned long long)c->algo.data[0],
-        (unsigned long long)c->algo.data[1], c->workspace);
+    char key[SN_LT_KEY], source[160], algorithm[96];
+    key_text(&c->key, key);
+    source_text(c, source, sizeof source);
+    sn_lt_describe(p->api, &c->algo, algorithm, sizeof algorithm);
+    snprintf(text, size, "cuBLASLt %zu: %s: %s, %s, %zu bytes of workspace", p->api->lt_version(),
+             key, source, algorithm, c->workspace);
     return true;
+}
+
+uint32_t sn_lt_refused(const SnLtPool *p) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; p && i < p->n; i++) n += p->choices[i].source == REFUSED;
+    return n;
 }
 
 static void *pointer(uint64_t address) { return (void *)(uintptr_t)address; }
 
+static int start(const SnLtPool *p, const SnLtCall *c, bool first, const SnLtAlgo *algo,
+                 size_t workspace, SnCudaStream stream) {
+    float one = 1, beta = c->acc && !(c->acc_first && first) ? 1 : 0;
+    return p->api->lt_matmul(p->handle, c->desc, &one, pointer(c->at_a), c->a, pointer(c->at_b),
+                             c->b, &beta, pointer(c->at_c), c->c, pointer(c->at_d), c->c, algo,
+                             pointer(p->workspace), workspace, stream);
+}
+
 SnStatus sn_lt_run(const SnLtPool *p, const SnLtCall *c, bool first, SnCudaStream stream,
                    SnError *e) {
     const Choice *choice = &p->choices[c->choice];
-    float one = 1, beta = c->acc && !(c->acc_first && first) ? 1 : 0;
-    int code = p->api->lt_matmul(p->handle, c->desc, &one, pointer(c->at_a), c->a, pointer(c->at_b),
-                                 c->b, &beta, pointer(c->at_c), c->c, pointer(c->at_d), c->c,
-                                 &choice->algo, pointer(p->workspace), choice->workspace, stream);
+    int code = start(p, c, first, &choice->algo, choice->workspace, stream);
     return check(code, "a product", e);
+}
+
+// ---- measuring ----------------------------------------------------------------------------------
+
+typedef struct {
+    const SnLtPool *pool;
+    const SnLtCall *call;
+} Trial;
+
+// As in the later micro-batches of a step, of which there are more.
+static int start_trial(void *user, const SnLtHeuristic *h, SnCudaStream stream) {
+    const Trial *t = user;
+    return start(t->pool, t->call, false, &h->algo, h->workspace, stream);
+}
+
+SnStatus sn_lt_measure(SnLtPool *p, const SnLtCall *c, SnCudaStream stream, SnError *e) {
+    const Choice *choice = &p->choices[c->choice];
+    SnLtHeuristic found[SN_LT_CANDIDATES];
+    SnLtMeasured m;
+    Trial trial = {p, c};
+    char key[SN_LT_KEY];
+    int n;
+    key_text(&choice->key, key);
+    const SnLtKnown *before = sn_choices_find(p->known, key);
+    if (before && before->fresh) return SN_OK;
+    SnStatus s = ask(p, c, &choice->key, SN_LT_CANDIDATES, found, &n, e);
+    if (!s) s = sn_lt_measure_all(p->api, stream, found, n, start_trial, &trial, &m, e);
+    if (s || m.best < 0) return s;
+    const SnLtKnown known = {
+        .algo = found[m.best].algo, .ns = m.ns, .first_ns = m.first_ns, .tried = m.tried};
+    return sn_choices_put(p->known, key, &known, e);
 }
