@@ -126,9 +126,29 @@ bench() { # NAME DEFINES...
     SINTER_DEVICE=cuda:0 "$directory/sinter" bench models/gpt2.sn --target "$target" "$@"
 }
 
+# What the measured algorithms of GPT-2's products gain over the library's first choices, product by
+# product, and that the next run takes them. In a cache of its own: the other steps stay as they are.
+tune() {
+    at=$(cd "$results" && pwd)/tune
+    mkdir -p "$at"
+    cat ir/*.c passes/*.c >"$at/text"
+    "$directory/sinter" build models/gpt2.sn -D micro=4 --target "$target" -o "$at/train" || return 1
+    for option in --tune --profile; do
+        XDG_CACHE_HOME=$at "$at/train" --device cuda:0 --data "$at/text" \
+            --set data.kind=tokens --eval-batches 1 --steps 2 $option >"$at/log$option" || return 1
+        cat "$at/log$option"
+    done
+    rm -f "$at/train" "$at/text"
+    measured=$(grep -c '^cuBLASLt .*: measured, ' "$at/log--tune")
+    cached=$(grep -c '^cuBLASLt .*: cache, ' "$at/log--profile")
+    echo "$measured products measured, $cached taken from the file"
+    [ "$measured" -gt 0 ] && [ "$measured" = "$cached" ]
+}
+
 step conformance "$directory/conformance"
 step op_matrix op_matrix
 step parity parity
+step tune tune
 step bench bench bench -D micro=4 --repeat 15
 step bench_calls bench bench_calls -D micro=4 --repeat 15 --cublaslt-epilogues
 step bench_short bench bench_short -D micro=16 -D size.batch=16 -D size.seq=256 --repeat 15

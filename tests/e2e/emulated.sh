@@ -84,6 +84,33 @@ on emu:sm_90a "$work/gpt2" "$work/half" --steps 4 --save-every 2 --keep 0
 rm -f "$work"/half/step-00000004* "$work/half/last"
 on cpu "$work/gpt2" "$work/half" --resume "$work/half" --steps 4
 same "gpt2 begun emulated, ended on the CPU" "$work/gpt2-cpu4/last" "$work/half/last"
+# Algorithms of products are measured, remembered, and give the same bits; a damaged file costs nothing else.
+tuned() { # NAME ARGS...: four steps with a cache of this test's
+    name=$1
+    shift
+    XDG_CACHE_HOME=$work/cache on emu:sm_90a "$work/gpt2" "$work/$name" --steps 4 "$@"
+    same "gpt2, $name" "$work/gpt2-cpu4/last" "$work/$name/last"
+}
+info() { XDG_CACHE_HOME=$work/cache SINTER_DEVICE=emu:sm_90a "$work/gpt2" --info | grep '^algorithms '; }
+lines() { grep -c "^cuBLASLt [0-9]*: .*: $2, " "$work/$1.log" || true; } # NAME SOURCE
+info | grep -q "$work/cache/sinter/cublaslt-.*not there; --tune writes it" && ok || bad "--info before: $(info)"
+tuned untuned --profile
+products=$(lines untuned "first choice")
+tuned measured --tune
+info | grep -q "$work/cache/sinter/cublaslt-.* bytes)" && ok || bad "--info after: $(info)"
+grep -q "^measured algorithms: $work/cache/sinter/cublaslt-" "$work/measured.log" && ok || bad "--tune names no file"
+tuned remembered --profile
+[ "$products" -gt 5 ] && [ "$(lines measured measured)" = "$products" ] &&
+    [ "$(lines remembered cache)" = "$products" ] && ok || bad "$products products: $(lines measured measured) measured, $(lines remembered cache) of the cache"
+for file in "$work"/cache/sinter/cublaslt-*; do
+    head -c 1000 "$file" >"$work/part" && cp "$work/part" "$file"
+done
+tuned cut --profile
+grep -q "note: .*cublaslt-.*: 1 of its lines are damaged and ignored" "$work/cut.log" && ok || bad "a cut file: $(head -1 "$work/cut.log")"
+[ "$(($(lines cut cache) + $(lines cut "first choice")))" = "$products" ] && ok || bad "a cut file: not all products are listed"
+"$work/gpt2" --device cpu --data "$work/text" --steps 1 --tune >"$work/out" 2>&1 &&
+    grep -q "this device has nothing to choose" "$work/out" && ok || bad "--tune on the CPU: $(tail -1 "$work/out")"
+"$work/gpt2" --help | grep -q -e '--tune' && ok || bad "--help has no --tune"
 # A fault is an error of the machine with a line that says what and where; the names of devices are checked.
 code=0
 SINTER_DEVICE=emu:sm_70 "$work/gpt2" --data "$work/text" >"$work/out" 2>&1 || code=$?
