@@ -22,7 +22,7 @@ struct PlanTables {
     VEC(SnPort) inputs, outputs;
     VEC(SnScalar) scalars;
     VEC(SnOption) options;
-    VEC(SnStr) nodes;
+    VEC(SnNode) nodes;
     int64_t region_bytes[SN_REGIONS];
     Map state_at;         // hash of a place -> 1 + the state that lies there
     uint32_t first_value; // number of the value of node 0 of the function being written
@@ -118,15 +118,15 @@ static uint32_t add_kernel(Writer *w, const Kernel *k, bool table) {
 
 static void add_cmd(Writer *w, SnCmdOp op, SnWhen when, uint32_t fn, uint32_t args,
                     const char *what) {
-    vec_push(w->a, &w->nodes, put(w, what));
+    SnNode node = {put(w, what), w->line};
+    vec_push(w->a, &w->nodes, node);
     SnCmd c = {.op = (uint8_t)op,
                .when = (uint8_t)when,
                .fn = fn,
                .args = args,
                .nargs = w->args.n - args,
                .node = w->nodes.n - 1,
-               .count = 1,
-               .line = w->line};
+               .count = 1};
     vec_push(w->a, &w->cmds, c);
 }
 

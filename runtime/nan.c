@@ -42,11 +42,11 @@ static SnStatus look(SnDevice *d, const SnCmd *c, const SnArg *a, float *to, SnE
     SnStatus s = d->ops->read(d, a->region, a->offset, to, a->bytes, e);
     int64_t at = s ? -1 : first_nan(to, a->bytes / 4);
     if (at < 0) return s;
-    const char *node = SN_STRING(d->plan, SN_AT(d->plan, SnStr, nodes)[c->node]);
+    const SnNode *node = sn_cmd_node(d->plan, c);
     char line[32] = "";
-    if (c->line) snprintf(line, sizeof line, " (line %u)", c->line);
+    if (node->line) snprintf(line, sizeof line, " (line %u)", node->line);
     return sn_fail(e, SN_USER, "'%s'%s stored the first NaN, at element %" PRId64 " of %" PRId64,
-                   node, line, at, a->bytes / 4);
+                   SN_STRING(d->plan, node->name), line, at, a->bytes / 4);
 }
 
 SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e) {

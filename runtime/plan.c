@@ -40,7 +40,7 @@ static SnStatus check_tables(const Check *c) {
         {p->sections, sizeof(SnSection), "sections"}, {p->states, sizeof(SnState), "states"},
         {p->inputs, sizeof(SnPort), "inputs"},        {p->outputs, sizeof(SnPort), "outputs"},
         {p->scalars, sizeof(SnScalar), "scalars"},    {p->options, sizeof(SnOption), "options"},
-        {p->nodes, sizeof(SnStr), "nodes"},           {p->strings, 1, "strings"}};
+        {p->nodes, sizeof(SnNode), "nodes"},          {p->strings, 1, "strings"}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         SnStatus s = check_table(c, all[i].table, all[i].item, all[i].what);
         if (s) return s;
@@ -93,7 +93,7 @@ static SnStatus check_names(const Check *c) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!good_string(c, names[i])) return FAIL("string %zu of the header", i);
     for (uint32_t i = 0; i < p->nodes.count; i++)
-        if (!good_string(c, SN_AT(p, SnStr, nodes)[i])) return FAIL("name of node %u", i);
+        if (!good_string(c, SN_AT(p, SnNode, nodes)[i].name)) return FAIL("name of node %u", i);
     for (uint32_t i = 0; i < p->options.count; i++) {
         const SnOption *o = &SN_AT(p, SnOption, options)[i];
         if (!good_string(c, o->key) || !good_string(c, o->value)) return FAIL("option %u", i);
@@ -299,7 +299,8 @@ static SnStatus check_cmd(const Check *c, uint32_t at, const SnCmd *cmd) {
     if (cmd->op > SN_CMD_COPY || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
     if (cmd->args > p->args.count || cmd->nargs > p->args.count - cmd->args)
         return FAIL("arguments of command %u", at);
-    if (cmd->node >= p->nodes.count) return FAIL("node of command %u", at);
+    if (cmd->node >= p->nodes.count || cmd->count > p->nodes.count - cmd->node)
+        return FAIL("node of command %u", at);
     if (!cmd->count || (cmd->count > 1 && (cmd->op != SN_CMD_KERNEL || p->device == SN_DEVICE_CPU)))
         return FAIL("count of command %u", at);
     const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;

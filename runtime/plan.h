@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 3u
+#define SN_PLAN_VERSION 4u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -74,11 +74,15 @@ typedef struct {
     uint8_t op, when, stream, pad;
     uint32_t fn;          // KERNEL: index in kernels; GEMM: index in gemms
     uint32_t args, nargs; // KERNEL, GEMM: range of args. FILL: one arg, zeroed. COPY: to, from
-    uint32_t node;        // index in nodes: what it is, for profiles and faults
-    uint32_t line;        // of the model file; 0: not said
+    uint32_t node;        // index in nodes: what it is; of instance i: node + i
     uint32_t count; // KERNEL: how many times, each with arguments of its own (CUDA: one launch)
-    uint32_t pad2;
 } SnCmd;
+
+// What a command is, for profiles and faults. line: of the model file; 0: not said.
+typedef struct {
+    SnStr name;
+    uint32_t line;
+} SnNode;
 
 enum { SN_MAX_ARGS = 64, SN_MAX_KEYS = 8 };
 typedef struct {
@@ -227,3 +231,10 @@ extern const SnProgram sn_programs[];
 #define SN_AT(plan, T, table)                                                                      \
     ((const T *)(const void *)((const unsigned char *)(plan) + (plan)->table.offset))
 #define SN_STRING(plan, s) ((const char *)(plan) + (plan)->strings.offset + (s))
+
+static inline const SnNode *sn_cmd_node(const SnPlan *p, const SnCmd *c) {
+    return &SN_AT(p, SnNode, nodes)[c->node];
+}
+static inline const char *sn_cmd_name(const SnPlan *p, const SnCmd *c) {
+    return SN_STRING(p, sn_cmd_node(p, c)->name);
+}

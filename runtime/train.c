@@ -276,7 +276,7 @@ static double gemm_flops(const SnGemm *g) {
 static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, double total) {
     const SnCmd *cmd = &SN_AT(p, SnCmd, cmds)[hot->cmd];
     const char *kinds[] = {"kernel", "gemm", "fill", "copy"};
-    const char *name = SN_STRING(p, SN_AT(p, SnStr, nodes)[cmd->node]);
+    const char *name = sn_cmd_name(p, cmd);
     double time = (double)c->nanoseconds, flops = 0, bytes = 0;
     if (cmd->op == SN_CMD_KERNEL) {
         flops = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].flops * cmd->count;

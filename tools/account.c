@@ -9,7 +9,7 @@ static const double F32 = 4; // bytes
 // ---- names --------------------------------------------------------------------------------------
 
 static const char *name_of(const SnPlan *p, const SnCmd *c) {
-    const char *name = SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]);
+    const char *name = sn_cmd_name(p, c);
     const char *slash = strchr(name, '/');
     return slash ? slash + 1 : name;
 }

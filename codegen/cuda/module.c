@@ -133,9 +133,9 @@ static void print_launches(const SnPlan *p, uint32_t f, Text *t) {
         const SnKernel *k = started_by(p, c);
         if (!k || k->fn != f) continue;
         text_put(t, "//   ", 5);
-        cuda_put_safe(t, SN_STRING(p, SN_AT(p, SnStr, nodes)[c->node]));
-        text_printf(t, ", line %u: <<<(%u, %u, %u), %u>>>\n", c->line, k->grid[0], k->grid[1],
-                    c->count, k->block);
+        cuda_put_safe(t, sn_cmd_name(p, c));
+        text_printf(t, ", line %u: <<<(%u, %u, %u), %u>>>\n", sn_cmd_node(p, c)->line, k->grid[0],
+                    k->grid[1], c->count, k->block);
     }
 }
 

@@ -110,15 +110,12 @@ static SnStatus cu(const Cuda *x, int code, const char *what, SnError *e) {
 
 // ---- one command ----------------------------------------------------------------------------------
 
-static const char *node_name(const Cuda *x, const SnCmd *c) {
-    return SN_STRING(x->plan, SN_AT(x->plan, SnStr, nodes)[c->node]);
-}
-
 // For errors: which op and kernel, and where it comes from.
 static const char *where(Cuda *x, const Step *s) {
-    snprintf(x->where, sizeof x->where, "op '%.100s' (%s%.60s, line %u)", node_name(x, s->cmd),
-             s->kernel ? "kernel " : "",
-             s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt", s->cmd->line);
+    snprintf(x->where, sizeof x->where, "op '%.100s' (%s%.60s, line %u)",
+             sn_cmd_name(x->plan, s->cmd), s->kernel ? "kernel " : "",
+             s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt",
+             sn_cmd_node(x->plan, s->cmd)->line);
     return x->where;
 }
 
@@ -171,7 +168,8 @@ static void note(Cuda *x, const Step *s) {
             (SnCudaRange){x->value[c->args + i], (uint64_t)a->bytes,    a->value,
                           bit(reads, i % each),  bit(writes, i % each), x->names[c->args + i]};
     }
-    x->api->note(&(SnCudaNote){kernel, node_name(x, c), c->line, ranges, n});
+    x->api->note(
+        &(SnCudaNote){kernel, sn_cmd_name(x->plan, c), sn_cmd_node(x->plan, c)->line, ranges, n});
 }
 
 // Parameters: the environment, the arguments, the keys; or the environment and their table.

@@ -284,10 +284,10 @@ static bool has(const char *text, const char *part) { return strstr(text, part) 
 // The report names the command: its kernel, its op, its line.
 static bool names(Arena *a, const char *text, const Spot *p) {
     const char *kernel = p->kernel ? SN_STRING(p->plan, p->kernel->name) : "";
-    const char *node = SN_STRING(p->plan, SN_AT(p->plan, SnStr, nodes)[p->cmd->node]);
+    const char *node = sn_cmd_name(p->plan, p->cmd);
     if (p->cmd->op == SN_CMD_GEMM && !p->kernel) kernel = "cuBLASLt";
     return has(text, arena_printf(a, "'%s'", kernel)) && has(text, node) &&
-           has(text, arena_printf(a, "line %u", p->cmd->line));
+           has(text, arena_printf(a, "line %u", sn_cmd_node(p->plan, p->cmd)->line));
 }
 
 static bool same_bits(const Subject *s, const Outcome *o) {
@@ -418,7 +418,7 @@ static void no_place_is_no_line(void **state) {
     const KernelProgram all = lower_module(*state, m);
     Subject s = subject_new(*state, &all, "map");
     const SnPlan *p = (const SnPlan *)(const void *)s.plan;
-    assert_int_equal(SN_AT(p, SnCmd, cmds)[0].line, 0);
+    assert_int_equal(SN_AT(p, SnNode, nodes)[0].line, 0);
 }
 
 // Before anything is broken: exact interpreter, kernel evaluator and emulated device agree.

@@ -277,7 +277,7 @@ static SnPlan *tiny_plan(void) {
     h.outputs = tiny_table(t, t->outputs, t->noutputs, sizeof *t->outputs);
     h.scalars = tiny_table(t, t->scalars, t->nscalars, sizeof *t->scalars);
     h.options = tiny_table(t, t->options, t->noptions, sizeof *t->options);
-    const SnStr unnamed = 0;
+    const SnNode unnamed = {0};
     h.nodes = tiny_table(t, &unnamed, 1, sizeof unnamed);
     h.strings = tiny_table(t, t->strings, t->nstrings, 1);
     h.size = t->used;
