@@ -108,7 +108,8 @@ static const char *pointer_type(const Cu *p, uint32_t arg, bool cast) {
                         !cast && never_written(p->k, arg) ? "__restrict__ " : "");
 }
 
-// One of many instances: its arguments are in a table.
+// One of many instances: its arguments are in a table, as addresses of global memory: the compiler would
+// have to guess that of a number.
 static void table_signature(Cu *p, uint32_t function, uint32_t nkeys) {
     uint32_t n = p->k->args.n;
     text_printf(
@@ -118,8 +119,8 @@ static void table_signature(Cu *p, uint32_t function, uint32_t nkeys) {
         p->g->threads, function);
     cu_line(p, "const u64 *mine = table + blockIdx.z * %uu;", n + nkeys);
     for (uint32_t i = 0; i < n; i++)
-        cu_line(p, "%sa%u = (%s)mine[%u];", pointer_type(p, i, false), i, pointer_type(p, i, true),
-                i);
+        cu_line(p, "%sa%u = (%s)__cvta_global_to_generic(mine[%u]);", pointer_type(p, i, false), i,
+                pointer_type(p, i, true), i);
     for (uint32_t i = 0; i < nkeys; i++) cu_line(p, "const u64 q%u = mine[%u];", i, n + i);
 }
 
