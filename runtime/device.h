@@ -24,6 +24,10 @@ typedef struct {
                        SnError *e);
     SnStatus (*run)(SnDevice *d, const SnSection *section, const SnEnv *env, SnError *e);
     SnStatus (*wait)(SnDevice *d, SnError *e);
+    // What stored the first NaN in the section, and in which of all runs that was; false: nothing known.
+    // Waits for what was started. NULL: the device does not watch.
+    bool (*first_nan)(SnDevice *d, const SnSection *section, uint64_t *run, char *text,
+                      size_t size);
     // Line i of what was decided when the device was opened; false behind the last. NULL: nothing was.
     bool (*decided)(SnDevice *d, uint32_t i, char *text, size_t size);
 } SnDeviceOps;
@@ -56,6 +60,9 @@ SnStatus sn_device_open(const SnProgram *programs, const SnDeviceWish *wish, SnD
 // its line and the element when what it stored has a NaN.
 bool sn_nan_wanted(void);
 SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e);
+// The same of what a kernel found: an element of an argument of the plan. A product of cuBLASLt that the
+// command reads is named too: nobody watches those. False: the plan has no such argument.
+bool sn_nan_watched(const SnPlan *plan, uint32_t arg, int64_t element, char *text, size_t size);
 
 // cpu/device.c: bytes that this process may use, of the machine's and its cgroup's.
 double sn_usable_memory(void);

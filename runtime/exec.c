@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,9 +72,22 @@ const SnPlan *sn_exec_plan(const SnExec *x) { return x->plan; }
 int sn_exec_threads(const SnExec *x) { return x->threads; }
 const char *sn_exec_device(const SnExec *x) { return x->device->name; }
 const char *sn_exec_note(const SnExec *x) { return x->device->note; }
-const char *sn_exec_first_nan(const SnExec *x) {
-    return x->device->first_nan ? x->device->first_nan() : "";
+
+bool sn_exec_first_nan(SnExec *x, const char *const *sections, int n, char *text, size_t size) {
+    SnDevice *d = x->device;
+    uint64_t first = UINT64_MAX, run;
+    char one[512];
+    for (int i = 0; i < n && d->ops->first_nan; i++) {
+        const SnSection *s = sn_plan_section(x->plan, sections[i]);
+        if (!s || !d->ops->first_nan(d, s, &run, one, sizeof one) || run > first) continue;
+        first = run;
+        snprintf(text, size, "%s", one);
+    }
+    if (first != UINT64_MAX || !d->first_nan || !*d->first_nan()) return first != UINT64_MAX;
+    snprintf(text, size, "%s", d->first_nan());
+    return true;
 }
+
 bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size) {
     return x->device->ops->decided && x->device->ops->decided(x->device, i, text, size);
 }

@@ -328,6 +328,9 @@ static SnStatus check_commands(const Check *c) {
     for (uint32_t i = 0; i < p->args.count; i++) {
         const SnArg *a = &SN_AT(p, SnArg, args)[i];
         if (!good_place(c, a->region, a->offset, a->bytes)) return FAIL("argument %u", i);
+        bool numbered = !(a->bytes / 4 >> SN_FAULT_ELEMENT) && !(i >> (64 - SN_FAULT_ELEMENT));
+        if (p->device == SN_DEVICE_CUDA && !numbered)
+            return FAIL("argument %u is beyond what a fault word says", i);
     }
     for (uint32_t i = 0; i < p->cmds.count; i++) {
         SnStatus s = check_cmd(c, i, &SN_AT(p, SnCmd, cmds)[i]);

@@ -19,6 +19,15 @@ typedef struct SnEnv {
     int64_t sample; // global index of the first sample of this micro-batch
 } SnEnv;
 
+// What a CUDA device's kernels are given the address of. fault: the first NaN that the section stored, in
+// order of the plan, as (index in args) << SN_FAULT_ELEMENT | element of that argument's tensor; all ones:
+// none. The same whatever ran first.
+enum { SN_FAULT_ELEMENT = 38 };
+typedef struct {
+    SnEnv env;
+    uint64_t fault;
+} SnCudaEnv;
+
 // Native entries. bufs: one pointer per argument. scratch: at least the kernel's scratch bytes, 64-byte
 // aligned, private to the calling thread.
 typedef void (*SnKernelFn)(void *const *bufs, const SnEnv *env, int64_t task0, int64_t task1,
@@ -93,10 +102,11 @@ typedef struct {
     uint64_t hash;
     int64_t tasks, scratch, flops, bytes;
     uint64_t reads, writes, floats; // by argument, one bit each: how it is used, whether it is f32
-    // CUDA: the images that hold it, and how it is started. Parameters: the address of an SnEnv, one
-    // pointer for each argument, then the random keys, 64 bits each. With `table`, it is started for
-    // `count` commands at once, instance i in the blocks with z = i, and takes the address of a table of
-    // all their arguments (and keys) in the place of its own.
+    // CUDA: the images that hold it, and how it is started. Parameters: the address of an
+    // SnCudaEnv, the first argument's index in `args` (u32), one pointer for each argument, then the
+    // random keys, 64 bits each. With `table`, it is started for `count` commands at once, instance i in
+    // the blocks with z = i, and takes the address of a table of all their arguments (and keys) in the
+    // place of its own.
     uint32_t batch, grid[3], block, shared;
     uint32_t nkeys, table;
     uint64_t key[SN_MAX_KEYS];

@@ -83,8 +83,9 @@ const char *sn_exec_note(const SnExec *x);
 // Line i of what was decided when the device was opened: the algorithm of each shape of product, and where
 // it is from. False behind the last.
 bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size);
-// What stored the first NaN, where the device looks for it while it runs (the emulated one); else "".
-const char *sn_exec_first_nan(const SnExec *x);
+// What stored the first NaN of all runs of these sections, where the device looks for it while it runs (a
+// GPU does); false: nothing is known. Waits for all that was started.
+bool sn_exec_first_nan(SnExec *x, const char *const *sections, int n, char *text, size_t size);
 // Host address of a place in the arena; NULL when the device's memory is not the host's.
 void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset);
 // Host memory to be filled before the next run of the port's section, as a whole and anew each time.

@@ -497,6 +497,19 @@ static void print_step(Run *r, SnProgress at, int back, double took) {
     fflush(stdout);
 }
 
+static SnStatus diverged(Run *r, uint64_t step, const char *what, double value) {
+    static const char *const sections[] = {"init", "prologue", "micro", "update"};
+    char nan[600] = "SINTER_FIND_NAN=on names the first NaN";
+    SnStatus s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
+    if (s) return s;
+    (void)sn_exec_first_nan(r->exec, sections, 4, nan, sizeof nan);
+    if (isnan(value)) value = fabs(value); // no "-nan"
+    return sn_fail(&r->e, SN_USER,
+                   "the %s is %g after step %" PRIu64
+                   "; training has diverged, nothing was saved since; %s",
+                   what, value, step, nan);
+}
+
 // Reports the open step. back 1: another one has been started since, and is not waited for.
 static SnStatus report_step(Run *r, int back) {
     SnProgress at = r->opened;
@@ -508,15 +521,7 @@ static SnStatus report_step(Run *r, int back) {
     if (s) return s;
     print_step(r, at, back, took);
     s = log_results(r, false, at, back, took);
-    if (s || isfinite(loss)) return s;
-    s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
-    return s ? s
-             : sn_fail(&r->e, SN_USER,
-                       "the loss is %g after step %" PRIu64 "; training has diverged, "
-                       "nothing was saved since; %s",
-                       loss, at.step,
-                       *sn_exec_first_nan(r->exec) ? sn_exec_first_nan(r->exec)
-                                                   : "SINTER_FIND_NAN=on names the first NaN");
+    return s || isfinite(loss) ? s : diverged(r, at.step, "loss", loss);
 }
 
 // One step more. A device that runs ahead is given it before the last one's results are asked for.

@@ -10,10 +10,10 @@
 typedef struct CudaModule CudaModule;
 CudaModule *cuda_module_new(Arena *a);
 
-// How a kernel is started. Parameters of every kernel, in order: the address of an SnEnv in device
-// memory; the kernel's arguments, a pointer each; the random keys, u64 each. With a table: the address
-// of an SnEnv, and that of a table of u64 with the arguments and keys of instance z at z * (arguments +
-// keys), for the block's z.
+// How a kernel is started. Parameters of every kernel, in order: the address of an SnCudaEnv in device
+// memory; the index of its first argument in the plan's args, u32; the kernel's arguments, a pointer each;
+// the random keys, u64 each. With a table: the first two, and the address of a table of u64 with the
+// arguments and keys of instance z at z * (arguments + keys), for the block's z.
 enum { CUDA_MAX_KEYS = 8 };
 typedef struct {
     uint32_t function; // its symbol is "k<function>"

@@ -143,7 +143,8 @@ static void put_walk(Text *to, const char *name, const Extents *x, int which) {
 
 static void put_constants(Text *to, const Shape *x, const Tile *t) {
     bool wide = !narrow(x, IN_A) || !narrow(x, IN_B) || !narrow(x, IN_C);
-    text_printf(to, "    typedef %s Off;\n", wide ? "i64" : "int");
+    text_printf(to, "    typedef %s Off;\n    typedef %s Place;\n", wide ? "i64" : "int",
+                wide ? "u64" : "u32");
     text_printf(to, "    constexpr u32 M = %lld, N = %lld, K = %lld;\n", (long long)x->m.size,
                 (long long)x->n.size, (long long)x->k.size);
     text_printf(to, "    constexpr u32 BM = %u, BN = %u, BK = %u, TM = %u, TN = %u;\n", t->bm,
@@ -367,11 +368,14 @@ static void put_value(Text *to, const Shape *x, bool four) {
                     x->bias_rows ? "row" : "lane", x->bias_rows ? 0 : p);
     }
     text_printf(to, "                *(%s *)(C + at) = v;\n", type);
+    if (four) text_printf(to, "                const float y[4] = {v.x, v.y, v.z, v.w};\n");
+    text_printf(to, "                watch%s(bad, at, %s);\n", four ? "4" : "", four ? "y" : "v");
 }
 
 static void put_store(Text *to, const Shape *x, const Tile *t) {
     bool four = group(t->tn) == 4 && vectors(x, &x->n, IN_C);
-    text_printf(to, "#pragma unroll\n    for (u32 i = 0; i < TM; i++) {\n        ");
+    text_printf(to, "    Place bad = ~(Place)0;\n"
+                    "#pragma unroll\n    for (u32 i = 0; i < TM; i++) {\n        ");
     put_index(to, "row", "i", "ty", t->bm, t->tm, 'a');
     if (x->m.size % t->bm) text_printf(to, "        if (row >= M) continue;\n");
     text_printf(to, "#pragma unroll\n        for (u32 j = 0; j < TN; j += %d) {\n            ",
@@ -380,13 +384,14 @@ static void put_store(Text *to, const Shape *x, const Tile *t) {
     text_printf(to, "            %s{\n", x->n.size % t->bn ? "if (lane < N) " : "");
     text_printf(to, "                const Off at = base_c + row_c(row) + lane_c(lane);\n");
     put_value(to, x, four);
-    text_printf(to, "            }\n        }\n    }\n");
+    text_printf(to, "            }\n        }\n    }\n    report(env, place + 2, bad);\n");
 }
 
 // Everything behind the function's name: equal products have equal texts.
 static void put_body(Text *to, const Shape *x, const Tile *t) {
     text_printf(to,
-                "(const Env *env, const float *__restrict__ %c, const float *__restrict__ %c, "
+                "(const Env *env, const u32 place, const float *__restrict__ %c, const float "
+                "*__restrict__ %c, "
                 "float *C%s%s) {\n",
                 x->swapped ? 'B' : 'A', x->swapped ? 'A' : 'B', x->add ? ", const float *acc" : "",
                 x->bias ? ", const float *bias" : "");

@@ -12,8 +12,13 @@ CudaModule *cuda_module_new(Arena *a) {
     return m;
 }
 
-// Env has the layout of SnEnv (runtime/plan.h). The helpers are primitives of ir/scalar.h that CUDA C
-// has no exact spelling for.
+// Env has the layout of SnCudaEnv (runtime/plan.h). min_nan and max_nan are primitives of ir/scalar.h that
+// CUDA C has no exact spelling for.
+//
+// A thread keeps the least element of each output that it stored a NaN to (NaNs only: masks store
+// infinities) in `bad`, and reports it when all is done. The test is straight code, in PTX because the
+// compiler would make branches of it: a branch behind a store ends the stretch in which loads are moved
+// ahead, and of a layer norm's twelve loads in flight two are left.
 static const char prelude[] =
     "#pragma nv_diag_suppress 177, 186\n"
     "typedef unsigned char u8;\n"
@@ -25,6 +30,7 @@ static const char prelude[] =
     "    u32 step;\n"
     "    u64 seed;\n"
     "    i64 sample;\n"
+    "    u64 fault;\n"
     "};\n"
     "static __device__ __forceinline__ void load4(const float *p, float *x) {\n"
     "    const float4 w = *(const float4 *)p;\n"
@@ -49,6 +55,40 @@ static const char prelude[] =
     "}\n"
     "static __device__ __forceinline__ void store4(u8 *p, const bool *y) {\n"
     "    *(uchar4 *)p = make_uchar4(y[0], y[1], y[2], y[3]);\n"
+    "}\n"
+    "static __device__ __forceinline__ void watch(u32 &bad, u32 at, float y) {\n"
+    "    asm(\"{\"\n"
+    "        \".reg .pred p;\"\n"
+    "        \"setp.nan.f32 p, %1, %1;\"\n"
+    "        \"@p min.u32 %0, %0, %2;\"\n"
+    "        \"}\"\n"
+    "        : \"+r\"(bad) : \"f\"(y), \"r\"(at));\n"
+    "}\n"
+    "static __device__ __forceinline__ void watch4(u32 &bad, u32 at, const float *y) {\n"
+    "    asm(\"{\"\n"
+    "        \".reg .pred p, q, r, any;\"\n"
+    "        \".reg .b32 i;\"\n"
+    "        \"setp.nan.f32 p, %1, %1;\"\n"
+    "        \"setp.nan.or.f32 q, %2, %2, p;\"\n"
+    "        \"setp.nan.or.f32 r, %3, %3, q;\"\n"
+    "        \"setp.nan.or.f32 any, %4, %4, r;\"\n"
+    "        \"selp.u32 i, 2, 3, r;\"\n"
+    "        \"selp.u32 i, 1, i, q;\"\n"
+    "        \"selp.u32 i, 0, i, p;\"\n"
+    "        \"add.u32 i, i, %5;\"\n"
+    "        \"@any min.u32 %0, %0, i;\"\n"
+    "        \"}\"\n"
+    "        : \"+r\"(bad) : \"f\"(y[0]), \"f\"(y[1]), \"f\"(y[2]), \"f\"(y[3]), \"r\"(at));\n"
+    "}\n"
+    "static __device__ __forceinline__ void watch(u64 &bad, u64 at, float y) {\n"
+    "    if (y != y && at < bad) bad = at;\n"
+    "}\n"
+    "static __device__ __forceinline__ void watch4(u64 &bad, u64 at, const float *y) {\n"
+    "    for (int j = 0; j < 4; j++) watch(bad, at + j, y[j]);\n"
+    "}\n"
+    "template <class T> static __device__ __forceinline__\n"
+    "void report(const Env *e, u32 arg, T bad) {\n"
+    "    if (bad != ~(T)0) atomicMin((u64 *)&e->fault, (u64)arg << 38 | bad);\n"
     "}\n"
     "static __device__ __forceinline__ float min_nan(float a, float b) {\n"
     "    float r;\n"

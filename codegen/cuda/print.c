@@ -114,9 +114,10 @@ static void table_signature(Cu *p, uint32_t function, uint32_t nkeys) {
     uint32_t n = p->k->args.n;
     text_printf(
         p->to,
-        "extern \"C\" __global__ void __launch_bounds__(%u, 1)\nk%u(const Env *e, const u64 "
-        "*table) {\n",
+        "extern \"C\" __global__ void __launch_bounds__(%u, 1)\nk%u(const Env *e, const u32 "
+        "base, const u64 *table) {\n",
         p->g->threads, function);
+    cu_line(p, "const u32 place = base + blockIdx.z * %uu;", n);
     cu_line(p, "const u64 *mine = table + blockIdx.z * %uu;", n + nkeys);
     for (uint32_t i = 0; i < n; i++)
         cu_line(p, "%sa%u = (%s)__cvta_global_to_generic(mine[%u]);", pointer_type(p, i, false), i,
@@ -126,8 +127,10 @@ static void table_signature(Cu *p, uint32_t function, uint32_t nkeys) {
 
 static void signature(Cu *p, uint32_t function, uint32_t nkeys) {
     Text *t = p->to;
-    text_printf(t, "extern \"C\" __global__ void __launch_bounds__(%u, 1)\nk%u(const Env *e",
-                p->g->threads, function);
+    text_printf(
+        t,
+        "extern \"C\" __global__ void __launch_bounds__(%u, 1)\nk%u(const Env *e, const u32 place",
+        p->g->threads, function);
     for (uint32_t i = 0; i < p->k->args.n; i++)
         text_printf(t, ", %sa%u", pointer_type(p, i, false), i);
     for (uint32_t i = 0; i < nkeys; i++) text_printf(t, ", u64 q%u", i);
@@ -165,6 +168,30 @@ static Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g) {
     return p;
 }
 
+// ---- the first NaN
+
+// Which argument a store, or behind the stores a fold, stores floats to.
+static bool stores_floats(const Kernel *k, uint32_t number, uint32_t *arg) {
+    bool fold = number >= k->stores.n;
+    const KFold *f = fold ? &k->folds.at[number - k->stores.n] : NULL;
+    if (fold && !f->column) return false;
+    *arg = fold ? f->arg : k->stores.at[number].arg;
+    return k->args.at[*arg].elem == ELEM_f32;
+}
+
+static void watch_begins(Cu *p) {
+    uint32_t arg;
+    for (uint32_t i = 0; i < p->k->stores.n + p->k->folds.n; i++)
+        if (stores_floats(p->k, i, &arg))
+            cu_line(p, p->g->wide ? "u64 bad%u = ~0ull;" : "u32 bad%u = ~0u;", i);
+}
+
+static void watch_ends(Cu *p) {
+    uint32_t arg;
+    for (uint32_t i = 0; i < p->k->stores.n + p->k->folds.n; i++)
+        if (stores_floats(p->k, i, &arg)) cu_line(p, "report(e, place + %u, bad%u);", arg, i);
+}
+
 void cu_print_function(Arena *a, Text *to, const Kernel *k, const CuGeometry *g, uint32_t function,
                        uint32_t nkeys, bool table) {
     Cu *p = cu_new(a, to, k, g);
@@ -172,6 +199,8 @@ void cu_print_function(Arena *a, Text *to, const Kernel *k, const CuGeometry *g,
     p->indent = 1;
     (table ? table_signature : signature)(p, function, nkeys);
     environment(p);
+    watch_begins(p);
     body(p);
+    watch_ends(p);
     cu_close(p);
 }

@@ -13,9 +13,9 @@
 //   print_prim.c    scalar operations
 //
 // Names in the text: a argument, i axis, v value of a row, t temporary, x loaded, h held over phases,
-// s accumulator of a row fold, f its result, c accumulator of a column fold, y to be stored, zx and zy
-// what is loaded and to be stored in a tile, o origin of a tile; each with a number. Nothing of the
-// user's model is a name.
+// s accumulator of a row fold, f its result, c accumulator of a column fold, y to be stored, bad the first
+// of it that is a NaN, zx and zy what is loaded and to be stored in a tile, o origin of a tile; each with
+// a number. Nothing of the user's model is a name.
 #pragma once
 #include "codegen/cuda/geometry.h"
 #include "codegen/cuda/module.h"

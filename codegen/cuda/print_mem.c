@@ -128,11 +128,23 @@ void cu_stage_load(Cu *p, KId id, CuGuard guard) {
 
 // ---- stores
 
+// How a line begins that is for some threads only.
+static const char *only_when(Cu *p, const char *when) {
+    return when ? arena_printf(p->a, "if (%s) ", when) : "";
+}
+
+// What has been stored is looked at (codegen/cuda/module.c). call: "watch", or "watch4" for four values.
+static void watch(Cu *p, const char *only, const char *call, uint32_t number, uint32_t arg,
+                  const char *at, const char *value) {
+    if (arg_elem(p, arg) == ELEM_f32)
+        cu_line(p, "%s%s(bad%u, %s, %s);", only, call, number, at, value);
+}
+
 void cu_store_value(Cu *p, const KStore *s, const char *lane, const char *value) {
-    const char *when = both(p, p->row_lead, mask_text(p, s->mask));
+    const char *only = only_when(p, both(p, p->row_lead, mask_text(p, s->mask)));
     const char *at = cu_offset(p, &s->index, lane, op_text(p, &s->index));
-    cu_line(p, "%s%s%sa%u[%s] = %s;", when ? "if (" : "", when ? when : "", when ? ") " : "",
-            s->arg, at, value);
+    cu_line(p, "%sa%u[%s] = %s;", only, s->arg, at, value);
+    watch(p, only, "watch", (uint32_t)(s - p->k->stores.at), s->arg, at, value);
 }
 
 void cu_store_row(Cu *p, const KStore *s) { cu_store_value(p, s, NULL, cu_at(p, s->value).text); }
@@ -153,16 +165,21 @@ void cu_store_unit(Cu *p, uint32_t number, const CuTarget *t, CuGuard guard) {
         return;
     }
     const char *more = t->plus ? arena_printf(p->a, " + %s", t->plus) : "";
-    if (vectorises(p, t->index, t->mask) && t->plus_stride % 4 == 0) {
-        cu_line(p, "%s%s%sstore4(&a%u[%s%s], y%u);", when ? "if (" : "", when ? when : "",
-                when ? ") " : "", t->arg, cu_offset(p, t->index, "l", op), more, number);
+    bool four = vectorises(p, t->index, t->mask) && t->plus_stride % 4 == 0;
+    const char *lane = four ? "l" : cu_lane_text(p);
+    const char *at = arena_printf(p->a, "%s%s", cu_offset(p, t->index, lane, op), more);
+    const char *all = arena_printf(p->a, "y%u", number);
+    const char *one = arena_printf(p->a, "y%u[%s]", number, item(p));
+    const char *only = only_when(p, four ? when : guarded(p, guard, when));
+    if (four) {
+        cu_line(p, "%sstore4(&a%u[%s], %s);", only, t->arg, at, all);
+        watch(p, only, "watch4", number, t->arg, at, all);
         return;
     }
-    when = guarded(p, guard, when);
-    open_items(p, "");
-    cu_line(p, "%s%s%sa%u[%s%s] = y%u[%s];", when ? "if (" : "", when ? when : "", when ? ") " : "",
-            t->arg, cu_offset(p, t->index, cu_lane_text(p), op), more, number, item(p));
-    close_items(p);
+    open_items(p, " {");
+    cu_line(p, "%sa%u[%s] = %s;", only, t->arg, at, one);
+    watch(p, only, "watch", number, t->arg, at, one);
+    if (p->g->items > 1) cu_close(p);
 }
 
 // ---- random numbers

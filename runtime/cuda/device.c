@@ -9,15 +9,27 @@
 // Inputs, scalars and SnEnv are copied from pinned memory that exists twice, so that the host fills the
 // next micro-batch while the device works on this one. Outputs without axes are copied back at the end
 // of each section; reading one waits for its section only.
+//
+// Behind SnEnv stands the word that names the first NaN (SnCudaEnv). It comes back with the results of
+// every section and is looked at when its place is used again, which needs no wait, or when somebody asks.
 #include "runtime/cuda/cuda.h"
 #include "runtime/cuda/module.h"
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// RESERVE: what the driver and cuBLASLt take for code and graphs.
-enum { RESERVE = 64 << 20, ALIGN = 256, SLOTS = 2, MAX_PARAMS = 1 + SN_MAX_ARGS + SN_MAX_KEYS };
+// RESERVE: what the driver and cuBLASLt take for code and graphs. WORDS: when a slot is free, the run
+// before the one that filled it is over, so all but the last two runs are.
+enum {
+    RESERVE = 64 << 20,
+    ALIGN = 256,
+    SLOTS = 2,
+    WORDS = SLOTS + 1,
+    MAX_PARAMS = 2 + SN_MAX_ARGS + SN_MAX_KEYS
+};
+#define NO_FAULT UINT64_MAX
 
 // A command with everything looked up.
 typedef struct {
@@ -34,11 +46,20 @@ typedef struct {
     bool seen[2];             // it ran once, command by command
     SnCudaEvent done[2];      // of the last runs, by their number's parity
     uint64_t runs;
+    uint64_t fault, fault_run; // of the first run that stored a NaN: SnCudaEnv, its number in all
+    uint32_t fault_step;
 } Section;
+
+// A run whose word has not been looked at.
+typedef struct {
+    Section *section; // NULL: it has been
+    uint64_t run;
+    uint32_t step;
+} Watched;
 
 // What the host hands over for one run.
 typedef struct {
-    unsigned char *at; // the input region, then scalars, then SnEnv
+    unsigned char *at; // the input region, then scalars, then SnCudaEnv
     SnCudaEvent copied;
     bool busy;
 } Slot;
@@ -63,6 +84,9 @@ typedef struct {
     Slot slot[SLOTS];
     uint32_t current;
     unsigned char *results; // pinned: 8 bytes for each parity and output of the plan
+    uint64_t *words;        // behind them: the faults of the last runs, by number
+    Watched watched[WORDS];
+    uint64_t runs; // of all sections
     SnLtPool *lt;
     SnLtOwner owner;      // of the choices
     SnLtChoices *choices; // algorithms that were measured; NULL: no call of cuBLASLt
@@ -159,7 +183,11 @@ static void note(Cuda *x, const Step *s) {
     uint32_t n = 0, each = c->nargs / c->count;
     if (!x->api->note) return;
     modes_of(x, c, &reads, &writes);
-    if (s->kernel) ranges[n++] = (SnCudaRange){x->env, sizeof(SnEnv), 0, 1, 0, "the environment"};
+    if (s->kernel) {
+        ranges[n++] = (SnCudaRange){x->env, sizeof(SnEnv), 0, 1, 0, "the environment"};
+        ranges[n++] = (SnCudaRange){
+            x->env + offsetof(SnCudaEnv, fault), sizeof(uint64_t), 0, 1, 1, "the fault word"};
+    }
     if (s->table)
         ranges[n++] = (SnCudaRange){s->table, table_bytes(s), 0, 1, 0, "the table of arguments"};
     for (uint32_t i = 0; i < c->nargs; i++) {
@@ -172,13 +200,16 @@ static void note(Cuda *x, const Step *s) {
         &(SnCudaNote){kernel, sn_cmd_name(x->plan, c), sn_cmd_node(x->plan, c)->line, ranges, n});
 }
 
-// Parameters: the environment, the arguments, the keys; or the environment and their table.
-static SnStatus launch(Cuda *x, const Step *s, const uint64_t *args, uint32_t nargs, SnError *e) {
+// Parameters: the environment, the place of the first argument, the arguments, the keys; or the
+// environment, the place, and their table.
+static SnStatus launch(Cuda *x, const Step *s, uint32_t place, const uint64_t *args, uint32_t nargs,
+                       SnError *e) {
     uint64_t at[MAX_PARAMS];
     void *params[MAX_PARAMS];
     const SnKernel *k = s->kernel;
     uint32_t n = 0;
     at[n++] = x->env;
+    at[n++] = place; // the kernel takes the lower half
     if (s->table) at[n++] = s->table;
     for (uint32_t i = 0; i < nargs && !s->table; i++) at[n++] = args[i];
     for (uint32_t i = 0; i < k->nkeys && !s->table; i++) at[n++] = k->key[i];
@@ -197,7 +228,7 @@ static SnStatus run_gemm(Cuda *x, const Step *s, bool first, SnError *e) {
     uint32_t n = 3;
     if (g->acc_arg != UINT32_MAX) args[n++] = v[g->acc_arg];
     if (g->bias_arg != 0) args[n++] = v[g->bias_arg];
-    return launch(x, s, args, n, e);
+    return launch(x, s, s->cmd->args + g->c_arg - 2, args, n, e); // C is the kernel's argument 2
 }
 
 static SnStatus run_step(Cuda *x, const Step *s, bool first, SnError *e) {
@@ -207,7 +238,7 @@ static SnStatus run_step(Cuda *x, const Step *s, bool first, SnError *e) {
     if (c->when == SN_WHEN_FIRST && !first) return SN_OK;
     note(x, s);
     switch ((SnCmdOp)c->op) {
-    case SN_CMD_KERNEL: return launch(x, s, v, c->nargs, e);
+    case SN_CMD_KERNEL: return launch(x, s, c->args, v, c->nargs, e);
     case SN_CMD_GEMM: return run_gemm(x, s, first, e);
     case SN_CMD_FILL:
         if (args[0].bytes == 0) return SN_OK;
@@ -230,10 +261,14 @@ static unsigned char *result_of(const Cuda *x, uint32_t output, uint64_t run) {
     return x->results + 8 * (2 * (uint64_t)output + run % 2);
 }
 
-// Copies the outputs without axes of a section to the host.
+// Copies the fault word and the outputs without axes of a section to the host.
 static SnStatus copy_results(Cuda *x, const SnSection *s, uint64_t run, SnError *e) {
     const SnPort *out = SN_AT(x->plan, SnPort, outputs);
-    SnStatus status = SN_OK;
+    SnStatus status =
+        cu(x,
+           x->api->copy_to_host(&x->words[x->runs % WORDS], x->env + offsetof(SnCudaEnv, fault),
+                                sizeof *x->words, x->stream),
+           "the fault word", e);
     for (uint32_t i = 0; i < x->plan->outputs.count && !status; i++)
         if (!out[i].naxes && in_section(x->plan, &out[i], s))
             status = cu(x,
@@ -313,8 +348,18 @@ static int64_t scalar_bytes(const SnPlan *p) { return p->region_bytes[SN_REGION_
 static int64_t input_bytes(const SnPlan *p) {
     return (p->region_bytes[SN_REGION_INPUT] + ALIGN - 1) / ALIGN * ALIGN;
 }
-// Scalars and SnEnv lie side by side, on the host and on the device: one copy.
+// Scalars and SnCudaEnv lie side by side, on the host and on the device: one copy.
 static int64_t env_offset(const SnPlan *p) { return (scalar_bytes(p) + 63) / 64 * 64; }
+
+// Takes over what word i says; its run is over.
+static void look_at(Cuda *x, uint64_t i) {
+    const Watched w = x->watched[i];
+    x->watched[i].section = NULL;
+    if (!w.section || w.section->fault != NO_FAULT) return;
+    w.section->fault = x->words[i];
+    w.section->fault_run = w.run;
+    w.section->fault_step = w.step;
+}
 
 static SnStatus free_slot(Cuda *x, SnError *e) {
     Slot *slot = &x->slot[x->current];
@@ -330,10 +375,11 @@ static SnStatus hand_over(Cuda *x, const SnSection *s, const SnEnv *env, SnError
     unsigned char *scalars = slot->at + input_bytes(x->plan);
     if (status) return status;
     memcpy(scalars, x->device.scalars, (size_t)scalar_bytes(x->plan));
-    memcpy(scalars + env_offset(x->plan), env, sizeof *env);
+    const SnCudaEnv all = {*env, NO_FAULT};
+    memcpy(scalars + env_offset(x->plan), &all, sizeof all);
     status = cu(x,
                 x->api->copy_to_device(x->region[SN_REGION_SCALAR], scalars,
-                                       (size_t)env_offset(x->plan) + sizeof *env, x->stream),
+                                       (size_t)env_offset(x->plan) + sizeof all, x->stream),
                 "copying scalars", e);
     for (uint32_t i = 0; i < x->plan->inputs.count && !status; i++)
         if (in[i].region == SN_REGION_INPUT && in_section(x->plan, &in[i], s))
@@ -355,6 +401,8 @@ static SnStatus cuda_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnEr
     if (x->failed) return keep(x, SN_OK, e);
     if (!e) e = &mine;
     SnStatus status = hand_over(x, s, env, e);
+    look_at(x, x->runs % WORDS);
+    x->watched[x->runs % WORDS] = (Watched){sec, x->runs, env->step};
     if (!status)
         status = d->profile || x->choice.stepwise || x->find_nan
                      ? run_stepwise(x, s, env->first != 0, e)
@@ -363,6 +411,7 @@ static SnStatus cuda_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnEr
     if (!status)
         status = cu(x, x->api->event_record(sec->done[sec->runs % 2], x->stream), "an event", e);
     sec->runs++;
+    x->runs++;
     return keep(x, status, e);
 }
 
@@ -499,7 +548,7 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
         at += (uint64_t)x->plan->region_bytes[r] + 64;
         if (r == SN_REGION_SCALAR) {
             x->env = x->region[r] + (uint64_t)env_offset(x->plan);
-            at = x->env + sizeof(SnEnv);
+            at = x->env + sizeof(SnCudaEnv);
         }
         at = (at + ALIGN - 1) / ALIGN * ALIGN;
     }
@@ -528,7 +577,8 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
 }
 
 static SnStatus map_host(Cuda *x, SnError *e) {
-    size_t bytes = (size_t)(input_bytes(x->plan) + env_offset(x->plan)) + sizeof(SnEnv);
+    size_t bytes = (size_t)(input_bytes(x->plan) + env_offset(x->plan)) + sizeof(SnCudaEnv);
+    size_t results = 16 * (size_t)x->plan->outputs.count;
     void *at;
     SnStatus s = SN_OK;
     for (int i = 0; i < SLOTS && !s; i++) {
@@ -539,10 +589,12 @@ static SnStatus map_host(Cuda *x, SnError *e) {
         s = cu(x, x->api->event_create(&x->slot[i].copied, SN_CU_EVENT_NO_TIMING), "an event", e);
     }
     if (!s)
-        s = cu(x, x->api->host_alloc(&at, 16 * (size_t)x->plan->outputs.count + 8, 0),
-               "pinned memory", e);
+        s = cu(x, x->api->host_alloc(&at, results + WORDS * sizeof *x->words, 0), "pinned memory",
+               e);
     if (s) return s;
     x->results = at;
+    x->words = (uint64_t *)(void *)(x->results + results);
+    for (int i = 0; i < WORDS; i++) x->words[i] = NO_FAULT;
     x->device.scalars = calloc(1, (size_t)scalar_bytes(x->plan) + 8);
     return x->device.scalars ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
 }
@@ -556,10 +608,11 @@ static SnStatus allocate_tables(Cuda *x, SnError *e) {
     uint32_t most = 0;
     for (uint32_t i = 0; i < p->cmds.count; i++)
         if (SN_AT(p, SnCmd, cmds)[i].nargs > most) most = SN_AT(p, SnCmd, cmds)[i].nargs;
-    x->ranges = calloc((size_t)most + 2, sizeof *x->ranges);
+    x->ranges = calloc((size_t)most + 3, sizeof *x->ranges);
     x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
     if (!x->value || !x->names || !x->ranges || !x->steps || !x->sections || !x->device.counters)
         return sn_fail(e, SN_MACHINE, "out of memory");
+    for (uint32_t i = 0; i < p->sections.count; i++) x->sections[i].fault = NO_FAULT;
     return SN_OK;
 }
 
@@ -746,6 +799,22 @@ static void cuda_free(SnDevice *d) {
     free(x);
 }
 
+// The runs that have not been looked at are over when the device has nothing to do.
+static bool cuda_first_nan(SnDevice *d, const SnSection *s, uint64_t *run, char *text,
+                           size_t size) {
+    Cuda *x = cuda_of(d);
+    const Section *sec = &x->sections[s - SN_AT(x->plan, SnSection, sections)];
+    if (cuda_wait(d, NULL)) return false;
+    for (uint64_t i = 0; i < WORDS; i++) look_at(x, (x->runs + i) % WORDS); // the oldest first
+    if (sec->fault == NO_FAULT) return false;
+    int n = snprintf(text, size, "in step %u ", sec->fault_step);
+    *run = sec->fault_run;
+    return n >= 0 && (size_t)n < size &&
+           sn_nan_watched(x->plan, (uint32_t)(sec->fault >> SN_FAULT_ELEMENT),
+                          (int64_t)(sec->fault & ((UINT64_C(1) << SN_FAULT_ELEMENT) - 1)), text + n,
+                          size - (size_t)n);
+}
+
 // A line for each shape of product, then the file.
 static bool cuda_decided(SnDevice *d, uint32_t i, char *text, size_t size) {
     const Cuda *x = cuda_of(d);
@@ -763,6 +832,7 @@ static const SnDeviceOps cuda_ops = {.free = cuda_free,
                                      .result = cuda_result,
                                      .run = cuda_run,
                                      .wait = cuda_wait,
+                                     .first_nan = cuda_first_nan,
                                      .decided = cuda_decided};
 
 SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, SnDevice **out,

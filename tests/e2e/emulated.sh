@@ -118,6 +118,42 @@ SINTER_DEVICE=emu:sm_70 "$work/gpt2" --data "$work/text" >"$work/out" 2>&1 || co
 code=0
 "$work/gpt2" --device gpu7 --data "$work/text" >"$work/out" 2>&1 || code=$?
 [ $code = 2 ] && grep -q "no device 'gpu7'" "$work/out" && ok || bad "--device gpu7: exit $code"
+# A run that diverges names the op that stored the first NaN, as the slow search for it does.
+diverges() { # MODEL WHAT STEP: a model that $work/nan.sn is, and what ends it after which step
+    "$sinter" build "$work/nan.sn" --target cpu,sm_90a -o "$work/nan" || bad "build $1"
+    SINTER_FIND_NAN=on "$work/nan" --device emu:sm_90a --data "$work/text" >"$work/out" 2>&1 || true
+    first=$(sed -n "s/^$1: error: \('.*' (line [0-9]*) stored the first NaN, at element .*\)/\1/p" "$work/out")
+    [ -n "$first" ] || bad "$1: $(tail -1 "$work/out")"
+    end="$1: error: the $2 is nan after step $3; training has diverged, nothing was saved since; in step $3 $first"
+    for way in SEED=1 EMU_SEED=2 EMU_SEED=3 CUDA_GRAPHS=off SANITIZE=on; do
+        code=0
+        env SINTER_SANITIZE=off "SINTER_$way" "$work/nan" --device emu:sm_90a --data "$work/text" \
+            >"$work/out" 2>&1 || code=$?
+        [ $code = 1 ] && grep -qxF "$end" "$work/out" && ok || bad "$1 with $way: $code, $(tail -1 "$work/out")"
+    done
+}
+cat >"$work/nan.sn" <<'MODEL'
+axis vocab = 256, dim = 24
+axis batch, seq
+model nan(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
+  param embed[vocab -> dim] ~ normal(0.5)
+  param gate[dim] ~ 0.02
+  x = embed[vocab: tokens]
+  x = x * log(gate)
+  output logits = x @[dim] embed
+  loss = mean[batch, seq](cross_entropy[vocab](logits, targets))
+}
+train {
+  data      text("input.txt", split = 0.9)
+  size      batch = 4, seq = 8
+  micro     batch = 2
+  optimizer sgd(momentum = 0.9)
+  clip      1
+  lr        constant(2)
+  steps     50
+}
+MODEL
+diverges nan loss 2
 if [ "$long" = 1 ]; then
     # A whole step of GPT-2 124M with all checks on. Two letters of the text are one id.
     "$sinter" build "$root/models/gpt2.sn" -D size.seq=64 -D size.batch=1 -D micro=1 --target cpu,sm_90a -o "$work/whole"

@@ -1,6 +1,6 @@
 // Products as CUDA kernels of ours. Their texts, compiled for every target: no spills, no stack, no
 // warnings; equal products share a function. Their bits, on the emulated device: those of runtime/gemm.c,
-// which tests/unit/test_gemm.c holds to the definition.
+// which tests/unit/test_gemm.c holds to the definition. And what they say of a NaN.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@
 #include "runtime/emulator/emu.h"
 #include "runtime/gemm.h"
 #include "tests/unit/products.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -263,7 +264,9 @@ typedef struct {
     CpuJit *jit;
     SnPool *pool;
     EmuDevice *device;
+    uint32_t faults; // products that a NaN was put into, and found
 } Machine;
+enum { PLACE = 77 }; // number of the first argument
 
 static void machine_open(Arena *a, Machine *w, const CudaTarget *target) {
     Text why = {.arena = a};
@@ -337,26 +340,49 @@ static uint64_t upload(Machine *w, int64_t n, bool written, float **host) {
     return at;
 }
 
+// Once more with a NaN in the middle of A: the fault word names the first element of C that became one.
+// before: C without it.
+static void check_fault(Machine *w, EmuLaunch *l, const Product *p, const float *before) {
+    const uint64_t *param = l->params;
+    SnCudaEnv *env = (void *)emu_host(w->device, param[0], sizeof *env);
+    float *a = (void *)emu_host(w->device, param[2], (uint64_t)p->count[0] * sizeof *a);
+    const float *c = (void *)emu_host(w->device, param[4], (uint64_t)p->count[2] * sizeof *c);
+    EmuFault fault;
+    if (env->fault != UINT64_MAX) fail_msg("%s: there is no NaN", l->kernel);
+    a[p->count[0] / 2] = NAN;
+    if (!emu_launch(w->device, l, NULL, &fault)) fail_msg("%s: %s", l->kernel, fault.text);
+    uint64_t want = UINT64_MAX;
+    for (int64_t i = p->count[2]; i-- > 0;)
+        if (c[i] != c[i] && before[i] == before[i])
+            want = (uint64_t)(PLACE + 2) << SN_FAULT_ELEMENT | (uint64_t)i;
+    if (env->fault != want)
+        fail_msg("%s: the fault word is %llx, not %llx", l->kernel, (unsigned long long)env->fault,
+                 (unsigned long long)want);
+    w->faults += want != UINT64_MAX;
+}
+
 static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *launch,
                         const Product *p, const char *what, bool in_place) {
     char symbol[16];
     float *host[4];
-    uint64_t param[5], bytes[4];
+    uint64_t param[6], bytes[4];
     bool add = p->g.acc_arg != UINT32_MAX;
-    SnEnv env = {.first = (int32_t)(product_next() % 2), .step = 1};
+    SnCudaEnv env = {{.first = (int32_t)(product_next() % 2), .step = 1}, UINT64_MAX};
     for (int i = 0; i < 4; i++) {
         bytes[i] = (uint64_t)p->count[i < 3 ? i : 2] * sizeof(float);
-        param[1 + i] = upload(w, p->count[i < 3 ? i : 2], i != 2 || in_place, &host[i]);
+        param[2 + i] = upload(w, p->count[i < 3 ? i : 2], i != 2 || in_place, &host[i]);
     }
     param[0] = emu_alloc(w->device, sizeof env);
     memcpy(emu_host(w->device, param[0], sizeof env), &env, sizeof env);
     emu_mark(w->device, param[0], sizeof env, true);
-    if (in_place) param[4] = param[3];
-    EmuRange range[] = {{param[0], sizeof env, true, false, "env"},
-                        {param[1], bytes[0], true, false, "A"},
-                        {param[2], bytes[1], true, false, "B"},
-                        {param[3], bytes[2], in_place, true, "C"},
-                        {param[4], bytes[3], true, false, "acc"}};
+    param[1] = PLACE;
+    if (in_place) param[5] = param[4];
+    EmuRange range[] = {{param[0], sizeof env.env, true, false, "env"},
+                        {param[0] + offsetof(SnCudaEnv, fault), 8, true, true, "fault"},
+                        {param[2], bytes[0], true, false, "A"},
+                        {param[3], bytes[1], true, false, "B"},
+                        {param[4], bytes[2], in_place, true, "C"},
+                        {param[5], bytes[3], true, false, "acc"}};
     snprintf(symbol, sizeof symbol, "k%u", launch->function);
     EmuLaunch l = {.function = emu_module_function(module, symbol),
                    .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
@@ -364,21 +390,22 @@ static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *l
                    .dynamic_shared = launch->shared,
                    .params = param,
                    .ranges = range,
-                   .range_count = add && !in_place ? 5 : 4,
+                   .range_count = add && !in_place ? 6 : 5,
                    .kernel = what};
     assert_non_null(l.function);
-    assert_int_equal(emu_function_info(l.function).param_bytes, add ? 40 : 32);
+    assert_int_equal(emu_function_info(l.function).param_bytes, add ? 48 : 40);
     EmuFault fault;
     if (!emu_launch(w->device, &l, NULL, &fault)) fail_msg("%s: %s", what, fault.text);
     SnGemm g = p->g;
     g.c_arg = 2;
     if (add) g.acc_arg = in_place ? 2 : 3;
-    on_cpu(w, &g, (void *const[]){host[0], host[1], host[2], host[3]}, &env);
-    if (memcmp(host[2], emu_host(w->device, param[3], bytes[2]), bytes[2]) != 0)
+    on_cpu(w, &g, (void *const[]){host[0], host[1], host[2], host[3]}, &env.env);
+    if (memcmp(host[2], emu_host(w->device, param[4], bytes[2]), bytes[2]) != 0)
         fail_msg("%s: other bits than the CPU's", what);
+    check_fault(w, &l, p, host[2]);
     for (int i = 0; i < 4; i++) free(host[i]);
     emu_free(w->device, param[0]);
-    for (int i = 0; i < 3 + !in_place; i++) emu_free(w->device, param[1 + i]);
+    for (int i = 0; i < 3 + !in_place; i++) emu_free(w->device, param[2 + i]);
 }
 
 enum { RUNS = SMALL + TILED + RANDOM };
@@ -417,6 +444,7 @@ static void run_all(Arena *a, const CudaTarget *target, const Product *p, uint32
         if (p[i].g.acc_arg != UINT32_MAX) run_product(&w, of, &launch[i], &p[i], what, true);
     }
     for (uint32_t i = 0; i < images.images.n; i++) emu_module_free(module[i]);
+    assert_true(w.faults > n / 2);
     machine_close(&w);
 }
 

@@ -5,7 +5,7 @@
 // Each kernel runs in three environments: in the first micro-batch with accumulators that were never
 // written, in a later one with values in them, and with inputs that are infinite, NaN, -0 or
 // subnormal. Some share the memory of an input and an output, as passes/memplan.c does, and some are
-// started three times at once through a table.
+// started three times at once through a table. Where results are NaN, the fault word names the first.
 //
 // A sample on sm_90a; SINTER_SEED chooses another. SINTER_LONG=1: everything, on every target.
 #include "tests/unit/cuda_families.h"
@@ -20,7 +20,8 @@ enum {
     MAX_TARGETS = 8,
     INSTANCES = 3, // of a launch with a table
     ENVIRONMENTS = 3,
-    MAX_WORDS = 2 + INSTANCES * (K_MAX_ARGS + CUDA_MAX_KEYS)
+    PLACE = 77, // number of the first argument
+    MAX_WORDS = 3 + INSTANCES * (K_MAX_ARGS + CUDA_MAX_KEYS)
 };
 
 // ---- the device ---------------------------------------------------------------------------------
@@ -37,6 +38,7 @@ typedef struct {
     uint32_t gpus, kernels, runs;
     uint32_t shapes[CU_SCATTER + 1], wide, vector, shared, tables; // kernels of each
     uint32_t turned[2]; // CU_TURN: threads along the lanes, along the rows
+    uint32_t faults;    // runs that stored a NaN
 } World;
 
 static void add_gpu(World *w, const CudaTarget *t) {
@@ -146,23 +148,63 @@ static void launch_with(const Gpu *g, const Job *j, const Params *p, uint32_t in
     fail_msg("%s: %s", why, fault.text);
 }
 
+// ---- the fault word
+
+// Of the NaNs in the outputs of instance z the least key. Those that were there before count only when
+// `before` is NULL: whether the kernel stored them is not known.
+static uint64_t least_key(const Job *j, uint32_t z, const Buffers *before, const Buffers *after) {
+    const Kernel *k = j->c.k;
+    for (uint32_t i = 0; i < k->args.n; i++) {
+        const float *x = after->buf[i], *old = before ? before->buf[i] : NULL;
+        if (k->args.at[i].mode == KARG_in || k->args.at[i].elem != ELEM_f32) continue;
+        for (int64_t n = 0; n < k->args.at[i].count; n++)
+            if (x[n] != x[n] && !(old && old[n] != old[n]))
+                return (uint64_t)(PLACE + z * k->args.n + i) << SN_FAULT_ELEMENT | (uint64_t)n;
+    }
+    return UINT64_MAX;
+}
+
+static void check_fault(World *w, const Gpu *g, const Job *j, uint64_t env, const Buffers *start,
+                        const Buffers *want) {
+    const SnCudaEnv *e = (const void *)emu_host(g->device, env, sizeof *e);
+    uint64_t sure = UINT64_MAX, maybe = UINT64_MAX;
+    for (uint32_t z = j->table ? INSTANCES : 1; z-- > 0;) {
+        const Buffers before = shared_view(j, &start[z]);
+        uint64_t key = least_key(j, z, &before, &want[z]);
+        if (key != UINT64_MAX) sure = key;
+        key = least_key(j, z, NULL, &want[z]);
+        if (key != UINT64_MAX) maybe = key;
+    }
+    w->faults += sure != UINT64_MAX;
+    if (e->fault >= maybe && e->fault <= sure) return;
+    Arena *a = arena_new();
+    show(&j->c, a);
+    fail_msg("%s: the fault word is %llx, not %llx", j->c.k->name, (unsigned long long)e->fault,
+             (unsigned long long)sure);
+}
+
+// ---- one run
+
 // Runs all instances on one device and compares what each left behind.
-static void check_on_gpu(Suite *s, const Gpu *g, const Job *j, const Buffers *start,
+static void check_on_gpu(World *w, Suite *s, const Gpu *g, const Job *j, const Buffers *start,
                          const Buffers *want, const char *how) {
-    Params p = {.n = 1};
+    Params p = {.n = 2};
     uint32_t instances = j->table ? INSTANCES : 1, first[INSTANCES];
-    p.words[0] = put(g, &p, &j->c.env, sizeof j->c.env, true);
-    give_range(&p, p.words[0], sizeof j->c.env, KARG_in);
+    const SnCudaEnv env = {j->c.env, UINT64_MAX};
+    p.words[0] = put(g, &p, &env, sizeof env, true);
+    p.words[1] = PLACE;
+    give_range(&p, p.words[0], sizeof env.env, KARG_in);
+    give_range(&p, p.words[0] + offsetof(SnCudaEnv, fault), sizeof env.fault, KARG_inout);
     for (uint32_t z = 0; z < instances; z++) {
         first[z] = p.n;
         give_instance(g, j, &start[z], z, &p);
     }
     Params call = p;
     if (j->table) {
-        uint32_t bytes = (p.n - 1) * 8;
-        call.words[1] = put(g, &call, p.words + 1, bytes, true);
-        give_range(&call, call.words[1], bytes, KARG_in);
-        call.n = 2;
+        uint32_t bytes = (p.n - 2) * 8;
+        call.words[2] = put(g, &call, p.words + 2, bytes, true);
+        give_range(&call, call.words[2], bytes, KARG_in);
+        call.n = 3;
     }
     if (j->launch.grid[0]) launch_with(g, j, &call, instances);
     for (uint32_t z = 0; z < instances; z++) {
@@ -171,6 +213,7 @@ static void check_on_gpu(Suite *s, const Gpu *g, const Job *j, const Buffers *st
             got.buf[i] = emu_host(g->device, p.words[first[z] + i], (uint64_t)arg_bytes(j->c.k, i));
         compare(s, &j->c, &want[z], &got, how);
     }
+    check_fault(w, g, j, p.words[0], start, want);
     for (uint32_t i = 0; i < call.nfresh; i++) assert_true(emu_free(g->device, call.fresh[i]));
 }
 
@@ -204,7 +247,7 @@ static void run_job(World *w, Suite *s, Job *j, uint32_t environment) {
         expect(s, j, z, &own[z]);
     }
     for (uint32_t i = 0; i < w->gpus; i++)
-        check_on_gpu(s, &w->gpu[i], j, start, want,
+        check_on_gpu(w, s, &w->gpu[i], j, start, want,
                      arena_printf(s->arena, "%s, %s", w->gpu[i].target->name, names[environment]));
     for (uint32_t z = 0; z < instances; z++) {
         buffers_free(&j->c, &start[z]);
@@ -361,10 +404,10 @@ static bool is_chosen(uint32_t i, const Shape *s, uint64_t draw) {
 static void must_cover(const World *w) {
     print_message("%u kernels in %u runs: ", w->kernels, w->runs);
     for (uint32_t i = 0; i <= CU_SCATTER; i++) print_message("%u, ", w->shapes[i]);
-    print_message("wide %u, vector %u, in place %u, tables %u\n", w->wide, w->vector, w->shared,
-                  w->tables);
+    print_message("wide %u, vector %u, in place %u, tables %u, faults %u\n", w->wide, w->vector,
+                  w->shared, w->tables, w->faults);
     for (uint32_t i = 0; i <= CU_SCATTER; i++) assert_true(w->shapes[i] > 0);
-    assert_true(w->wide && w->vector && w->shared && w->tables);
+    assert_true(w->wide && w->vector && w->shared && w->tables && w->faults > w->kernels / 4);
     assert_true(w->turned[0] && w->turned[1]);
 }
 

@@ -80,7 +80,8 @@ static void warp_folds_row(void **state) {
     Arena *a = arena_new();
     Printed p = one(load(a, "layernorm.k"), a);
     started(&p, 2, 1, 128); // 4 rows a block
-    has(&p, "__launch_bounds__(128, 1)\nk0(const Env *e, const float *__restrict__ a0, ");
+    has(&p, "__launch_bounds__(128, 1)\nk0(const Env *e, const u32 place, const float "
+            "*__restrict__ a0, ");
     has(&p, "load4(&a0[i0 * 200 + l], x0);");
     has(&p, "store4(&a3[i0 * 200 + l], y0);");
     has(&p, "for (int d = 16; d > 0; d /= 2) {");
