@@ -521,7 +521,10 @@ static SnStatus report_step(Run *r, int back) {
     if (s) return s;
     print_step(r, at, back, took);
     s = log_results(r, false, at, back, took);
-    return s || isfinite(loss) ? s : diverged(r, at.step, "loss", loss);
+    if (s || !isfinite(loss)) return s ? s : diverged(r, at.step, "loss", loss);
+    double norm = sn_trainer_result(r->trainer, "grad_norm", false, back);
+    bool has_norm = sn_plan_output(r->plan, "update", "grad_norm") != NULL;
+    return !has_norm || isfinite(norm) ? SN_OK : diverged(r, at.step, "norm of the gradient", norm);
 }
 
 // One step more. A device that runs ahead is given it before the last one's results are asked for.

@@ -118,7 +118,8 @@ SINTER_DEVICE=emu:sm_70 "$work/gpt2" --data "$work/text" >"$work/out" 2>&1 || co
 code=0
 "$work/gpt2" --device gpu7 --data "$work/text" >"$work/out" 2>&1 || code=$?
 [ $code = 2 ] && grep -q "no device 'gpu7'" "$work/out" && ok || bad "--device gpu7: exit $code"
-# A run that diverges names the op that stored the first NaN, as the slow search for it does.
+# A run that diverges names the op that stored the first NaN, as the slow search for it does: of a value
+# that a parameter made after some steps, and of a gradient while the loss is still a number.
 diverges() { # MODEL WHAT STEP: a model that $work/nan.sn is, and what ends it after which step
     "$sinter" build "$work/nan.sn" --target cpu,sm_90a -o "$work/nan" || bad "build $1"
     SINTER_FIND_NAN=on "$work/nan" --device emu:sm_90a --data "$work/text" >"$work/out" 2>&1 || true
@@ -154,6 +155,8 @@ train {
 }
 MODEL
 diverges nan loss 2
+sed -i 's/gate\[dim\] ~ 0.02/gate[dim] ~ 0/; s/log(gate)/(1 + sqrt(gate * gate))/' "$work/nan.sn"
+diverges nan "norm of the gradient" 1
 if [ "$long" = 1 ]; then
     # A whole step of GPT-2 124M with all checks on. Two letters of the text are one id.
     "$sinter" build "$root/models/gpt2.sn" -D size.seq=64 -D size.batch=1 -D micro=1 --target cpu,sm_90a -o "$work/whole"
