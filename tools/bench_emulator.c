@@ -44,7 +44,7 @@ static void bench(EmuDevice *d, const EmuModule *m, const Job *j, const uint64_t
     for (uint32_t k = 0; k < info.params; k++) {
         uint64_t v = k < j->arrays ? arrays[k] : j->more[k - j->arrays];
         memcpy(params + info.offset[k], &v, info.size[k]);
-        if (k < j->arrays) ranges[k] = (EmuRange){v, 4 * ELEMENTS, k > 0, k == 0, "array"};
+        if (k < j->arrays) ranges[k] = (EmuRange){v, 4 * ELEMENTS, k > 0, k == 0, "array", false};
     }
     EmuLaunch l = {.function = f,
                    .grid = {j->grid[0], j->grid[1], 1},

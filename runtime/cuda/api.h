@@ -93,7 +93,8 @@ typedef struct {
     uint64_t base, bytes; // device addresses
     uint32_t value;       // which tensor lies there now: equal numbers are equal tensors; 0: none
     uint8_t reads, writes;
-    const char *name; // may be NULL
+    const char *name;  // may be NULL
+    uint8_t continues; // one object with the range that ends here: a pointer to that one reaches it
 } SnCudaRange;
 typedef struct {
     const char *kernel, *node; // what runs, and the IR op it came from

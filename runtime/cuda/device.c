@@ -184,17 +184,17 @@ static void note(Cuda *x, const Step *s) {
     if (!x->api->note) return;
     modes_of(x, c, &reads, &writes);
     if (s->kernel) {
-        ranges[n++] = (SnCudaRange){x->env, sizeof(SnEnv), 0, 1, 0, "the environment"};
+        ranges[n++] = (SnCudaRange){x->env, sizeof(SnEnv), 0, 1, 0, "the environment", 0};
         ranges[n++] = (SnCudaRange){
-            x->env + offsetof(SnCudaEnv, fault), sizeof(uint64_t), 0, 1, 1, "the fault word"};
+            x->env + offsetof(SnCudaEnv, fault), sizeof(uint64_t), 0, 1, 1, "the fault word", 1};
     }
     if (s->table)
-        ranges[n++] = (SnCudaRange){s->table, table_bytes(s), 0, 1, 0, "the table of arguments"};
+        ranges[n++] = (SnCudaRange){s->table, table_bytes(s), 0, 1, 0, "the table of arguments", 0};
     for (uint32_t i = 0; i < c->nargs; i++) {
         const SnArg *a = &SN_AT(x->plan, SnArg, args)[c->args + i];
-        ranges[n++] =
-            (SnCudaRange){x->value[c->args + i], (uint64_t)a->bytes,    a->value,
-                          bit(reads, i % each),  bit(writes, i % each), x->names[c->args + i]};
+        ranges[n++] = (SnCudaRange){
+            x->value[c->args + i], (uint64_t)a->bytes,    a->value, bit(reads, i % each),
+            bit(writes, i % each), x->names[c->args + i], 0};
     }
     x->api->note(
         &(SnCudaNote){kernel, sn_cmd_name(x->plan, c), sn_cmd_node(x->plan, c)->line, ranges, n});

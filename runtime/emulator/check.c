@@ -109,12 +109,13 @@ static bool in_memory(const Memory *m, uint64_t address, uint32_t bytes) {
     return address >= m->base && address - m->base <= m->bytes - bytes;
 }
 
-// The ranges that begin where the pointer points; if none does, from the first to the last that it is
-// in: those between them lie in the first.
+// The ranges that begin where the pointer points, and what continues them; if none does, from the first to
+// the last that it is in: those between them lie in the first.
 static Span span_of(const Launch *l, uint64_t pointer) {
     uint32_t last = find_last(l, all_ranges(l), pointer), first = last;
     if (l->ranges[last].base == pointer) {
         while (l->ranges[first - 1].base == pointer) first--;
+        while (last + 1 < l->range_count && l->ranges[last + 1].continues) last++;
         return (Span){first, last - first + 1};
     }
     for (first = 0; first <= last && !covers(&l->ranges[first], pointer, 1);) first++;

@@ -69,6 +69,7 @@ typedef struct { // device memory that a launch may touch
     uint64_t base, bytes;
     bool reads, writes;
     const char *name; // for reports; may be NULL
+    bool continues;   // one object with the range that ends here: a pointer to that one reaches it
 } EmuRange;
 typedef struct {
     const EmuFunction *function;

@@ -281,7 +281,8 @@ static EmuRange *emu_ranges(Driver *d, const Work *w, uint32_t *n) {
     EmuRange *r = driver_alloc(d, (w->n + 1) * sizeof *r);
     for (uint32_t i = 0; r && i < w->n; i++) {
         const SnCudaRange *q = &w->ranges[i];
-        if (q->bytes) r[(*n)++] = (EmuRange){q->base, q->bytes, q->reads, q->writes, q->name};
+        if (q->bytes)
+            r[(*n)++] = (EmuRange){q->base, q->bytes, q->reads, q->writes, q->name, q->continues};
     }
     if (w->noted && !*n) *n = 1; // one of no bytes: nothing may be touched, which 0 would not say
     return r;

@@ -377,12 +377,12 @@ static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *l
     emu_mark(w->device, param[0], sizeof env, true);
     param[1] = PLACE;
     if (in_place) param[5] = param[4];
-    EmuRange range[] = {{param[0], sizeof env.env, true, false, "env"},
-                        {param[0] + offsetof(SnCudaEnv, fault), 8, true, true, "fault"},
-                        {param[2], bytes[0], true, false, "A"},
-                        {param[3], bytes[1], true, false, "B"},
-                        {param[4], bytes[2], in_place, true, "C"},
-                        {param[5], bytes[3], true, false, "acc"}};
+    EmuRange range[] = {{param[0], sizeof env.env, true, false, "env", false},
+                        {param[0] + offsetof(SnCudaEnv, fault), 8, true, true, "fault", true},
+                        {param[2], bytes[0], true, false, "A", false},
+                        {param[3], bytes[1], true, false, "B", false},
+                        {param[4], bytes[2], in_place, true, "C", false},
+                        {param[5], bytes[3], true, false, "acc", false}};
     snprintf(symbol, sizeof symbol, "k%u", launch->function);
     EmuLaunch l = {.function = emu_module_function(module, symbol),
                    .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},

@@ -195,6 +195,7 @@ static void check_on_gpu(World *w, Suite *s, const Gpu *g, const Job *j, const B
     p.words[1] = PLACE;
     give_range(&p, p.words[0], sizeof env.env, KARG_in);
     give_range(&p, p.words[0] + offsetof(SnCudaEnv, fault), sizeof env.fault, KARG_inout);
+    p.range[p.ranges - 1].continues = true;
     for (uint32_t z = 0; z < instances; z++) {
         first[z] = p.n;
         give_instance(g, j, &start[z], z, &p);

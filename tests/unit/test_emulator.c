@@ -77,8 +77,8 @@ static bool launch(World *w, const char *body, uint32_t blocks, uint32_t threads
         uint64_t in, out;
         uint32_t n;
     } params = {w->in, w->out, 100};
-    EmuRange ranges[] = {{w->in, 4 * WORDS, true, false, "in"},
-                         {w->out, 4 * (uint64_t)out_words, true, true, "out"}};
+    EmuRange ranges[] = {{w->in, 4 * WORDS, true, false, "in", false},
+                         {w->out, 4 * (uint64_t)out_words, true, true, "out", false}};
     EmuLaunch l = {.function = emu_module_function(m, "k"),
                    .grid = {blocks, 1, 1},
                    .block = {threads, 1, 1},
@@ -410,9 +410,9 @@ static void test_ranges(void **state) {
     EmuModule *m = load(&w, "ld.global.u32 %r1, [%o+128]; st.global.u32 [%o+256], %r1;\n"
                             "st.global.u32 [%o+128], 9; atom.global.add.u32 %r2, [%o+128], 1;");
     uint64_t params[3] = {w.in, w.out, 0};
-    EmuRange ranges[] = {{w.out + 128, 128, true, false, "read"},
-                         {w.out + 100, 400, false, true, "written"},
-                         {w.in, 0, true, true, "empty"}};
+    EmuRange ranges[] = {{w.out + 128, 128, true, false, "read", false},
+                         {w.out + 100, 400, false, true, "written", false},
+                         {w.in, 0, true, true, "empty", false}};
     EmuLaunch l = {.function = emu_module_function(m, "k"),
                    .grid = {1, 1, 1},
                    .block = {32, 1, 1},

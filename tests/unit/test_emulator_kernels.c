@@ -79,7 +79,7 @@ static void run(World *w, const Job *j, void *out) {
         if (k < j->arrays) {
             uint64_t n = j->array[k].bytes, a = v = emu_alloc(w->d, n);
             assert_true(a != 0);
-            ranges[k] = (EmuRange){a, n, j->array[k].in != NULL, j->array[k].out, "array"};
+            ranges[k] = (EmuRange){a, n, j->array[k].in != NULL, j->array[k].out, "array", false};
             if (j->array[k].in) memcpy(emu_host(w->d, a, n), j->array[k].in, n);
             if (j->array[k].in) emu_mark(w->d, a, n, true);
         }

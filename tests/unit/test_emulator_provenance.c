@@ -74,10 +74,10 @@ static bool launch(World *w, const char *body, uint32_t blocks, const EmuRange *
 }
 
 static bool run(World *w, const char *body, uint32_t blocks) {
-    const EmuRange ranges[] = {{w->at, BYTES, true, false, "a"},
-                               {w->at + BYTES, BYTES, true, false, "b"},
-                               {w->at + 2 * BYTES, BYTES, false, true, "c"},
-                               {w->table, 4 * sizeof(uint64_t), true, false, "t"}};
+    const EmuRange ranges[] = {{w->at, BYTES, true, false, "a", false},
+                               {w->at + BYTES, BYTES, true, false, "b", false},
+                               {w->at + 2 * BYTES, BYTES, false, true, "c", false},
+                               {w->table, 4 * sizeof(uint64_t), true, false, "t", false}};
     return launch(w, body, blocks, ranges, 4);
 }
 
@@ -205,15 +205,34 @@ static void in_place(void **state) {
                                  "ld.global.u32 %r2, [%d1]; st.global.u32 [%d1], %r2;",
                       beyond[] = "add.u64 %d1, %a, %at; atom.global.add.u32 %r1, [%d1+4], 1;",
                       within[] = "add.u64 %d1, %b, %at; ld.global.u32 %r1, [%d1+-64];";
-    const EmuRange twice[] = {{w.at, BYTES, true, false, "a"},
-                              {w.at + BYTES, BYTES, true, true, "b"},
-                              {w.at, BYTES, false, true, "a"}},
-                   part[] = {{w.at, 2 * BYTES, true, true, "ab"}};
+    const EmuRange twice[] = {{w.at, BYTES, true, false, "a", false},
+                              {w.at + BYTES, BYTES, true, true, "b", false},
+                              {w.at, BYTES, false, true, "a", false}},
+                   part[] = {{w.at, 2 * BYTES, true, true, "ab", false}};
     if (!launch(&w, update, 1, twice, 3)) fail_msg("%s", w.fault.text);
     assert_false(launch(&w, beyond, 1, twice, 3));
     assert_non_null(strstr(w.fault.text, ", 0" BEHIND_A));
     // No range begins where b does: the pointer belongs to the one that it is in.
     if (!launch(&w, within, 1, part, 1)) fail_msg("%s", w.fault.text);
+    close_world(&w);
+}
+
+// One object of two ranges, each with rights of its own: a pointer to the first reaches both.
+static void in_parts(void **state) {
+    (void)state;
+    World w = open_world();
+    static const char reaches[] = "add.u64 %d1, %a, %at; ld.global.u32 %r1, [%d1];\n"
+                                  "atom.global.add.u32 %r1, [%d1+256], 1;",
+                      writes[] = "add.u64 %d1, %a, %at; st.global.u32 [%d1], 1;",
+                      beyond[] = "add.u64 %d1, %a, %at; ld.global.u32 %r1, [%d1+512];";
+    const EmuRange parts[] = {{w.at, BYTES, true, false, "a", false},
+                              {w.at + BYTES, BYTES, true, true, "b", true},
+                              {w.at + 2 * BYTES, BYTES, true, true, "c", false}};
+    if (!launch(&w, reaches, 1, parts, 3)) fail_msg("%s", w.fault.text);
+    assert_false(launch(&w, writes, 1, parts, 3));
+    assert_non_null(strstr(w.fault.text, "in 'a', which this launch may only read"));
+    assert_false(launch(&w, beyond, 1, parts, 3));
+    assert_non_null(strstr(w.fault.text, ", 0 bytes behind the end of 'b' of 256 bytes, in 'c'"));
     close_world(&w);
 }
 
@@ -336,19 +355,13 @@ static void kernels_of_nvrtc(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_sums),
-        cmocka_unit_test(by_differences),
-        cmocka_unit_test(by_numbers),
-        cmocka_unit_test(in_every_way),
-        cmocka_unit_test(by_choice),
-        cmocka_unit_test(by_loops),
-        cmocka_unit_test(in_place),
-        cmocka_unit_test(by_tables),
-        cmocka_unit_test(by_rows_of_pointers),
-        cmocka_unit_test(unknown_pointers),
-        cmocka_unit_test(many_pointers),
-        cmocka_unit_test(late_pointers),
-        cmocka_unit_test(kernels_of_nvrtc),
+        cmocka_unit_test(by_sums),          cmocka_unit_test(by_differences),
+        cmocka_unit_test(by_numbers),       cmocka_unit_test(in_every_way),
+        cmocka_unit_test(by_choice),        cmocka_unit_test(by_loops),
+        cmocka_unit_test(in_place),         cmocka_unit_test(in_parts),
+        cmocka_unit_test(by_tables),        cmocka_unit_test(by_rows_of_pointers),
+        cmocka_unit_test(unknown_pointers), cmocka_unit_test(many_pointers),
+        cmocka_unit_test(late_pointers),    cmocka_unit_test(kernels_of_nvrtc),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
