@@ -6,13 +6,14 @@
 // replayed: starting hundreds of kernels costs as much as starting one. Where that is asked for, the
 // algorithms of products are measured before.
 //
-// Inputs, scalars and SnEnv are copied from pinned memory that exists twice, so that the host fills the
-// next micro-batch while the device works on this one. Outputs without axes are copied back at the end
-// of each section; reading one waits for its section only.
+// Inputs, scalars and SnEnv come by another stream (feed.h), so that the next micro-batch is filled and
+// copied while the device works on this one. Outputs without axes are copied back at the end of each
+// section; reading one waits for its section only.
 //
 // Behind SnEnv stands the word that names the first NaN (SnCudaEnv). It comes back with the results of
 // every section and is looked at when its place is used again, which needs no wait, or when somebody asks.
 #include "runtime/cuda/cuda.h"
+#include "runtime/cuda/feed.h"
 #include "runtime/cuda/module.h"
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,13 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-// RESERVE: what the driver and cuBLASLt take for code and graphs. WORDS: when a slot is free, the run
-// before the one that filled it is over, so all but the last two runs are.
+// RESERVE: what the driver and cuBLASLt take for code and graphs. WORDS: a slot of the feed is free when
+// the run that filled it has been copied, which began when the run that filled it before had been taken:
+// then all runs before that one are over, which is all but the last four.
 enum {
     RESERVE = 64 << 20,
     ALIGN = 256,
-    SLOTS = 2,
-    WORDS = SLOTS + 1,
+    WORDS = 2 * SN_FEED_SLOTS + 1,
     MAX_PARAMS = 2 + SN_MAX_ARGS + SN_MAX_KEYS
 };
 #define NO_FAULT UINT64_MAX
@@ -57,13 +58,6 @@ typedef struct {
     uint32_t step;
 } Watched;
 
-// What the host hands over for one run.
-typedef struct {
-    unsigned char *at; // the input region, then scalars, then SnCudaEnv
-    SnCudaEvent copied;
-    bool busy;
-} Slot;
-
 typedef struct {
     SnDevice device;
     const SnPlan *plan;
@@ -76,13 +70,14 @@ typedef struct {
     SnCudaStream stream;
     uint64_t arena, region[SN_REGIONS], env;
     uint64_t *value;     // by argument of the plan: its device address
+    uint64_t staging;    // the feed's
     uint64_t tables;     // of the arguments of kernels that are started many times at once
     const char **names;  // by argument of the plan, for the emulated device; NULL: temporary
     SnCudaRange *ranges; // room for the longest note
     Step *steps;
     Section *sections;
-    Slot slot[SLOTS];
-    uint32_t current;
+    SnFeed *feed;           // a slot: the input region, then scalars, then SnCudaEnv
+    SnFeedPiece *pieces;    // of the slot, for one run
     unsigned char *results; // pinned: 8 bytes for each parity and output of the plan
     uint64_t *words;        // behind them: the faults of the last runs, by number
     Watched watched[WORDS];
@@ -350,6 +345,10 @@ static int64_t input_bytes(const SnPlan *p) {
 }
 // Scalars and SnCudaEnv lie side by side, on the host and on the device: one copy.
 static int64_t env_offset(const SnPlan *p) { return (scalar_bytes(p) + 63) / 64 * 64; }
+static size_t slot_bytes(const SnPlan *p) {
+    size_t bytes = (size_t)(input_bytes(p) + env_offset(p)) + sizeof(SnCudaEnv);
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
 
 // Takes over what word i says; its run is over.
 static void look_at(Cuda *x, uint64_t i) {
@@ -361,37 +360,22 @@ static void look_at(Cuda *x, uint64_t i) {
     w.section->fault_step = w.step;
 }
 
-static SnStatus free_slot(Cuda *x, SnError *e) {
-    Slot *slot = &x->slot[x->current];
-    if (!slot->busy) return SN_OK;
-    slot->busy = false;
-    return cu(x, x->api->event_synchronize(slot->copied), "waiting for a copy", e);
-}
-
 static SnStatus hand_over(Cuda *x, const SnSection *s, const SnEnv *env, SnError *e) {
     const SnPort *in = SN_AT(x->plan, SnPort, inputs);
-    SnStatus status = free_slot(x, e);
-    Slot *slot = &x->slot[x->current];
-    unsigned char *scalars = slot->at + input_bytes(x->plan);
-    if (status) return status;
-    memcpy(scalars, x->device.scalars, (size_t)scalar_bytes(x->plan));
     const SnCudaEnv all = {*env, NO_FAULT};
-    memcpy(scalars + env_offset(x->plan), &all, sizeof all);
-    status = cu(x,
-                x->api->copy_to_device(x->region[SN_REGION_SCALAR], scalars,
-                                       (size_t)env_offset(x->plan) + sizeof all, x->stream),
-                "copying scalars", e);
-    for (uint32_t i = 0; i < x->plan->inputs.count && !status; i++)
+    size_t scalars = (size_t)input_bytes(x->plan), after = (size_t)env_offset(x->plan);
+    unsigned char *slot;
+    SnStatus status = sn_feed_slot(x->feed, &slot, e);
+    if (status) return status;
+    memcpy(slot + scalars, x->device.scalars, (size_t)scalar_bytes(x->plan));
+    memcpy(slot + scalars + after, &all, sizeof all);
+    uint32_t n = 0;
+    x->pieces[n++] = (SnFeedPiece){x->region[SN_REGION_SCALAR], scalars, after + sizeof all};
+    for (uint32_t i = 0; i < x->plan->inputs.count; i++)
         if (in[i].region == SN_REGION_INPUT && in_section(x->plan, &in[i], s))
-            status =
-                cu(x,
-                   x->api->copy_to_device(x->region[SN_REGION_INPUT] + (uint64_t)in[i].offset,
-                                          slot->at + in[i].offset, (size_t)in[i].bytes, x->stream),
-                   "copying an input", e);
-    if (!status) status = cu(x, x->api->event_record(slot->copied, x->stream), "an event", e);
-    slot->busy = true;
-    x->current = (x->current + 1) % SLOTS;
-    return status;
+            x->pieces[n++] = (SnFeedPiece){x->region[SN_REGION_INPUT] + (uint64_t)in[i].offset,
+                                           (size_t)in[i].offset, (size_t)in[i].bytes};
+    return sn_feed_send(x->feed, x->pieces, n, e);
 }
 
 static SnStatus cuda_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnError *e) {
@@ -418,8 +402,9 @@ static SnStatus cuda_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnEr
 static void *cuda_input(SnDevice *d, const SnPort *port) {
     Cuda *x = cuda_of(d);
     SnError e = {0};
-    (void)keep(x, free_slot(x, &e), &e);
-    return x->slot[x->current].at + port->offset;
+    unsigned char *slot;
+    (void)keep(x, sn_feed_slot(x->feed, &slot, &e), &e);
+    return slot + port->offset;
 }
 
 static SnStatus cuda_wait(SnDevice *d, SnError *e) {
@@ -554,6 +539,8 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
     }
     x->tables = at;
     at += (table_area(x->plan) + ALIGN - 1) / ALIGN * ALIGN;
+    x->staging = at;
+    at += SN_FEED_SLOTS * slot_bytes(x->plan);
     workspace = at;
     at += (uint64_t)x->plan->workspace;
     SnStatus s = cu(x, x->api->mem_info(&available, &total), "the device's memory", e);
@@ -570,6 +557,7 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
     for (int r = 1; r < SN_REGIONS; r++) x->region[r] += x->arena;
     x->env += x->arena;
     x->tables += x->arena;
+    x->staging += x->arena;
     x->device.bytes = (int64_t)at;
     return x->plan->workspace
                ? sn_lt_open(x->api, x->arena + workspace, x->plan->workspace, x->choices, &x->lt, e)
@@ -577,17 +565,11 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
 }
 
 static SnStatus map_host(Cuda *x, SnError *e) {
-    size_t bytes = (size_t)(input_bytes(x->plan) + env_offset(x->plan)) + sizeof(SnCudaEnv);
     size_t results = 16 * (size_t)x->plan->outputs.count;
     void *at;
-    SnStatus s = SN_OK;
-    for (int i = 0; i < SLOTS && !s; i++) {
-        s = cu(x, x->api->host_alloc(&at, bytes, 0), "pinned memory", e);
-        if (s) break;
-        x->slot[i].at = at;
-        memset(at, 0, bytes);
-        s = cu(x, x->api->event_create(&x->slot[i].copied, SN_CU_EVENT_NO_TIMING), "an event", e);
-    }
+    x->pieces = calloc((size_t)x->plan->inputs.count + 1, sizeof *x->pieces);
+    if (!x->pieces) return sn_fail(e, SN_MACHINE, "out of memory");
+    SnStatus s = sn_feed_open(x->api, x->stream, x->staging, slot_bytes(x->plan), &x->feed, e);
     if (!s)
         s = cu(x, x->api->host_alloc(&at, results + WORDS * sizeof *x->words, 0), "pinned memory",
                e);
@@ -763,14 +745,6 @@ static SnStatus build(Cuda *x, const SnProgram *program, SnError *e) {
     return s;
 }
 
-static void free_host(Cuda *x) {
-    for (int i = 0; i < SLOTS; i++) {
-        if (x->slot[i].copied) x->api->event_destroy(x->slot[i].copied);
-        if (x->slot[i].at) x->api->host_free(x->slot[i].at);
-    }
-    if (x->results) x->api->host_free(x->results);
-}
-
 static void cuda_free(SnDevice *d) {
     Cuda *x = cuda_of(d);
     if (x->stream) x->api->stream_synchronize(x->stream);
@@ -782,7 +756,8 @@ static void cuda_free(SnDevice *d) {
             if (x->sections[i].done[k]) x->api->event_destroy(x->sections[i].done[k]);
         }
     }
-    free_host(x);
+    sn_feed_close(x->feed);
+    if (x->results) x->api->host_free(x->results);
     sn_lt_close(x->lt);
     sn_choices_free(x->choices);
     sn_cuda_images_free(x->api, &x->images);
@@ -792,6 +767,7 @@ static void cuda_free(SnDevice *d) {
     free(x->value);
     free(x->names);
     free(x->ranges);
+    free(x->pieces);
     free(x->steps);
     free(x->sections);
     free(d->counters);

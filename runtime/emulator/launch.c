@@ -290,7 +290,8 @@ static bool gather_ranges(Launch *l, const EmuLaunch *from, EmuFault *fault) {
         if (g->bytes) l->ranges[n++] = (EmuRange){g->address, g->bytes, true, true, g->name, false};
     }
     for (uint32_t k = 0; !from->range_count && k < m->count; k++)
-        l->ranges[n++] = (EmuRange){m->list[k].address, m->list[k].bytes, true, true, "allocation", false};
+        l->ranges[n++] =
+            (EmuRange){m->list[k].address, m->list[k].bytes, true, true, "allocation", false};
     l->range_count = n;
     qsort(l->ranges, n, sizeof *l->ranges, by_base);
     find_overlaps(l);

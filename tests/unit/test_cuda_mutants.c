@@ -33,6 +33,8 @@ typedef enum {
     BLOCK_RACE,
     DIVERGENCE,
     STREAM_RACE,
+    COPY_RACE, // a stream race of two copies: no command has part in it
+    UNCOPIED,  // unwritten, and a copy is the first that reads it
     OVERWRITTEN,
     REFUSED, // by NVRTC, sn_plan_check, the driver or cuBLASLt: the row says with which words
     BITS,    // runs, and the results differ
@@ -50,6 +52,8 @@ static const struct {
               [BLOCK_RACE] = {"global race", "global race: "},
               [DIVERGENCE] = {"divergence", "divergence: "},
               [STREAM_RACE] = {"stream race", "stream race: "},
+              [COPY_RACE] = {"race of copies", "stream race: 'copy"},
+              [UNCOPIED] = {"not copied", "uninitialised: 'copy on the device' reads"},
               [OVERWRITTEN] = {"overwritten", "overwritten: "},
               [REFUSED] = {"refused", ""},
               [BITS] = {"other bits", NULL},
@@ -225,6 +229,18 @@ static int no_copy(uint64_t to, const void *from, size_t bytes, SnCudaStream str
 }
 static void second_copy_lost(SnCudaApi *api) { api->copy_to_device = no_copy; }
 
+// The first stream that waits is the computing one.
+static int wait_of_computing_lost(SnCudaStream stream, SnCudaEvent event, unsigned flags) {
+    if (!wire.other) wire.other = stream;
+    return stream == wire.other ? SN_CU_OK : wire.real->stream_wait(stream, event, flags);
+}
+static int wait_of_copying_lost(SnCudaStream stream, SnCudaEvent event, unsigned flags) {
+    if (!wire.other) wire.other = stream;
+    return stream != wire.other ? SN_CU_OK : wire.real->stream_wait(stream, event, flags);
+}
+static void computes_at_once(SnCudaApi *api) { api->stream_wait = wait_of_computing_lost; }
+static void copies_at_once(SnCudaApi *api) { api->stream_wait = wait_of_copying_lost; }
+
 static int layout_narrow(SnLtLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
     return wire.real->lt_layout_create(layout, type, rows, cols, wire.calls++ == 0 ? ld - 1 : ld);
 }
@@ -305,8 +321,9 @@ static const char *judge(const Subject *s, const Mutant *m, const Spot *p, const
     if (!o->failed) return same ? "it survives" : "only other bits";
     if (!has(o->text, founds[m->found].text)) return "found in another way";
     if (m->says && !has(o->text, m->says)) return "the report does not say what it should";
-    if (m->found != REFUSED && m->found != NOBODY && !names(s->a, o->text, p))
-        return "the report names another culprit";
+    bool command =
+        m->found != REFUSED && m->found != NOBODY && m->found != COPY_RACE && m->found != UNCOPIED;
+    if (command && !names(s->a, o->text, p)) return "the report names another culprit";
     return NULL;
 }
 
