@@ -137,7 +137,8 @@ static const char *only_when(Cu *p, const char *when) {
 static void watch(Cu *p, const char *only, const char *call, uint32_t number, uint32_t arg,
                   const char *at, const char *value) {
     if (arg_elem(p, arg) == ELEM_f32)
-        cu_line(p, "%s%s(bad%u, %s, %s);", only, call, number, at, value);
+        cu_line(p, "%s%s(bad%u, (%s)(%s), %s);", only, call, number, p->g->wide ? "u64" : "u32", at,
+                value);
 }
 
 void cu_store_value(Cu *p, const KStore *s, const char *lane, const char *value) {
