@@ -395,10 +395,10 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     for (int i = 0; i < 2; i++) x.passed[i] = NEW_ARRAY(a, uint32_t, count + 1);
     memset(x.group, 0xff, sizeof *x.group * count);
     memset(x.reader, 0xff, sizeof *x.reader * count);
+    x.live = live_nodes(a, f);
     fuse_mark_inline(&x);
-    const uint8_t *live = live_nodes(a, f);
     for (NodeId n = 0; n < count; n++)
-        if (live[n] && needs_group(&x, n)) place(&x, n);
+        if (x.live[n] && needs_group(&x, n)) place(&x, n);
     cx->m->funcs.at[id] = fuse_emit(&x, id);
     return true;
 }

@@ -38,11 +38,12 @@ typedef struct {
     Func *f;
     Arena *a;
     Users users;
-    uint8_t *is_inline; // computed in every kernel that needs it
-    uint8_t *is_source; // lives outside groups: input, state
-    uint8_t *need;      // some user reads it from memory
-    NodeId *product;    // the product whose call computes the node along with itself, or NONE
-    uint8_t *forced;    // inline, because such a call computes what lies between
+    const uint8_t *live; // a result or an assignment needs it
+    uint8_t *is_inline;  // computed in every kernel that needs it
+    uint8_t *is_source;  // lives outside groups: input, state
+    uint8_t *need;       // some user reads it from memory
+    NodeId *product;     // the product whose call computes the node along with itself, or NONE
+    uint8_t *forced;     // inline, because such a call computes what lies between
     Closure *closure;
     uint32_t *group;     // group of a node that is neither inline nor a source
     uint32_t *reader;    // last group that reads a stored value, or GROUP_NONE

@@ -154,7 +154,8 @@ static NodeId find_sum(const Fuse *x, NodeId n, const AxisList *rows, const Axis
                        NodeId *total) {
     for (uint32_t i = 0; i < user_count(x, n); i++) {
         NodeId fold = user_at(x, n, i);
-        if (x->product[fold] == NONE && sums_rows(x, fold, rows, columns, total)) return fold;
+        if (x->live[fold] && x->product[fold] == NONE && sums_rows(x, fold, rows, columns, total))
+            return fold;
     }
     return NONE;
 }
@@ -328,11 +329,11 @@ void fuse_find_library(Fuse *x) {
     uint8_t *stop = NEW_ARRAY(x->a, uint8_t, x->f->nodes.n + 1);
     if (x->cx->target->epilogue != EPILOGUE_bias || x->cx->unfused) return;
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
-        if (op_is_scalar((Op)node_at(x->f, n)->op) && x->need[n]) {
+        if (x->live[n] && x->need[n] && op_is_scalar((Op)node_at(x->f, n)->op)) {
             find_gelu(x, n, stop);
             find_gradient(x, n, stop);
         }
     }
     for (NodeId n = 0; n < x->f->nodes.n; n++)
-        if (node_at(x->f, n)->op == OP_contract) find_sum_of_operand(x, n);
+        if (x->live[n] && node_at(x->f, n)->op == OP_contract) find_sum_of_operand(x, n);
 }

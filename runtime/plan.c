@@ -264,7 +264,7 @@ static bool good_lt_args(const SnGemm *g, const SnArg *args) {
         holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c, args[g->c_arg].bytes);
     bool extras = g->bias_arg || g->function || g->sums;
     if (extras) good = good && l->swap && l->rows == extent_of(g->n, g->nn);
-    if (g->sums) good = good && l->batch == 1;
+    if (g->sums) good = good && l->batch == 1 && l->cols == extent_of(g->m, g->nm);
     if (g->aux_arg) good = good && l->ldc % 8 == 0 && l->stride_c % 8 == 0 && g->base_c % 8 == 0;
     return good;
 }
