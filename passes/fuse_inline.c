@@ -32,6 +32,7 @@ static void mark_needed(Fuse *x) {
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         const Node *node = node_at(x->f, n);
         Op op = (Op)node->op;
+        if (!x->live[n]) continue;
         if (op == OP_contract) {
             for (uint32_t i = 0; i < 2; i++) x->need[memory_of(x, operand(x->f, n, i))] = 1;
             if (node->n == 3) x->need[operand(x->f, n, 2)] = 1;

@@ -224,12 +224,15 @@ static void find_gelu(Fuse *x, NodeId y, uint8_t *stop) {
         bias = s.leaf[1 - p];
         v = biased(x, &s, product, bias);
         if (v == NONE || !is_bias(x, bias, &l) || user_count(x, product) != 1) return;
+        uint8_t before = stop[v];
         stop[v] = 1;
         bool fine = smooth_of(x->m, x->f, y, stop, &s);
-        stop[v] = 0;
+        stop[v] = before;
         if (!fine) return;
     }
+    // Who reads something in between computes it again, from v.
     bool kept = used_outside(x, v, &s);
+    for (uint32_t i = 0; i < s.n; i++) kept |= s.node[i] != y && used_outside(x, s.node[i], &s);
     if (!smooth_is_gelu(x->m, x->f, &s, v) || x->product[product] != NONE ||
         node_at(x->f, y)->type != node_at(x->f, product)->type || !stays_inside(x, &s, y, v) ||
         (kept && !may_keep(x, product, &l)) || (is_result(x, product) && v != product))

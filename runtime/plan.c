@@ -262,6 +262,9 @@ static bool good_lt_args(const SnGemm *g, const SnArg *args) {
         holds(base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb, l->batch,
               l->stride_b, b->bytes) &&
         holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c, args[g->c_arg].bytes);
+    if (g->acc_arg != UINT32_MAX)
+        good = good && holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
+                             args[g->acc_arg].bytes);
     bool extras = g->bias_arg || g->function || g->sums;
     if (extras) good = good && l->swap && l->rows == extent_of(g->n, g->nn);
     if (g->sums) good = good && l->batch == 1 && l->cols == extent_of(g->m, g->nm);
