@@ -234,8 +234,10 @@ static void find_gelu(Fuse *x, NodeId y, uint8_t *stop) {
     bool kept = used_outside(x, v, &s);
     for (uint32_t i = 0; i < s.n; i++) kept |= s.node[i] != y && used_outside(x, s.node[i], &s);
     if (!smooth_is_gelu(x->m, x->f, &s, v) || x->product[product] != NONE ||
-        node_at(x->f, y)->type != node_at(x->f, product)->type || !stays_inside(x, &s, y, v) ||
-        (kept && !may_keep(x, product, &l)) || (is_result(x, product) && v != product))
+        node_at(x->f, y)->type != node_at(x->f, product)->type ||
+        (kept && node_at(x->f, v)->type != node_at(x->f, product)->type) ||
+        !stays_inside(x, &s, y, v) || (kept && !may_keep(x, product, &l)) ||
+        (is_result(x, product) && v != product))
         return;
     int64_t bytes = type_bytes(type_of(x->m, x->f, y));
     stop[v] = kept;
