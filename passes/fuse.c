@@ -54,6 +54,7 @@ static FuseGroup open_group(const Fuse *x, NodeId n) {
     if (op == OP_reduce) {
         g.kind = at->reduce.by == FOLD_row ? GROUP_rows : GROUP_columns;
         *(at->reduce.by == FOLD_row ? &g.lane : &g.walk) = at->reduce.axes;
+        if (at->reduce.by != FOLD_row) g.part = at->reduce.part;
         // segments of one row are tasks of their own: nothing else has that shape
         g.closed = at->reduce.by == FOLD_row && at->reduce.part;
     }
@@ -92,9 +93,11 @@ static const char *cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g)
 }
 
 static const char *cannot_fold_columns(const Fuse *x, NodeId n, const FuseGroup *g) {
-    const AxisList *axes = &attr_of(x->m, x->f, n)->reduce.axes;
+    const Attr *at = attr_of(x->m, x->f, n);
+    const AxisList *axes = &at->reduce.axes;
     if (g->kind == GROUP_gemm) return "a column fold needs all rows, a GEMM gives tiles";
     if (g->walk.n && !same_list(&g->walk, axes)) return "the group walks other axes";
+    if (g->walk.n && g->part != at->reduce.part) return "the group's folds are cut otherwise";
     // all rows are walked in the fold's order: kept axes may only stand before or after them
     AxisList rows = rows_of(g);
     if (g->kind == GROUP_rows && !is_suffix(&rows, axes))
@@ -251,6 +254,7 @@ static void join(Fuse *x, NodeId n, uint32_t at) {
             g->kind = GROUP_rows;
         } else {
             g->walk = attr->reduce.axes;
+            g->part = attr->reduce.part;
             if (g->kind == GROUP_map) g->kind = GROUP_columns;
         }
     }
@@ -260,7 +264,7 @@ static void join(Fuse *x, NodeId n, uint32_t at) {
     fuse_sources(x, n, visit_mark, &at);
 }
 
-static const char *name_of(const Fuse *x, NodeId n) {
+const char *fuse_name(const Fuse *x, NodeId n) {
     const char *s = sym_str(x->m->syms, node_at(x->f, n)->name);
     return *s ? s : op_info[node_at(x->f, n)->op].name;
 }
@@ -290,7 +294,7 @@ static void place_node(Fuse *x, NodeId n) {
     }
     const Node *node = node_at(x->f, n);
     if (why && node->op != OP_contract)
-        ledger_add(x->cx->ledger, false, "fuse", "join", name_of(x, n), 0, node->loc,
+        ledger_add(x->cx->ledger, false, "fuse", "join", fuse_name(x, n), 0, node->loc,
                    "stored first: %s", why);
     vec_push(x->a, &x->groups, open_group(x, n));
     join(x, n, x->groups.n - 1);
@@ -388,6 +392,9 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     x.need = NEW_ARRAY(a, uint8_t, count + 1);
     x.product = NEW_ARRAY(a, NodeId, count + 1);
     x.forced = NEW_ARRAY(a, uint8_t, count + 1);
+    x.offered = NEW_ARRAY(a, uint8_t, count + 1);
+    x.is_result = NEW_ARRAY(a, uint8_t, count + 1);
+    for (uint32_t i = 0; i < f->results.n; i++) x.is_result[f->results.at[i].node] = 1;
     memset(x.product, 0xff, sizeof *x.product * count);
     x.closure = NEW_ARRAY(a, Closure, count + 1);
     x.group = NEW_ARRAY(a, uint32_t, count + 1);

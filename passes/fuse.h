@@ -1,5 +1,5 @@
-// The working state of fusion, shared by its steps: what a library's product takes along
-// (fuse_library.c), what is stored (fuse_inline.c), put stored values into groups (fuse.c), write the groups (fuse_emit.c).
+// The working state of fusion, shared by its steps: what a library's product takes along (fuse_library.c),
+// what is stored (fuse_inline.c), put stored values into groups (fuse.c), write the groups (fuse_emit.c).
 #pragma once
 #include "ir/view.h"
 #include "passes/pass.h"
@@ -26,6 +26,7 @@ typedef struct {
     int64_t size[MAX_AXES]; // of those axes
     AxisList lane;          // row folds: the folded axes
     AxisList walk;          // column folds: the folded axes
+    AxisId part;            // and the axis of their partial folds; 0: they are whole
     bool closed;            // takes no further members
     bool updates;           // a member updates a state in place: phases may not read rows again
     uint32_t reads;         // values read from outside, at most MAX_READS
@@ -44,6 +45,8 @@ typedef struct {
     uint8_t *need;       // some user reads it from memory
     NodeId *product;     // the product whose call computes the node along with itself, or NONE
     uint8_t *forced;     // inline, because such a call computes what lies between
+    uint8_t *offered;    // a fold that the ledger says such a call takes or could take
+    uint8_t *is_result;  // of the function
     Closure *closure;
     uint32_t *group;     // group of a node that is neither inline nor a source
     uint32_t *reader;    // last group that reads a stored value, or GROUP_NONE
@@ -52,7 +55,8 @@ typedef struct {
     VEC(FuseGroup) groups;
 } Fuse;
 
-void fuse_find_library(Fuse *x); // fills product and forced, adds to need
+const char *fuse_name(const Fuse *x, NodeId n); // for the ledger
+void fuse_find_library(Fuse *x);                // fills product and forced, adds to need
 void fuse_mark_inline(Fuse *x);
 Func *fuse_emit(Fuse *x, FuncId slot);
 // Calls visit for every stored value or source that node n reads, through inlined operands. moved: the

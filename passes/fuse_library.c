@@ -88,28 +88,18 @@ static NodeId user_at(const Fuse *x, NodeId n, uint32_t i) {
     return x->users.list[x->users.first[n] + i];
 }
 
-static bool is_result(const Fuse *x, NodeId n) {
-    for (uint32_t i = 0; i < x->f->results.n; i++)
-        if (x->f->results.at[i].node == n) return true;
-    return false;
-}
-
 static bool used_outside(const Fuse *x, NodeId n, const Smooth *s) {
-    if (is_result(x, n)) return true;
+    if (x->is_result[n]) return true;
     for (uint32_t i = 0; i < user_count(x, n); i++)
         if (!smooth_has(s, user_at(x, n, i))) return true;
     return false;
 }
 
-static const char *name_of(const Fuse *x, NodeId n) {
-    const char *name = sym_str(x->m->syms, node_at(x->f, n)->name);
-    return *name ? name : op_info[node_at(x->f, n)->op].name;
-}
-
 // Whether it is to be done; either way the ledger says so. bytes: memory traffic that it saves.
 static bool decide(const Fuse *x, NodeId n, const char *what, int64_t bytes) {
     bool take = x->cx->library;
-    ledger_add(x->cx->ledger, take, "fuse", "library", name_of(x, n), bytes, node_at(x->f, n)->loc,
+    ledger_add(x->cx->ledger, take, "fuse", "library", fuse_name(x, n), bytes,
+               node_at(x->f, n)->loc,
                take ? "%s by the product's own call, in the library's rounding"
                     : "%s could be part of the product's call (--cublaslt-epilogues), in the "
                       "library's rounding",
@@ -117,7 +107,7 @@ static bool decide(const Fuse *x, NodeId n, const char *what, int64_t bytes) {
     return take;
 }
 
-// ---- sums of rows    ----------------------------------------------------------------------------
+// ---- sums of rows -------------------------------------------------------------------------------
 
 static bool same_axes(const AxisList *a, const AxisList *b) {
     if (a->n != b->n) return false;
@@ -136,7 +126,7 @@ static bool sums_rows(const Fuse *x, NodeId fold, const AxisList *rows, const Ax
         return false;
     *total = fold;
     if (at->reduce.part) {
-        if (user_count(x, fold) != 1 || is_result(x, fold)) return false;
+        if (user_count(x, fold) != 1 || x->is_result[fold]) return false;
         *total = user_at(x, fold, 0);
         const Attr *sum = attr_of(x->m, x->f, *total);
         if (node_at(x->f, *total)->op != OP_reduce || sum->reduce.kind != REDUCE_sum ||
@@ -154,7 +144,8 @@ static NodeId find_sum(const Fuse *x, NodeId n, const AxisList *rows, const Axis
                        NodeId *total) {
     for (uint32_t i = 0; i < user_count(x, n); i++) {
         NodeId fold = user_at(x, n, i);
-        if (x->live[fold] && x->product[fold] == NONE && sums_rows(x, fold, rows, columns, total))
+        if (x->live[fold] && x->product[fold] == NONE && !x->offered[fold] &&
+            sums_rows(x, fold, rows, columns, total))
             return fold;
     }
     return NONE;
@@ -165,16 +156,20 @@ static void take_along(Fuse *x, NodeId product, NodeId n) {
     x->need[n] = 1;
 }
 
-static void take_sum(Fuse *x, NodeId product, NodeId fold, NodeId total) {
+// Offers the sum of what has this type to the product; false: it is not taken.
+static bool offer_sum(Fuse *x, NodeId product, NodeId summed, NodeId fold, NodeId total) {
+    x->offered[fold] = 1;
+    if (!decide(x, total, "a bias's gradient", type_bytes(type_of(x->m, x->f, summed))))
+        return false;
     x->product[fold] = product;
     take_along(x, product, total);
+    return true;
 }
 
 // The rows of d, which the product makes, are summed.
 static void find_sum_of_result(Fuse *x, NodeId product, NodeId d, const Linear *l) {
     NodeId total, fold = find_sum(x, d, &l->rows, &l->columns, &total);
-    if (fold != NONE && decide(x, total, "a bias's gradient", type_bytes(type_of(x->m, x->f, d))))
-        take_sum(x, product, fold, total);
+    if (fold != NONE) offer_sum(x, product, d, fold, total);
 }
 
 // ---- GELU ---------------------------------------------------------------------------------------
@@ -237,7 +232,7 @@ static void find_gelu(Fuse *x, NodeId y, uint8_t *stop) {
         node_at(x->f, y)->type != node_at(x->f, product)->type ||
         (kept && node_at(x->f, v)->type != node_at(x->f, product)->type) ||
         !stays_inside(x, &s, y, v) || (kept && !may_keep(x, product, &l)) ||
-        (is_result(x, product) && v != product))
+        (x->is_result[product] && v != product))
         return;
     int64_t bytes = type_bytes(type_of(x->m, x->f, y));
     stop[v] = kept;
@@ -280,11 +275,11 @@ static void find_gradient(Fuse *x, NodeId d, const uint8_t *stop) {
         !smooth_is_gelu_gradient(x->m, x->f, &s, product, v) || !stays_inside(x, &s, d, d) ||
         !follows_alone(x, &s, product, d) || !may_keep(x, product, &l))
         return;
-    int64_t bytes = type_bytes(type_of(x->m, x->f, d));
-    if (!decide(x, d, "GELU's derivative", 2 * bytes)) return;
-    x->product[product] = product;
-    take_along(x, product, d);
-    inside(x, &s, d);
+    if (decide(x, d, "GELU's derivative", 2 * type_bytes(type_of(x->m, x->f, d)))) {
+        x->product[product] = product;
+        take_along(x, product, d);
+        inside(x, &s, d);
+    }
     find_sum_of_result(x, product, d, &l);
 }
 
@@ -321,11 +316,9 @@ static void find_sum_of_operand(Fuse *x, NodeId product) {
         if (!ir_view(x->m, x->f, o, &v) || node_at(x->f, v.base)->op != OP_contract) continue;
         NodeId fold = find_sum(x, o, summed, side ? &l.columns : &l.rows, &total);
         if (fold == NONE || !ready_before(x, product, fold) || !only_products_read(x, o, fold) ||
-            !only_products_read(x, v.base, fold) ||
-            !decide(x, total, "a bias's gradient", type_bytes(type_of(x->m, x->f, o))))
+            !only_products_read(x, v.base, fold) || !offer_sum(x, product, o, fold, total))
             continue;
         x->product[product] = product;
-        take_sum(x, product, fold, total);
         return;
     }
 }
