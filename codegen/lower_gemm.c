@@ -141,6 +141,21 @@ static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const D
     return true;
 }
 
+static bool take_accumulator(Lower *l, NodeId contract, Lowered *out) {
+    SnGemm *g = &out->gemm;
+    g->acc_arg = UINT32_MAX;
+    if (node_at(l->f, contract)->n < 3) return true;
+    NodeId acc = operand(l->f, contract, 2);
+    if (node_at(l->f, acc)->op != OP_arg) {
+        l->failed = "an accumulator that is not in memory";
+        return false;
+    }
+    out->acc = (LowerRef){false, (uint32_t)attr_of(l->m, l->f, acc)->arg.index};
+    g->acc_arg = 1;
+    g->acc_first = l->acc[out->acc.index];
+    return true;
+}
+
 bool lower_gemm(Lower *l, bool one_lane, Lowered *out);
 bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
     NodeId contract = contraction_of(l->f);
@@ -183,17 +198,7 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
     out->is_gemm = true;
     out->a = a.ref;
     out->b = b.ref;
-    g->acc_arg = UINT32_MAX;
-    if (node_at(l->f, contract)->n == 3) {
-        NodeId acc = operand(l->f, contract, 2);
-        if (node_at(l->f, acc)->op != OP_arg) {
-            l->failed = "an accumulator that is not in memory";
-            return false;
-        }
-        out->acc = (LowerRef){false, (uint32_t)attr_of(l->m, l->f, acc)->arg.index};
-        g->acc_arg = 1;
-        g->acc_first = l->acc[out->acc.index];
-    }
+    if (!take_accumulator(l, contract, out)) return false;
     g->c_arg = g->epilogue = UINT32_MAX;
     AxisList columns = {.n = n.n};
     for (uint32_t i = 0; i < n.n; i++) columns.at[i] = n.axis[i];
