@@ -10,27 +10,20 @@
 // copied while the device works on this one. Outputs without axes are copied back at the end of each
 // section; reading one waits for its section only.
 //
-// Behind SnEnv stands the word that names the first NaN (SnCudaEnv). It comes back with the results of
-// every section and is looked at when its place is used again, which needs no wait, or when somebody asks.
+// Behind SnEnv stands the word that names the first NaN (SnCudaEnv); it comes back with the results of every
+// section (watch.h).
 #include "runtime/cuda/cuda.h"
 #include "runtime/cuda/feed.h"
 #include "runtime/cuda/module.h"
+#include "runtime/cuda/watch.h"
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// RESERVE: what the driver and cuBLASLt take for code and graphs. WORDS: a slot of the feed is free when
-// the run that filled it has been copied, which began when the run that filled it before had been taken:
-// then all runs before that one are over, which is all but the last four.
-enum {
-    RESERVE = 64 << 20,
-    ALIGN = 256,
-    WORDS = 2 * SN_FEED_SLOTS + 1,
-    MAX_PARAMS = 2 + SN_MAX_ARGS + SN_MAX_KEYS
-};
-#define NO_FAULT UINT64_MAX
+// RESERVE: what the driver and cuBLASLt take for code and graphs.
+enum { RESERVE = 64 << 20, ALIGN = 256, MAX_PARAMS = 2 + SN_MAX_ARGS + SN_MAX_KEYS };
 
 // A command with everything looked up.
 typedef struct {
@@ -47,16 +40,7 @@ typedef struct {
     bool seen[2];             // it ran once, command by command
     SnCudaEvent done[2];      // of the last runs, by their number's parity
     uint64_t runs;
-    uint64_t fault, fault_run; // of the first run that stored a NaN: SnCudaEnv, its number in all
-    uint32_t fault_step;
 } Section;
-
-// A run whose word has not been looked at.
-typedef struct {
-    Section *section; // NULL: it has been
-    uint64_t run;
-    uint32_t step;
-} Watched;
 
 typedef struct {
     SnDevice device;
@@ -79,9 +63,7 @@ typedef struct {
     SnFeed *feed;           // a slot: the input region, then scalars, then SnCudaEnv
     SnFeedPiece *pieces;    // of the slot, for one run
     unsigned char *results; // pinned: 8 bytes for each parity and output of the plan
-    uint64_t *words;        // behind them: the faults of the last runs, by number
-    Watched watched[WORDS];
-    uint64_t runs; // of all sections
+    SnWatch *watch;
     SnLtPool *lt;
     SnLtOwner owner;      // of the choices
     SnLtChoices *choices; // algorithms that were measured; NULL: no call of cuBLASLt
@@ -257,13 +239,12 @@ static unsigned char *result_of(const Cuda *x, uint32_t output, uint64_t run) {
 }
 
 // Copies the fault word and the outputs without axes of a section to the host.
-static SnStatus copy_results(Cuda *x, const SnSection *s, uint64_t run, SnError *e) {
+static SnStatus copy_results(Cuda *x, const SnSection *s, uint64_t run, void *word, SnError *e) {
     const SnPort *out = SN_AT(x->plan, SnPort, outputs);
-    SnStatus status =
-        cu(x,
-           x->api->copy_to_host(&x->words[x->runs % WORDS], x->env + offsetof(SnCudaEnv, fault),
-                                sizeof *x->words, x->stream),
-           "the fault word", e);
+    SnStatus status = cu(x,
+                         x->api->copy_to_host(word, x->env + offsetof(SnCudaEnv, fault),
+                                              sizeof(uint64_t), x->stream),
+                         "the fault word", e);
     for (uint32_t i = 0; i < x->plan->outputs.count && !status; i++)
         if (!out[i].naxes && in_section(x->plan, &out[i], s))
             status = cu(x,
@@ -350,19 +331,9 @@ static size_t slot_bytes(const SnPlan *p) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-// Takes over what word i says; its run is over.
-static void look_at(Cuda *x, uint64_t i) {
-    const Watched w = x->watched[i];
-    x->watched[i].section = NULL;
-    if (!w.section || w.section->fault != NO_FAULT) return;
-    w.section->fault = x->words[i];
-    w.section->fault_run = w.run;
-    w.section->fault_step = w.step;
-}
-
 static SnStatus hand_over(Cuda *x, const SnSection *s, const SnEnv *env, SnError *e) {
     const SnPort *in = SN_AT(x->plan, SnPort, inputs);
-    const SnCudaEnv all = {*env, NO_FAULT};
+    const SnCudaEnv all = {*env, SN_NO_FAULT};
     size_t scalars = (size_t)input_bytes(x->plan), after = (size_t)env_offset(x->plan);
     unsigned char *slot;
     SnStatus status = sn_feed_slot(x->feed, &slot, e);
@@ -380,22 +351,21 @@ static SnStatus hand_over(Cuda *x, const SnSection *s, const SnEnv *env, SnError
 
 static SnStatus cuda_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnError *e) {
     Cuda *x = cuda_of(d);
-    Section *sec = &x->sections[s - SN_AT(x->plan, SnSection, sections)];
+    uint32_t index = (uint32_t)(s - SN_AT(x->plan, SnSection, sections));
+    Section *sec = &x->sections[index];
     SnError mine = {0};
     if (x->failed) return keep(x, SN_OK, e);
     if (!e) e = &mine;
     SnStatus status = hand_over(x, s, env, e);
-    look_at(x, x->runs % WORDS);
-    x->watched[x->runs % WORDS] = (Watched){sec, x->runs, env->step};
+    void *word = sn_watch_begin(x->watch, index, env->step);
     if (!status)
         status = d->profile || x->choice.stepwise || x->find_nan
                      ? run_stepwise(x, s, env->first != 0, e)
                      : run_graph(x, sec, s, env->first != 0, e);
-    if (!status) status = copy_results(x, s, sec->runs, e);
+    if (!status) status = copy_results(x, s, sec->runs, word, e);
     if (!status)
         status = cu(x, x->api->event_record(sec->done[sec->runs % 2], x->stream), "an event", e);
     sec->runs++;
-    x->runs++;
     return keep(x, status, e);
 }
 
@@ -499,7 +469,8 @@ SnStatus sn_cuda_choices(const SnCudaApi *api, int ordinal, char *path, size_t s
     SnLtOwner owner = {.sm = 0};
     SnStatus s = find_device(api, ordinal, &ordinal, &owner, e);
     if (s || sn_choices_path(&owner, path, size)) return s;
-    return sn_fail(e, SN_MACHINE, "neither XDG_CACHE_HOME nor HOME names a folder");
+    return sn_fail(e, SN_MACHINE,
+                   "neither XDG_CACHE_HOME nor HOME names a folder of a usable length");
 }
 
 static SnStatus open_context(Cuda *x, SnError *e) {
@@ -570,13 +541,10 @@ static SnStatus map_host(Cuda *x, SnError *e) {
     x->pieces = calloc((size_t)x->plan->inputs.count + 1, sizeof *x->pieces);
     if (!x->pieces) return sn_fail(e, SN_MACHINE, "out of memory");
     SnStatus s = sn_feed_open(x->api, x->stream, x->staging, slot_bytes(x->plan), &x->feed, e);
-    if (!s)
-        s = cu(x, x->api->host_alloc(&at, results + WORDS * sizeof *x->words, 0), "pinned memory",
-               e);
+    if (!s) s = sn_watch_open(x->api, x->plan->sections.count, &x->watch, e);
+    if (!s) s = cu(x, x->api->host_alloc(&at, results + 8, 0), "pinned memory", e);
     if (s) return s;
     x->results = at;
-    x->words = (uint64_t *)(void *)(x->results + results);
-    for (int i = 0; i < WORDS; i++) x->words[i] = NO_FAULT;
     x->device.scalars = calloc(1, (size_t)scalar_bytes(x->plan) + 8);
     return x->device.scalars ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
 }
@@ -594,7 +562,6 @@ static SnStatus allocate_tables(Cuda *x, SnError *e) {
     x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
     if (!x->value || !x->names || !x->ranges || !x->steps || !x->sections || !x->device.counters)
         return sn_fail(e, SN_MACHINE, "out of memory");
-    for (uint32_t i = 0; i < p->sections.count; i++) x->sections[i].fault = NO_FAULT;
     return SN_OK;
 }
 
@@ -757,6 +724,7 @@ static void cuda_free(SnDevice *d) {
         }
     }
     sn_feed_close(x->feed);
+    sn_watch_close(x->watch);
     if (x->results) x->api->host_free(x->results);
     sn_lt_close(x->lt);
     sn_choices_free(x->choices);
@@ -775,19 +743,18 @@ static void cuda_free(SnDevice *d) {
     free(x);
 }
 
-// The runs that have not been looked at are over when the device has nothing to do.
 static bool cuda_first_nan(SnDevice *d, const SnSection *s, uint64_t *run, char *text,
                            size_t size) {
     Cuda *x = cuda_of(d);
-    const Section *sec = &x->sections[s - SN_AT(x->plan, SnSection, sections)];
+    uint64_t word;
+    uint32_t step;
     if (cuda_wait(d, NULL)) return false;
-    for (uint64_t i = 0; i < WORDS; i++) look_at(x, (x->runs + i) % WORDS); // the oldest first
-    if (sec->fault == NO_FAULT) return false;
-    int n = snprintf(text, size, "in step %u ", sec->fault_step);
-    *run = sec->fault_run;
+    uint32_t index = (uint32_t)(s - SN_AT(x->plan, SnSection, sections));
+    if (!sn_watch_first(x->watch, index, &word, run, &step)) return false;
+    int n = snprintf(text, size, "in step %u ", step);
     return n >= 0 && (size_t)n < size &&
-           sn_nan_watched(x->plan, (uint32_t)(sec->fault >> SN_FAULT_ELEMENT),
-                          (int64_t)(sec->fault & ((UINT64_C(1) << SN_FAULT_ELEMENT) - 1)), text + n,
+           sn_nan_watched(x->plan, (uint32_t)(word >> SN_FAULT_ELEMENT),
+                          (int64_t)(word & ((UINT64_C(1) << SN_FAULT_ELEMENT) - 1)), text + n,
                           size - (size_t)n);
 }
 
