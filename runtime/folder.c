@@ -11,6 +11,10 @@
 
 bool sn_folder_make(const char *path) {
     char part[PATH_MAX];
+    if (!*path) {
+        errno = ENOENT;
+        return false;
+    }
     if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) {
         errno = ENAMETOOLONG;
         return false;

@@ -71,12 +71,18 @@ static void put_first(const SnPlan *p, uint32_t arg, int64_t element, char *text
              element, SN_AT(p, SnArg, args)[arg].bytes / 4);
 }
 
+// The call stored it: what it multiplied, GELU's argument, or sums.
+static bool call_stores(const SnGemm *g, const SnArg *args, uint32_t value) {
+    return args[g->c_arg].value == value || (g->sum_arg && args[g->sum_arg].value == value) ||
+           (g->function == SN_FUNCTION_GELU && g->aux_arg && args[g->aux_arg].value == value);
+}
+
 // The product of cuBLASLt that left this value; NULL: none did.
 static const SnCmd *product_of(const SnPlan *p, const SnCmd *reader, uint32_t value) {
     for (const SnCmd *c = reader; value && c-- > SN_AT(p, SnCmd, cmds);) {
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
-        if (g->kernel == UINT32_MAX && SN_AT(p, SnArg, args)[c->args + g->c_arg].value == value)
+        if (g->kernel == UINT32_MAX && call_stores(g, SN_AT(p, SnArg, args) + c->args, value))
             return c;
     }
     return NULL;

@@ -12,13 +12,13 @@ typedef struct {
     const char *name, *value, *help;
     Kind kind;
     size_t at;
-    int64_t least; // smallest COUNT
+    int64_t least; // smallest COUNT; shortest TEXT
 } Option;
 
 #define AT(field) offsetof(SnOptions, field)
 static const Option table[] = {
     {"data", "FILE", "what to train on; a pattern such as 'corpus/*.bin' names several files", TEXT,
-     AT(data), 0},
+     AT(data), 1},
     {"steps", "N", "steps of the whole run", COUNT, AT(steps), 0},
     {"lr", "RATE", "peak learning rate", REAL, AT(lr), 0},
     {"accum", "N", "micro-batches in a step", COUNT, AT(accum), 1},
@@ -31,13 +31,13 @@ static const Option table[] = {
     {"set", "KEY=VALUE", "another scalar or option of the plan (--info lists them)", SET, AT(sets),
      0},
     {"out", "DIR", "where checkpoints go; default: the directory given to --resume", TEXT, AT(out),
-     0},
-    {"resume", "DIR|FILE", "continue from a checkpoint", TEXT, AT(resume), 0},
+     1},
+    {"resume", "DIR|FILE", "continue from a checkpoint", TEXT, AT(resume), 1},
     {"save-every", "N", "steps between checkpoints; 0: only at the end", COUNT, AT(save_every), 0},
     {"keep", "N", "newest checkpoints to keep; 0: all", COUNT, AT(keep), 0},
     {"eval-every", "N", "steps between evaluations; 0: only at the end", COUNT, AT(eval_every), 0},
     {"eval-batches", "N", "micro-batches in an evaluation", COUNT, AT(eval_batches), 1},
-    {"log", "DIR", "append metrics to DIR/metrics.jsonl", TEXT, AT(log), 0},
+    {"log", "DIR", "append metrics to DIR/metrics.jsonl", TEXT, AT(log), 1},
     {"print-every", "N", "steps between lines when the output is no terminal", COUNT,
      AT(print_every), 1},
     {"generate", "PROMPT", "continue a prompt instead of training", TEXT, AT(generate), 0},
@@ -106,7 +106,11 @@ static SnStatus parse_value(const Option *o, const char *text, SnOptions *to, Sn
     char *field = (char *)to + o->at;
     switch (o->kind) {
     case FLAG: *(bool *)field = true; return SN_OK;
-    case TEXT: *(const char **)(void *)field = text; return SN_OK;
+    case TEXT:
+        if ((int64_t)strlen(text) < o->least)
+            return sn_fail(e, SN_USER, "--%s takes %s, not an empty text", o->name, o->value);
+        *(const char **)(void *)field = text;
+        return SN_OK;
     case COUNT: return parse_count(o, text, (int64_t *)(void *)field, e);
     case REAL: return parse_real(o, text, (double *)(void *)field, e);
     case SET: return parse_set(text, to, e);

@@ -214,7 +214,11 @@ static int64_t extent_of(const SnDim *d, uint32_t n) {
 }
 
 static bool good_vector(uint32_t arg, int64_t n, const SnCmd *cmd, const SnArg *args) {
-    return arg < cmd->nargs && args[arg].bytes == 4 * n;
+    return arg < cmd->nargs && args[arg].bytes % 4 == 0 && args[arg].bytes / 4 == n;
+}
+
+static bool no_extras(const SnGemm *g) {
+    return !g->bias_arg && !g->aux_arg && !g->sum_arg && !g->function && !g->sums;
 }
 
 // What a call computes besides its product: each with the argument that it needs, and no other.
@@ -277,7 +281,7 @@ static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
     const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
     if (cmd->nargs < 2 || (g->c_arg != UINT32_MAX && g->c_arg >= cmd->nargs) ||
         (g->acc_arg != UINT32_MAX && g->acc_arg >= cmd->nargs) ||
-        (c->plan->device == SN_DEVICE_CUDA && !good_extras(g, cmd, args)) ||
+        !(c->plan->device == SN_DEVICE_CUDA ? good_extras(g, cmd, args) : no_extras(g)) ||
         (g->epilogue != UINT32_MAX && g->epilogue_args > cmd->nargs))
         return FAIL("arguments of command %u", at);
     if (cmd->nargs > SN_MAX_ARGS) return FAIL("arguments of command %u", at);

@@ -82,6 +82,8 @@ static void product_cost(const SnGemm *g, AccountLine *l) {
     double c = elements(g, OF_c), read = elements(g, OF_a) + elements(g, OF_b);
     if (g->acc_arg != UINT32_MAX) read += c;
     if (g->aux_arg) read += c; // or written
+    if (g->bias_arg) read += extent_of(g->n, g->nn);
+    if (g->sum_arg) read += g->sums == SN_SUMS_A ? extent_of(g->m, g->nm) : extent_of(g->n, g->nn);
     l->bytes = F32 * (read + c);
     l->flops = 2 * extent_of(g->batch, g->nbatch) * extent_of(g->m, g->nm) *
                extent_of(g->n, g->nn) * extent_of(g->k, g->nk);

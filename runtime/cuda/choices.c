@@ -306,7 +306,9 @@ static bool any_fresh(const SnLtChoices *c) {
 
 SnStatus sn_choices_save(const SnLtChoices *c, SnError *e) {
     if (!any_fresh(c)) return SN_OK;
-    if (!*c->path) return sn_fail(e, SN_MACHINE, "neither XDG_CACHE_HOME nor HOME names a folder");
+    if (!*c->path)
+        return sn_fail(e, SN_MACHINE,
+                       "neither XDG_CACHE_HOME nor HOME names a folder of a usable length");
     SnLtChoices *others = calloc(1, sizeof *others);
     if (!others) return sn_fail(e, SN_MACHINE, "out of memory");
     memcpy(others->head, c->head, sizeof c->head);

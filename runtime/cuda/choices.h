@@ -32,7 +32,7 @@ const SnLtKnown *sn_choices_find(const SnLtChoices *c, const char *key);
 // A fresh one, in the place of what was known of the key.
 SnStatus sn_choices_put(SnLtChoices *c, const char *key, const SnLtKnown *known, SnError *e);
 // Writes the fresh ones beside what is in the file by now. The file appears whole or not at all, and of
-// writers at the same time none loses what another wrote.
+// writers at the same time none loses what another wrote, unless one cannot have the lock for a second.
 SnStatus sn_choices_save(const SnLtChoices *c, SnError *e);
 // What of the file could not be used; "" when nothing.
 const char *sn_choices_note(const SnLtChoices *c);

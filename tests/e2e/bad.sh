@@ -82,6 +82,7 @@ ls "$work"/*.tmp "$work"/*.o >/dev/null 2>&1 && bad "temporary files stay behind
 "$sinter" build "$model" $small -o "$work/exe"
 exe=$work/exe
 expect 2 "--stepz" "$exe" --stepz 3
+expect 2 "not an empty text" "$exe" --out "" --data "$work/text"
 expect 2 "" "$exe" --steps many
 expect 2 "" "$exe" --steps -5
 expect 2 "" "$exe" --steps
