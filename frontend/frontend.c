@@ -8,6 +8,7 @@
 #include "frontend/frontend.h"
 #include "frontend/elab.h"
 #include "frontend/parse.h"
+#include "ir/base/file.h"
 #include <string.h>
 
 enum { MAX_FILES = 64, MAX_FILE_BYTES = 16 << 20 };
@@ -22,7 +23,7 @@ static const char *beside(Arena *a, const char *from, const char *path) {
 }
 
 static char *read_all(Arena *a, const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
+    FILE *f = file_open(path);
     if (!f) return NULL;
     char *text = NULL;
     if (fseek(f, 0, SEEK_END) == 0) {

@@ -10,6 +10,7 @@
 // checked against the input's range as they are read. Reading ahead is left to the system, which is
 // told the samples of the next step. A sample costs O(window).
 #define _GNU_SOURCE
+#include "runtime/file.h"
 #include "runtime/safetensors.h"
 #include <assert.h>
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 // llm.c's token shards start with 256 int32: magic, version, number of ids.
@@ -66,28 +66,29 @@ static SnStatus read_shard_header(File *f, int64_t size, SnError *e) {
 }
 
 static SnStatus open_file(SnData *d, File *f, const char *path, SnError *e) {
-    struct stat info;
+    int64_t size;
+    SnError inner = {0};
     f->path = strdup(path);
     if (!f->path) return sn_fail(e, SN_MACHINE, "out of memory");
-    f->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (f->fd < 0 || fstat(f->fd, &info))
-        return sn_fail(e, SN_USER, "data: %s: %s", path, strerror(errno));
-    if (!S_ISREG(info.st_mode)) return sn_fail(e, SN_USER, "data: %s is not a file", path);
+    SnStatus s = sn_file_open(path, &f->fd, &size, &inner);
+    if (s) return sn_fail(e, s, "data: %s", inner.text);
     f->width = d->spec.kind == SN_DATA_TEXT ? 1 : d->spec.width ? d->spec.width : 2;
     if (d->spec.kind == SN_DATA_TOKENS && !d->spec.width) {
-        SnStatus s = read_shard_header(f, info.st_size, e);
+        s = read_shard_header(f, size, e);
         if (s) return s;
     }
-    if ((info.st_size - f->skip) % f->width)
+    if ((size - f->skip) % f->width)
         return sn_fail(e, SN_USER, "data: %s: %lld bytes are no whole number of %d-byte tokens",
-                       path, (long long)(info.st_size - f->skip), f->width);
-    f->ids = (info.st_size - f->skip) / f->width;
+                       path, (long long)(size - f->skip), f->width);
+    f->ids = (size - f->skip) / f->width;
     f->first = d->ids;
     d->ids += f->ids;
     return SN_OK;
 }
 
 static SnStatus open_list(SnData *d, char *const *paths, size_t n, SnError *e) {
+    SnStatus room = sn_file_reserve(n, "data", e);
+    if (room) return room;
     d->files = calloc(n ? n : 1, sizeof *d->files);
     if (!d->files) return sn_fail(e, SN_MACHINE, "out of memory");
     for (size_t i = 0; i < n; i++) d->files[i].fd = -1;
@@ -103,8 +104,9 @@ static SnStatus open_list(SnData *d, char *const *paths, size_t n, SnError *e) {
 static SnStatus open_files(SnData *d, SnError *e) {
     if (!access(d->path, F_OK) || !strpbrk(d->path, "*?[")) return open_list(d, &d->path, 1, e);
     glob_t found;
-    if (glob(d->path, 0, NULL, &found))
-        return sn_fail(e, SN_USER, "data: no file matches '%s'", d->path);
+    int rc = glob(d->path, 0, NULL, &found);
+    if (rc == GLOB_NOSPACE) return sn_fail(e, SN_MACHINE, "out of memory");
+    if (rc) return sn_fail(e, SN_USER, "data: no file matches '%s'", d->path);
     SnStatus s = open_list(d, found.gl_pathv, found.gl_pathc, e);
     globfree(&found);
     return s;

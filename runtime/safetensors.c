@@ -6,14 +6,13 @@
 // pread, so a file that shrinks meanwhile is an error and not a fault. n tensors cost O(n log n).
 #define _GNU_SOURCE
 #include "runtime/safetensors.h"
+#include "runtime/file.h"
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_HEADER (100u * 1000u * 1000u)
@@ -194,12 +193,11 @@ static bool read_all(int fd, void *to, uint64_t n, uint64_t from) {
     return true;
 }
 
-static SnStatus open_fd(int fd, const char *path, SnSafetensors **out, SnError *e) {
-    struct stat info;
+static SnStatus open_fd(int fd, int64_t bytes, const char *path, SnSafetensors **out, SnError *e) {
     unsigned char head[8];
-    if (fstat(fd, &info) || !S_ISREG(info.st_mode) || info.st_size < 8 || !read_all(fd, head, 8, 0))
+    if (bytes < 8 || !read_all(fd, head, 8, 0))
         return sn_fail(e, SN_USER, "%s: not a safetensors file", path);
-    uint64_t size = (uint64_t)info.st_size - 8, n = 0;
+    uint64_t size = (uint64_t)bytes - 8, n = 0;
     for (int i = 7; i >= 0; i--) n = n << 8 | head[i];
     if (n > size || n > MAX_HEADER)
         return sn_fail(e, SN_USER, "%s: not a safetensors file: a header of %llu bytes", path,
@@ -220,9 +218,11 @@ static SnStatus open_fd(int fd, const char *path, SnSafetensors **out, SnError *
 
 SnStatus sn_st_open(const char *path, SnSafetensors **out, SnError *e) {
     *out = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return sn_fail(e, SN_USER, "%s: %s", path, strerror(errno));
-    SnStatus s = open_fd(fd, path, out, e);
+    int fd;
+    int64_t size;
+    SnStatus s = sn_file_open(path, &fd, &size, e);
+    if (s) return s;
+    s = open_fd(fd, size, path, out, e);
     if (s) {
         close(fd);
         return s;

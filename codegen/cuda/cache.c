@@ -8,6 +8,7 @@
 // again. SHA-256 (OpenSSL) because a hit replaces compilation without a look at the text: a shorter or
 // weaker hash would have to store and compare the text itself. Linear in the entry.
 #include "codegen/cuda/cache.h"
+#include "ir/base/file.h"
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +88,7 @@ bool cache_read(Arena *a, const char *dir, const CacheKey *key, CacheEntry *out)
     char path[PATH_SIZE];
     *out = (CacheEntry){0};
     if (!cache_path(dir, key, path, sizeof path)) return false;
-    FILE *f = fopen(path, "rbe");
+    FILE *f = file_open(path);
     if (!f) return false;
     Header h;
     CacheKey sum;

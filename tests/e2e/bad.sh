@@ -95,6 +95,19 @@ printf 'short' >"$work/short"
 expect 1 "short" "$exe" --data "$work/short" --steps 1
 expect 1 "" "$exe" --data "$work" --steps 1
 expect 1 "" "$exe" --generate "" --resume "$work/absent"
+# what is no file is refused, not opened: a pipe without a writer would wait for ever
+now="timeout 20"
+expect 1 "pipe is not a file but a pipe" $now "$exe" --data "$work/pipe" --steps 1
+expect 1 "pipe is not a file but a pipe" $now "$exe" --data "$work/pipe" --set data.kind=tensors --steps 1
+expect 1 "pipe is not a file but a pipe" $now "$exe" --data "$work/text" --resume "$work/pipe" --steps 1
+expect 1 "/dev/null is not a file but a device" $now "$exe" --data /dev/null --steps 1
+printf 'use "pipe"\naxis n = 2\n' >"$work/uses.sn"
+expect 1 "cannot read" $now "$sinter" check "$work/uses.sn"
+# more files than descriptors: the soft limit is raised, the hard one is the machine's fault
+mkdir "$work/many"
+split -b 1000 -a 3 "$work/text" "$work/many/part-"
+expect 0 "step 1/1" sh -c "ulimit -Sn 100; '$exe' --data '$work/many/part-*' --steps 1 --eval-batches 1"
+expect 3 "300 files are more than this process may hold open" sh -c "ulimit -n 100; '$exe' --data '$work/many/part-*' --steps 1"
 
 # checkpoints: truncated, hostile, of another model
 train "$exe" "$work/good" --steps 2

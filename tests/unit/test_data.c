@@ -224,7 +224,7 @@ static void test_bad_data_is_refused(void **state) {
     spec.path = "/nonexistent/*.bin";
     refused(&spec, "no file matches");
     spec.path = f->dir;
-    refused(&spec, "is not a file");
+    refused(&spec, "is not a file but a folder");
     spec.path = put_counting(f, "small", 0, WINDOW);
     refused(&spec, "too few");
     spec.path = put_file(f, "odd", "12345678901", 11);

@@ -1,0 +1,63 @@
+// See file.h. The kind is asked for twice: before opening, so that nothing else is touched, and after,
+// because another file may have taken the name meanwhile; the open itself never waits.
+#define _GNU_SOURCE
+#include "runtime/file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SPARE = 64 }; // descriptors that a run holds besides its data: checkpoints, logs, devices
+
+static const char *kind_name(mode_t mode) {
+    if (S_ISDIR(mode)) return "a folder";
+    if (S_ISFIFO(mode)) return "a pipe";
+    if (S_ISSOCK(mode)) return "a socket";
+    return "a device";
+}
+
+static SnStatus failed(const char *path, SnError *e) {
+    bool machine = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO;
+    return sn_fail(e, machine ? SN_MACHINE : SN_USER, "%.600s: %s", path, strerror(errno));
+}
+
+static SnStatus refuse(const char *path, const struct stat *info, SnError *e) {
+    return sn_fail(e, SN_USER, "%.600s is not a file but %s", path, kind_name(info->st_mode));
+}
+
+SnStatus sn_file_open(const char *path, int *fd, int64_t *size, SnError *e) {
+    struct stat info;
+    if (stat(path, &info)) return failed(path, e);
+    if (!S_ISREG(info.st_mode)) return refuse(path, &info, e);
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (*fd < 0) return failed(path, e);
+    SnStatus s = fstat(*fd, &info)        ? failed(path, e)
+                 : !S_ISREG(info.st_mode) ? refuse(path, &info, e)
+                                          : SN_OK;
+    if (s) {
+        close(*fd);
+        *fd = -1;
+        return s;
+    }
+    *size = info.st_size;
+    return SN_OK;
+}
+
+SnStatus sn_file_reserve(uint64_t files, const char *what, SnError *e) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+        limit.rlim_cur >= files + SPARE)
+        return SN_OK;
+    if (limit.rlim_max < files + SPARE)
+        return sn_fail(e, SN_MACHINE,
+                       "%s: %llu files are more than this process may hold open: its limit is %llu "
+                       "(ulimit -Hn), %d of them for the rest of the run",
+                       what, (unsigned long long)files, (unsigned long long)limit.rlim_max, SPARE);
+    limit.rlim_cur = files + SPARE;
+    return setrlimit(RLIMIT_NOFILE, &limit)
+               ? sn_fail(e, SN_MACHINE, "%s: cannot hold %llu files open: %s", what,
+                         (unsigned long long)files, strerror(errno))
+               : SN_OK;
+}

@@ -1,0 +1,11 @@
+// Opening the files that people name. A pipe in the place of a file would make the open wait for
+// somebody who writes, and opening a device can do something to it; so neither is opened.
+#pragma once
+#include "runtime/sinter.h"
+
+// Opens a regular file for reading and says how long it is. What it is instead (a folder, a pipe, a
+// device, a socket) is in the message, which begins with the path. SN_MACHINE: no descriptor, no memory.
+SnStatus sn_file_open(const char *path, int *fd, int64_t *size, SnError *e);
+// Sees to it that `files` more files can be open at once, and a few for the rest of the run: raises the
+// soft limit of descriptors as far as the hard one. what: for the message, "data".
+SnStatus sn_file_reserve(uint64_t files, const char *what, SnError *e);
