@@ -263,8 +263,21 @@ static void exec_assign(Elab *cx, const Stmt *s) {
 
 // ---- losses, metrics, outputs -------------------------------------------------------------------
 
+// Results of every step and evaluation, and the other keys of a line of metrics.jsonl.
+static bool is_reserved(const char *name) {
+    const char *all[] = {"loss", "grad_norm", "lr", "kind", "step", "samples", "seconds"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(name, all[i]) == 0) return true;
+    return false;
+}
+
 static void yield(Elab *cx, const Target *t, Value v, ResultKind kind) {
     Sym name = path_join(cx, cx->path, str(cx, t->name));
+    if (kind != RESULT_output && is_reserved(str(cx, name))) {
+        elab_error(cx, t->loc, "'%s' stands for what every step reports: choose another name",
+                   str(cx, name));
+        return;
+    }
     for (uint32_t i = 0; i < cx->yields.n; i++)
         if (cx->yields.at[i].name == name) {
             elab_error(cx, t->loc, "'%s' is given twice", str(cx, name));
