@@ -195,6 +195,7 @@ struct Elab {
     uint64_t draw_key;
     uint32_t draw_count;
     bool optimizing; // inside an optimizer: states are moments
+    NodeId ok;       // scalar: this step may change states
     uint32_t share;  // > 0: states that exist already may be used again
     uint32_t work, serial, depth;
     AxisId sample;

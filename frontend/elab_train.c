@@ -3,9 +3,12 @@
 //
 //   g    = d loss / d w                              op grad, which autodiff replaces
 //   norm = sqrt(sum of g^2 over all parameters)      added in the order of the states
-//   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013)
+//   ok   = isfinite(loss) and isfinite(norm) and isfinite(lr)
+//   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013); with a 'clip' line
 //   w    = optimizer(w, g, lr, options)              a block of the language, once a parameter
+//   s    = select(ok, s, old s)                      every state: parameters, moments, the model's
 //
+// A step that is not ok changes no byte of any state; what happens then is the executable's affair.
 // The numeric arguments of the schedule are scalars of the run (inputs "lr.peak", …), so that the
 // executable can change them; the options of an optimizer are constants of the build.
 #include "frontend/elab.h"
@@ -160,6 +163,14 @@ static void at_state(Elab *cx, StateId s) {
     cx->b->inst = cx->states.at[s].inst;
 }
 
+// What belongs to the whole step and to no state.
+static void at_step(Elab *cx, const char *name, Loc loc) {
+    cx->b->name = sym(cx->syms, name);
+    cx->b->loc = loc;
+    cx->b->tmpl = 0;
+    cx->b->inst = 0;
+}
+
 static NodeId square_sum(Elab *cx, NodeId g) {
     NodeId square = ir_binary(cx->b, OP_mul, g, g);
     const Type *t = type_of(cx->m, cx->b->f, square);
@@ -168,20 +179,24 @@ static NodeId square_sum(Elab *cx, NodeId g) {
     return all.n ? ir_reduce(cx->b, REDUCE_sum, square, &all) : square;
 }
 
-// Scales all gradients so that their common norm is at most the scalar of the run 'clip'.
-static void clip_gradients(Elab *cx, NodeId *grads, const StateId *params, uint32_t n) {
+// The norm of all gradients together, a result of every step.
+static NodeId gradient_norm(Elab *cx, const NodeId *grads, const StateId *params, uint32_t n) {
     NodeId sum = NONE;
     for (uint32_t i = 0; i < n; i++) {
         at_state(cx, params[i]);
         NodeId one = square_sum(cx, grads[i]);
         sum = sum == NONE ? one : ir_binary(cx->b, OP_add, sum, one);
     }
-    Builder *b = cx->b;
-    b->name = sym(cx->syms, "grad_norm");
-    b->loc = cx->plan.clip ? cx->plan.clip->loc : (Loc){0};
-    b->inst = 0;
-    NodeId norm = ir_unary(b, OP_sqrt, sum);
+    at_step(cx, "grad_norm", cx->plan.clip ? cx->plan.clip->loc : (Loc){0});
+    NodeId norm = ir_unary(cx->b, OP_sqrt, sum);
     result(cx, "grad_norm", norm, RESULT_metric);
+    return norm;
+}
+
+// Scales all gradients so that their common norm is at most the scalar of the run 'clip'.
+static void clip_gradients(Elab *cx, NodeId norm, NodeId *grads, const StateId *params,
+                           uint32_t n) {
+    Builder *b = cx->b;
     NodeId bound = ir_const(b, ELEM_f32, cx->plan.clip_value), tiny = ir_const(b, ELEM_f32, 1e-6);
     NodeId ratio = ir_binary(b, OP_div, bound, ir_binary(b, OP_add, norm, tiny));
     NodeId scale = ir_binary(b, OP_min, ir_const(b, ELEM_f32, 1), ratio);
@@ -189,6 +204,19 @@ static void clip_gradients(Elab *cx, NodeId *grads, const StateId *params, uint3
         at_state(cx, params[i]);
         grads[i] = ir_binary(b, OP_mul, grads[i], scale);
     }
+}
+
+// The step is ok while this scalar is a finite number.
+static void require_finite(Elab *cx, NodeId scalar) {
+    at_step(cx, "ok", (Loc){0});
+    NodeId finite = ir_unary(cx->b, OP_isfinite, scalar);
+    cx->ok = cx->ok == NONE ? finite : ir_binary(cx->b, OP_and, cx->ok, finite);
+}
+
+// The only way in which a step changes a state.
+static void change_state(Elab *cx, StateId s, NodeId n) {
+    at_state(cx, s);
+    ir_assign(cx->b, s, ir_select(cx->b, cx->ok, n, ir_state(cx->b, s)));
 }
 
 // ---- optimizers ---------------------------------------------------------------------------------
@@ -207,7 +235,7 @@ static void keep_states(Elab *cx) {
         StateInfo *i = &cx->states.at[s];
         at_state(cx, s);
         NodeId n = node_of(cx, &i->current, ELEM_f32, i->use);
-        if (n != NONE) ir_assign(cx->b, s, n);
+        if (n != NONE) change_state(cx, s, n);
         i->changed = false;
     }
     cx->changed.n = 0;
@@ -253,8 +281,7 @@ static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
                    axes_text(cx, &want), type_text(cx, &w));
         return false;
     }
-    at_state(cx, s);
-    ir_assign(cx->b, s, w.node);
+    change_state(cx, s, w.node);
     keep_states(cx);
     return true;
 }
@@ -284,8 +311,14 @@ static void update_all(Elab *cx, NodeId loss) {
         grads[i] = ir_grad(cx->b, loss, params[i]);
     }
     cx->b->phase = PHASE_U;
-    if (cx->plan.clip_value > 0) clip_gradients(cx, grads, params, n);
+    NodeId norm = gradient_norm(cx, grads, params, n);
+    require_finite(cx, norm);
+    if (cx->plan.clip_value > 0) clip_gradients(cx, norm, grads, params, n);
     Value rate = learning_rate(cx);
+    if (rate.kind == V_TENSOR) {
+        result(cx, "lr", rate.node, RESULT_metric);
+        require_finite(cx, rate.node);
+    }
     cx->optimizing = true;
     // The model's bodies are done: axes that they declared are now those of parameters only.
     for (AxisId a = 0; a < cx->axis_info.n; a++) cx->axis_info.at[a].depth = 0;
@@ -302,6 +335,9 @@ void train_finish(Elab *cx) {
     if (!freeze_states(cx)) return;
     train_results(cx);
     NodeId loss = cx->b->f->results.at[0].node;
+    cx->ok = NONE;
+    cx->b->phase = PHASE_U;
+    require_finite(cx, loss);
     update_all(cx, loss);
     cx->b->phase = PHASE_U;
     keep_states(cx);

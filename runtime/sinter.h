@@ -176,6 +176,8 @@ int64_t sn_trainer_micro(const SnTrainer *t);  // samples in a micro-batch
 int64_t sn_trainer_window(const SnTrainer *t); // ids in a sample, 0 when no input takes windows
 SnStatus sn_trainer_init(SnTrainer *t, SnError *e); // first values of all states
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e);
+// The last step changed nothing: the progress is again that before it.
+void sn_trainer_take_back(SnTrainer *t);
 bool sn_trainer_can_eval(const SnTrainer *t);
 // The mean over `batches` micro-batches of the validation samples, as one batch; over one when its
 // samples depend on each other.

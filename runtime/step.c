@@ -17,7 +17,7 @@ struct SnTrainer {
     SnExec *x;
     const SnPlan *plan;
     SnData *data;
-    SnProgress at;
+    SnProgress at, before; // before: the last step
     int64_t micro, window;
     SnBind *binds; // one per input of the plan; port NULL: not of training or evaluation
     int32_t *ids;  // [held, window + 1]
@@ -70,7 +70,7 @@ SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer
     t->x = x;
     t->plan = sn_exec_plan(x);
     t->data = data;
-    t->at = *at;
+    t->at = t->before = *at;
     SnStatus s = bind_all(t, e);
     if (!s && data) s = sn_plan_allows(t->plan, at->accum, e);
     if (s) {
@@ -89,6 +89,7 @@ void sn_trainer_free(SnTrainer *t) {
 }
 
 SnProgress sn_trainer_progress(const SnTrainer *t) { return t->at; }
+void sn_trainer_take_back(SnTrainer *t) { t->at = t->before; }
 int64_t sn_trainer_micro(const SnTrainer *t) { return t->micro; }
 int64_t sn_trainer_window(const SnTrainer *t) { return t->window; }
 
@@ -164,6 +165,7 @@ SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     if (!s) s = run_micros(t, "micro", SN_TRAIN, t->at.samples, step, t->at.accum, e);
     if (!s) s = run_once(t, "update", step, t->at.accum, e);
     if (s) return s;
+    t->before = t->at;
     t->at.step = step;
     t->at.samples += (uint64_t)batch;
     sn_data_prefetch(t->data, SN_TRAIN, t->at.samples, batch);

@@ -433,12 +433,16 @@ static void end_line(const Run *r) {
     if (r->terminal) fputs("\r\033[K", stdout);
 }
 
+static int keep_count(const Run *r) {
+    return (int)given(r->options.keep, option_count(r, "save.keep", 3));
+}
+
 // A failure to save does not end a run in the middle: it goes on, says so, and fails at the end.
-static void save(Run *r) {
+// keep: so many checkpoints stay, 0: all.
+static void save(Run *r, int keep) {
     const char *dir = out_directory(r);
     SnProgress at = sn_trainer_progress(r->trainer);
     if (!dir || at.step == r->saved) return;
-    int keep = (int)given(r->options.keep, option_count(r, "save.keep", 3));
     r->save_failed =
         sn_checkpoint_save(r->exec, &at, dir, keep, r->path, sizeof r->path, &r->e) != SN_OK;
     end_line(r);
@@ -480,16 +484,28 @@ static SnStatus evaluate(Run *r) {
     return log_results(r, true, sn_trainer_progress(r->trainer), 0, seconds() - start);
 }
 
+// What a step must give as finite numbers to change anything (frontend/elab_train.c).
+typedef struct {
+    const char *result, *what;
+} Finite;
+static const Finite must_be_finite[] = {
+    {"loss", "loss"}, {"grad_norm", "norm of the gradient"}, {"lr", "learning rate"}};
+
+static double step_result(const Run *r, const char *name, int back) {
+    double value = sn_trainer_result(r->trainer, name, false, back);
+    return isnan(value) ? fabs(value) : value; // no "-nan"
+}
+
 static void print_step(Run *r, SnProgress at, int back, double took) {
     uint64_t every = (uint64_t)given(r->options.print_every, 10);
     if (!r->terminal && at.step % every && at.step != 1 && at.step != at.total) return;
     double samples = (double)(at.accum * sn_trainer_micro(r->trainer)) / took;
-    double norm = sn_trainer_result(r->trainer, "grad_norm", false, back);
     int64_t window = sn_trainer_window(r->trainer);
     end_line(r);
     printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f", at.step, at.total,
-           sn_trainer_result(r->trainer, "loss", false, back));
-    if (!isnan(norm)) printf("  norm %.3f", norm);
+           step_result(r, "loss", back));
+    if (sn_plan_output(r->plan, "update", "grad_norm"))
+        printf("  norm %.3f", step_result(r, "grad_norm", back));
     printf("  %.1f ms", took * 1e3);
     printf(window ? "  %.0f tokens/s" : "  %.1f samples/s",
            samples * (window ? (double)window : 1));
@@ -497,23 +513,41 @@ static void print_step(Run *r, SnProgress at, int back, double took) {
     fflush(stdout);
 }
 
-static SnStatus diverged(Run *r, uint64_t step, const char *what, double value) {
+// The step changed nothing, so the state is that of the step before: it is saved beside what is
+// there already. A device that runs ahead may have changed it since; then nothing is saved.
+static SnStatus diverged(Run *r, uint64_t step, const Finite *f, double value, bool ahead) {
     static const char *const sections[] = {"init", "prologue", "micro", "update"};
-    char nan[600] = "SINTER_FIND_NAN=on names the first NaN";
+    char nan[600] = "SINTER_FIND_NAN=on names the first NaN", kept[PATH_MAX + 64];
     SnStatus s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
     if (s) return s;
     (void)sn_exec_first_nan(r->exec, sections, 4, nan, sizeof nan);
-    if (isnan(value)) value = fabs(value); // no "-nan"
+    if (!ahead) {
+        sn_trainer_take_back(r->trainer);
+        save(r, 0);
+    }
+    if (r->saved == UINT64_MAX)
+        snprintf(kept, sizeof kept, "nothing has been saved");
+    else
+        snprintf(kept, sizeof kept, "the last checkpoint is of step %" PRIu64, r->saved);
     return sn_fail(&r->e, SN_USER,
-                   "the %s is %g after step %" PRIu64
-                   "; training has diverged, nothing was saved since; %s",
-                   what, value, step, nan);
+                   "the %s is %g in step %" PRIu64
+                   ": training has diverged; the step changed nothing, %s; %s",
+                   f->what, value, step, kept, nan);
+}
+
+static SnStatus check_finite(Run *r, uint64_t step, int back) {
+    for (size_t i = 0; i < sizeof must_be_finite / sizeof *must_be_finite; i++) {
+        if (!sn_plan_output(r->plan, "update", must_be_finite[i].result)) continue;
+        double value = step_result(r, must_be_finite[i].result, back);
+        if (!isfinite(value)) return diverged(r, step, &must_be_finite[i], value, back > 0);
+    }
+    return SN_OK;
 }
 
 // Reports the open step. back 1: another one has been started since, and is not waited for.
 static SnStatus report_step(Run *r, int back) {
     SnProgress at = r->opened;
-    double loss = sn_trainer_result(r->trainer, "loss", false, back); // waits for the step
+    (void)step_result(r, "loss", back); // waits for the step
     double now = seconds(), took = now - r->mark;
     r->open = false;
     r->mark = now;
@@ -521,10 +555,7 @@ static SnStatus report_step(Run *r, int back) {
     if (s) return s;
     print_step(r, at, back, took);
     s = log_results(r, false, at, back, took);
-    if (s || !isfinite(loss)) return s ? s : diverged(r, at.step, "loss", loss);
-    double norm = sn_trainer_result(r->trainer, "grad_norm", false, back);
-    bool has_norm = sn_plan_output(r->plan, "update", "grad_norm") != NULL;
-    return !has_norm || isfinite(norm) ? SN_OK : diverged(r, at.step, "norm of the gradient", norm);
+    return s ? s : check_finite(r, at.step, back);
 }
 
 // One step more. A device that runs ahead is given it before the last one's results are asked for.
@@ -568,7 +599,7 @@ static SnStatus steps(Run *r, bool *stopped) {
         if (due(at.step, eval_every) || due(at.step, save_every)) s = settle(r);
         if (!s && due(at.step, eval_every) && at.step != at.total) s = evaluate(r);
         if (s) return s;
-        if (due(at.step, save_every)) save(r);
+        if (due(at.step, save_every)) save(r, keep_count(r));
     }
     return settle(r);
 }
@@ -592,7 +623,7 @@ static SnStatus train(Run *r) {
     if (s) return s;
     print_start(r);
     s = steps(r, &stopped);
-    if (!s) save(r);
+    if (!s) save(r, keep_count(r));
     if (!s && !stopped) s = evaluate(r);
     if (stopped) {
         end_line(r);

@@ -126,7 +126,7 @@ diverges() { # MODEL WHAT STEP: a model that $work/nan.sn is, and what ends it a
     SINTER_FIND_NAN=on "$work/nan" --device emu:sm_90a --data "$work/digits" >"$work/out" 2>&1 || true
     first=$(sed -n "s/^$1: error: \('.*' (line [0-9]*) stored the first NaN, at element .*\)/\1/p" "$work/out")
     [ -n "$first" ] || bad "$1: $(tail -1 "$work/out")"
-    end="$1: error: the $2 is nan after step $3; training has diverged, nothing was saved since; in step $3 $first"
+    end="$1: error: the $2 is nan in step $3: training has diverged; the step changed nothing, nothing has been saved; in step $3 $first"
     for way in SEED=1 EMU_SEED=2 EMU_SEED=3 CUDA_GRAPHS=off SANITIZE=on; do
         code=0
         env SINTER_SANITIZE=off "SINTER_$way" "$work/nan" --device emu:sm_90a --data "$work/digits" \
