@@ -137,6 +137,11 @@ static void add_copy(Writer *w, SnArg to, SnArg from, const char *what) {
     add_cmd(w, SN_CMD_COPY, SN_WHEN_ALWAYS, 0, at, what);
 }
 
+// Products share a function, and one kernel of the plan where its grid is the same too.
+static bool same_launch(const SnKernel *a, const SnKernel *b) {
+    return a->fn == b->fn && memcmp(a->grid, b->grid, sizeof a->grid) == 0;
+}
+
 // What the target does with a product: a call of a library, or a kernel of its own.
 static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     SnKernel kernel = {.name = 0};
@@ -144,7 +149,7 @@ static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     if (!w->info->gemm(w->info->user, g, what, loc, &kernel, &why)) refuse(w, loc, &why);
     if (!kernel.block) return; // the library
     for (g->kernel = 0; g->kernel < w->kernels.n; g->kernel++)
-        if (w->kernels.at[g->kernel].fn == kernel.fn) return;
+        if (same_launch(&w->kernels.at[g->kernel], &kernel)) return;
     kernel.name = put(w, "gemm");
     kernel.nargs = 3u + (g->acc_arg != UINT32_MAX) + (g->bias_arg != 0);
     kernel.writes = 0x4;

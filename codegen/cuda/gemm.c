@@ -387,7 +387,8 @@ static void put_store(Text *to, const Shape *x, const Tile *t) {
     text_printf(to, "            }\n        }\n    }\n    report(env, place + 2, bad);\n");
 }
 
-// Everything behind the function's name: equal products have equal texts.
+// Everything behind the function's name: equal products have equal texts. Products that differ only in
+// the outermost extent of the batch do too: no index is reduced by it, so it is in the grid alone.
 static void put_body(Text *to, const Shape *x, const Tile *t) {
     text_printf(to,
                 "(const Env *env, const u32 place, const float *__restrict__ %c, const float "
@@ -437,6 +438,7 @@ bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch 
     const CudaPrinted *same = cuda_module_find(m, &body, &slot);
     if (same) {
         *launch = same->launch;
+        launch->grid[0] = (uint32_t)blocks_of(&x, t); // the one thing that the text does not hold
         return true;
     }
     *launch = (CudaLaunch){.grid = {(uint32_t)blocks_of(&x, t), 1, 1},

@@ -98,6 +98,15 @@ static Product far_apart(Product p) {
     return p;
 }
 
+// A product for each of `batch` elements that lie one behind the other.
+static Product batched(Product p, int64_t batch) {
+    p.batch = batch;
+    p.g.nbatch = 1;
+    p.g.batch[0] = (SnDim){batch, p.count[0], p.count[1], p.count[2]};
+    for (int w = 0; w < 3; w++) p.count[w] *= batch;
+    return p;
+}
+
 // Small enough to run, and one of each kind.
 static uint32_t small_products(Product *to) {
     uint32_t n = 0;
@@ -115,6 +124,8 @@ static uint32_t small_products(Product *to) {
     to[n++] = moved(plain(40, 48, 12), 1, 2, 3);
     to[n++] = with_acc(moved(plain(40, 48, 12), 4, 8, 16), true);
     to[n++] = nested(1);
+    to[n++] = batched(plain(1, 4, 8), 6); // one text, two grids
+    to[n++] = batched(plain(1, 4, 8), 24);
     return n;
 }
 enum { SMALL = 16, RANDOM = 40 };
@@ -176,6 +187,11 @@ static void equal_products_share(void **state) {
     assert_int_equal(add(*state, m, &acc, "acc").function, 2);
     assert_int_equal(add(*state, m, &first, "first").function, 3);
     assert_int_equal(m->functions, 4);
+    const Product few = batched(plain(1, 4, 8), 6), many = batched(plain(1, 4, 8), 24);
+    a = add(*state, m, &few, "few");
+    b = add(*state, m, &many, "many");
+    assert_int_equal(a.function, b.function);
+    assert_int_equal(b.grid[0], 4 * a.grid[0]); // a block computes elements of one batch index only
 }
 
 static void empty_products(void **state) {
@@ -195,10 +211,7 @@ static uint32_t tiled_products(Product *to, int64_t batch, int64_t k) {
         for (int j = 0; j < 5; j++) {
             if (size[i] * size[j] < 256) continue;
             Product p = (i + j) % 2 ? plain(size[i], size[j], k) : transposed(size[i], size[j], k);
-            p.batch = batch;
-            p.g.nbatch = 1;
-            p.g.batch[0] = (SnDim){batch, p.count[0], p.count[1], p.count[2]};
-            for (int w = 0; w < 3; w++) p.count[w] *= batch;
+            p = batched(p, batch);
             to[n++] = i % 2 ? with_acc(p, true) : p;
         }
     return n;
