@@ -7,7 +7,8 @@
 //             exactly
 //   micro     per micro-batch: all that carries the sample axis, and the folds of it, each added to
 //             a state of kind accum (zero when the step starts)
-//   update    once: what follows the folds - norms, optimizers, the schedule, losses and metrics
+//   update    once: what follows the folds - norms, optimizers, the schedule, losses and metrics.
+//             It reads no input: what a state keeps of the samples is put into an accumulator by micro
 //
 // A value without the sample axis that depends on no fold (a constant, a cast weight) is computed
 // in every function that needs it. Folds of sums accumulate through their accumulator operand; a
@@ -15,9 +16,10 @@
 // run time.
 //
 // Not possible: a fold that feeds back into values with the sample axis (batch norm), a fold that
-// is no sum (max over the batch), views of the sample axis. These are errors at the fold unless one
-// pass holds the whole batch (micro = batch); then they are computed in place, and whole_step or
-// whole_eval of the module says so: the executable refuses to accumulate. The functions step and eval are removed. O(nodes).
+// is no sum (max over the batch), views of the sample axis, a state that keeps single samples. These
+// are errors at their place unless one pass holds the whole batch (micro = batch); then they are
+// computed in place, and whole_step or whole_eval of the module says so: the executable refuses to
+// accumulate. The functions step and eval are removed. O(nodes).
 #include "passes/rewrite.h"
 #include <string.h>
 
@@ -36,14 +38,15 @@ typedef struct {
     uint8_t *has;      // carries the sample axis
     uint8_t *fold;     // lacks it, but an operand has it
     uint8_t *param;    // depends on a state
+    uint8_t *data;     // depends on an input of samples
     uint8_t *late;     // is or depends on a fold that depends on a state
     uint8_t *early;    // is or depends on a fold of data alone
     NodeId *source;    // late, early: the first such fold
     NodeId *end;       // folds: the last one of the accumulator chain it is in
     uint8_t *need[3];  // wanted in prologue, micro, update
     uint8_t *raw;      // folds wanted in place, for feedback
-    uint8_t *root;     // folds that a later function reads,
-    StateId *accum;    //   and the state where they are summed
+    uint8_t *root;     // folds, and values of samples, that a later function reads,
+    StateId *accum;    //   and the state where they are summed or kept
     Map paths, counts; // names taken; per base name, the number to try next
 } Cut;
 
@@ -112,6 +115,7 @@ static void classify(Cut *c, NodeId n) {
     follow_views(c, n);
     c->has[n] = type_sampled(c, type_of(c->m, c->f, n));
     c->param[n] = x->op == OP_state;
+    c->data[n] = x->op == OP_input && c->has[n];
     c->source[n] = NONE;
     c->end[n] = n;
     c->accum[n] = NONE;
@@ -119,6 +123,7 @@ static void classify(Cut *c, NodeId n) {
         NodeId o = operand(c->f, n, j);
         c->fold[n] |= !c->has[n] && c->has[o];
         c->param[n] |= c->param[o];
+        c->data[n] |= c->data[o];
         c->late[n] |= c->late[o];
         c->early[n] |= c->early[o];
         if (c->source[n] == NONE) c->source[n] = c->source[o];
@@ -155,6 +160,10 @@ static void check_feedback(Cut *c, NodeId n, uint8_t *told) {
 static void check_roles(Cut *c, NodeId n) {
     const Node *x = node(c, n);
     if (x->op == OP_iota && c->has[n]) explain(c, n, "numbers the samples of the batch");
+    if (x->op == OP_assign && c->has[operand(c->f, n, 0)] && !c->whole) {
+        explain(c, n, "keeps single samples of the batch");
+        return;
+    }
     if (c->fold[n] && !adds_up(c, n)) {
         explain(c, n, "folds over the batch and is not a sum");
         return;
@@ -207,8 +216,15 @@ static NodeId start_value(const Cut *c, NodeId n) {
 
 // ---- which nodes each function needs
 
+// A value of the samples that the update reads but micro computes, where the samples are. One that
+// waits for a fold of parameters is computed by the update, from such values.
+static bool is_kept(const Cut *c, NodeId n) {
+    return c->has[n] && c->data[n] && !c->late[n] && node(c, n)->op != OP_assign;
+}
+
 // Data folds are read from their state by micro, all folds by update.
 static bool reads_state(const Cut *c, int part, NodeId n) {
+    if (part == UPDATE && is_kept(c, n)) return true;
     return c->fold[n] && (part == UPDATE || (part == MICRO && !c->param[n]));
 }
 
@@ -233,7 +249,7 @@ static void need_operands(Cut *c, int part, NodeId n) {
 }
 
 // Whether the update adds the value that the fold started from: not when it was computed in place.
-static bool adds_start(const Cut *c, NodeId n) { return !c->raw[n] && adds_up(c, n); }
+static bool adds_start(const Cut *c, NodeId n) { return c->fold[n] && !c->raw[n] && adds_up(c, n); }
 
 static void need_part(Cut *c, int part) {
     for (NodeId n = c->f->nodes.n; n-- > 0;) {
@@ -242,7 +258,7 @@ static void need_part(Cut *c, int part) {
             need_operands(c, part, n);
             continue;
         }
-        c->need[c->param[n] ? MICRO : PROLOGUE][n] = 1;
+        c->need[c->fold[n] && !c->param[n] ? PROLOGUE : MICRO][n] = 1;
         c->root[n] = 1;
     }
 }
@@ -294,15 +310,18 @@ static const char *unique_path(Cut *c, const char *base, bool numbered) {
 
 static void make_accum(Cut *c, NodeId n) {
     const char *name = sym_str(c->m->syms, node(c, n)->name);
-    bool data = !c->param[n];
+    bool data = c->fold[n] && !c->param[n];
     const char *base = data ? "sum" : *name ? name : "fold";
     base = arena_printf(c->cx->scratch, "%s%s", c->prefix, base);
     const char *path = unique_path(c, base, data || !*name);
     TypeId type = node(c, n)->type;
-    ledger_add(c->cx->ledger, true, "microbatch", data ? "count" : "accumulate",
-               data ? name_of(c, n) : base, type_bytes(type_at(c->m, type)), node(c, n)->loc,
-               data ? "a fold of data alone is complete before the first micro-batch"
-                    : "a fold over the batch is summed over the micro-batches");
+    const char *rule = "keep", *why = "a value of samples is kept until the update, which has none";
+    if (data)
+        rule = "count", why = "a fold of data alone is complete before the first micro-batch";
+    else if (c->fold[n])
+        rule = "accumulate", why = "a fold over the batch is summed over the micro-batches";
+    ledger_add(c->cx->ledger, true, "microbatch", rule, data ? name_of(c, n) : base,
+               type_bytes(type_at(c->m, type)), node(c, n)->loc, "%s", why);
     c->accum[n] = state_new(c->m, path, type, STATE_accum, node(c, n)->loc);
 }
 
@@ -395,7 +414,9 @@ static NodeId write_node(Part *p, NodeId n) {
     if (c->fold[n]) return sum_fold(p, n);
     if (x->op == OP_extent && attr_of(c->m, c->f, n)->extent.axis == c->sample)
         return batch_extent(p);
-    return recopy(p, n);
+    NodeId copy = recopy(p, n);
+    if (c->root[n]) ir_assign(&p->b, c->accum[n], copy);
+    return copy;
 }
 
 static void write_part(Cut *c, int part, const char *name) {
@@ -419,7 +440,7 @@ static void prepare(Cut *c) {
     uint32_t count = c->f->nodes.n + 1;
     c->sampled = NEW_ARRAY(a, uint8_t, c->m->axes.n);
     if (c->sample) c->sampled[c->sample] = 1;
-    uint8_t **flags[] = {&c->has,     &c->fold,    &c->param,   &c->late, &c->early,
+    uint8_t **flags[] = {&c->has,     &c->fold,    &c->param,   &c->data, &c->late, &c->early,
                          &c->need[0], &c->need[1], &c->need[2], &c->raw,  &c->root};
     for (uint32_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         *flags[i] = NEW_ARRAY(a, uint8_t, count);

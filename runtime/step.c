@@ -24,11 +24,13 @@ struct SnTrainer {
     int64_t held;
 };
 
-static bool section_reads_data(const char *section) {
-    const char *all[] = {"prologue", "micro", "eval_prologue", "eval_micro"};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!strcmp(section, all[i])) return true;
-    return false;
+// Sections that run for each micro-batch: their inputs are filled. Those that run once have none.
+static const char *const per_micro[] = {"prologue", "micro", "eval_prologue", "eval_micro", NULL};
+static const char *const once[] = {"init", "update", "eval_finish", NULL};
+
+static bool is_one_of(const char *section, const char *const *all) {
+    while (*all && strcmp(section, *all)) all++;
+    return *all != NULL;
 }
 
 // All inputs must agree on the samples in a micro-batch, and on the window.
@@ -52,7 +54,11 @@ static SnStatus bind_all(SnTrainer *t, SnError *e) {
     if (!t->binds) return sn_fail(e, SN_MACHINE, "out of memory");
     for (uint32_t i = 0; i < t->plan->inputs.count; i++) {
         const SnPort *p = &SN_AT(t->plan, SnPort, inputs)[i];
-        if (!section_reads_data(SN_STRING(t->plan, p->section))) continue;
+        const char *section = SN_STRING(t->plan, p->section);
+        if (is_one_of(section, once))
+            return sn_fail(e, SN_PLAN, "section '%s' reads input '%s', and has no samples", section,
+                           SN_STRING(t->plan, p->name));
+        if (!is_one_of(section, per_micro)) continue;
         SnStatus s = sn_bind(t->plan, p, kind, &t->binds[i], e);
         if (!s) s = agree(t, &t->binds[i], e);
         if (s) return s;

@@ -209,6 +209,24 @@ static void test_step_computes(void **state) {
     run_free(&r);
 }
 
+// An input of a section that runs once would hold whatever was there: the plan is refused.
+static void test_inputs_are_all_filled(void **state) {
+    const char *once[] = {"init", "update", "eval_finish"};
+    Fixture *f = *state;
+    SnPort *port = (SnPort *)(void *)((unsigned char *)f->plan + f->plan->inputs.offset) + 1;
+    for (int i = 0; i < 3; i++) {
+        SnExec *x;
+        SnTrainer *t;
+        SnError e = {0};
+        const SnProgress at = {.accum = 1};
+        port->section = sn_plan_section(f->plan, once[i])->name;
+        assert_int_equal(sn_exec_new(f->plan, tiny_functions, 1, &x, &e), SN_OK);
+        assert_int_equal(sn_trainer_new(x, NULL, &at, &t, &e), SN_PLAN);
+        assert_non_null(strstr(e.text, "reads input 'targets', and has no samples"));
+        sn_exec_free(x);
+    }
+}
+
 static void test_eval_is_one_batch(void **state) {
     Fixture *f = *state;
     SnProgress at = {.accum = 1, .total = 1, .seed = 1};
@@ -510,6 +528,7 @@ int main(void) {
         WITH(test_plan_damage_is_found),
         WITH(test_plan_survives_any_bytes),
         WITH(test_step_computes),
+        WITH(test_inputs_are_all_filled),
         WITH(test_eval_is_one_batch),
         WITH(test_threads_change_nothing),
         WITH(test_resume_is_exact),
