@@ -135,7 +135,7 @@ static SnStatus write_states(SnExec *x, const SnProgress *at, int fd, SnError *e
 
 static SnStatus write_temporary(SnExec *x, const SnProgress *at, const char *temporary,
                                 SnError *e) {
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return sn_fail(e, SN_MACHINE, "%s", strerror(errno));
     SnStatus s = write_states(x, at, fd, e);
     if (!s && fsync(fd)) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));

@@ -35,8 +35,8 @@ none "own headers in brackets" "$work/brackets"
 
 # ---- no mutable globals ----------------------------------------------------------------------------
 # Constant tables of pointers are in .data.rel.ro; whatever is in .data, .bss or thread storage can
-# change. Only jansson, which libsinter_runtime links and does not contain, is not ours. The CUDA driver's
-# interface has one state per process, and so has its emulation: `the` in emulator/driver.c.
+# change. The CUDA driver's interface has one state per process, and so has its emulation: `the` in
+# emulator/driver.c.
 for library in libsn_ir libsn_passes frontend/libsn_frontend libsn_codegen libsinter_runtime libsinter_emulator; do
     [ -f "$build/$library.a" ] || { bad "no $build/$library.a"; continue; }
     objdump -t "$build/$library.a" | awk '

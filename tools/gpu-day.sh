@@ -5,7 +5,7 @@
 #   tools/gpu-day.sh [DIRECTORY]      results land in DIRECTORY/<device>-<date>, "results" when not given
 #
 # What it installs: the packages of tools/packages.sh that are missing (a C compiler, cmake, ninja,
-# bison, flex, LLVM 19, jansson, cmocka, OpenSSL), by apt-get. Nothing of NVIDIA's: the driver, NVRTC
+# bison, flex, LLVM 19, cmocka, OpenSSL), by apt-get. Nothing of NVIDIA's: the driver, NVRTC
 # and cuBLASLt 12.8 or newer must be there.
 #
 # Exit status: 0 everything passed; 1 something failed, summary.txt says what; 2 the command line; 3 the

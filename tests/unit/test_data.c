@@ -262,7 +262,7 @@ static const char *put_tensors(Fixture *f, const char *name, int64_t labels) {
         {.name = "label", .dtype = "I64", .ndim = 1, .shape = {labels}, .data = classes}};
     const char *path = put_file(f, name, "", 0);
     SnError e = {0};
-    int fd = open(path, O_WRONLY);
+    int fd = open(path, O_RDWR);
     if (sn_st_write(fd, t, 2, NULL, 0, &e)) fail_msg("%s", e.text);
     close(fd);
     return path;
