@@ -166,7 +166,9 @@ SV scalar_expand(const ScalarOps *o, Op op, Elem elem, Elem to, SV a, SV b, SV c
     case OP_abs: return absolute(o, elem, a);
     case OP_rsqrt: return fdiv(o, num(o, 1.0f), prim1(o, P_FSQRT, a));
     case OP_exp: return scalar_exp(o, a);
+    case OP_expm1: return scalar_expm1(o, a);
     case OP_log: return scalar_log(o, a);
+    case OP_log1p: return scalar_log1p(o, a);
     case OP_sin: return scalar_sin(o, a);
     case OP_cos: return scalar_cos(o, a);
     case OP_tanh: return scalar_tanh(o, a);
@@ -394,7 +396,9 @@ static double eval_f64(Op op, double a, double b, double c) {
     case OP_sqrt: return sqrt(a);
     case OP_rsqrt: return 1 / sqrt(a);
     case OP_exp: return exp(a);
+    case OP_expm1: return expm1(a);
     case OP_log: return log(a);
+    case OP_log1p: return log1p(a);
     case OP_sin: return sin(a);
     case OP_cos: return cos(a);
     case OP_tanh: return tanh(a);

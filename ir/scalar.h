@@ -1,5 +1,5 @@
-// The one definition of the scalar functions that hardware does not give exactly: exp log sin cos
-// tanh erf pow rsqrt, Philox, and integer division. Each is written once, over a table of primitive
+// The one definition of the scalar functions that hardware does not give exactly: exp expm1 log log1p
+// sin cos tanh erf pow rsqrt, Philox, and integer division. Each is written once, over a table of primitive
 // operations; the table's owner decides whether a primitive computes (interpreter, kinterp) or emits
 // code (CPU printer, later CUDA). So all of them give the same bits.
 #pragma once

@@ -41,7 +41,9 @@ static inline SV with_sign(const ScalarOps *o, SV x, SV bits) {
 }
 
 SV scalar_exp(const ScalarOps *o, SV x);
+SV scalar_expm1(const ScalarOps *o, SV x);
 SV scalar_log(const ScalarOps *o, SV x);
+SV scalar_log1p(const ScalarOps *o, SV x);
 SV scalar_sin(const ScalarOps *o, SV x);
 SV scalar_cos(const ScalarOps *o, SV x);
 SV scalar_tanh(const ScalarOps *o, SV x);

@@ -1,4 +1,4 @@
-// exp, log, sin, cos, tanh, erf, pow and Philox as straight-line DAGs over the primitive table.
+// exp, expm1, log, log1p, sin, cos, tanh, erf, pow and Philox as straight-line DAGs over the primitive table.
 //
 // Why: one text gives the same bits in the interpreter, in kinterp and in native code, on every
 // instruction set. So there are no branches, no tables in memory and no library calls; special
@@ -7,7 +7,8 @@
 // The coefficients come from tools/minimax.py (minimax fits with the leading coefficients rounded
 // to f32 first). Bounds over all finite arguments, checked by tests/unit/test_scalar.c, in units in
 // the last place of the correctly rounded result:
-//   exp 1.1   log 0.9   tanh 1.3   erf 1.1   pow 0.8   sin, cos 1.3 for |x| <= 2^20
+//   exp 1.1   expm1 1.2   log 0.9   log1p 1.0   tanh 1.3   erf 1.1   pow 0.8
+//   sin, cos 1.3 for |x| <= 2^20
 // Subnormal results and arguments are exact to the same bounds: nothing is flushed. Beyond 2^20 sin
 // and cos stay within [-1, 1] but lose meaning: one ulp of the argument is then an eighth of a
 // radian or more.
@@ -59,13 +60,15 @@ static SV scale(const ScalarOps *o, SV x, SV n) {
     return fmul(o, y, power_of_two(o, isub(o, n, half)));
 }
 
+// e^r = 1 + r + r^2 q(r).
+static const float exp_q[] = {0.5f, 0.166665196f, 0.0416663848f, 0.00836884882f, 0.00139422144f};
+
 // e^r - 1 for r = x - n ln 2, with n in *n. |r| <= ln(2) / 2.
 static SV exp_reduced(const ScalarOps *o, SV x, SV *n) {
-    static const float q[] = {0.5f, 0.166665196f, 0.0416663848f, 0.00836884882f, 0.00139422144f};
     SV k = nearest(o, x, num(o, 1.44269502f), n);
     SV r = fma3(o, k, num(o, -LN2_HI), x);
     r = fma3(o, k, num(o, -LN2_LO), r);
-    return fma3(o, fmul(o, r, r), poly(o, r, q, 5), r);
+    return fma3(o, fmul(o, r, r), poly(o, r, exp_q, 5), r);
 }
 
 // Above 89 the result is infinite, which the scaling produces by itself. Up to -104 it is 0: chosen
@@ -78,6 +81,21 @@ SV scalar_exp(const ScalarOps *o, SV x) {
     return pick(o, vanishes, zero, scale(o, fadd(o, p, num(o, 1.0f)), n));
 }
 
+// e^x - 1 = 2^n (tail + r) + (2^n - 1), where the low part of r goes into the tail; half of that is
+// computed, so that n = 128 has a power of two. Below -18 the result is -1; where x^2 / 2 does not
+// count it is x.
+SV scalar_expm1(const ScalarOps *o, SV x) {
+    SV n, half = num(o, 0.5f);
+    SV within = at_least(o, at_most(o, x, 89.0f), -18.0f);
+    SV k = nearest(o, within, num(o, 1.44269502f), &n);
+    SV r = fma3(o, k, num(o, -LN2_HI), within), lo = fmul(o, k, num(o, -LN2_LO));
+    SV tail = fma3(o, fmul(o, r, r), poly(o, r, exp_q, 5), fma3(o, lo, r, lo));
+    SV s = power_of_two(o, isub(o, n, word(o, 1)));
+    SV y = fma3(o, s, tail, fma3(o, s, r, fsub(o, s, half)));
+    SV tiny = flt(o, prim1(o, P_FABS, x), num(o, 0x1p-25f));
+    return pick(o, tiny, x, fadd(o, y, y));
+}
+
 // x = 2^e m with 2/3 <= m < 4/3; *e as float. x is positive and finite, else any values.
 static SV split_exponent(const ScalarOps *o, SV x, SV *e) {
     SV small = flt(o, x, num(o, 0x1p-126f));
@@ -88,21 +106,43 @@ static SV split_exponent(const ScalarOps *o, SV x, SV *e) {
     return float_of(o, isub(o, bits, shl(o, k, 23)));
 }
 
-// log(1 + f) = f + f^2 q(f) on [-1/3, 1/3].
-SV scalar_log(const ScalarOps *o, SV x) {
+// log x = h + *low for positive finite x = 2^e (1 + f); log(1 + f) = f + f^2 q(f) on [-1/3, 1/3].
+static SV log_two(const ScalarOps *o, SV x, SV *low) {
     static const float q[] = {-0.5f,         0.33333227f,   -0.24999696f,
                               0.200098842f,  -0.166851848f, 0.140132636f,
                               -0.121186137f, 0.139518917f,  -0.131776869f};
-    SV e, inf = num(o, INFINITY);
+    SV e;
     SV f = fsub(o, split_exponent(o, x, &e), num(o, 1.0f));
-    SV low = fma3(o, e, num(o, 1.42860677e-06f), fmul(o, fmul(o, f, f), poly(o, f, q, 9)));
+    SV rest = fma3(o, e, num(o, 1.42860677e-06f), fmul(o, fmul(o, f, f), poly(o, f, q, 9)));
     SV whole = fmul(o, e, num(o, 0x1.62e4p-1f)); // exact: 16 bits times 8
     SV h = fadd(o, whole, f);
     SV lost = fsub(o, f, fsub(o, h, whole));
-    SV r = fadd(o, h, fadd(o, lost, low));
-    SV zero = num(o, 0.0f);
+    *low = fadd(o, lost, rest);
+    return h;
+}
+
+// r where 0 < x < inf, and what the logarithm of x is elsewhere.
+static SV log_domain(const ScalarOps *o, SV x, SV r) {
+    SV zero = num(o, 0.0f), inf = num(o, INFINITY);
     SV outside = pick(o, feq(o, x, zero), num(o, -INFINITY), num(o, NAN));
     return pick(o, flt(o, zero, x), pick(o, flt(o, x, inf), r, inf), outside);
+}
+
+SV scalar_log(const ScalarOps *o, SV x) {
+    SV low;
+    SV h = log_two(o, x, &low);
+    return log_domain(o, x, fadd(o, h, low));
+}
+
+// log(1 + x) = log u + c / u, where u is 1 + x rounded and c what the rounding took, exactly.
+SV scalar_log1p(const ScalarOps *o, SV x) {
+    SV low, one = num(o, 1.0f);
+    SV u = fadd(o, one, x);
+    SV part = fsub(o, u, one);
+    SV c = fadd(o, fsub(o, one, fsub(o, u, part)), fsub(o, x, part));
+    SV h = log_two(o, u, &low);
+    SV r = fadd(o, h, fadd(o, low, fdiv(o, c, u)));
+    return pick(o, feq(o, x, num(o, 0.0f)), x, log_domain(o, u, r)); // the sign of zero
 }
 
 // |x| < 5/8: x + x z p(z) with z = x^2; above: 1 - 2 / (e^2x + 1).

@@ -52,8 +52,19 @@ static void gradient_exp(Gradient *g) {
     if (gradient_for(g, 0)) gradient_give(g, 0, mul(g, g->dy, g->y));
 }
 
+// From x, not from y + 1, of which little is left where y is close to -1.
+static void gradient_expm1(Gradient *g) {
+    if (gradient_for(g, 0)) gradient_give(g, 0, mul(g, g->dy, ir_unary(g->b, OP_exp, g->in[0])));
+}
+
 static void gradient_log(Gradient *g) {
     if (gradient_for(g, 0)) gradient_give(g, 0, divide(g, g->dy, g->in[0]));
+}
+
+static void gradient_log1p(Gradient *g) {
+    if (!gradient_for(g, 0)) return;
+    NodeId u = ir_binary(g->b, OP_add, g->in[0], number(g, 1));
+    gradient_give(g, 0, divide(g, g->dy, u));
 }
 
 static void gradient_sin(Gradient *g) {

@@ -92,8 +92,11 @@ static NodeId gen_unary(Gen *g) {
     if (x == NONE) return NONE;
     NodeId above = ir_binary(&g->b, OP_add, ir_unary(&g->b, OP_abs, x), half);
     switch (gen_below(g, 8)) {
-    case 0: return ir_unary(&g->b, OP_exp, ir_binary(&g->b, OP_min, x, gen_number(g, 2)));
-    case 1: return ir_unary(&g->b, OP_log, above);
+    case 0: {
+        NodeId below = ir_binary(&g->b, OP_min, x, gen_number(g, 2));
+        return ir_unary(&g->b, gen_chance(g, 50) ? OP_expm1 : OP_exp, below);
+    }
+    case 1: return ir_unary(&g->b, gen_chance(g, 50) ? OP_log1p : OP_log, above);
     case 2: return ir_unary(&g->b, OP_sqrt, above);
     case 3: return ir_unary(&g->b, OP_rsqrt, above);
     case 4: return ir_binary(&g->b, OP_pow, above, gen_number(g, gen_below(g, 7) * 0.5 - 1));

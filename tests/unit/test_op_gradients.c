@@ -302,6 +302,8 @@ static const Row rows[] = {
     ROW(rsqrt, unary, 0.3, 4, 0, 0),
     ROW(exp, unary, -2, 2, 0, 0),
     ROW(log, unary, 0.3, 4, 0, 0),
+    ROW(expm1, unary, -2, 2, 0, 0),
+    ROW(log1p, unary, -0.7, 3, 0, 0),
     ROW(sin, unary, -4, 4, 0, 0),
     ROW(cos, unary, -4, 4, 0, 0),
     ROW(tanh, unary, -2, 2, 0, 0),
