@@ -64,6 +64,7 @@ void gradient_give(Gradient *g, uint32_t i, NodeId v) {
     if (have != NONE)
         v = ir_node(g->b, OP_add, NULL, (NodeId[]){have, v}, 2, old_node(g->ad, o)->type);
     g->ad->sum[o] = v;
+    g->ad->chosen[o] |= g->chosen;
 }
 
 // Derivatives of a parameter are wanted through views of it too: "weight" follows those.
@@ -85,6 +86,7 @@ static void mark_needed(Autodiff *ad, NodeId loss, const uint8_t *wanted) {
     for (NodeId n = 0; n <= loss; n++) {
         const Node *x = old_node(ad, n);
         ad->sum[n] = NONE;
+        ad->chosen[n] = false;
         ad->weight[n] = is_weight(ad, n);
         bool needed = x->op == OP_state && wanted[attr_at(m, x->attr)->state.state];
         if (gradient_table[x->op])
@@ -93,12 +95,17 @@ static void mark_needed(Autodiff *ad, NodeId loss, const uint8_t *wanted) {
     }
 }
 
+static bool is_choice(const Node *x) {
+    return x->op == OP_select || x->op == OP_min || x->op == OP_max;
+}
+
 // Nodes of the old function that the rule of n may look at, in new ids.
 static void backward_node(Autodiff *ad, NodeId n) {
     const Node *x = old_node(ad, n);
     GradientFn *rule = gradient_table[x->op];
     if (!rule || !ad->needed[n] || ad->sum[n] == NONE) return;
     Gradient g = {.ad = ad, .b = &ad->r.b, .n = n, .y = ad->r.map[n], .dy = ad->sum[n]};
+    g.chosen = ad->chosen[n] || is_choice(x);
     CHECK(x->n <= 8, "%u operands", x->n);
     for (uint32_t j = 0; j < x->n; j++) g.in[j] = ad->r.map[operand(ad->r.from, n, j)];
     rewrite_like(&ad->r, n);
@@ -147,6 +154,7 @@ static void autodiff_func(PassCx *cx, Func *f) {
     ad.sum = NEW_ARRAY(cx->scratch, NodeId, count);
     ad.needed = NEW_ARRAY(cx->scratch, uint8_t, count);
     ad.weight = NEW_ARRAY(cx->scratch, uint8_t, count);
+    ad.chosen = NEW_ARRAY(cx->scratch, uint8_t, count);
     ad.first = NEW_ARRAY(cx->scratch, NodeId, count);
     NodeId *of_state = NEW_ARRAY(cx->scratch, NodeId, cx->m->states.n + 1);
     for (uint32_t s = 0; s < cx->m->states.n; s++) of_state[s] = NONE;

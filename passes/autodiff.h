@@ -8,6 +8,7 @@ typedef struct {
     NodeId *sum; // derivative by this value, as far as its users were visited; NONE: no path yet
     uint8_t *needed; // a wanted state reaches this value by differentiable ops
     uint8_t *weight; // a state, or a view of one: its derivative is of phase W
+    uint8_t *chosen; // its derivative came by a choice: exactly 0 where another side was taken
     NodeId *first;   // a state node: the first one of the same state, which collects for all
 } Autodiff;
 
@@ -17,6 +18,7 @@ typedef struct {
     Builder *b;
     NodeId n; // old id
     NodeId y, dy;
+    bool chosen; // dy came by a choice, or this op is one
     NodeId in[8];
 } Gradient;
 

@@ -4,7 +4,11 @@
 //
 // Rules read values that exist already (y where it serves, so exp, sqrt and tanh cost nothing
 // twice) and leave broadcasting to gradient_give. Conventions at kinks: abs has slope 0 at 0; ties
-// of max and min share equally, elementwise and in folds.
+// of max and min share equally, elementwise and in folds, but a tie with a constant gives nothing.
+//
+// A dy that is exactly 0 gives exactly 0, also where the slope is infinite or NaN: so the side that a
+// 'where' does not take passes nothing. Rules of ops with such slopes give by give_steep, which asks
+// for the zero; a product, whose slope is its other operand, does so only below a choice.
 #include "passes/autodiff.h"
 #include <math.h>
 
@@ -25,6 +29,27 @@ static int64_t size_in(const Gradient *g, uint32_t i, AxisId a) {
     return type_in(g, i)->axes[type_find(type_in(g, i), a)].size;
 }
 
+// v = dy * slope, or 0 where dy is 0: the slope need not be finite there.
+static void give_steep(Gradient *g, uint32_t i, NodeId v) {
+    NodeId zero = number(g, 0);
+    gradient_give(g, i, select(g, ir_binary(g->b, OP_eq, g->dy, zero), zero, v));
+}
+
+static bool is_finite_number(const Gradient *g, NodeId n) {
+    return node_at(g->b->f, n)->op == OP_const &&
+           isfinite(attr_of(g->b->m, g->b->f, n)->constant.value);
+}
+
+// dy * slope for a slope that is finite where the operands are. Below a choice they may be anything
+// on the side not taken.
+static void give_product(Gradient *g, uint32_t i, NodeId slope) {
+    NodeId v = mul(g, g->dy, slope);
+    if (g->chosen && !is_finite_number(g, slope))
+        give_steep(g, i, v);
+    else
+        gradient_give(g, i, v);
+}
+
 // ---- scalars of one operand: dx = dy * slope
 
 static void gradient_neg(Gradient *g) {
@@ -39,53 +64,51 @@ static void gradient_abs(Gradient *g) {
 }
 
 static void gradient_sqrt(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, divide(g, scaled(g, g->dy, 0.5), g->y));
+    if (gradient_for(g, 0)) give_steep(g, 0, divide(g, scaled(g, g->dy, 0.5), g->y));
 }
 
 static void gradient_rsqrt(Gradient *g) {
     if (!gradient_for(g, 0)) return;
     NodeId cube = mul(g, mul(g, g->y, g->y), g->y);
-    gradient_give(g, 0, mul(g, g->dy, scaled(g, cube, -0.5)));
+    give_steep(g, 0, mul(g, g->dy, scaled(g, cube, -0.5)));
 }
 
 static void gradient_exp(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, mul(g, g->dy, g->y));
+    if (gradient_for(g, 0)) give_steep(g, 0, mul(g, g->dy, g->y));
 }
 
 // From x, not from y + 1, of which little is left where y is close to -1.
 static void gradient_expm1(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, mul(g, g->dy, ir_unary(g->b, OP_exp, g->in[0])));
+    if (gradient_for(g, 0)) give_steep(g, 0, mul(g, g->dy, ir_unary(g->b, OP_exp, g->in[0])));
 }
 
 static void gradient_log(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, divide(g, g->dy, g->in[0]));
+    if (gradient_for(g, 0)) give_steep(g, 0, divide(g, g->dy, g->in[0]));
 }
 
 static void gradient_log1p(Gradient *g) {
     if (!gradient_for(g, 0)) return;
     NodeId u = ir_binary(g->b, OP_add, g->in[0], number(g, 1));
-    gradient_give(g, 0, divide(g, g->dy, u));
+    give_steep(g, 0, divide(g, g->dy, u));
 }
 
 static void gradient_sin(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, mul(g, g->dy, ir_unary(g->b, OP_cos, g->in[0])));
+    if (gradient_for(g, 0)) give_product(g, 0, ir_unary(g->b, OP_cos, g->in[0]));
 }
 
 static void gradient_cos(Gradient *g) {
-    if (!gradient_for(g, 0)) return;
-    gradient_give(g, 0, neg(g, mul(g, g->dy, ir_unary(g->b, OP_sin, g->in[0]))));
+    if (gradient_for(g, 0)) give_product(g, 0, neg(g, ir_unary(g->b, OP_sin, g->in[0])));
 }
 
 static void gradient_tanh(Gradient *g) {
     if (!gradient_for(g, 0)) return;
-    NodeId slope = ir_binary(g->b, OP_sub, number(g, 1), mul(g, g->y, g->y));
-    gradient_give(g, 0, mul(g, g->dy, slope));
+    give_product(g, 0, ir_binary(g->b, OP_sub, number(g, 1), mul(g, g->y, g->y)));
 }
 
 static void gradient_erf(Gradient *g) {
     if (!gradient_for(g, 0)) return;
     NodeId bell = ir_unary(g->b, OP_exp, neg(g, mul(g, g->in[0], g->in[0])));
-    gradient_give(g, 0, mul(g, g->dy, scaled(g, bell, M_2_SQRTPI)));
+    give_product(g, 0, scaled(g, bell, M_2_SQRTPI));
 }
 
 static void gradient_cast(Gradient *g) {
@@ -106,16 +129,23 @@ static void gradient_sub(Gradient *g) {
 
 static void gradient_mul(Gradient *g) {
     if (g->in[0] == g->in[1] && node_at(g->ad->r.from, g->n)->n == 2) { // a square
-        if (gradient_for(g, 0)) gradient_give(g, 0, scaled(g, mul(g, g->dy, g->in[0]), 2));
+        if (!gradient_for(g, 0)) return;
+        NodeId v = scaled(g, mul(g, g->dy, g->in[0]), 2);
+        g->chosen ? give_steep(g, 0, v) : gradient_give(g, 0, v);
         return;
     }
-    if (gradient_for(g, 0)) gradient_give(g, 0, mul(g, g->dy, g->in[1]));
-    if (gradient_for(g, 1)) gradient_give(g, 1, mul(g, g->dy, g->in[0]));
+    if (gradient_for(g, 0)) give_product(g, 0, g->in[1]);
+    if (gradient_for(g, 1)) give_product(g, 1, g->in[0]);
 }
 
 static void gradient_div(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, divide(g, g->dy, g->in[1]));
-    if (gradient_for(g, 1)) gradient_give(g, 1, neg(g, divide(g, mul(g, g->dy, g->y), g->in[1])));
+    if (gradient_for(g, 0)) {
+        NodeId v = divide(g, g->dy, g->in[1]);
+        bool plain = is_finite_number(g, g->in[1]) &&
+                     attr_of(g->b->m, g->b->f, g->in[1])->constant.value != 0;
+        plain ? gradient_give(g, 0, v) : give_steep(g, 0, v);
+    }
+    if (gradient_for(g, 1)) give_steep(g, 1, neg(g, divide(g, mul(g, g->dy, g->y), g->in[1])));
 }
 
 // a - floor(a / b) * b, the floor being locally constant.
@@ -123,7 +153,7 @@ static void gradient_rem(Gradient *g) {
     if (gradient_for(g, 0)) gradient_give(g, 0, g->dy);
     if (!gradient_for(g, 1)) return;
     NodeId whole = ir_unary(g->b, OP_floor, divide(g, g->in[0], g->in[1]));
-    gradient_give(g, 1, neg(g, mul(g, g->dy, whole)));
+    give_steep(g, 1, neg(g, mul(g, g->dy, whole)));
 }
 
 // At b = 0 the slope by a is 0, and for a <= 0 the slope by b is taken as 0, so that neither is
@@ -133,17 +163,20 @@ static void gradient_pow(Gradient *g) {
     if (gradient_for(g, 0)) {
         NodeId lower = ir_binary(g->b, OP_pow, a, ir_binary(g->b, OP_sub, e, number(g, 1)));
         NodeId dx = mul(g, g->dy, mul(g, e, lower));
-        gradient_give(g, 0, select(g, ir_binary(g->b, OP_eq, e, zero), zero, dx));
+        give_steep(g, 0, select(g, ir_binary(g->b, OP_eq, e, zero), zero, dx));
     }
     if (gradient_for(g, 1)) {
         NodeId dx = mul(g, g->dy, mul(g, g->y, ir_unary(g->b, OP_log, a)));
-        gradient_give(g, 1, select(g, less(g, zero, a), dx, zero));
+        give_steep(g, 1, select(g, less(g, zero, a), dx, zero));
     }
 }
 
-// Operand i gets dy where it wins, half where both are equal.
+// Operand i gets dy where it wins; where both are equal half of it, but nothing beside a constant: so
+// relu has slope 0 at 0, and a value clipped to a range at both ends.
 static void give_winner(Gradient *g, uint32_t i, NodeId wins, NodeId loses) {
-    NodeId tie = select(g, loses, number(g, 0), scaled(g, g->dy, 0.5));
+    NodeId zero = number(g, 0), tie = zero;
+    if (node_at(g->b->f, g->in[1 - i])->op != OP_const)
+        tie = select(g, loses, zero, scaled(g, g->dy, 0.5));
     gradient_give(g, i, select(g, wins, g->dy, tie));
 }
 
@@ -233,7 +266,7 @@ static void give_extreme(Gradient *g, const AxisList *axes) {
 }
 
 // y = product: dy * y / x, but at a zero the product of the others, which is 0 beside another zero.
-static void give_product(Gradient *g, const AxisList *axes) {
+static void give_others(Gradient *g, const AxisList *axes) {
     NodeId x = g->in[0], zero = number(g, 0);
     NodeId is_zero = ir_binary(g->b, OP_eq, x, zero);
     NodeId zeros = ir_reduce(g->b, REDUCE_sum, ir_cast(g->b, is_zero, ELEM_f32), axes);
@@ -244,7 +277,8 @@ static void give_product(Gradient *g, const AxisList *axes) {
     NodeId elsewhere = ir_binary(g->b, OP_eq, zeros, zero);
     NodeId counts =
         ir_node(g->b, OP_select, NULL, (NodeId[]){is_zero, at_zero, elsewhere}, 3, NONE);
-    gradient_give(g, 0, select(g, counts, mul(g, g->dy, others), zero));
+    NodeId v = select(g, counts, mul(g, g->dy, others), zero);
+    g->chosen ? give_steep(g, 0, v) : gradient_give(g, 0, v);
 }
 
 static void gradient_reduce(Gradient *g) {
@@ -255,7 +289,7 @@ static void gradient_reduce(Gradient *g) {
     case REDUCE_sum: gradient_give(g, 0, ir_expand(g->b, g->dy, type_id(g, 0))); return;
     case REDUCE_min:
     case REDUCE_max: give_extreme(g, &a.reduce.axes); return;
-    case REDUCE_prod: give_product(g, &a.reduce.axes); return;
+    case REDUCE_prod: give_others(g, &a.reduce.axes); return;
     case REDUCE_any:
     case REDUCE_all:
     case REDUCE_COUNT: break;
@@ -275,7 +309,7 @@ static void give_contraction(Gradient *g, uint32_t i) {
     for (uint32_t a = 0; a < other->n; a++)
         if (type_find(x, other->axes[a].axis) < 0) sum.at[sum.n++] = other->axes[a].axis;
     if (sum.n == 0) {
-        gradient_give(g, i, mul(g, g->dy, g->in[o]));
+        give_product(g, i, g->in[o]);
         return;
     }
     Attr a = {.kind = ATTR_contract};

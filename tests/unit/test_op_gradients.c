@@ -431,9 +431,10 @@ static bool give_input(void *user, const char *name, TypeId t, double *out) {
     const Type *type = type_at(c->m, t);
     for (int64_t i = 0; i < type_count(type); i++) {
         uint64_t h = mix(name, i);
-        if (type->elem == ELEM_bool) out[i] = (double)(h & 1);
+        if (type->elem == ELEM_bool) out[i] = strcmp(name, "never") == 0 ? 0 : (double)(h & 1);
         if (type->elem == ELEM_i32) out[i] = (double)(h % 7) - 1; // of an axis of 4 or 5
-        if (type->elem == ELEM_f32) out[i] = 0.25 + (double)(h % 1000) / 1000;
+        if (type->elem == ELEM_f32)
+            out[i] = strcmp(name, "nothing") == 0 ? 0 : 0.25 + (double)(h % 1000) / 1000;
     }
     return true;
 }
@@ -587,39 +588,128 @@ static void test_stop_gradient(void **state) {
     arena_free(c.a);
 }
 
+// ---- where the derivative of the result is exactly 0
+
+static const double nasty[] = {0,   -0.0, 1,    -1,    0.5,      3,         -3,
+                               100, -100, 1e30, -1e30, INFINITY, -INFINITY, NAN};
+enum { NASTY = sizeof nasty / sizeof *nasty };
+
+// op of every pair of nasty values, as states x and y.
+static NodeId on_nasty(Case *c, Op op) {
+    Type t = {.elem = ELEM_f32, .n = 1};
+    t.axes[0] = (TypeAxis){.axis = axis_new(c->m, "pair", NASTY * NASTY), .size = NASTY * NASTY};
+    NodeId in[3];
+    for (int k = 0; k < 2; k++) {
+        StateId s = state_new(c->m, k ? "y" : "x", type_intern(c->m, &t), STATE_param, (Loc){0});
+        c->first[s] = NEW_ARRAY(c->a, double, NASTY *NASTY);
+        for (int i = 0; i < NASTY * NASTY; i++) c->first[s][i] = nasty[k ? i / NASTY : i % NASTY];
+        in[k] = ir_state(&c->b, s);
+    }
+    in[2] = in[0];
+    if (op != OP_select) return ir_node(&c->b, op, NULL, in, op_info[op].min, NONE);
+    return ir_select(&c->b, ir_binary(&c->b, OP_lt, in[0], in[1]), in[1], in[0]);
+}
+
+static void check_zeros(Op op, NodeId of(Case *c, NodeId y), const char *last, InterpMode mode) {
+    const Row row = {.op = op};
+    Case c = new_case(&row);
+    finish_case(&c, of(&c, on_nasty(&c, op)));
+    run_passes(&c, NULL, last);
+    Interp in;
+    Text why = {.arena = c.a};
+    Tensor results[3];
+    interp_init(&in, c.m, mode, c.a);
+    in.input = give_input;
+    in.user = &c;
+    for (StateId s = 0; s < 2; s++)
+        memcpy(in.states[s].at, c.first[s], NASTY * NASTY * sizeof(double));
+    if (!interp_run(&in, module_find(c.m, "step"), results, NULL, &why)) fail_msg("%s", why.at);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < NASTY * NASTY; i++)
+            if (results[1 + k].at[i] != 0)
+                fail_msg("%s(%g, %g): derivative %g by operand %d", op_info[op].name,
+                         nasty[i % NASTY], nasty[i / NASTY], results[1 + k].at[i], k);
+    arena_free(c.a);
+}
+
+// where(never, y * x + tanh(y), 0): by any op, and by what is computed from it.
+static NodeId not_taken(Case *c, NodeId y) {
+    NodeId x = ir_state(&c->b, 0);
+    NodeId sum =
+        ir_binary(&c->b, OP_add, ir_binary(&c->b, OP_mul, y, x), ir_unary(&c->b, OP_tanh, y));
+    Type t = *type_of(c->m, c->f, y);
+    t.elem = ELEM_bool;
+    NodeId never = ir_input(&c->b, "never", type_intern(c->m, &t), 0);
+    return ir_select(&c->b, never, sum, ir_const(&c->b, ELEM_f32, 0));
+}
+
+// y * 0, the 0 being data.
+static NodeId times_zero(Case *c, NodeId y) {
+    return ir_binary(&c->b, OP_mul, y, ir_input(&c->b, "nothing", node_at(c->f, y)->type, 0));
+}
+
+// Exactly 0 passes on as exactly 0, whatever the slope is: through every op on the side that is not
+// taken, and elsewhere through those whose slope is infinite somewhere.
+static void test_zero_stays_zero(void **state) {
+    (void)state;
+    static const Op steep[] = {OP_sqrt,  OP_rsqrt, OP_exp, OP_expm1, OP_log,
+                               OP_log1p, OP_div,   OP_pow, OP_rem};
+    static const char *const last[] = {"autodiff", "tidy"};
+    for (int k = 0; k < 2; k++)
+        for (int mode = 0; mode < 2; mode++) {
+            InterpMode m = mode ? INTERP_EXACT : INTERP_F64;
+            for (int op = 0; op < OP_SCALARS; op++)
+                if (gradient_table[op] && op != OP_cast) check_zeros((Op)op, not_taken, last[k], m);
+            for (size_t i = 0; i < sizeof steep / sizeof *steep; i++)
+                check_zeros(steep[i], times_zero, last[k], m);
+        }
+}
+
 // At kinks there is no derivative to compare with; docs/numerics.md says what is given: slope 0 of
-// abs at 0, equal shares of ties in folds.
+// abs at 0, equal shares of ties in folds and between tensors, nothing where a tensor ties with a number.
 static void test_kinks(void **state) {
     (void)state;
     static const Row row = {OP_reduce, NULL, NULL, -1, 1, 0, 0};
     Case c = new_case(&row);
     AxisList j = {.n = 1, .at = {axis(&c, 'j')}};
     NodeId x = x_of(&c, "j"), y = ir_unary(&c.b, OP_abs, x_of(&c, ""));
-    const double values[] = {2, -1, 2, 0};
+    NodeId relu6 = x_of(&c, "j"), a = x_of(&c, "j"), b = x_of(&c, "j");
+    const double values[] = {2, -1, 2, 0}, clipped[] = {0, 6, 3, -0.0}, tied[] = {2, 2, 0, 3};
     memcpy(c.first[0], values, sizeof values);
     c.first[1][0] = 0;
-    finish_case(&c, ir_binary(&c.b, OP_add, ir_reduce(&c.b, REDUCE_max, x, &j), y));
+    memcpy(c.first[2], clipped, sizeof clipped);
+    memcpy(c.first[3], tied, sizeof tied);
+    memcpy(c.first[4], values, sizeof values);
+    relu6 = ir_binary(&c.b, OP_max, relu6, ir_const(&c.b, ELEM_f32, 0));
+    relu6 = ir_binary(&c.b, OP_min, ir_const(&c.b, ELEM_f32, 6), relu6);
+    NodeId sum = ir_binary(&c.b, OP_add, ir_reduce(&c.b, REDUCE_max, x, &j), y);
+    sum = ir_binary(&c.b, OP_add, relu6, sum);
+    finish_case(&c, ir_binary(&c.b, OP_add, sum, ir_binary(&c.b, OP_max, a, b)));
     run_passes(&c, NULL, "tidy");
     Interp in;
     Text why = {.arena = c.a};
-    Tensor results[3];
-    double w;
+    Tensor results[6];
+    double w[4];
     start_interp(&c, &in);
     assert_true(interp_run(&in, module_find(c.m, "step"), results, NULL, &why));
-    give_input(&c, "weights", results[0].type, &w);
-    const double want[] = {w / 2, 0, w / 2, 0};
-    for (int i = 0; i < 4; i++) assert_true(results[1].at[i] == want[i]);
+    give_input(&c, "weights", results[1].type, w);
+    double all = w[0] + w[1] + w[2] + w[3];
+    const double want[] = {all / 2, 0, all / 2, 0};
+    const double first[] = {w[0] / 2, w[1], 0, w[3]}, second[] = {w[0] / 2, 0, w[2], 0};
+    for (int i = 0; i < 4; i++) {
+        assert_true(fabs(results[1].at[i] - want[i]) < 1e-12);
+        assert_true(results[3].at[i] == (i == 2 ? w[i] : 0));
+        assert_true(results[4].at[i] == first[i] && results[5].at[i] == second[i]);
+    }
     assert_true(results[2].at[0] == 0);
     arena_free(c.a);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_op_has_a_row),
-        cmocka_unit_test(test_rules_match_differences),
-        cmocka_unit_test(test_steps_pass_nothing),
-        cmocka_unit_test(test_stop_gradient),
-        cmocka_unit_test(test_kinks),
+        cmocka_unit_test(test_every_op_has_a_row), cmocka_unit_test(test_rules_match_differences),
+        cmocka_unit_test(test_steps_pass_nothing), cmocka_unit_test(test_stop_gradient),
+        cmocka_unit_test(test_zero_stays_zero),    cmocka_unit_test(test_kinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
