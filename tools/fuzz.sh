@@ -2,14 +2,14 @@
 # Fuzzes every parser of foreign bytes (model text, IR text, kernel text, safetensors, PTX), starting from
 # the files in the tree, under the address and undefined-behaviour sanitizers.
 #
-#   tools/fuzz.sh [SECONDS]    seconds for each; 20 without, 300 when SINTER_LONG=1
+#   tools/fuzz.sh [SECONDS]    seconds for each; 6 without, 300 when SINTER_LONG=1
 #
 # The seed is fixed and printed; FUZZ_SEED gives another. What clang would build is in build/fuzz, or
 # FUZZ_DIR. Exit status 1: a crash, and the path of the input that makes it; 77: no clang-19 or not
 # its runtime, which CTest takes for a skip.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=${1:-20}
+seconds=${1:-6}
 [ "$#" = 0 ] && [ "${SINTER_LONG:-0}" = 1 ] && seconds=300
 case $seconds in
 *[!0-9]* | '' | 0)
