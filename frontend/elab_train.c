@@ -213,10 +213,13 @@ static void require_finite(Elab *cx, NodeId scalar) {
     cx->ok = cx->ok == NONE ? finite : ir_binary(cx->b, OP_and, cx->ok, finite);
 }
 
-// The only way in which a step changes a state.
+// The only way in which a step changes a state. The choice has the name of what it chooses.
 static void change_state(Elab *cx, StateId s, NodeId n) {
     at_state(cx, s);
-    ir_assign(cx->b, s, ir_select(cx->b, cx->ok, n, ir_state(cx->b, s)));
+    cx->b->name = node_at(cx->b->f, n)->name;
+    n = ir_select(cx->b, cx->ok, n, ir_state(cx->b, s));
+    at_state(cx, s);
+    ir_assign(cx->b, s, n);
 }
 
 // ---- optimizers ---------------------------------------------------------------------------------
@@ -281,8 +284,8 @@ static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
                    axes_text(cx, &want), type_text(cx, &w));
         return false;
     }
-    change_state(cx, s, w.node);
     keep_states(cx);
+    change_state(cx, s, w.node);
     return true;
 }
 

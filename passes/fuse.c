@@ -143,6 +143,30 @@ static bool updates_state(Fuse *x, NodeId n) {
     return false;
 }
 
+// n is read by new values of states alone, and by something: a moment, before the step's guard chooses
+// between it and the old one. It is kept in registers where they are computed, and stored anywhere else.
+static bool feeds_updates(Fuse *x, NodeId n) {
+    enum { MOST = 32 };
+    NodeId seen[MOST] = {n};
+    uint32_t count = 1;
+    bool found = false;
+    if (x->need[n]) return false;
+    for (uint32_t at = 0; at < count; at++)
+        for (uint32_t i = x->users.first[seen[at]]; i < x->users.first[seen[at] + 1]; i++) {
+            NodeId user = x->users.list[i];
+            uint32_t k = 0;
+            while (k < count && seen[k] != user) k++;
+            if (k < count) continue;
+            if (x->is_inline[user] && count < MOST)
+                seen[count++] = user;
+            else if (updates_state(x, user))
+                found = true;
+            else
+                return false;
+        }
+    return found;
+}
+
 // n adds a state to the product that opened group g, and is all that reads it. The state has the last
 // axes of the product, all of which come from one operand: a value for each column.
 static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
@@ -194,7 +218,7 @@ static const char *cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads
         return attr_of(x->m, x->f, n)->reduce.by == FOLD_row ? cannot_fold_rows(x, n, g)
                                                              : cannot_fold_columns(x, n, g);
     }
-    if (g->kind == GROUP_rows && updates_state(x, n))
+    if (g->kind == GROUP_rows && (updates_state(x, n) || feeds_updates(x, n)))
         return "a state is updated in place, by a kernel that reads no row twice";
     if (g->kind == GROUP_gemm && !reads_member) return "does not follow from the GEMM's tile";
     AxisList rows = rows_of(g);
