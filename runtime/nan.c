@@ -1,15 +1,13 @@
 // Which command stored the first NaN, in words; and finding it where nobody watches: a diagnosis, not a
 // mode to train in. Every command is waited for and what it wrote is read.
 #include "runtime/device.h"
+#include "runtime/setting.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool sn_nan_wanted(void) {
-    const char *set = getenv("SINTER_FIND_NAN");
-    return set && *set && strcmp(set, "off");
-}
+bool sn_nan_wanted(void) { return sn_environ_number(SN_SET_env_find_nan) != 0; }
 
 static uint64_t written_floats(const SnPlan *p, const SnCmd *c) {
     switch ((SnCmdOp)c->op) {

@@ -3,6 +3,7 @@
 #include "runtime/cuda/cuda.h"
 #include "runtime/cuda/module.h"
 #include "runtime/emulator/emulator.h"
+#include "runtime/options.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +21,6 @@ static int number(const char *text, int most) {
     char *end;
     long n = strtol(text, &end, 10);
     return *text >= '0' && *text <= '9' && !*end && n <= most ? (int)n : -1;
-}
-
-static const char *setting(const char *name, const char *otherwise) {
-    const char *text = getenv(name);
-    return text && *text ? text : otherwise;
-}
-
-static bool is_on(const char *name, const char *otherwise) {
-    return strcmp(setting(name, otherwise), "off") != 0;
 }
 
 // The devices that there are emulations of.
@@ -51,16 +43,13 @@ static int emulated_index(const char *name) {
 
 // What the environment says of checking and order.
 static SnStatus configure(const SnEmulator *emulator, int which, int threads, SnError *e) {
+    bool check = sn_environ_number(SN_SET_env_sanitize) != 0;
     SnEmulatorConfig c = {.sm = emulated[which].sm,
                           .arch = emulated[which].arch,
-                          .check = is_on("SINTER_SANITIZE", "on"),
-                          .nan = is_on("SINTER_SANITIZE", "on"),
-                          .threads = threads};
-    const char *seed = setting("SINTER_EMU_SEED", "1");
-    int at = number(seed, INT32_MAX);
-    if (at < 0)
-        return sn_fail(e, SN_USER, "SINTER_EMU_SEED takes a whole number, not '%.80s'", seed);
-    c.seed = (uint64_t)at;
+                          .check = check,
+                          .nan = check,
+                          .threads = threads,
+                          .seed = (uint64_t)sn_environ_number(SN_SET_env_emu_seed)};
     // Device memory is this machine's, and the checker keeps as much again beside it.
     c.memory = (uint64_t)(sn_usable_memory() / (c.check ? 3.2 : 1.1)) & ~(uint64_t)0xffff;
     if (emulator->configure(&c)) return SN_OK;
@@ -89,8 +78,8 @@ static SnStatus open_cuda(const SnProgram *p, const SnDeviceWish *wish, SnDevice
     if (!api) return e ? e->status : mine.status;
     const SnCudaChoice choice = {.api = api,
                                  .ordinal = ordinal,
-                                 .from_ptx = emulated_one || !is_on("SINTER_CUDA_CUBIN", "on"),
-                                 .stepwise = !is_on("SINTER_CUDA_GRAPHS", "on"),
+                                 .from_ptx = emulated_one || !sn_environ_number(SN_SET_env_cubin),
+                                 .stepwise = !sn_environ_number(SN_SET_env_graphs),
                                  .tune = wish->tune};
     SnStatus s = sn_cuda_device(p, &choice, out, e);
     if (!s && emulated_one) (*out)->first_nan = p->emulator->first_nan;
@@ -168,9 +157,8 @@ static SnStatus open_best(const SnProgram *programs, const SnDeviceWish *wish, S
 SnStatus sn_device_open(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
                         SnError *e) {
     *out = NULL;
-    for (const SnProgram *p = programs; p->plan; p++) {
-        SnStatus s = sn_plan_check(p->plan, e);
-        if (s) return s;
-    }
+    SnStatus s = sn_environ_check(e);
+    for (const SnProgram *p = programs; p->plan && !s; p++) s = sn_plan_check(p->plan, e);
+    if (s) return s;
     return wish->name ? open_named(programs, wish, out, e) : open_best(programs, wish, out, e);
 }

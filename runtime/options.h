@@ -1,20 +1,23 @@
-// The command line of a training executable.
+// The command line of a training executable: what it gives to the settings of plan.def.
 #pragma once
+#include "runtime/setting.h"
 #include "runtime/sinter.h"
 
 enum { SN_MAX_SETS = 32 };
 typedef struct {
-    const char *data, *out, *resume, *log, *generate, *device;
-    bool info, check_cpu, profile, tune, help, version;
-    int64_t steps, accum, threads, seed, save_every, keep, eval_every, eval_batches, print_every;
-    int64_t tokens, top_k;         // numbers that were not given are -1
-    double lr, temperature;        // NaN when not given
-    const char *sets[SN_MAX_SETS]; // "KEY=VALUE"
-    uint32_t nsets;
+    const char
+        *given[SN_SETTINGS]; // the text of each, checked; of a FLAG its name; NULL: not given
+    const char *scalars[SN_MAX_SETS]; // "KEY=VALUE" of --set for scalars of the run
+    uint32_t nscalars;
 } SnOptions;
 
+// Values are borrowed from argv. Of one setting the last value counts, whatever name gave it.
 SnStatus sn_options_parse(int argc, char **argv, SnOptions *to, SnError *e);
-// Text for --help, line i; NULL after the last.
-const char *sn_options_help(uint32_t i, char *line, size_t size);
-// Value of --set KEY=...; NULL when not given. The last one counts.
-const char *sn_options_set(const SnOptions *o, const char *key);
+// The value of scalar i of --set; its name goes to key.
+const char *sn_options_scalar(const SnOptions *o, uint32_t i, char *key, size_t size);
+// Refuses scalars that the program lacks and values that they cannot have.
+SnStatus sn_options_check(const SnOptions *o, const SnPlan *plan, SnError *e);
+// Refuses values of the environment's variables that are none.
+SnStatus sn_environ_check(SnError *e);
+// Text for --help, line i, with what holds in this program; NULL after the last.
+const char *sn_options_help(const SnPlan *plan, uint32_t i, char *line, size_t size);

@@ -13,6 +13,7 @@
 #include "runtime/cuda/module.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -25,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
+enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3, DEFAULT_STEPS = 1000 };
 
 typedef struct {
     const char *program;
@@ -65,35 +66,54 @@ static double seconds(void) {
 
 // ---- options ------------------------------------------------------------------------------------
 
-static const char *option(const Run *r, const char *key, const char *otherwise) {
-    const char *set = sn_options_set(&r->options, key);
-    return set ? set : sn_plan_option(r->plan, key, otherwise);
+static const char *given(const Run *r, SnSettingId id) { return r->options.given[id]; }
+
+// The text of a setting: the command line's, the plan's, or what holds without; NULL: none of them.
+static const char *setting(const Run *r, SnSettingId id) {
+    const char *text = given(r, id);
+    if (!text && *sn_settings[id].key) text = sn_plan_option(r->plan, sn_settings[id].key, NULL);
+    return text ? text : sn_settings[id].without;
 }
 
-// A whole number from --set or the plan; `otherwise` when it is absent or is none.
-static int64_t option_count(const Run *r, const char *key, int64_t otherwise) {
-    const char *text = option(r, key, NULL);
-    char *end;
-    if (!text) return otherwise;
-    double value = strtod(text, &end);
-    return end != text && !*end && value >= 0 && value <= INT32_MAX ? (int64_t)value : otherwise;
+static double number_or(const Run *r, SnSettingId id, double otherwise) {
+    const char *text = setting(r, id);
+    double x = otherwise;
+    bool good = !text || sn_setting_text(&sn_settings[id], text, &x); // checked in early()
+    assert(good);
+    (void)good;
+    return x;
 }
 
-static int64_t given(int64_t option_value, int64_t otherwise) {
-    return option_value >= 0 ? option_value : otherwise;
+static int64_t count_or(const Run *r, SnSettingId id, int64_t otherwise) {
+    return (int64_t)number_or(r, id, (double)otherwise);
 }
 
-static double option_number(const Run *r, const char *key, double otherwise) {
-    const char *text = option(r, key, NULL);
-    char *end;
-    if (!text) return otherwise;
-    double value = strtod(text, &end);
-    return end != text && !*end ? value : otherwise;
+// Of a setting that always has a value.
+static double number(const Run *r, SnSettingId id) {
+    assert(sn_settings[id].without);
+    return number_or(r, id, 0);
+}
+
+static int64_t count(const Run *r, SnSettingId id) { return (int64_t)number(r, id); }
+
+// What the executable's plan says was checked when it was built; a plan made otherwise was not.
+static SnStatus check_plan_options(Run *r) {
+    for (uint32_t i = 0; i < r->plan->options.count; i++) {
+        const SnOption *o = &SN_AT(r->plan, SnOption, options)[i];
+        const char *key = SN_STRING(r->plan, o->key), *text = SN_STRING(r->plan, o->value);
+        const SnSetting *s = sn_setting_find(key);
+        char allowed[96];
+        if (!s || sn_setting_text(s, text, NULL)) continue;
+        sn_setting_allowed(s, allowed, sizeof allowed);
+        return sn_fail(&r->e, SN_USER, "the plan's option '%s' takes %s, not '%s'", key, allowed,
+                       text);
+    }
+    return SN_OK;
 }
 
 static const char *device_name(const Run *r) {
-    const char *set = getenv("SINTER_DEVICE");
-    return r->options.device ? r->options.device : set && *set ? set : NULL;
+    const char *name = given(r, SN_SET_device);
+    return name ? name : sn_setting_environ(SN_SET_env_device);
 }
 
 // The scalar that --lr means: lr.peak, lr.value, lr, or else the first one of the schedule.
@@ -109,37 +129,17 @@ static const char *rate_scalar(const SnPlan *p) {
     return NULL;
 }
 
-// --set names a scalar of the run or an option that the executable reads.
-static SnStatus check_sets(Run *r) {
-    const char *known[] = {"data.kind",  "data.path",    "data.split", "data.stride",
-                           "data.width", "data.shuffle", "eval.every", "eval.batches",
-                           "save.every", "save.keep"};
-    for (uint32_t i = 0; i < r->options.nsets; i++) {
-        const char *set = r->options.sets[i];
-        char key[128], *end;
-        snprintf(key, sizeof key, "%.*s", (int)strcspn(set, "="), set);
-        bool found = false;
-        for (size_t k = 0; k < sizeof known / sizeof *known; k++) found |= !strcmp(key, known[k]);
-        if (found) continue;
-        if (!sn_plan_scalar(r->plan, key))
-            return sn_fail(&r->e, SN_USER,
-                           "--set: this program has no '%s'; --info lists what it has", key);
-        double value = strtod(strchr(set, '=') + 1, &end);
-        if (*end || end == strchr(set, '=') + 1 || !isfinite(value))
-            return sn_fail(&r->e, SN_USER, "--set %s: not a number", set);
-    }
-    if (!isnan(r->options.lr) && !rate_scalar(r->plan))
-        return sn_fail(&r->e, SN_USER, "--lr: this program has no learning rate to set");
-    return SN_OK;
+// What is asked for and this program does not have.
+static SnStatus check_asked(Run *r) {
+    SnStatus s = sn_options_check(&r->options, r->plan, &r->e);
+    if (s || !given(r, SN_SET_lr) || rate_scalar(r->plan)) return s;
+    return sn_fail(&r->e, SN_USER, "--lr: this program has no learning rate to set");
 }
 
 // What the model cannot do, as far as the command line asks for it.
 static SnStatus check_limits(Run *r) {
-    const SnOptions *o = &r->options;
-    int64_t accum = o->accum > 0 ? o->accum : option_count(r, "accum", 1);
-    const char *set = sn_options_set(o, "eval.batches");
-    int64_t batches = given(o->eval_batches, set ? option_count(r, "eval.batches", 1) : 1);
-    SnStatus s = sn_plan_allows(r->plan, accum, &r->e);
+    int64_t batches = given(r, SN_SET_eval_batches) ? count(r, SN_SET_eval_batches) : 1;
+    SnStatus s = sn_plan_allows(r->plan, count_or(r, SN_SET_accum, 1), &r->e);
     if (s || (double)batches <= sn_plan_number(r->plan, "eval.max", INT32_MAX)) return s;
     return sn_fail(&r->e, SN_USER,
                    "an evaluation of this model is one micro-batch: its samples depend on each "
@@ -148,23 +148,22 @@ static SnStatus check_limits(Run *r) {
 
 // After a checkpoint was read: what the command line gives wins.
 static void apply_scalars(Run *r) {
-    for (uint32_t i = 0; i < r->options.nsets; i++) {
+    for (uint32_t i = 0; i < r->options.nscalars; i++) {
         char key[128];
-        snprintf(key, sizeof key, "%.*s", (int)strcspn(r->options.sets[i], "="),
-                 r->options.sets[i]);
-        sn_exec_set(r->exec, key, strtod(strchr(r->options.sets[i], '=') + 1, NULL));
+        const char *value = sn_options_scalar(&r->options, i, key, sizeof key);
+        sn_exec_set(r->exec, key, strtod(value, NULL));
     }
-    if (r->options.steps >= 0) sn_exec_set(r->exec, "lr.steps", (double)r->options.steps);
-    if (!isnan(r->options.lr)) sn_exec_set(r->exec, rate_scalar(r->plan), r->options.lr);
+    if (given(r, SN_SET_steps)) sn_exec_set(r->exec, "lr.steps", (double)r->at.total);
+    if (given(r, SN_SET_lr)) sn_exec_set(r->exec, rate_scalar(r->plan), number_or(r, SN_SET_lr, 0));
 }
 
 // ---- information --------------------------------------------------------------------------------
 
 static void print_help(const Run *r) {
-    char line[160];
+    char line[256];
     printf("usage: %s [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n", r->program,
            SN_STRING(r->plan, r->plan->model_name));
-    for (uint32_t i = 0; sn_options_help(i, line, sizeof line); i++) puts(line);
+    for (uint32_t i = 0; sn_options_help(r->plan, i, line, sizeof line); i++) puts(line);
     puts("\nA run that is interrupted finishes its step, saves and exits with status 0.");
     puts("Exit status: 1 data or checkpoint at fault, 2 command line, 3 machine.");
 }
@@ -218,6 +217,18 @@ static void print_choices(const Run *r) {
         printf("algorithms %s (%lld bytes)\n", path, (long long)info.st_size);
 }
 
+// text NULL: the plan does not say.
+static void print_option(const char *key, const char *text) {
+    const SnSetting *s = sn_setting_find(key);
+    char line[160];
+    if (!text && s && s->without) text = s->without;
+    snprintf(line, sizeof line, "%s%s%s", key, text ? " = " : ": ", text ? text : s->words);
+    if (!s || s->when == SN_BUILD)
+        printf("option     %s\n", line);
+    else
+        printf("option     %-32s %s%s\n", line, *s->flag ? "--" : "--set", s->flag);
+}
+
 static void print_info(const Run *r) {
     const SnPlan *p = r->plan;
     const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
@@ -247,8 +258,10 @@ static void print_info(const Run *r) {
     }
     for (uint32_t i = 0; i < p->options.count; i++) {
         const SnOption *o = &SN_AT(p, SnOption, options)[i];
-        printf("option     %s = %s\n", SN_STRING(p, o->key), SN_STRING(p, o->value));
+        print_option(SN_STRING(p, o->key), SN_STRING(p, o->value));
     }
+    for (const SnSetting *s = sn_settings; s < sn_settings + SN_SETTINGS; s++)
+        if (s->when == SN_RUN && !sn_plan_option(p, s->key, NULL)) print_option(s->key, NULL);
 }
 
 // ---- profile ------------------------------------------------------------------------------------
@@ -300,7 +313,7 @@ static bool print_decided(const Run *r, FILE *to) {
 
 // What was measured; beside a prompt that is continued it is no output.
 static void print_tuned(const Run *r) {
-    FILE *to = r->options.generate ? stderr : stdout;
+    FILE *to = given(r, SN_SET_generate) ? stderr : stdout;
     if (!print_decided(r, to)) fprintf(to, "--tune: this device has nothing to choose\n");
 }
 
@@ -325,24 +338,15 @@ static void print_profile(const Run *r) {
 
 // ---- setting up ---------------------------------------------------------------------------------
 
-static SnStatus data_kind(Run *r, SnDataKind *to) {
-    const char *names[] = {"text", "tokens", "tensors"};
-    const char *kind = option(r, "data.kind", option(r, "data", "text"));
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(kind, names[i])) {
-            *to = (SnDataKind)i;
-            return SN_OK;
-        }
-    return sn_fail(&r->e, SN_USER,
-                   "data: the kind '%s' is not known; it is text, tokens or tensors", kind);
+static SnDataKind data_kind(const Run *r) {
+    static const SnDataKind kinds[] = {SN_DATA_TEXT, SN_DATA_TOKENS, SN_DATA_TENSORS};
+    return kinds[count(r, SN_SET_data_kind)]; // in the order of its words
 }
 
 static SnStatus open_data(Run *r) {
-    SnDataSpec spec = {0};
-    SnStatus s = data_kind(r, &spec.kind);
-    if (!s) s = sn_data_spec(r->plan, &spec, &r->e);
+    SnDataSpec spec = {.kind = data_kind(r), .path = setting(r, SN_SET_data_path)};
+    SnStatus s = sn_data_spec(r->plan, &spec, &r->e);
     if (s) return s;
-    spec.path = r->options.data ? r->options.data : option(r, "data.path", NULL);
     if (!spec.path)
         return sn_fail(&r->e, SN_USER, "there is nothing to train on: name it with --data");
     if (sn_plan_option(r->plan, "data.tokenizer", NULL) && spec.kind == SN_DATA_TEXT)
@@ -350,50 +354,54 @@ static SnStatus open_data(Run *r) {
                        "data: text is read as bytes; for a tokenizer's ids, use data tokens(...)");
     if (spec.kind != SN_DATA_TENSORS && spec.window < 1)
         return sn_fail(&r->e, SN_USER, "data: no input of the model takes tokens");
-    spec.split = option_number(r, "data.split", 1);
-    spec.stride = option_count(r, "data.stride", 0);
-    spec.width = (int)option_count(r, "data.width", 0);
-    spec.shuffle = strcmp(option(r, "data.shuffle", "true"), "false") != 0;
+    const char *width = setting(r, SN_SET_data_width);
+    spec.split = number(r, SN_SET_data_split);
+    spec.stride = count_or(r, SN_SET_data_stride, 0);
+    spec.width = width ? atoi(width) : 0;
+    spec.shuffle = number(r, SN_SET_data_shuffle) != 0;
     spec.seed = r->at.seed;
     return sn_data_new(&spec, &r->data, &r->e);
 }
 
 // The progress to start from: the checkpoint's or a new run's, then the command line.
 static SnStatus set_progress(Run *r) {
-    const SnOptions *o = &r->options;
-    int64_t micro = option_count(r, "micro", 1), batch = option_count(r, "batch", micro);
-    int64_t accum = option_count(r, "accum", micro > 0 && batch >= micro ? batch / micro : 1);
-    r->at = (SnProgress){.accum = accum < 1 ? 1 : accum,
-                         .total = (uint64_t)option_count(r, "steps", 1000),
-                         .seed = (uint64_t)option_count(r, "seed", 1)};
-    if (o->resume) {
-        SnStatus s = sn_checkpoint_load(r->exec, o->resume, &r->at, r->path, sizeof r->path, &r->e);
+    int64_t micro = (int64_t)sn_plan_number(r->plan, "micro", 1);
+    int64_t batch = (int64_t)sn_plan_number(r->plan, "batch", (double)micro);
+    r->at = (SnProgress){
+        .accum = count_or(r, SN_SET_accum, micro > 0 && batch >= micro ? batch / micro : 1),
+        .total = (uint64_t)count_or(r, SN_SET_steps, DEFAULT_STEPS),
+        .seed = (uint64_t)count(r, SN_SET_seed)};
+    const SnProgress asked = r->at;
+    const char *resume = given(r, SN_SET_resume);
+    if (resume) {
+        SnStatus s = sn_checkpoint_load(r->exec, resume, &r->at, r->path, sizeof r->path, &r->e);
         if (s) return s;
-        if (!o->generate) printf("resumed from %s at step %" PRIu64 "\n", r->path, r->at.step);
+        if (!given(r, SN_SET_generate))
+            printf("resumed from %s at step %" PRIu64 "\n", r->path, r->at.step);
         r->saved = r->at.step;
     }
-    if (o->steps >= 0) r->at.total = (uint64_t)o->steps;
-    if (o->accum > 0) r->at.accum = o->accum;
-    if (o->seed >= 0 && !o->generate) r->at.seed = (uint64_t)o->seed;
+    if (given(r, SN_SET_steps)) r->at.total = asked.total;
+    if (given(r, SN_SET_accum)) r->at.accum = asked.accum;
+    if (given(r, SN_SET_seed) && !given(r, SN_SET_generate)) r->at.seed = asked.seed;
     apply_scalars(r);
     return SN_OK;
 }
 
 static SnStatus set_up(Run *r) {
-    int threads = (int)given(r->options.threads, sn_pool_default_threads());
-    SnStatus s = r->options.tune
+    int threads = (int)count_or(r, SN_SET_threads, sn_pool_default_threads());
+    SnStatus s = given(r, SN_SET_tune)
                      ? sn_exec_tune(sn_programs, device_name(r), threads, &r->exec, &r->e)
                      : sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
     if (!s) r->plan = sn_exec_plan(r->exec);
     if (!s && *sn_exec_note(r->exec))
         fprintf(stderr, "%s: note: %s\n", r->program, sn_exec_note(r->exec));
-    if (!s && r->options.tune) print_tuned(r);
+    if (!s && given(r, SN_SET_tune)) print_tuned(r);
     if (!s) s = set_progress(r);
     if (s) return s;
-    sn_exec_profile(r->exec, r->options.profile);
-    if (!r->options.generate) s = open_data(r);
+    sn_exec_profile(r->exec, given(r, SN_SET_profile) != NULL);
+    if (!given(r, SN_SET_generate)) s = open_data(r);
     if (!s) s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
-    if (!s && !r->options.resume) s = sn_trainer_init(r->trainer, &r->e);
+    if (!s && !given(r, SN_SET_resume)) s = sn_trainer_init(r->trainer, &r->e);
     return s;
 }
 
@@ -422,8 +430,8 @@ static bool was_asked_to_stop(const Run *r) {
 }
 
 static const char *out_directory(const Run *r) {
-    if (r->options.out) return r->options.out;
-    const char *resume = r->options.resume, *end = ".safetensors";
+    if (given(r, SN_SET_out)) return given(r, SN_SET_out);
+    const char *resume = given(r, SN_SET_resume), *end = ".safetensors";
     if (!resume) return NULL;
     size_t n = strlen(resume), m = strlen(end);
     return n > m && !strcmp(resume + n - m, end) ? NULL : resume;
@@ -433,9 +441,7 @@ static void end_line(const Run *r) {
     if (r->terminal) fputs("\r\033[K", stdout);
 }
 
-static int keep_count(const Run *r) {
-    return (int)given(r->options.keep, option_count(r, "save.keep", 3));
-}
+static int keep_count(const Run *r) { return (int)count(r, SN_SET_save_keep); }
 
 // A failure to save does not end a run in the middle: it goes on, says so, and fails at the end.
 // keep: so many checkpoints stay, 0: all.
@@ -474,7 +480,7 @@ static SnStatus log_results(Run *r, bool eval, SnProgress at, int back, double t
 static SnStatus evaluate(Run *r) {
     if (!sn_trainer_can_eval(r->trainer)) return SN_OK;
     double start = seconds();
-    int64_t batches = given(r->options.eval_batches, option_count(r, "eval.batches", 20));
+    int64_t batches = count(r, SN_SET_eval_batches);
     SnStatus s = sn_trainer_eval(r->trainer, batches, &r->e);
     if (!s) s = sn_exec_wait(r->exec, &r->e);
     if (s) return s;
@@ -497,7 +503,7 @@ static double step_result(const Run *r, const char *name, int back) {
 }
 
 static void print_step(Run *r, SnProgress at, int back, double took) {
-    uint64_t every = (uint64_t)given(r->options.print_every, 10);
+    uint64_t every = (uint64_t)count(r, SN_SET_print_every);
     if (!r->terminal && at.step % every && at.step != 1 && at.step != at.total) return;
     double samples = (double)(at.accum * sn_trainer_micro(r->trainer)) / took;
     int64_t window = sn_trainer_window(r->trainer);
@@ -590,8 +596,8 @@ static void print_start(const Run *r) {
 static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
 
 static SnStatus steps(Run *r, bool *stopped) {
-    int64_t save_every = given(r->options.save_every, option_count(r, "save.every", 1000));
-    int64_t eval_every = given(r->options.eval_every, option_count(r, "eval.every", 0));
+    int64_t save_every = count(r, SN_SET_save_every);
+    int64_t eval_every = count(r, SN_SET_eval_every);
     for (SnProgress at = r->at; at.step < at.total && !(*stopped = was_asked_to_stop(r));) {
         SnStatus s = one_step(r);
         if (s) return s;
@@ -619,7 +625,7 @@ static SnStatus check_directory(Run *r) {
 static SnStatus train(Run *r) {
     bool stopped = false;
     SnStatus s = check_directory(r);
-    if (!s) s = sn_log_new(r->options.log, &r->log, &r->e);
+    if (!s) s = sn_log_new(given(r, SN_SET_log), &r->log, &r->e);
     if (s) return s;
     print_start(r);
     s = steps(r, &stopped);
@@ -658,7 +664,7 @@ static bool print_id(void *user, int32_t id) {
 
 // The prompt as ids: bytes of text, or whole numbers. NULL with the reason in r->e.
 static int32_t *parse_prompt(Run *r, bool text, int64_t *n) {
-    const char *prompt = r->options.generate;
+    const char *prompt = given(r, SN_SET_generate);
     size_t length = strlen(prompt);
     int32_t *ids = malloc((length + 1) * sizeof *ids);
     *n = 0;
@@ -679,22 +685,20 @@ static int32_t *parse_prompt(Run *r, bool text, int64_t *n) {
 }
 
 static SnStatus generate(Run *r) {
-    const SnOptions *o = &r->options;
-    SnGenerate how = {.temperature = isnan(o->temperature) ? 0.8 : o->temperature,
-                      .top_k = given(o->top_k, 0),
-                      .tokens = given(o->tokens, 200),
-                      .seed = (uint64_t)given(o->seed, 1)};
-    SnDataKind kind;
-    SnStatus s = data_kind(r, &kind);
-    if (s) return s;
+    const char *seed = given(r, SN_SET_seed); // the plan's is that of training
+    SnGenerate how = {.temperature = number(r, SN_SET_temperature),
+                      .top_k = count(r, SN_SET_top_k),
+                      .tokens = count(r, SN_SET_tokens),
+                      .seed = seed ? (uint64_t)count(r, SN_SET_seed) : 1};
+    SnDataKind kind = data_kind(r);
     int64_t n;
     int32_t *ids = parse_prompt(r, kind == SN_DATA_TEXT, &n);
     if (!ids) return r->e.status;
-    if (!o->resume)
+    if (!given(r, SN_SET_resume))
         fprintf(stderr, "%s: note: without --resume the weights are untrained\n", r->program);
     Printer p = {kind == SN_DATA_TEXT, true};
     for (int64_t i = 0; i < n; i++) print_id(&p, ids[i]);
-    s = sn_generate(r->exec, ids, n, &how, print_id, &p, &r->e);
+    SnStatus s = sn_generate(r->exec, ids, n, &how, print_id, &p, &r->e);
     putchar('\n');
     free(ids);
     return s;
@@ -715,20 +719,23 @@ static int early(Run *r) {
                 missing);
         return report(r);
     }
-    if (r->options.check_cpu) {
+    if (given(r, SN_SET_check_cpu)) {
         puts("this CPU can run the program");
         return EXIT_SUCCESS;
     }
-    if (sn_plan_check(r->plan, &r->e)) return report(r);
-    if (r->options.version) {
+    if (sn_plan_check(r->plan, &r->e) || check_plan_options(r)) return report(r);
+    if (given(r, SN_SET_version)) {
         printf("%s, built by sinter %s\n", SN_STRING(r->plan, r->plan->model_name),
                SN_STRING(r->plan, r->plan->sinter));
         return EXIT_SUCCESS;
     }
-    if (r->options.help) print_help(r);
-    if (r->options.info) print_info(r);
-    if (r->options.help || r->options.info) return EXIT_SUCCESS;
-    return check_sets(r) || check_limits(r) || sn_device_check(device, &r->e) ? usage_error(r) : -1;
+    if (given(r, SN_SET_help)) print_help(r);
+    if (given(r, SN_SET_info)) print_info(r);
+    if (given(r, SN_SET_help) || given(r, SN_SET_info)) return EXIT_SUCCESS;
+    return check_asked(r) || check_limits(r) || sn_environ_check(&r->e) ||
+                   sn_device_check(device, &r->e)
+               ? usage_error(r)
+               : -1;
 }
 
 int main(int argc, char **argv) {
@@ -740,10 +747,10 @@ int main(int argc, char **argv) {
     int status = early(&r);
     if (status >= 0) return status;
     r.terminal = isatty(STDOUT_FILENO);
-    if (!r.options.generate) r.signals = take_signals();
+    if (!given(&r, SN_SET_generate)) r.signals = take_signals();
     SnStatus s = set_up(&r);
-    if (!s) s = r.options.generate ? generate(&r) : train(&r);
-    if (!s && r.options.profile) print_profile(&r);
+    if (!s) s = given(&r, SN_SET_generate) ? generate(&r) : train(&r);
+    if (!s && given(&r, SN_SET_profile)) print_profile(&r);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);
     if (fflush(stdout) && !status) status = EXIT_MACHINE;

@@ -88,6 +88,21 @@ expect 2 "" "$exe" --steps -5
 expect 2 "" "$exe" --steps
 expect 2 "" "$exe" --threads 0 --data "$work/text"
 expect 2 "" "$exe" --lr nan --data "$work/text"
+# every option of the table is tried by test_settings; here: they are what the program asks
+expect 2 "--set data.stride takes a whole number from 1 to 2147483647, not '-1'" "$exe" --data "$work/text" --set data.stride=-1
+expect 2 "--set data.split takes a number above 0 and at most 1, not '7'" "$exe" --data "$work/text" --set data.split=7
+expect 2 "--set lr.peak takes a finite number of at least 0, not 'inf'" "$exe" --data "$work/text" --set lr.peak=inf
+expect 2 "did you mean 'eval.every'?" "$exe" --data "$work/text" --set eval.evry=1
+expect 2 "'micro' is fixed when the program is built" "$exe" --data "$work/text" --set micro=2
+expect 2 "did you mean '--steps'?" "$exe" --data "$work/text" --step 2
+expect 2 "SINTER_FIND_NAN takes on or off, not 'yes'" env SINTER_FIND_NAN=yes "$exe" --data "$work/text" --steps 1
+expect 2 "SINTER_EMU_SEED takes a whole number" env SINTER_EMU_SEED=-1 "$exe" --data "$work/text" --steps 1
+expect 2 "there is no device 'gpu'" env SINTER_DEVICE=gpu "$exe" --data "$work/text" --steps 1
+expect 0 "saved" env SINTER_FIND_NAN= "$exe" --data "$work/text" --set steps=1 --set save.every=1 --eval-batches 1 --out "$work/set.out"
+# what a dump says of the plan is checked when the executable that is built from it starts
+"$sinter" dump "$root/models/mlp.sn" | sed 's/^\/\/! option data.split .*/\/\/! option data.split 7/' >"$work/split.ir"
+"$sinter" build "$work/split.ir" -o "$work/split" || bad "build of a dump"
+expect 1 "the plan's option 'data.split' takes a number above 0 and at most 1, not '7'" "$work/split" --data "$work/text"
 expect 1 "absent" "$exe" --data "$work/absent" --steps 1
 : >"$work/none"
 expect 1 "none" "$exe" --data "$work/none" --steps 1
