@@ -20,8 +20,10 @@
 #include "frontend/ast.h"
 #include "frontend/frontend.h"
 #include "ir/build.h"
+#include "runtime/setting.h"
 
 enum {
+    MAX_LINES = 64,      // kinds of plan lines
     MAX_CALL_DEPTH = 64, // calls in each other
     MAX_ROUNDS = 20000,  // of one repeat
     MAX_WORK = 1000000,  // expressions evaluated in one function: hostile files stop here
@@ -162,18 +164,20 @@ typedef struct {
     double value;
     bool is_number, used;
 } Option;
+// A setting of plan.def that the plan's text or -D gives.
+typedef struct {
+    const char *text; // NULL: not given
+    double num;       // of a COUNT or REAL
+    Loc loc;          // of the value; of -D none
+} GivenSetting;
 typedef struct {
     VEC(SizeLine) sizes;
     VEC(OptimizerRule) optimizers;
     VEC(const PlanLine *) freezes;
     VEC(Option) defines;
     Sym sample;
-    Loc micro_loc;
-    double micro; // 0: the whole batch
-    const PlanLine *data, *lr, *clip, *steps, *seed;
-    double clip_value, steps_value, seed_value;
-    const char *data_kind, *data_path;
-    VEC(PlanOption) others; // of data, eval and save: read by the executable only
+    GivenSetting set[SN_SETTINGS];
+    const PlanLine *lines[MAX_LINES]; // the first of each kind, in the order of plan.def
 } Plan;
 
 typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;
@@ -338,8 +342,15 @@ bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs);
 void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
 void plan_options(Elab *cx);
-const Option *plan_define(Elab *cx, const char *name); // marks it used
-Value plan_constant(Elab *cx, const char *name);       // what -D says of a constant, or absent
+const Option *plan_define(Elab *cx, const char *name);       // marks it used
+const PlanLine *plan_line(const Elab *cx, const char *name); // the first of that name, or NULL
+const char *plan_text(const Elab *cx, SnSettingId id); // given, or what holds without, or NULL
+double plan_number(const Elab *cx, SnSettingId id, double otherwise);
+// Whether v is a value of the row; reports at 'at'. key: what it is the value of. Numbers go to *x.
+bool plan_takes(Elab *cx, const SnSetting *s, const char *key, Loc at, const Value *v, double *x);
+// What -D says of a key that has no row of its own, checked by the row of its kind; NULL: nothing.
+const Option *plan_define_number(Elab *cx, const char *key);
+Value plan_constant(Elab *cx, const char *name); // what -D says of a constant, or absent
 bool path_matches(Elab *cx, Sym pattern, const char *path);
 void train_finish(Elab *cx);  // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function

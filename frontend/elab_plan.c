@@ -1,25 +1,13 @@
 // The plan half and the command line: lines 'what how: which' become settings and options.
 //
-// What is compiled: data, size, micro, optimizer, lr, clip, steps, seed, freeze. Every other line
-// that the language has is refused by name, at its place, so that no wish is silently dropped. -D
-// reaches every axis and constant of the file and every option of those lines; a -D that nothing
-// used is a fault with a suggestion. Options come out as text, in a fixed order.
+// The lines, their options and the values of both are rows of runtime/plan.def. A line that the compiler does
+// not know yet is refused by name, at its place, so that no wish is silently dropped. -D reaches every axis
+// and constant of the file and every option of those lines; a -D that nothing used is a fault with a
+// suggestion. Options come out as text, in the order of the rows.
 #include "frontend/elab.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const compiled_lines[] = {"eval", "save", "data",  "size", "micro", "optimizer",
-                                             "lr",   "clip", "steps", "seed", "freeze"};
-enum { COMPILED_LINES = sizeof compiled_lines / sizeof *compiled_lines };
-static const char *const later_lines[] = {"precision", "recompute", "mesh",  "shard", "schedule",
-                                          "zero",      "offload",   "adapt", "fuse",  "nofuse",
-                                          "average",   "load",      "stage", "log"};
-enum { LATER_LINES = sizeof later_lines / sizeof *later_lines };
-
-static const char *const other_keys[] = {"data.split", "data.stride",  "data.width", "data.shuffle",
-                                         "eval.every", "eval.batches", "save.every", "save.keep"};
-enum { OTHER_KEYS = sizeof other_keys / sizeof *other_keys };
 
 // ---- the command line ---------------------------------------------------------------------------
 
@@ -55,23 +43,26 @@ Value plan_constant(Elab *cx, const char *name) {
 
 static void read_defines(Elab *cx, const Define *defs, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        char *end;
         Option o = {.name = defs[i].name, .text = defs[i].value};
-        o.value = strtod(o.text, &end);
-        o.is_number = end != o.text && !*end;
+        bool negative = *o.text == '-';
+        o.is_number = sn_number(o.text, &o.value);
+        if (strcmp(o.text + negative, "inf") == 0)
+            o.is_number = true, o.value = negative ? -(double)INFINITY : (double)INFINITY;
         vec_push(cx->arena, &cx->plan.defines, o);
     }
 }
 
 static const char *nearest_define(Elab *cx, const char *name) {
-    static const char *const plain[] = {
-        "batch",     "micro",     "clip",       "steps",       "seed",       "lr.peak", "lr.steps",
-        "lr.warmup", "data.path", "data.split", "micro.batch", "size.batch", "size.seq"};
-    const char *best = suggest_of(name, plain, sizeof plain / sizeof *plain);
-    const char *axis = scope_suggest(cx, cx->file, sym(cx->syms, name), NAME_axis);
-    if (!axis) axis = scope_suggest(cx, cx->file, sym(cx->syms, name), NAME_value);
-    if (!best || (axis && edit_distance(name, axis) <= edit_distance(name, best))) return axis;
-    return best;
+    const char *best = NULL;
+    for (uint32_t i = 0; i < SN_SETTINGS; i++)
+        if (sn_settings[i].when <= SN_SCALAR && !strchr(sn_settings[i].key, '*'))
+            best = sn_nearer(name, best, sn_settings[i].key);
+    bool size = strncmp(name, "size.", 5) == 0;
+    Sym plain = sym(cx->syms, size ? name + 5 : name);
+    const char *axis = scope_suggest(cx, cx->file, plain, NAME_axis);
+    if (axis && size) return arena_printf(cx->arena, "size.%s", axis);
+    if (!axis) axis = scope_suggest(cx, cx->file, plain, NAME_value);
+    return sn_nearer(name, axis, best);
 }
 
 // A name of the file that no function needed is known all the same.
@@ -83,12 +74,21 @@ static bool define_known(Elab *cx, const char *name) {
     return b != NULL;
 }
 
+static const char *sample_name(const Elab *cx) {
+    return cx->plan.sample ? str(cx, cx->plan.sample) : "batch";
+}
+
 void plan_check_defines(Elab *cx) {
     for (uint32_t i = 0; i < cx->plan.defines.n; i++) {
         const Option *o = &cx->plan.defines.at[i];
         if (o->used || define_known(cx, o->name)) continue;
         const char *near = nearest_define(cx, o->name);
-        if (near)
+        if (strncmp(o->name, "micro.", 6) == 0)
+            diag_error(cx->diag, (Loc){0},
+                       "-D %s: the samples of this plan lie along '%s': its micro-batches are "
+                       "sized by -D micro.%s",
+                       o->name, sample_name(cx), sample_name(cx));
+        else if (near)
             diag_error(cx->diag, (Loc){0}, "-D %s: nothing has this name; did you mean '%s'?",
                        o->name, near);
         else
@@ -96,18 +96,185 @@ void plan_check_defines(Elab *cx) {
     }
 }
 
-// ---- lines --------------------------------------------------------------------------------------
+// ---- values -------------------------------------------------------------------------------------
 
-static const Expr *only_item(Elab *cx, const PlanLine *l) {
-    if (l->items.n == 1 && !l->items.at[0].name) return l->items.at[0].value;
-    elab_error(cx, l->loc, "'%s' takes one value", str(cx, l->what));
-    return NULL;
+const char *plan_text(const Elab *cx, SnSettingId id) {
+    const char *given = cx->plan.set[id].text;
+    return given ? given : sn_settings[id].without;
 }
 
-static bool no_paths(Elab *cx, const PlanLine *l) {
-    if (!l->has_paths) return true;
-    elab_error(cx, l->loc, "'%s' takes no ': names'", str(cx, l->what));
+double plan_number(const Elab *cx, SnSettingId id, double otherwise) {
+    double x = otherwise;
+    if (cx->plan.set[id].text) return cx->plan.set[id].num;
+    if (sn_settings[id].without)
+        (void)sn_setting_text(&sn_settings[id], sn_settings[id].without, &x);
+    return x;
+}
+
+static const char *allowed_text(Elab *cx, const SnSetting *s) {
+    char text[128];
+    sn_setting_allowed(s, text, sizeof text);
+    return arena_printf(cx->arena, "%s", text);
+}
+
+static const char *found_text(Elab *cx, const Value *v) {
+    if (v->kind == V_STRING) return arena_printf(cx->arena, "\"%.100s\"", v->text);
+    if (v->kind != V_NUM) return type_text(cx, v);
+    return isnan(v->num) ? "nan" : number_text(cx, v->num);
+}
+
+// The value as a text that the row takes; NULL: it takes none such.
+static const char *value_text(Elab *cx, const SnSetting *s, const Value *v, double *x) {
+    const char *text = v->kind == V_BOOL ? v->truth ? "true" : "false" : v->text;
+    switch (s->type) {
+    case SN_COUNT:
+    case SN_REAL:
+        *x = v->num;
+        return v->kind == V_NUM && sn_setting_number(s, v->num) ? number_text(cx, v->num) : NULL;
+    case SN_CHOICE:
+        if (v->kind == V_NUM) return sn_setting_number(s, v->num) ? number_text(cx, v->num) : NULL;
+        return v->kind == V_STRING && sn_setting_text(s, text, x) ? text : NULL;
+    case SN_BOOL: return v->kind == V_BOOL && sn_setting_text(s, text, x) ? text : NULL;
+    case SN_PATH:
+    case SN_TEXT: return v->kind == V_STRING && sn_setting_text(s, text, x) ? text : NULL;
+    case SN_FLAG:
+    case SN_SET: break;
+    }
+    unreachable(s->type);
+}
+
+static const char *checked_text(Elab *cx, const SnSetting *s, const char *key, Loc at,
+                                const Value *v, double *x) {
+    if (v->kind == V_ERROR) return NULL;
+    const char *text = value_text(cx, s, v, x);
+    if (!text)
+        elab_error(cx, at, "'%s' takes %s, found %s", key, allowed_text(cx, s), found_text(cx, v));
+    return text;
+}
+
+bool plan_takes(Elab *cx, const SnSetting *s, const char *key, Loc at, const Value *v, double *x) {
+    return checked_text(cx, s, key, at, v, x) != NULL;
+}
+
+// A word that names no value, such as f32, stands for itself.
+static Value eval_choice(Elab *cx, const SnSetting *s, const Expr *e) {
+    bool word = s->type == SN_CHOICE && e->kind == E_name && !e->name.qualifier &&
+                !scope_find(cx->scope, e->name.name, NAME_value);
+    return word ? (Value){.kind = V_STRING, .text = str(cx, e->name.name)} : eval(cx, e);
+}
+
+static void give(Elab *cx, SnSettingId id, Loc at, Value v) {
+    const SnSetting *s = &sn_settings[id];
+    GivenSetting *to = &cx->plan.set[id];
+    double x = 0;
+    const char *text = checked_text(cx, s, s->key, at, &v, &x);
+    if (to->text) {
+        elab_error(cx, at, "'%s' is given twice", s->key);
+        elab_note(cx, to->loc, "it is given here");
+    } else if (text) {
+        *to = (GivenSetting){text, x, at};
+    }
+}
+
+static void give_value(Elab *cx, SnSettingId id, const Expr *e) {
+    give(cx, id, e->loc, eval_choice(cx, &sn_settings[id], e));
+}
+
+static bool define_good(Elab *cx, const SnSetting *s, const char *key, const char *text,
+                        double *x) {
+    if (sn_setting_text(s, text, x)) return true;
+    diag_error(cx->diag, (Loc){0}, "-D %s=%s: expected %s", key, text, allowed_text(cx, s));
     return false;
+}
+
+const Option *plan_define_number(Elab *cx, const char *key) {
+    const char *text = define_text(cx, key);
+    double x;
+    return text && define_good(cx, sn_setting_find(key), key, text, &x) ? plan_define(cx, key)
+                                                                        : NULL;
+}
+
+// -D wins over the plan's text.
+static void give_define(Elab *cx, SnSettingId id, const char *key) {
+    const char *text = define_text(cx, key);
+    double x = 0;
+    if (text && define_good(cx, &sn_settings[id], key, text, &x))
+        cx->plan.set[id] = (GivenSetting){text, x, (Loc){0}};
+}
+
+static void give_defines(Elab *cx) {
+    for (uint32_t i = 0; i < SN_SETTINGS; i++) {
+        const SnSetting *s = &sn_settings[i];
+        bool of_build = s->when == SN_BUILD || s->when == SN_RUN;
+        // accum follows from the batch and the micro-batch
+        if (of_build && i != SN_SET_accum && !strchr(s->key, '*'))
+            give_define(cx, (SnSettingId)i, s->key);
+    }
+    give_define(cx, SN_SET_micro, arena_printf(cx->arena, "micro.%s", sample_name(cx)));
+}
+
+// ---- lines --------------------------------------------------------------------------------------
+
+const PlanLine *plan_line(const Elab *cx, const char *name) {
+    return cx->plan.lines[sn_line_find(name) - sn_lines];
+}
+
+static bool shape_good(const PlanLine *l, const SnLine *k) {
+    bool one = l->items.n == 1 && !l->items.at[0].name, named = l->items.n > 0;
+    for (uint32_t i = 0; i < l->items.n; i++) named &= l->items.at[i].name != 0;
+    switch (k->shape) {
+    case SN_LINE_VALUE:
+    case SN_LINE_CALL: return one;
+    case SN_LINE_OPTIONS:
+    case SN_LINE_AXES: return named;
+    case SN_LINE_NOTHING: return l->items.n == 0;
+    }
+    unreachable(k->shape);
+}
+
+// The line has the form that its row says, and is the only one where one is all there may be.
+static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
+    static const char *const takes[] = {[SN_LINE_VALUE] = "one value",
+                                        [SN_LINE_OPTIONS] = "options by name",
+                                        [SN_LINE_AXES] = "axes with extents",
+                                        [SN_LINE_CALL] = "one name, with options in brackets",
+                                        [SN_LINE_NOTHING] = "names after ':'"};
+    const PlanLine **first = &cx->plan.lines[k - sn_lines];
+    bool paths = k->paths == SN_PATHS_MAY || l->has_paths == (k->paths == SN_PATHS_MUST);
+    if (!paths && l->has_paths) {
+        elab_error(cx, l->loc, "'%s' takes no ': names'", k->name);
+        return false;
+    }
+    if (!paths || !shape_good(l, k)) {
+        elab_error(cx, l->loc, "'%s' takes %s, as in '%s'", k->name, takes[k->shape], k->form);
+        return false;
+    }
+    if (*first && k->once) {
+        elab_error(cx, l->what_loc, "a second '%s' line", k->name);
+        elab_note(cx, (*first)->what_loc, "the first is here");
+        return false;
+    }
+    if (!*first) *first = l;
+    return true;
+}
+
+// An option 'name = value' of a line: the setting LINE.name.
+static void read_option(Elab *cx, const CallArg *a, const char *line) {
+    const char *name = str(cx, a->name), *near = NULL;
+    const char *key = arena_printf(cx->arena, "%s.%s", line, name);
+    const SnSetting *s = sn_setting_find(key);
+    size_t n = strlen(line) + 1;
+    if (s) {
+        give_value(cx, (SnSettingId)(s - sn_settings), a->value);
+        return;
+    }
+    for (uint32_t i = 0; i < SN_SETTINGS; i++)
+        if (strncmp(sn_settings[i].key, key, n) == 0)
+            near = sn_nearer(name, near, sn_settings[i].key + n);
+    if (near)
+        elab_error(cx, a->loc, "'%s' has no option '%s'; did you mean '%s'?", line, name, near);
+    else
+        elab_error(cx, a->loc, "'%s' has no option '%s'", line, name);
 }
 
 // The block and the options of 'adamw' or 'adamw(…)'.
@@ -132,14 +299,20 @@ static const AstFunc *line_block(Elab *cx, const Expr *e, const CallArgList **op
     return NULL;
 }
 
+static void size_twice(Elab *cx, const CallArg *a) {
+    for (uint32_t i = 0; i < cx->plan.sizes.n; i++) {
+        if (cx->plan.sizes.at[i].axis != a->name) continue;
+        elab_error(cx, a->loc, "'%s' is sized twice", str(cx, a->name));
+        elab_note(cx, cx->plan.sizes.at[i].loc, "it is sized here");
+    }
+}
+
 static void read_size(Elab *cx, const PlanLine *l) {
     for (uint32_t i = 0; i < l->items.n; i++) {
         const CallArg *a = &l->items.at[i];
-        Binding *b = a->name ? scope_local(cx->file, a->name, NAME_axis) : NULL;
+        Binding *b = scope_local(cx->file, a->name, NAME_axis);
         double x;
-        if (!a->name) {
-            elab_error(cx, a->loc, "'size' takes axes with extents, as in 'size batch = 8'");
-        } else if (!b) {
+        if (!b) {
             const char *near = scope_suggest(cx, cx->file, a->name, NAME_axis);
             elab_error(cx, a->name_loc,
                        near ? "the file has no axis '%s'; did you mean '%s'?"
@@ -148,16 +321,21 @@ static void read_size(Elab *cx, const PlanLine *l) {
         } else if (b->decl->extent) {
             elab_error(cx, a->loc, "axis '%s' has an extent already", str(cx, a->name));
             elab_note(cx, b->loc, "'%s' is declared here", str(cx, a->name));
-        } else if (eval_number(cx, a->value, "an extent", &x)) {
+        } else {
+            size_twice(cx, a);
+            Value v = eval(cx, a->value);
+            const char *key = arena_printf(cx->arena, "size.%s", str(cx, a->name));
+            // a value that is none was reported: 1 stands for it, so that nothing follows from it
+            if (!plan_takes(cx, &sn_settings[SN_SET_size], key, a->value->loc, &v, &x)) x = 1;
             vec_push(cx->arena, &cx->plan.sizes, ((SizeLine){a->name, x, a->value->loc}));
         }
     }
 }
 
 static void read_optimizer(Elab *cx, const PlanLine *l) {
-    const Expr *e = only_item(cx, l);
+    const Expr *e = l->items.at[0].value;
     OptimizerRule r = {.line = l};
-    if (!e || !(r.func = line_block(cx, e, &r.options))) return;
+    if (!(r.func = line_block(cx, e, &r.options))) return;
     r.at = e->loc;
     if (r.func->args.n < 3 || r.func->axes.n) {
         elab_error(cx, e->loc,
@@ -169,171 +347,82 @@ static void read_optimizer(Elab *cx, const PlanLine *l) {
     vec_push(cx->arena, &cx->plan.optimizers, r);
 }
 
-static double read_number(Elab *cx, const PlanLine *l, const char *name, double otherwise) {
-    const Option *d = plan_define(cx, name);
-    double x = otherwise;
-    const Expr *e = l && no_paths(cx, l) ? only_item(cx, l) : NULL;
-    if (e) {
-        bool good = eval_number(cx, e, arena_printf(cx->arena, "'%s'", name), &x);
-        if (good && !(x >= 0 && x <= 9e15))
-            elab_error(cx, e->loc, "'%s' may not be negative", name);
-    }
-    if (!d) return x;
-    if (!(d->value >= 0 && d->value <= 9e15))
-        diag_error(cx->diag, (Loc){0}, "-D %s=%s: may not be negative", d->name, d->text);
-    return d->value;
-}
-
 static void read_micro(Elab *cx, const PlanLine *l) {
-    const CallArg *a = l->items.n == 1 ? &l->items.at[0] : NULL;
-    if (!a || !a->name || !scope_local(cx->file, a->name, NAME_axis)) {
+    const CallArg *a = &l->items.at[0];
+    if (l->items.n > 1 || !scope_local(cx->file, a->name, NAME_axis)) {
         elab_error(cx, l->loc,
                    "'micro' takes one axis of the file with its extent, as in 'micro batch = 8'");
         return;
     }
-    cx->plan.sample = a->name;
-    cx->plan.micro_loc = a->value->loc;
-    eval_number(cx, a->value, "the samples per micro-batch", &cx->plan.micro);
+    give_value(cx, SN_SET_micro, a->value);
 }
 
-static bool listed(const char *name, const char *const *list, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(list[i], name) == 0) return true;
-    return false;
-}
-
-static void refuse_line(Elab *cx, const PlanLine *l) {
-    const char *what = l->is_stage ? "stage" : str(cx, l->what);
-    if (strcmp(what, "precision") == 0 && l->items.n == 1 && !l->has_paths &&
-        !l->items.at[0].name) {
-        const Expr *e = l->items.at[0].value;
-        if (e->kind == E_name && strcmp(str(cx, e->name.name), "f32") == 0) return;
-        elab_error(cx, l->loc, "'precision' other than f32 is not compiled yet");
-        return;
-    }
-    if (listed(what, later_lines, LATER_LINES)) {
+static void refuse_line(Elab *cx, const PlanLine *l, const char *what) {
+    const char *near = NULL;
+    if (sn_line_find(what)) {
         elab_error(cx, l->loc, "'%s' is not compiled yet", what);
         return;
     }
-    const char *near = suggest_of(what, compiled_lines, COMPILED_LINES);
-    if (!near) near = suggest_of(what, later_lines, LATER_LINES);
+    for (uint32_t i = 0; i < sn_line_count; i++) near = sn_nearer(what, near, sn_lines[i].name);
     if (near)
         elab_error(cx, l->what_loc, "unknown plan line '%s'; did you mean '%s'?", what, near);
     else
         elab_error(cx, l->what_loc, "unknown plan line '%s'", what);
 }
 
-static void option_later(Elab *cx, const char *key, const char *value) {
-    vec_push(cx->arena, &cx->plan.others, ((PlanOption){key, value}));
-}
-
-// An option that only the executable reads: a number or a bool, kept as text.
-static void read_other(Elab *cx, const CallArg *a, const char *line, const char *const *known) {
-    const char *name = str(cx, a->name);
-    while (*known && strcmp(*known, name) != 0) known++;
-    if (!*known) {
-        elab_error(cx, a->loc, "'%s' of '%s' is not compiled yet", name, line);
+static void read_data(Elab *cx, const PlanLine *l) {
+    const Expr *e = l->items.at[0].value;
+    const SnSetting *kinds = &sn_settings[SN_SET_data_kind];
+    const char *forms = "text(\"file\"), tokens(\"file\") or tensors(\"file\")";
+    if (e->kind != E_call && e->kind != E_name) {
+        elab_error(cx, e->loc, "expected %s", forms);
         return;
     }
-    Value v = eval(cx, a->value);
-    const char *key = arena_printf(cx->arena, "%s.%s", line, name);
-    if (v.kind == V_BOOL) {
-        option_later(cx, key, v.truth ? "true" : "false");
-    } else if (v.kind != V_NUM || !(v.num >= 0)) {
-        if (v.kind != V_ERROR)
-            elab_error(cx, a->value->loc, "'%s' is a number from 0 on, found %s", name,
-                       type_text(cx, &v));
-    } else if (strcmp(name, "split") == 0 && !(v.num > 0 && v.num <= 1)) {
-        elab_error(cx, a->value->loc, "'split' is the part for training, above 0 and at most 1");
-    } else {
-        option_later(cx, key, number_text(cx, v.num));
+    const char *kind = str(cx, e->kind == E_call ? e->call.name : e->name.name);
+    if (!sn_setting_text(kinds, kind, NULL)) {
+        elab_error(cx, e->loc, "data '%s' is not compiled yet: expected %s", kind, forms);
+        return;
+    }
+    give(cx, SN_SET_data_kind, e->loc, (Value){.kind = V_STRING, .text = kind});
+    for (uint32_t i = 0; e->kind == E_call && i < e->call.args.n; i++) {
+        const CallArg *a = &e->call.args.at[i];
+        if (a->name)
+            read_option(cx, a, "data");
+        else
+            give_value(cx, SN_SET_data_path, a->value);
     }
 }
 
 static void read_line(Elab *cx, const PlanLine *l) {
-    const char *what = str(cx, l->what);
-    Plan *p = &cx->plan;
-    if (l->is_stage || !listed(what, compiled_lines, COMPILED_LINES)) {
-        refuse_line(cx, l);
+    const char *what = l->is_stage ? "stage" : str(cx, l->what);
+    const SnLine *k = sn_line_find(what);
+    if (!k || k->later) {
+        refuse_line(cx, l, what);
         return;
     }
-    static const char *const eval_known[] = {"every", "batches", NULL}, *const save_known[] = {
-                                                                            "every", "keep", NULL};
-    bool saves = strcmp(what, "save") == 0;
-    if (saves || strcmp(what, "eval") == 0)
-        for (uint32_t i = 0; i < l->items.n; i++)
-            read_other(cx, &l->items.at[i], what, saves ? save_known : eval_known);
+    if (!line_good(cx, l, k)) return;
+    if (k->shape == SN_LINE_VALUE)
+        give_value(cx, (SnSettingId)(sn_setting_find(what) - sn_settings), l->items.at[0].value);
+    if (k->shape == SN_LINE_OPTIONS)
+        for (uint32_t i = 0; i < l->items.n; i++) read_option(cx, &l->items.at[i], what);
+    if (strcmp(what, "data") == 0) read_data(cx, l);
     if (strcmp(what, "size") == 0) read_size(cx, l);
+    if (strcmp(what, "micro") == 0) read_micro(cx, l);
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
-    if (strcmp(what, "data") == 0) p->data = l;
-    if (strcmp(what, "lr") == 0) p->lr = l;
-    if (strcmp(what, "clip") == 0) p->clip = l;
-    if (strcmp(what, "steps") == 0) p->steps = l;
-    if (strcmp(what, "seed") == 0) p->seed = l;
-    if (strcmp(what, "freeze") != 0) return;
-    if (l->items.n || !l->has_paths)
-        elab_error(cx, l->loc, "'freeze' takes names after ':', as in 'freeze : wte'");
-    vec_push(cx->arena, &p->freezes, l);
+    if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
 }
 
 // ---- data ---------------------------------------------------------------------------------------
 
-static void data_option(Elab *cx, const CallArg *a) {
-    static const char *const known[] = {"split", "stride", "width", "shuffle", NULL};
-    Plan *p = &cx->plan;
-    if (a->name) {
-        read_other(cx, a, "data", known);
-        return;
-    }
-    Value v = eval(cx, a->value);
-    if (v.kind == V_STRING && !p->data_path)
-        p->data_path = v.text;
-    else if (v.kind != V_ERROR)
-        elab_error(cx, a->loc, "'%s' takes one path in quotes, found %s", p->data_kind,
-                   p->data_path ? "more" : type_text(cx, &v));
-}
-
-static bool data_kind_known(const char *kind) {
-    static const char *const kinds[] = {"text", "tokens", "tensors"};
-    return listed(kind, kinds, sizeof kinds / sizeof *kinds);
-}
-
-static void read_data(Elab *cx) {
-    Plan *p = &cx->plan;
-    const char *forms = "text(\"file\"), tokens(\"file\") or tensors(\"file\")";
-    p->data_kind = "text";
-    const Expr *e = p->data && no_paths(cx, p->data) ? only_item(cx, p->data) : NULL;
-    if (e && (e->kind == E_call || e->kind == E_name)) {
-        p->data_kind = str(cx, e->kind == E_call ? e->call.name : e->name.name);
-        if (!data_kind_known(p->data_kind))
-            elab_error(cx, e->loc, "data '%s' is not compiled yet: expected %s", p->data_kind,
-                       forms);
-        else if (e->kind == E_call)
-            for (uint32_t i = 0; i < e->call.args.n; i++) data_option(cx, &e->call.args.at[i]);
-    } else if (e) {
-        elab_error(cx, e->loc, "expected %s", forms);
-    }
-    const char *path = define_text(cx, "data.path"), *kind = define_text(cx, "data.kind");
-    for (uint32_t i = 0; i < OTHER_KEYS; i++) {
-        const char *set = define_text(cx, other_keys[i]);
-        if (set) option_later(cx, other_keys[i], set);
-    }
-    if (path) p->data_path = path;
-    if (kind && !data_kind_known(kind))
-        diag_error(cx->diag, (Loc){0}, "-D data.kind=%s: expected text, tokens or tensors", kind);
-    if (kind) p->data_kind = kind;
-}
-
 // What an input takes from the data; NULL, reported, when there is no such field.
 static const char *field_of(Elab *cx, const Arg *a) {
-    const char *name = str(cx, a->name), *kind = cx->plan.data_kind;
+    const char *name = str(cx, a->name), *kind = plan_text(cx, SN_SET_data_kind);
     if (strcmp(kind, "tensors") == 0 || strcmp(name, "tokens") == 0) return name;
     if (strcmp(name, "targets") == 0) return "next";
     if (strcmp(name, "weight") == 0) return "ones"; // every position counts
-    if (!data_kind_known(kind)) return NULL;
     elab_error(cx, a->loc, "'%s' data has no field '%s': it gives 'tokens', 'targets' and 'weight'",
                kind, name);
-    if (cx->plan.data) elab_note(cx, cx->plan.data->loc, "the data is chosen here");
+    if (plan_line(cx, "data")) elab_note(cx, plan_line(cx, "data")->loc, "the data is chosen here");
     return NULL;
 }
 
@@ -354,14 +443,10 @@ static void find_sample(Elab *cx, const PlanLineList *lines) {
     if (!cx->plan.sample && scope_local(cx->file, batch, NAME_axis)) cx->plan.sample = batch;
 }
 
-static const char *sample_option(Elab *cx, const char *format) {
-    return arena_printf(cx->arena, format, cx->plan.sample ? str(cx, cx->plan.sample) : "batch");
-}
-
 bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs) {
     uint32_t errors = cx->diag->errors;
-    Plan *p = &cx->plan;
     PlanLineList lines = {0};
+    CHECK(sn_line_count <= MAX_LINES, "%u kinds of plan lines", sn_line_count);
     read_defines(cx, defs, ndefs);
     for (uint32_t i = 0; i < cx->ast->items.n; i++)
         if (cx->ast->items.at[i].kind == ITEM_train)
@@ -371,14 +456,8 @@ bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs) {
     for (uint32_t i = 0; i < lines.n; i++)
         if (strcmp(str(cx, lines.at[i]->what), "micro") != 0) read_line(cx, lines.at[i]);
     for (uint32_t i = 0; i < lines.n; i++)
-        if (strcmp(str(cx, lines.at[i]->what), "micro") == 0) read_micro(cx, lines.at[i]);
-    const Option *d = plan_define(cx, "micro");
-    if (!d) d = plan_define(cx, sample_option(cx, "micro.%s"));
-    if (d) p->micro = d->value, p->micro_loc = (Loc){0};
-    p->clip_value = read_number(cx, p->clip, "clip", 0);
-    p->steps_value = read_number(cx, p->steps, "steps", 0);
-    p->seed_value = read_number(cx, p->seed, "seed", 1);
-    read_data(cx);
+        if (strcmp(str(cx, lines.at[i]->what), "micro") == 0) read_line(cx, lines.at[i]);
+    give_defines(cx);
     return cx->diag->errors == errors;
 }
 
@@ -390,21 +469,19 @@ static void option_number(Elab *cx, const char *key, double x) {
     option(cx, key, number_text(cx, x));
 }
 
-static void other_options(Elab *cx) {
-    for (uint32_t i = 0; i < OTHER_KEYS; i++)
-        for (uint32_t k = cx->plan.others.n; k-- > 0;)
-            if (strcmp(cx->plan.others.at[k].key, other_keys[i]) == 0) {
-                option(cx, other_keys[i], cx->plan.others.at[k].value);
-                break; // the last counts, and -D was read last
-            }
+// What the executable may be told otherwise.
+static void option_settings(Elab *cx) {
+    for (uint32_t i = 0; i < SN_SETTINGS; i++) {
+        const char *text = plan_text(cx, (SnSettingId)i);
+        bool always = i == SN_SET_data_kind || i == SN_SET_seed;
+        if (sn_settings[i].when == SN_RUN && (cx->plan.set[i].text || always))
+            option(cx, sn_settings[i].key, text);
+    }
 }
 
 void plan_options(Elab *cx) {
-    const Plan *p = &cx->plan;
     Program *g = cx->program;
-    option(cx, "data.kind", p->data_kind);
-    if (p->data_path) option(cx, "data.path", p->data_path);
-    other_options(cx);
+    option_settings(cx);
     for (uint32_t i = 0; i < cx->model->args.n; i++) {
         const Arg *a = &cx->model->args.at[i];
         option(cx, arena_printf(cx->arena, "input.%s", str(cx, a->name)), field_of(cx, a));
@@ -418,9 +495,7 @@ void plan_options(Elab *cx) {
     option_number(cx, "batch", (double)g->batch);
     option_number(cx, "micro", (double)g->micro);
     option_number(cx, "accum", (double)(g->batch / g->micro));
-    option_number(cx, "steps", p->steps_value);
-    option_number(cx, "clip", p->clip_value);
-    option_number(cx, "seed", p->seed_value);
+    option(cx, "clip", plan_text(cx, SN_SET_clip));
 }
 
 // ---- paths --------------------------------------------------------------------------------------

@@ -83,18 +83,21 @@ static void run_scalar(Elab *cx, const char *name, double value) {
     vec_push(cx->arena, &cx->program->scalars, ((RunScalar){name, ELEM_f32, value}));
 }
 
-// One argument of the schedule as a scalar of the run: -D, then the plan, then the default.
-static Value schedule_argument(Elab *cx, const Arg *arg, Value given) {
+// One argument of the schedule as a scalar of the run: -D, then the plan, then the default. The length of the
+// run and of the schedule are one where only one is given.
+static Value schedule_argument(Elab *cx, const Arg *arg, Value given, Loc at) {
     const char *name = arena_printf(cx->arena, "lr.%s", str(cx, arg->name));
-    const Option *d = plan_define(cx, name);
-    if (strcmp(name, "lr.steps") == 0) {
-        if (!d && plan_define(cx, "steps")) d = plan_define(cx, "steps");
-        if (!cx->plan.steps && given.kind == V_NUM) cx->plan.steps_value = given.num;
-        if (d) cx->plan.steps_value = d->value;
-    }
+    GivenSetting *steps = &cx->plan.set[SN_SET_steps];
+    bool length = strcmp(name, "lr.steps") == 0;
+    const Option *d = plan_define_number(cx, name);
+    double x;
+    if (length && !d && plan_define(cx, "steps")) d = plan_define(cx, "steps");
     if (d) given = value_num(d->value, false);
     if (value_is_absent(&given) && arg->init) given = eval(cx, arg->init);
     if (given.kind != V_NUM) return given;
+    if (!plan_takes(cx, sn_setting_find(name), name, at, &given, &x)) return value_error();
+    if (length && (d || !steps->text))
+        *steps = (GivenSetting){number_text(cx, given.num), given.num, at};
     run_scalar(cx, name, given.num);
     TypeId t = type_make(cx, ELEM_f32, &(AxisList){0});
     return value_node(cx, ir_input(cx->b, name, t, 0));
@@ -126,14 +129,10 @@ static const AstFunc *schedule_of(Elab *cx, const Expr *e, const CallArgList **o
 }
 
 static Value learning_rate(Elab *cx) {
-    const PlanLine *l = cx->plan.lr;
+    const PlanLine *l = plan_line(cx, "lr");
     if (!l)
         return elab_error(cx, cx->plan.optimizers.at[0].line->loc,
                           "the plan has an optimizer but no 'lr' line");
-    if (l->items.n != 1 || l->items.at[0].name || l->has_paths)
-        return elab_error(
-            cx, l->loc,
-            "'lr' takes one schedule, as in 'lr cosine(peak = 1e-3, warmup = 40, steps = 400)'");
     const Expr *e = l->items.at[0].value;
     CallArgList constant = {0};
     const CallArgList *options = &constant;
@@ -146,7 +145,7 @@ static Value learning_rate(Elab *cx) {
     cx->b->name = sym(cx->syms, "lr");
     cx->b->loc = e->loc;
     for (uint32_t i = 0; i < f->args.n; i++)
-        values[i] = schedule_argument(cx, &f->args.at[i], values[i]);
+        values[i] = schedule_argument(cx, &f->args.at[i], values[i], locs[i]);
     Value v = call_expand(cx, f, e->loc, &(AxisList){0}, false, values, locs, 0, false);
     v = value_real(cx, v, e->loc);
     if (v.kind == V_NUM) v = value_expand(cx, v, &(AxisList){0}, ELEM_f32, e->loc);
@@ -187,7 +186,8 @@ static NodeId gradient_norm(Elab *cx, const NodeId *grads, const StateId *params
         NodeId one = square_sum(cx, grads[i]);
         sum = sum == NONE ? one : ir_binary(cx->b, OP_add, sum, one);
     }
-    at_step(cx, "grad_norm", cx->plan.clip ? cx->plan.clip->loc : (Loc){0});
+    const PlanLine *clip = plan_line(cx, "clip");
+    at_step(cx, "grad_norm", clip ? clip->loc : (Loc){0});
     NodeId norm = ir_unary(cx->b, OP_sqrt, sum);
     result(cx, "grad_norm", norm, RESULT_metric);
     return norm;
@@ -197,7 +197,8 @@ static NodeId gradient_norm(Elab *cx, const NodeId *grads, const StateId *params
 static void clip_gradients(Elab *cx, NodeId norm, NodeId *grads, const StateId *params,
                            uint32_t n) {
     Builder *b = cx->b;
-    NodeId bound = ir_const(b, ELEM_f32, cx->plan.clip_value), tiny = ir_const(b, ELEM_f32, 1e-6);
+    NodeId bound = ir_const(b, ELEM_f32, plan_number(cx, SN_SET_clip, 0)),
+           tiny = ir_const(b, ELEM_f32, 1e-6);
     NodeId ratio = ir_binary(b, OP_div, bound, ir_binary(b, OP_add, norm, tiny));
     NodeId scale = ir_binary(b, OP_min, ir_const(b, ELEM_f32, 1), ratio);
     for (uint32_t i = 0; i < n; i++) {
@@ -244,16 +245,30 @@ static void keep_states(Elab *cx) {
     cx->changed.n = 0;
 }
 
+// A number that is given to an optimizer is finite; an option of a block of std.sn has the range of its row.
+static bool option_good(Elab *cx, const OptimizerRule *r, const char *key, Loc at, const Value *v) {
+    bool std = cx->diag->files.at[r->func->name_loc.file].is_std, good = true;
+    const SnSetting *s = std ? sn_setting_find(key) : &sn_settings[SN_SET_optimizer];
+    double x;
+    if (v->kind == V_NUM || (std && (v->kind == V_BOOL || v->kind == V_STRING)))
+        return plan_takes(cx, s, key, at, v, &x);
+    for (uint32_t i = 0; v->kind == V_TUPLE && i < v->n; i++)
+        good &= option_good(cx, r, key, at, &v->items[i]);
+    return good;
+}
+
 // The options of a rule as values: those of -D optimizer.NAME, else as written.
 static bool rule_options(Elab *cx, const OptimizerRule *r, Value *values, Loc *locs) {
     Scope *scope = cx->scope;
     cx->scope = cx->file;
     bool good = call_place(cx, r->func, r->options, 3, values, locs);
     cx->scope = scope;
-    for (uint32_t i = 3; i < r->func->args.n; i++) {
-        const Option *d = plan_define(
-            cx, arena_printf(cx->arena, "optimizer.%s", str(cx, r->func->args.at[i].name)));
+    for (uint32_t i = 3; i < r->func->args.n && good; i++) {
+        const char *key =
+            arena_printf(cx->arena, "optimizer.%s", str(cx, r->func->args.at[i].name));
+        const Option *d = plan_define_number(cx, key);
         if (d) values[i] = value_num(d->value, false);
+        good = option_good(cx, r, key, locs[i], &values[i]);
     }
     return good;
 }
@@ -316,7 +331,7 @@ static void update_all(Elab *cx, NodeId loss) {
     cx->b->phase = PHASE_U;
     NodeId norm = gradient_norm(cx, grads, params, n);
     require_finite(cx, norm);
-    if (cx->plan.clip_value > 0) clip_gradients(cx, norm, grads, params, n);
+    if (plan_number(cx, SN_SET_clip, 0) > 0) clip_gradients(cx, norm, grads, params, n);
     Value rate = learning_rate(cx);
     if (rate.kind == V_TENSOR) {
         result(cx, "lr", rate.node, RESULT_metric);

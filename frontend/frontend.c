@@ -221,13 +221,18 @@ static bool resolve_batch(Elab *cx) {
     if (!axis_force(cx, b)) return false;
     g->sample = cx->sample;
     g->batch = cx->sample_size;
-    double micro = cx->plan.micro > 0 ? cx->plan.micro : (double)g->batch;
+    if (!g->batch) {
+        elab_error(cx, b->loc, "'%s' is the sample axis: its extent is at least 1, found 0",
+                   str(cx, cx->plan.sample));
+        return false;
+    }
+    double micro = plan_number(cx, SN_SET_micro, (double)g->batch);
     g->micro = micro >= 1 && micro <= (double)g->batch ? (int64_t)micro : 0;
-    if (g->batch > 0 && g->micro > 0 && (double)g->micro == micro && g->batch % g->micro == 0)
-        return true;
+    if (g->micro > 0 && (double)g->micro == micro && g->batch % g->micro == 0) return true;
     const char *name = str(cx, cx->plan.sample);
-    elab_error(cx, cx->plan.micro_loc, "%s = %lld does not fall into micro-batches of %s", name,
-               (long long)g->batch, number_text(cx, micro));
+    elab_error(cx, cx->plan.set[SN_SET_micro].loc,
+               "%s = %lld does not fall into micro-batches of %s", name, (long long)g->batch,
+               number_text(cx, micro));
     return false;
 }
 

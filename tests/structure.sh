@@ -24,7 +24,7 @@ arrows() { # FOLDER 'PATTERN OF ALLOWED INCLUDES'
     none "$1 includes what it must not" "$work/arrows"
 }
 arrows ir 'ir/'
-arrows frontend 'ir/|frontend/|parser\.tab\.h"'
+arrows frontend 'ir/|frontend/|parser\.tab\.h"|runtime/setting\.h"'
 arrows passes 'ir/|passes/'
 arrows codegen 'ir/|codegen/|runtime/plan\.h"'
 arrows runtime 'runtime/'
@@ -61,6 +61,14 @@ fi
 for page in ops passes; do
     "$build/docs" --$page >"$work/page" || bad "docs --$page"
     same "docs/$page.md is not what 'docs --$page' prints" "$work/page" "docs/$page.md"
+done
+
+# Tables inside of a page: between a line '<!-- docs --NAME -->' and the next '<!-- end -->'.
+for table in language:lines running:settings; do
+    page=docs/${table%:*}.md name=${table#*:}
+    "$build/docs" --$name >"$work/table" || bad "docs --$name"
+    sed -n "/^<!-- docs --$name -->\$/,/^<!-- end -->\$/p" "$page" | sed '1d;$d' >"$work/in_page"
+    same "the table in $page is not what 'docs --$name' prints" "$work/table" "$work/in_page"
 done
 
 # ---- links of the pages ----------------------------------------------------------------------------

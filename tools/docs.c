@@ -1,8 +1,10 @@
-// Writes the pages that are made from tables: docs --ops is docs/ops.md, docs --passes is
-// docs/passes.md. A test compares the committed pages with fresh output, so that the tables of ops,
-// attributes, element types and passes stay the one place where these facts are written.
+// Writes what is made from tables: docs --ops is docs/ops.md, docs --passes is docs/passes.md, docs --lines is
+// the table of plan lines in docs/language.md, docs --settings those of options in docs/running.md. A test
+// compares the committed pages with fresh output, so that the tables of ops, attributes, element types, passes
+// and options stay the one place where these facts are written.
 #include "ir/attr.h"
 #include "passes/pass.h"
+#include "runtime/setting.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -151,14 +153,80 @@ static void print_passes(void) {
                pass_table[i].neutral ? "same bits" : "", pass_table[i].reason);
 }
 
+static void print_lines(void) {
+    puts("| line | |\n|---|---|");
+    for (uint32_t i = 0; i < sn_line_count; i++)
+        if (!sn_lines[i].later) printf("| `%s` | %s |\n", sn_lines[i].form, sn_lines[i].meaning);
+    fputs("\nNot compiled yet:", stdout);
+    for (uint32_t i = 0, n = 0; i < sn_line_count; i++)
+        if (sn_lines[i].later) printf("%s `%s`", n++ ? "," : "", sn_lines[i].name);
+    puts(".");
+}
+
+static void print_values(const SnSetting *s) {
+    char text[128];
+    switch (s->type) {
+    case SN_COUNT: printf("whole number, %s", s->values); return;
+    case SN_REAL: printf("number, %s", s->values); return;
+    case SN_BOOL:
+    case SN_CHOICE:
+        sn_setting_allowed(s, text, sizeof text);
+        fputs(text, stdout);
+        return;
+    case SN_PATH:
+    case SN_TEXT: fputs("text", stdout); return;
+    case SN_FLAG: fputs("–", stdout); return;
+    case SN_SET: fputs("KEY=VALUE", stdout); return;
+    }
+    unreachable(s->type);
+}
+
+// '|' ends a cell.
+static void print_escaped(const char *text) {
+    for (; *text; text++) printf(*text == '|' ? "\\%c" : "%c", *text);
+}
+
+static void print_setting(const SnSetting *s) {
+    const char *without = s->without ? s->without : s->words;
+    if (s->when == SN_COMMAND) {
+        printf("| `--%s", s->flag);
+        if (*s->shown) putchar(' ');
+        print_escaped(s->shown);
+        fputs("` | ", stdout);
+    } else {
+        printf("| `%s` | ", s->key);
+    }
+    print_values(s);
+    printf(" | %s | ", *without ? without : "–");
+    if (s->when == SN_RUN || s->when == SN_SCALAR) printf("`--%s` | ", *s->flag ? s->flag : "set");
+    if (s->when == SN_BUILD) fputs("fixed | ", stdout);
+    printf("%s |\n", s->meaning);
+}
+
+static void print_settings(void) {
+    puts("| option of the plan | values | without | in the executable | |\n|---|---|---|---|---|");
+    for (int i = 0; i < SN_SETTINGS; i++)
+        if (sn_settings[i].when <= SN_SCALAR) print_setting(&sn_settings[i]);
+    puts("\n| option of the executable | values | without | |\n|---|---|---|---|");
+    for (int i = 0; i < SN_SETTINGS; i++)
+        if (sn_settings[i].when == SN_COMMAND) print_setting(&sn_settings[i]);
+    puts("\n| environment | values | without | |\n|---|---|---|---|");
+    for (int i = 0; i < SN_SETTINGS; i++)
+        if (sn_settings[i].when == SN_ENVIRON) print_setting(&sn_settings[i]);
+}
+
 int main(int argc, char **argv) {
     const char *page = argc == 2 ? argv[1] : "";
     if (strcmp(page, "--ops") == 0) {
         print_ops();
     } else if (strcmp(page, "--passes") == 0) {
         print_passes();
+    } else if (strcmp(page, "--lines") == 0) {
+        print_lines();
+    } else if (strcmp(page, "--settings") == 0) {
+        print_settings();
     } else {
-        fputs("usage: docs --ops | --passes\n", stderr);
+        fputs("usage: docs --ops | --passes | --lines | --settings\n", stderr);
         return 2;
     }
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 3;
