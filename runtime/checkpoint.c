@@ -1,27 +1,22 @@
-// Checkpoints: DIR/step-NNNNNNNN.safetensors.
+// What stands in a checkpoint.
 //
 // A file holds every state that is carried over steps (weights, moments, statistics, counters)
-// under its path, in its declared axis order, and as metadata the progress, the scalars of the run
-// and the plan's options. That is all a run depends on, so a resumed run continues bit for bit.
+// under its path, in its declared axis order, and as metadata the progress, the scalars of the run,
+// the plan's options, the axes of each state and checksums (safetensors.h). That is all a run depends
+// on, so a resumed run continues bit for bit.
 //
-// Writing goes to a temporary name in the same directory, is synced and renamed: the name either
-// stands for a whole file or does not exist, whatever fails (disk full, kill -9, power). Old files
-// go only after the new one is in place. Loading compares all names, types and shapes before the
-// first byte of a state changes.
+// Reading looks for damage first, then compares all states with the model's and says everything that
+// differs, then reads, summing what it reads. Files of an older Sinter have neither axes nor checksums.
 #define _GNU_SOURCE
-#include "runtime/folder.h"
-#include "runtime/safetensors.h"
-#include <dirent.h>
+#include "runtime/checkpoint.h"
+#include "runtime/json.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { KIND_ACCUM = 4, TEXT = 64 }; // ir's StateKind: sums of one step, never saved
 static const char *const dtype_names[] = {"F32", "I32", "U32", "BOOL"};
@@ -36,7 +31,18 @@ static bool is_derived(const char *scalar) {
     return false;
 }
 
-// ---- metadata -----------------------------------------------------------------------------------
+// The axes of a state in order, "dim, head"; free it. NULL: memory is short.
+static char *axes_text(const SnPlan *p, const SnState *s) {
+    SnText t = {0};
+    sn_text_add(&t, "%s", "");
+    for (uint32_t i = 0; i < s->naxes; i++)
+        sn_text_add(&t, "%s%s", i ? ", " : "", SN_STRING(p, s->axis[i]));
+    if (!t.failed) return t.text;
+    free(t.text);
+    return NULL;
+}
+
+// ---- writing ------------------------------------------------------------------------------------
 
 typedef struct {
     SnMeta *at;
@@ -45,8 +51,8 @@ typedef struct {
 } MetaList;
 
 static void meta_add(MetaList *m, const char *prefix, const char *key, const char *value) {
-    char *k = NULL, *v = strdup(value);
-    if (m->n == m->limit || asprintf(&k, "%s%s", prefix, key) < 0 || !v) {
+    char *k = NULL, *v = value ? strdup(value) : NULL;
+    if (!v || m->n == m->limit || asprintf(&k, "%s%s", prefix, key) < 0) {
         free(v);
         m->failed = true;
         return;
@@ -86,9 +92,14 @@ static void meta_fill(MetaList *m, SnExec *x, const SnProgress *at) {
         const SnOption *o = &SN_AT(p, SnOption, options)[i];
         meta_add(m, "option.", SN_STRING(p, o->key), SN_STRING(p, o->value));
     }
+    for (uint32_t i = 0; i < p->states.count; i++) {
+        const SnState *s = &SN_AT(p, SnState, states)[i];
+        if (!is_saved(s)) continue;
+        char *axes = axes_text(p, s);
+        meta_add(m, "axes.", SN_STRING(p, s->path), axes);
+        free(axes);
+    }
 }
-
-// ---- saving -------------------------------------------------------------------------------------
 
 static SnStatus read_state(const void *what, void *user, int64_t from, int64_t n, void *to,
                            SnError *e) {
@@ -116,10 +127,10 @@ static SnTensor *collect_states(SnExec *x, uint32_t *n) {
     return tensors;
 }
 
-static SnStatus write_states(SnExec *x, const SnProgress *at, int fd, SnError *e) {
+SnStatus sn_checkpoint_write(SnExec *x, const SnProgress *at, int fd, SnError *e) {
     const SnPlan *p = sn_exec_plan(x);
     uint32_t n;
-    MetaList meta = {.limit = 8 + p->scalars.count + p->options.count};
+    MetaList meta = {.limit = 8 + p->scalars.count + p->options.count + p->states.count};
     meta.at = calloc(meta.limit, sizeof *meta.at);
     SnTensor *tensors = collect_states(x, &n);
     if (meta.at) meta_fill(&meta, x, at);
@@ -133,182 +144,29 @@ static SnStatus write_states(SnExec *x, const SnProgress *at, int fd, SnError *e
     return s;
 }
 
-static SnStatus write_temporary(SnExec *x, const SnProgress *at, const char *temporary,
-                                SnError *e) {
-    int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return sn_fail(e, SN_MACHINE, "%s", strerror(errno));
-    SnStatus s = write_states(x, at, fd, e);
-    if (!s && fsync(fd)) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
-    if (close(fd) && !s) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
-    return s;
-}
-
-// Step number of a checkpoint's file name, or -1.
-static int64_t step_of_name(const char *name) {
-    uint64_t step;
-    int end = 0;
-    if (sscanf(name, "step-%" SCNu64 ".safetensors%n", &step, &end) != 1 || !end || name[end])
-        return -1;
-    return step > INT64_MAX ? -1 : (int64_t)step;
-}
-
-static int by_step(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-// The steps of a directory's checkpoints, ascending; *n is their number. NULL when it cannot be
-// read.
-static int64_t *list_steps(const char *dir, size_t *n) {
-    DIR *d = opendir(dir);
-    size_t limit = 16;
-    int64_t *steps = malloc(limit * sizeof *steps);
-    *n = 0;
-    for (struct dirent *entry; d && steps && (entry = readdir(d));) {
-        int64_t step = step_of_name(entry->d_name);
-        if (step < 0) continue;
-        if (*n == limit) {
-            int64_t *grown = realloc(steps, (limit *= 2) * sizeof *steps);
-            if (!grown) free(steps);
-            steps = grown;
-        }
-        if (steps) steps[(*n)++] = step;
-    }
-    if (d) closedir(d);
-    if (!d || !steps) {
-        free(steps);
-        return NULL;
-    }
-    qsort(steps, *n, sizeof *steps, by_step);
-    return steps;
-}
-
-static int step_path(char *to, size_t size, const char *dir, const char *prefix, int64_t step,
-                     const char *suffix) {
-    int n = snprintf(to, size, "%s/%sstep-%08" PRId64 ".safetensors%s", dir, prefix, step, suffix);
-    return n >= 0 && (size_t)n < size;
-}
-
-int64_t sn_checkpoint_newest(const char *dir) {
-    size_t n;
-    int64_t *steps = list_steps(dir, &n), newest = steps && n ? steps[n - 1] : -1;
-    free(steps);
-    return newest;
-}
-
-// Removes what a killed run left half written. A directory belongs to one run at a time.
-static void remove_temporary(const char *dir) {
-    DIR *d = opendir(dir);
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        const char *name = entry->d_name, *end = strstr(name, ".safetensors.tmp");
-        char path[PATH_MAX];
-        if (strncmp(name, ".step-", 6) || !end || strcmp(end, ".safetensors.tmp")) continue;
-        int n = snprintf(path, sizeof path, "%s/%s", dir, name);
-        if (n > 0 && (size_t)n < sizeof path) (void)unlink(path);
-    }
-    if (d) closedir(d);
-}
-
-// Removes all but the `keep` newest, never the one just written. A file that cannot go is left.
-static void remove_old(const char *dir, int keep, int64_t newest) {
-    size_t n;
-    int64_t *steps = list_steps(dir, &n);
-    for (size_t i = 0; steps && n - i > (size_t)keep; i++) {
-        char path[PATH_MAX];
-        if (steps[i] != newest && step_path(path, sizeof path, dir, "", steps[i], ""))
-            (void)unlink(path);
-    }
-    free(steps);
-}
-
-SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, int keep, char *path,
-                            size_t path_size, SnError *e) {
-    char temporary[PATH_MAX];
-    SnError inner = {0};
-    if (!step_path(path, path_size, dir, "", (int64_t)at->step, "") ||
-        !step_path(temporary, sizeof temporary, dir, ".", (int64_t)at->step, ".tmp"))
-        return sn_fail(e, SN_USER, "the name of the directory '%.200s' is too long", dir);
-    if (!sn_folder_make(dir))
-        return sn_fail(e, SN_MACHINE, "cannot make '%s': %s", dir, strerror(errno));
-    SnStatus s = write_temporary(x, at, temporary, &inner);
-    if (!s && rename(temporary, path)) s = sn_fail(&inner, SN_MACHINE, "%s", strerror(errno));
-    if (s) {
-        (void)unlink(temporary);
-        return sn_fail(e, s, "cannot write the checkpoint '%s': %s", path, inner.text);
-    }
-    if (!sn_folder_sync(dir))
-        return sn_fail(e, SN_MACHINE, "cannot sync '%s': %s", dir, strerror(errno));
-    remove_temporary(dir);
-    if (keep > 0) remove_old(dir, keep, (int64_t)at->step);
-    return SN_OK;
-}
-
-// ---- loading ------------------------------------------------------------------------------------
-
-static void shape_text(const int64_t *size, uint32_t n, const char *dtype, char *to, size_t limit) {
-    int used = snprintf(to, limit, "%s[", dtype);
-    for (uint32_t i = 0; i < n && used >= 0 && (size_t)used < limit; i++)
-        used += snprintf(to + used, limit - (size_t)used, "%s%" PRId64, i ? ", " : "", size[i]);
-    if (used >= 0 && (size_t)used < limit) snprintf(to + used, limit - (size_t)used, "]");
-}
-
-static SnStatus compare_state(const SnPlan *p, const SnState *s, const SnSafetensors *st,
-                              SnError *e) {
-    const char *name = SN_STRING(p, s->path);
-    const SnTensorInfo *t = sn_st_find(st, name);
-    if (!t) return sn_fail(e, SN_USER, "it lacks '%s', which the model has", name);
-    bool equal = t->ndim == s->naxes && !strcmp(t->dtype, dtype_names[s->elem]) &&
-                 !memcmp(t->shape, s->size, s->naxes * sizeof *s->size);
-    if (equal) return SN_OK;
-    char in_file[256], in_model[256];
-    shape_text(t->shape, t->ndim, t->dtype, in_file, sizeof in_file);
-    shape_text(s->size, s->naxes, dtype_names[s->elem], in_model, sizeof in_model);
-    return sn_fail(e, SN_USER, "'%s' is %s there, %s in the model", name, in_file, in_model);
-}
-
-static const SnState *find_state(const SnPlan *p, const char *name) {
-    for (uint32_t i = 0; i < p->states.count; i++) {
-        const SnState *s = &SN_AT(p, SnState, states)[i];
-        if (is_saved(s) && !strcmp(SN_STRING(p, s->path), name)) return s;
-    }
-    return NULL;
-}
-
-static SnStatus compare_all(const SnPlan *p, const SnSafetensors *st, SnError *e) {
-    uint32_t saved = 0;
-    for (uint32_t i = 0; i < p->states.count; i++) {
-        const SnState *s = &SN_AT(p, SnState, states)[i];
-        if (!is_saved(s)) continue;
-        saved++;
-        SnStatus status = compare_state(p, s, st, e);
-        if (status) return status;
-    }
-    if (sn_st_count(st) == saved) return SN_OK;
-    for (uint32_t i = 0; i < sn_st_count(st); i++)
-        if (!find_state(p, sn_st_at(st, i)->name))
-            return sn_fail(e, SN_USER, "it has '%s', which the model lacks", sn_st_at(st, i)->name);
-    return SN_OK;
-}
+// ---- the metadata -------------------------------------------------------------------------------
 
 static SnStatus read_number(const SnSafetensors *st, const char *key, uint64_t *to, SnError *e) {
-    const char *text = sn_st_metadata(st, key);
+    const char *text = sn_st_metadata_of(st, "sinter", key);
     char *end;
     errno = 0;
     if (text && *text >= '0' && *text <= '9') {
         *to = strtoull(text, &end, 10);
         if (!errno && !*end) return SN_OK;
     }
-    return sn_fail(e, SN_USER,
-                   "it is no checkpoint of a run: metadata '%s' is missing or no number", key);
+    if (!text)
+        return sn_fail(e, SN_USER, "it is no checkpoint of a run: the metadata lacks 'sinter.%s'",
+                       key);
+    return sn_fail(e, SN_USER, "metadata 'sinter.%s' is no number: '%.64s'", key, text);
 }
 
 static SnStatus read_progress(const SnSafetensors *st, SnProgress *at, SnError *e) {
     uint64_t accum = 0;
-    SnStatus s = read_number(st, "sinter.step", &at->step, e);
-    if (!s) s = read_number(st, "sinter.samples", &at->samples, e);
-    if (!s) s = read_number(st, "sinter.seed", &at->seed, e);
-    if (!s) s = read_number(st, "sinter.accum", &accum, e);
-    if (!s) s = read_number(st, "sinter.steps", &at->total, e);
+    SnStatus s = read_number(st, "step", &at->step, e);
+    if (!s) s = read_number(st, "samples", &at->samples, e);
+    if (!s) s = read_number(st, "seed", &at->seed, e);
+    if (!s) s = read_number(st, "accum", &accum, e);
+    if (!s) s = read_number(st, "steps", &at->total, e);
     if (!s && (accum < 1 || accum > INT32_MAX || at->step >= UINT32_MAX ||
                at->total >= UINT32_MAX || at->samples > INT64_MAX))
         s = sn_fail(e, SN_USER, "its progress is out of range");
@@ -316,75 +174,184 @@ static SnStatus read_progress(const SnSafetensors *st, SnProgress *at, SnError *
     return s;
 }
 
-static void read_scalars(SnExec *x, const SnSafetensors *st) {
+// *there: the file has it; a schedule that the model has now may have other scalars.
+static SnStatus read_scalar(const SnSafetensors *st, const char *name, double *to, bool *there,
+                            SnError *e) {
+    const char *text = sn_st_metadata_of(st, "scalar", name);
+    char *end;
+    *there = text && !is_derived(name);
+    if (!*there) return SN_OK;
+    *to = strtod(text, &end);
+    if (end != text && !*end && isfinite(*to)) return SN_OK;
+    return sn_fail(e, SN_USER, "metadata 'scalar.%.200s' is no number: '%.64s'", name, text);
+}
+
+static SnStatus check_scalars(const SnSafetensors *st, SnError *e) {
+    SnStatus s = SN_OK;
+    const char *prefix = "scalar.";
+    for (uint32_t i = 0; i < sn_st_metas(st) && !s; i++) {
+        const char *key = sn_st_meta(st, i)->key;
+        double value;
+        bool there;
+        if (!strncmp(key, prefix, strlen(prefix)))
+            s = read_scalar(st, key + strlen(prefix), &value, &there, e);
+    }
+    return s;
+}
+
+static void take_scalars(SnExec *x, const SnSafetensors *st) {
     const SnPlan *p = sn_exec_plan(x);
     for (uint32_t i = 0; i < p->scalars.count; i++) {
         const char *name = SN_STRING(p, SN_AT(p, SnScalar, scalars)[i].name);
-        char key[256], *end;
-        snprintf(key, sizeof key, "scalar.%s", name);
-        const char *text = sn_st_metadata(st, key);
-        double value = text ? strtod(text, &end) : 0;
-        if (text && end != text && isfinite(value)) sn_exec_set(x, name, value);
+        double value;
+        bool there;
+        if (!read_scalar(st, name, &value, &there, NULL) && there) sn_exec_set(x, name, value);
     }
 }
 
-static SnStatus load_state(SnExec *x, SnSafetensors *st, const SnTensorInfo *t, const SnState *to,
-                           SnError *e) {
-    void *at = sn_exec_at(x, to->region, to->offset);
-    if (at) return sn_st_read(st, t, 0, t->bytes, at, e);
-    SnStatus s = SN_OK;
-    char *piece = malloc(SN_ST_PIECE);
-    if (!piece) return sn_fail(e, SN_MACHINE, "out of memory");
-    for (uint64_t from = 0; from < t->bytes && !s; from += SN_ST_PIECE) {
-        uint64_t n = t->bytes - from < SN_ST_PIECE ? t->bytes - from : SN_ST_PIECE;
-        s = sn_st_read(st, t, from, n, piece, e);
-        if (!s) s = sn_exec_write(x, to->region, to->offset + (int64_t)from, piece, (int64_t)n, e);
+// ---- the states, compared -----------------------------------------------------------------------
+
+// What is wrong in one way: the first few in words, all counted.
+typedef struct {
+    uint32_t n;
+    size_t used;
+    char text[280];
+} Wrong;
+
+static void wrong_add(Wrong *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void wrong_add(Wrong *w, const char *format, ...) {
+    enum { SHOWN = 4 };
+    char item[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(item, sizeof item, format, args);
+    va_end(args);
+    bool fits = w->used + strlen(item) + 8 < sizeof w->text;
+    if (w->n < SHOWN && (fits || !w->n))
+        w->used += (size_t)snprintf(w->text + w->used, sizeof w->text - w->used, "%s%s",
+                                    w->n ? ", " : "", item);
+    else if (w->used + 6 < sizeof w->text && strcmp(w->text + w->used - 5, ", ..."))
+        w->used += (size_t)snprintf(w->text + w->used, sizeof w->text - w->used, ", ...");
+    w->n++;
+}
+
+static void shape_text(const int64_t *size, uint32_t n, const char *dtype, const char *axes,
+                       char *to, size_t limit) {
+    size_t used = (size_t)snprintf(to, limit, "%s[", dtype);
+    for (uint32_t i = 0; i < n && used < limit; i++)
+        used += (size_t)snprintf(to + used, limit - used, "%s%" PRId64, i ? ", " : "", size[i]);
+    if (used < limit) used += (size_t)snprintf(to + used, limit - used, "]");
+    if (used < limit && axes && n) snprintf(to + used, limit - used, " (%s)", axes);
+}
+
+// False: memory is short.
+static bool compare_state(const SnPlan *p, const SnState *s, const SnSafetensors *st,
+                          const SnTensorInfo *t, Wrong *other) {
+    const char *name = SN_STRING(p, s->path), *there = sn_st_metadata_of(st, "axes", name);
+    char *axes = axes_text(p, s);
+    if (!axes) return false;
+    bool same = t->ndim == s->naxes && !strcmp(t->dtype, dtype_names[s->elem]) &&
+                !memcmp(t->shape, s->size, s->naxes * sizeof *s->size) &&
+                (!there || !strcmp(there, axes));
+    if (!same) {
+        char in_file[128], in_model[128];
+        shape_text(t->shape, t->ndim, t->dtype, there, in_file, sizeof in_file);
+        shape_text(s->size, s->naxes, dtype_names[s->elem], axes, in_model, sizeof in_model);
+        wrong_add(other, "'%s' is %s there, %s in the model", name, in_file, in_model);
     }
+    free(axes);
+    return true;
+}
+
+// All that differs, at once. states: which one each tensor of the file is, in their order.
+static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const SnState **states,
+                               SnError *e) {
+    Wrong missing = {0}, extra = {0}, other = {0};
+    char text[1000] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < p->states.count; i++) {
+        const SnState *s = &SN_AT(p, SnState, states)[i];
+        const char *name = SN_STRING(p, s->path);
+        const SnTensorInfo *t = sn_st_find(st, name);
+        if (!is_saved(s)) continue;
+        if (!t)
+            wrong_add(&missing, "'%s'", name);
+        else if (compare_state(p, s, st, t, &other))
+            states[t - sn_st_at(st, 0)] = s;
+        else
+            return sn_fail(e, SN_MACHINE, "out of memory");
+    }
+    for (uint32_t i = 0; i < sn_st_count(st); i++)
+        if (!states[i]) wrong_add(&extra, "'%s'", sn_st_at(st, i)->name);
+    const struct {
+        const Wrong *w;
+        const char *what;
+    } all[] = {{&missing, "states that it lacks"},
+               {&extra, "states that the model lacks"},
+               {&other, "states of another type, shape or order of axes"}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].w->n)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%" PRIu32 " %s: %s",
+                                     used ? "; " : "", all[i].w->n, all[i].what, all[i].w->text);
+    if (!used) return SN_OK;
+    bool others = missing.n || extra.n;
+    return sn_fail(e, SN_USER, "it is of another model: %s%s", text,
+                   others ? "; is the optimizer, 'freeze' or the number of layers another?" : "");
+}
+
+// ---- reading ------------------------------------------------------------------------------------
+
+// All of a tensor into a state, or nowhere, summing it.
+static SnStatus read_tensor(SnExec *x, SnSafetensors *st, const SnTensorInfo *t, const SnState *to,
+                            char *piece, SnError *e) {
+    char *host = to ? sn_exec_at(x, to->region, to->offset) : NULL;
+    SnXxh64 sum;
+    sn_xxh64_begin(&sum);
+    for (uint64_t from = 0; from < t->bytes; from += SN_ST_PIECE) {
+        uint64_t n = t->bytes - from < SN_ST_PIECE ? t->bytes - from : SN_ST_PIECE;
+        char *at = host ? host + from : piece;
+        SnStatus s = sn_st_read(st, t, from, n, at, e);
+        if (!s && to && !host)
+            s = sn_exec_write(x, to->region, to->offset + (int64_t)from, at, (int64_t)n, e);
+        if (s) return s;
+        sn_xxh64_add(&sum, at, n);
+    }
+    return sn_st_check_sum(st, t, &sum, e);
+}
+
+// states NULL: nowhere.
+static SnStatus read_tensors(SnExec *x, SnSafetensors *st, const SnState **states, SnError *e) {
+    char *piece = malloc(SN_ST_PIECE);
+    SnStatus s = piece ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
+    for (uint32_t i = 0; i < sn_st_count(st) && !s; i++)
+        s = read_tensor(x, st, sn_st_at(st, i), states ? states[i] : NULL, piece, e);
     free(piece);
     return s;
 }
 
-static SnStatus load_file(SnExec *x, SnSafetensors *st, SnProgress *at, SnError *e) {
-    const SnPlan *p = sn_exec_plan(x);
-    SnProgress progress = {0};
-    SnStatus s = read_progress(st, &progress, e);
-    if (!s) s = compare_all(p, st, e);
-    for (uint32_t i = 0; i < sn_st_count(st) && !s; i++) {
-        const SnTensorInfo *t = sn_st_at(st, i);
-        const SnState *state = find_state(p, t->name);
-        s = load_state(x, st, t, state, e);
+static SnStatus restore(SnExec *x, SnSafetensors *st, bool *damaged, SnError *e) {
+    const SnState **states = calloc((size_t)sn_st_count(st) + 1, sizeof *states);
+    if (!states) return sn_fail(e, SN_MACHINE, "out of memory");
+    SnStatus s = compare_states(sn_exec_plan(x), st, states, e);
+    if (!s) {
+        s = read_tensors(x, st, states, e);
+        *damaged = s == SN_USER;
     }
-    if (s) return s;
-    read_scalars(x, st);
+    free(states);
+    return s;
+}
+
+SnStatus sn_checkpoint_read(SnExec *x, SnSafetensors *st, SnProgress *at, bool *damaged,
+                            SnError *e) {
+    SnProgress progress = {0};
+    SnStatus s = sn_st_check_metadata(st, e);
+    if (!s) s = read_progress(st, &progress, e);
+    if (!s) s = check_scalars(st, e);
+    if (!s && !x) s = read_tensors(NULL, st, NULL, e);
+    *damaged = s == SN_USER;
+    if (!s && x) s = restore(x, st, damaged, e);
+    if (s || !x) return s;
+    take_scalars(x, st);
     *at = progress;
     return SN_OK;
-}
-
-// The file itself, or the newest checkpoint of the directory.
-static SnStatus find_file(const char *name, char *path, size_t size, SnError *e) {
-    struct stat info;
-    if (stat(name, &info)) return sn_fail(e, SN_USER, "%s: %s", name, strerror(errno));
-    if (!S_ISDIR(info.st_mode)) {
-        int n = snprintf(path, size, "%s", name);
-        return (size_t)n < size ? SN_OK
-                                : sn_fail(e, SN_USER, "the name '%.200s' is too long", name);
-    }
-    size_t n;
-    int64_t *steps = list_steps(name, &n);
-    bool good = steps && n && step_path(path, size, name, "", steps[n - 1], "");
-    free(steps);
-    return good ? SN_OK : sn_fail(e, SN_USER, "there is no checkpoint in '%s'", name);
-}
-
-SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, char *path,
-                            size_t path_size, SnError *e) {
-    SnSafetensors *st = NULL;
-    SnError inner = {0};
-    SnStatus s = find_file(file_or_dir, path, path_size, e);
-    if (s) return s;
-    s = sn_st_open(path, &st, e);
-    if (s) return s;
-    s = load_file(x, st, at, &inner);
-    sn_st_close(st);
-    return s ? sn_fail(e, s, "checkpoint '%s': %s", path, inner.text) : SN_OK;
 }

@@ -363,6 +363,13 @@ const char *sn_st_metadata(const SnSafetensors *st, const char *key) {
     return m ? m->value : NULL;
 }
 
+uint32_t sn_st_metas(const SnSafetensors *st) { return st->nmeta; }
+
+const SnMeta *sn_st_meta(const SnSafetensors *st, uint32_t i) {
+    assert(i < st->nmeta);
+    return &st->meta[i];
+}
+
 typedef struct {
     const char *kind, *name;
 } Parts;

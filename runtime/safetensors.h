@@ -38,6 +38,8 @@ uint32_t sn_st_count(const SnSafetensors *st);
 const SnTensorInfo *sn_st_at(const SnSafetensors *st, uint32_t i); // in order of names
 const SnTensorInfo *sn_st_find(const SnSafetensors *st, const char *name);
 const char *sn_st_metadata(const SnSafetensors *st, const char *key); // NULL when absent
+uint32_t sn_st_metas(const SnSafetensors *st);
+const SnMeta *sn_st_meta(const SnSafetensors *st, uint32_t i); // in order of keys
 // Of the entry KIND.NAME.
 const char *sn_st_metadata_of(const SnSafetensors *st, const char *kind, const char *name);
 // Reads bytes [from, from + n) of a tensor.

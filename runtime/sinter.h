@@ -199,26 +199,40 @@ typedef struct {
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e);
 
-// ---- checkpoint.c -------------------------------------------------------------------------------
+// ---- checkpoint_dir.c -------------------------------------------------------------------------------
 
+// Makes the folder, sees that a file can be made in it, and locks it, so that it belongs to one run at a
+// time: SN_USER when another one has it. *lock: closing it, or the end of the process, gives it back; -1:
+// the file system has no locks.
+SnStatus sn_checkpoint_claim(const char *dir, int *lock, SnError *e);
+// Of a claimed folder: checkpoints of steps after `step` would be taken for the newest. Damaged ones are
+// renamed, to step-NNNNNNNN.safetensors.damaged, and `note` says so, else it is ""; a whole one is an
+// error.
+SnStatus sn_checkpoint_clear(const char *dir, uint64_t step, char *note, size_t size, SnError *e);
 // Writes DIR/step-NNNNNNNN.safetensors: all states that are kept over steps, the progress and the
 // scalars of the run. The file appears whole or not at all. Then removes all but the `keep` newest
 // (0: keeps all). `path` receives the name.
 SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, int keep, char *path,
                             size_t path_size, SnError *e);
-// Step of the newest checkpoint in a directory; -1 when there is none.
-int64_t sn_checkpoint_newest(const char *dir);
-// Restores from a file, or from the newest checkpoint of a directory; scalars too.
-SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, char *path,
-                            size_t path_size, SnError *e);
+typedef struct {
+    char path[4096];
+    char note
+        [1024]; // "", or what is worth saying: of a damaged file that was passed over, an old one
+} SnFound;
+// Restores states and scalars from a file, or from the newest checkpoint of a directory that is not
+// damaged. After a failure the states hold anything.
+SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, SnFound *found,
+                            SnError *e);
 
 // ---- metrics.c ----------------------------------------------------------------------------------
 
 typedef struct SnLog SnLog;
 // DIR/metrics.jsonl, appended. dir NULL: a log that goes nowhere.
 SnStatus sn_log_new(const char *dir, SnLog **out, SnError *e);
-SnStatus sn_log_free(SnLog *log, SnError *e); // reports what could not be written
-// One object per line: begin, then fields, then end. Values that JSON cannot hold are null.
+SnStatus sn_log_free(SnLog *log, SnError *e);
+uint64_t sn_log_lost(const SnLog *log); // lines that could not be written
+// One object per line: begin, then fields, then end, which writes the line, whole or not at all. Values
+// that JSON cannot hold are null.
 void sn_log_begin(SnLog *log, const char *kind, uint64_t step);
 void sn_log_number(SnLog *log, const char *name, double value);
 SnStatus sn_log_end(SnLog *log, SnError *e);

@@ -39,11 +39,14 @@ typedef struct {
     SnProgress at; // where the run starts
     int signals;   // signalfd
     bool terminal;
-    bool save_failed;
-    uint64_t saved;    // step of the last checkpoint, UINT64_MAX: none
-    bool open;         // a step was started and is not yet reported,
-    SnProgress opened; // this one
-    double mark;       // when the last step was reported, or the open one started
+    bool save_failed, log_failed; // the last one
+    bool sick;                    // the states are not those of a finished step
+    bool claimed;                 // the folder that is saved in,
+    int lock;                     // with this; -1: it has no locks
+    uint64_t saved;               // step of the last checkpoint, UINT64_MAX: none
+    bool open;                    // a step was started and is not yet reported,
+    SnProgress opened;            // this one
+    double mark;                  // when the last step was reported, or the open one started
     char path[PATH_MAX];
     SnError e;
 } Run;
@@ -51,6 +54,10 @@ typedef struct {
 static int report(const Run *r) {
     fprintf(stderr, "%s: error: %s\n", r->program, r->e.text);
     return r->e.status == SN_USER ? EXIT_USER : EXIT_MACHINE;
+}
+
+static void warn(const Run *r, const char *text) {
+    fprintf(stderr, "%s: warning: %s\n", r->program, text);
 }
 
 static int usage_error(Run *r) {
@@ -374,10 +381,12 @@ static SnStatus set_progress(Run *r) {
     const SnProgress asked = r->at;
     const char *resume = given(r, SN_SET_resume);
     if (resume) {
-        SnStatus s = sn_checkpoint_load(r->exec, resume, &r->at, r->path, sizeof r->path, &r->e);
+        SnFound found;
+        SnStatus s = sn_checkpoint_load(r->exec, resume, &r->at, &found, &r->e);
         if (s) return s;
+        if (*found.note) warn(r, found.note);
         if (!given(r, SN_SET_generate))
-            printf("resumed from %s at step %" PRIu64 "\n", r->path, r->at.step);
+            printf("resumed from %s at step %" PRIu64 "\n", found.path, r->at.step);
         r->saved = r->at.step;
     }
     if (given(r, SN_SET_steps)) r->at.total = asked.total;
@@ -387,11 +396,36 @@ static SnStatus set_progress(Run *r) {
     return SN_OK;
 }
 
+static const char *out_directory(const Run *r) {
+    if (given(r, SN_SET_out)) return given(r, SN_SET_out);
+    const char *resume = given(r, SN_SET_resume), *end = ".safetensors";
+    if (!resume) return NULL;
+    size_t n = strlen(resume), m = strlen(end);
+    return n > m && !strcmp(resume + n - m, end) ? NULL : resume;
+}
+
+// Before anything that takes long: a folder that cannot be written to, or that another run saves in, is
+// an error now. One that is to be resumed from is not made, nor touched by a run without steps.
+static SnStatus claim_directory(Run *r) {
+    const char *dir = out_directory(r);
+    struct stat info;
+    bool no_steps = given(r, SN_SET_resume) && count_or(r, SN_SET_steps, 1) == 0;
+    if (!dir || given(r, SN_SET_generate) || no_steps) return SN_OK;
+    if (!given(r, SN_SET_out) && (stat(dir, &info) || !S_ISDIR(info.st_mode))) return SN_OK;
+    SnStatus s = sn_checkpoint_claim(dir, &r->lock, &r->e);
+    r->claimed = !s;
+    if (!s && r->lock < 0)
+        warn(r, "the file system of --out has no locks: give it to one run at a time");
+    return s;
+}
+
 static SnStatus set_up(Run *r) {
     int threads = (int)count_or(r, SN_SET_threads, sn_pool_default_threads());
-    SnStatus s = given(r, SN_SET_tune)
-                     ? sn_exec_tune(sn_programs, device_name(r), threads, &r->exec, &r->e)
-                     : sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
+    SnStatus s = claim_directory(r);
+    if (!s)
+        s = given(r, SN_SET_tune)
+                ? sn_exec_tune(sn_programs, device_name(r), threads, &r->exec, &r->e)
+                : sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
     if (!s) r->plan = sn_exec_plan(r->exec);
     if (!s && *sn_exec_note(r->exec))
         fprintf(stderr, "%s: note: %s\n", r->program, sn_exec_note(r->exec));
@@ -410,6 +444,7 @@ static void tear_down(Run *r) {
     sn_data_free(r->data);
     sn_exec_free(r->exec);
     if (r->signals >= 0) close(r->signals);
+    if (r->lock >= 0) close(r->lock);
 }
 
 // ---- training -----------------------------------------------------------------------------------
@@ -429,14 +464,6 @@ static bool was_asked_to_stop(const Run *r) {
     return r->signals >= 0 && read(r->signals, &info, sizeof info) == (ssize_t)sizeof info;
 }
 
-static const char *out_directory(const Run *r) {
-    if (given(r, SN_SET_out)) return given(r, SN_SET_out);
-    const char *resume = given(r, SN_SET_resume), *end = ".safetensors";
-    if (!resume) return NULL;
-    size_t n = strlen(resume), m = strlen(end);
-    return n > m && !strcmp(resume + n - m, end) ? NULL : resume;
-}
-
 static void end_line(const Run *r) {
     if (r->terminal) fputs("\r\033[K", stdout);
 }
@@ -453,15 +480,15 @@ static void save(Run *r, int keep) {
         sn_checkpoint_save(r->exec, &at, dir, keep, r->path, sizeof r->path, &r->e) != SN_OK;
     end_line(r);
     if (r->save_failed) {
-        fprintf(stderr, "%s: warning: %s\n", r->program, r->e.text);
+        warn(r, r->e.text);
         return;
     }
     r->saved = at.step;
     printf("step %" PRIu64 "  saved %s\n", at.step, r->path);
 }
 
-// Writes all results of a section to the log.
-static SnStatus log_results(Run *r, bool eval, SnProgress at, int back, double took) {
+// Writes all results of a section to the log. What cannot be written is said once, not at every step.
+static void log_results(Run *r, bool eval, SnProgress at, int back, double took) {
     const char *wanted[2][2] = {{"update", "micro"}, {"eval_finish", "eval_micro"}};
     const SnPlan *p = r->plan;
     sn_log_begin(r->log, eval ? "eval" : "train", at.step);
@@ -474,7 +501,13 @@ static SnStatus log_results(Run *r, bool eval, SnProgress at, int back, double t
     }
     sn_log_number(r->log, "samples", (double)at.samples);
     sn_log_number(r->log, "seconds", took);
-    return sn_log_end(r->log, &r->e);
+    SnError e = {0};
+    bool failed = sn_log_end(r->log, &e) != SN_OK;
+    if (failed && !r->log_failed) {
+        end_line(r);
+        warn(r, e.text);
+    }
+    r->log_failed = failed;
 }
 
 static SnStatus evaluate(Run *r) {
@@ -487,7 +520,8 @@ static SnStatus evaluate(Run *r) {
     end_line(r);
     printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
            sn_trainer_result(r->trainer, "loss", true, 0));
-    return log_results(r, true, sn_trainer_progress(r->trainer), 0, seconds() - start);
+    log_results(r, true, sn_trainer_progress(r->trainer), 0, seconds() - start);
+    return SN_OK;
 }
 
 // What a step must give as finite numbers to change anything (frontend/elab_train.c).
@@ -527,6 +561,7 @@ static SnStatus diverged(Run *r, uint64_t step, const Finite *f, double value, b
     SnStatus s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
     if (s) return s;
     (void)sn_exec_first_nan(r->exec, sections, 4, nan, sizeof nan);
+    r->sick = ahead;
     if (!ahead) {
         sn_trainer_take_back(r->trainer);
         save(r, 0);
@@ -560,8 +595,8 @@ static SnStatus report_step(Run *r, int back) {
     SnStatus s = back ? SN_OK : sn_exec_wait(r->exec, &r->e);
     if (s) return s;
     print_step(r, at, back, took);
-    s = log_results(r, false, at, back, took);
-    return s ? s : check_finite(r, at.step, back);
+    log_results(r, false, at, back, took);
+    return check_finite(r, at.step, back);
 }
 
 // One step more. A device that runs ahead is given it before the last one's results are asked for.
@@ -612,14 +647,40 @@ static SnStatus steps(Run *r, bool *stopped) {
 
 // Checkpoints of another run, or of this run's future, would be taken for the newest.
 static SnStatus check_directory(Run *r) {
-    const char *dir = out_directory(r);
-    int64_t newest = dir ? sn_checkpoint_newest(dir) : -1;
-    if (newest < 0 || (uint64_t)newest <= r->at.step) return SN_OK;
-    return sn_fail(&r->e, SN_USER,
-                   "'%s' holds a checkpoint of step %" PRId64
-                   ": continue it with --resume, or give --out "
-                   "another directory",
-                   dir, newest);
+    char note[1024];
+    if (!r->claimed) return SN_OK;
+    SnStatus s = sn_checkpoint_clear(out_directory(r), r->at.step, note, sizeof note, &r->e);
+    if (*note) warn(r, note);
+    return s;
+}
+
+// After a failure between two steps (of the data, mostly) the states are still those of the last one.
+static void rescue(Run *r) {
+    SnError first = r->e;
+    if (!r->sick && !sn_exec_wait(r->exec, &r->e)) save(r, keep_count(r));
+    r->e = first;
+}
+
+static void print_end(const Run *r, bool stopped) {
+    uint64_t step = sn_trainer_progress(r->trainer).step;
+    end_line(r);
+    if (stopped) printf("stopped after step %" PRIu64 "\n", step);
+    if (!out_directory(r) && step != r->at.step)
+        fprintf(stderr, "%s: note: nothing was kept of the %" PRIu64 " steps: there was no --out\n",
+                r->program, step - r->at.step);
+}
+
+// Lines that are missing in the log are told; the run failed for them only if they still cannot be
+// written.
+static SnStatus close_log(Run *r, SnError *e) {
+    uint64_t lost = sn_log_lost(r->log);
+    SnStatus s = sn_log_free(r->log, e);
+    if (!lost) return s;
+    if (s || r->log_failed)
+        return sn_fail(e, SN_MACHINE, "%" PRIu64 " lines of the log were not written", lost);
+    fprintf(stderr, "%s: warning: %" PRIu64 " lines of the log were not written\n", r->program,
+            lost);
+    return SN_OK;
 }
 
 static SnStatus train(Run *r) {
@@ -629,19 +690,18 @@ static SnStatus train(Run *r) {
     if (s) return s;
     print_start(r);
     s = steps(r, &stopped);
-    if (!s) save(r, keep_count(r));
+    if (s)
+        rescue(r);
+    else
+        save(r, keep_count(r));
     if (!s && !stopped) s = evaluate(r);
-    if (stopped) {
-        end_line(r);
-        printf("stopped after step %" PRIu64 "%s\n", sn_trainer_progress(r->trainer).step,
-               out_directory(r) ? "" : "; nothing is saved without --out");
-    }
-    if (s) end_line(r);
+    print_end(r, stopped);
     SnError log_error = {0};
-    SnStatus closed = sn_log_free(r->log, &log_error);
-    if (!s && closed) r->e = log_error;
-    if (!s && !closed && r->save_failed) return r->e.status; // of the last save
-    return s ? s : closed;
+    SnStatus closed = close_log(r, &log_error);
+    if (s) return s;
+    if (r->save_failed) return r->e.status; // of the last save
+    if (closed) r->e = log_error;
+    return closed;
 }
 
 // ---- generating ---------------------------------------------------------------------------------
@@ -741,6 +801,7 @@ static int early(Run *r) {
 int main(int argc, char **argv) {
     Run r = {.plan = (const SnPlan *)(const void *)sn_programs[0].plan,
              .signals = -1,
+             .lock = -1,
              .saved = UINT64_MAX};
     r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);

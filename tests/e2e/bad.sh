@@ -163,7 +163,7 @@ expect 2 "a step of this model is one micro-batch" "$work/whole" --data "$work/t
 expect 2 "a step of this model is one micro-batch" "$work/whole" --data "$work/text" --set accum=4
 expect 0 "validation loss" "$work/whole" --data "$work/text" --accum 1 --eval-batches 2 --out "$work/whole.out"
 whole=$(ls "$work"/whole.out/step-*.safetensors)
-sed 's/"sinter.accum":"1"/"sinter.accum":"4"/' "$whole" >"$work/four.safetensors"
+sed 's/"sinter.accum":"1"/"sinter.accum":"4"/; s/"xxh64/"older/g' "$whole" >"$work/four.safetensors" # its checksum would say so
 expect 1 "a step of this model is one micro-batch" "$work/whole" --data "$work/text" --resume "$work/four.safetensors" --steps 3
 # a maximum over the batch binds evaluations too; what the plan asks for is cut to one micro-batch
 sed 's/^  loss = /  metric top = max[batch, seq, dim](x)\n&/' "$work/whole.sn" >"$work/top.sn"
