@@ -60,6 +60,7 @@ static void see_node(Search *s, NodeId n) {
     }
     if (x->op == OP_reduce && s->soft[operand(s->f, n, 0)])
         s->total[n] = s->soft[operand(s->f, n, 0)];
+    if (x->op == OP_max) s->total[n] = s->total[operand(s->f, n, 0)]; // a bound for masked rows
     if (x->op == OP_log && s->total[operand(s->f, n, 0)])
         s->found.at[s->total[operand(s->f, n, 0)] - 1].classifier = true;
     if (!op_is_scalar((Op)x->op) && x->op != OP_rename && x->op != OP_copy) return;

@@ -1,0 +1,545 @@
+// Every function of frontend/std.sn far from 0 and at its edges: in exact f32, as all targets compute
+// it, the value and the gradient, against double.
+//
+// Elementwise functions and functions along axes are compared with formulas of their own, written for
+// this test, at the points and rows below; the bound is a part of the value plus an absolute one.
+// Norms, positions, layers, optimizers and schedules are compared with the same text in double, within
+// a part of the tensor's largest element. Each model's loss is sum(one * f(p)): the derivative by 'one'
+// is the value of f, the derivative by 'p' its gradient. A function of std without a row fails.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ir/interp.h"
+#include "tests/oracle/model.h"
+#include <math.h>
+
+// ---- a model from text, run by the interpreter
+
+typedef struct {
+    TestModel *t;
+    Interp in;
+    Tensor *results;
+    double step;
+} Run;
+
+static bool give_input(void *user, const char *name, TypeId type, double *out) {
+    const Run *r = user;
+    const Program *p = r->t->program;
+    int64_t n = type_count(type_at(p->m, type));
+    for (int64_t i = 0; i < n; i++) out[i] = strcmp(name, "step") == 0 ? r->step : n == 1;
+    for (uint32_t i = 0; i < p->scalars.n; i++)
+        if (strcmp(name, p->scalars.at[i].name) == 0) *out = p->scalars.at[i].value;
+    return true;
+}
+
+static TestModel *compile(const char *text) {
+    Arena *a = arena_new();
+    TestModel *t = NEW(a, TestModel);
+    *t = (TestModel){.a = a, .diag = diag_new(a), .ledger = ledger_new(a)};
+    uint16_t file = diag_add_file(t->diag, "test", text, (uint32_t)strlen(text), false);
+    t->program = frontend_compile(a, symtab_new(a), t->diag, file, NULL, 0);
+    if (!t->program || t->diag->errors) {
+        diag_print(t->diag, stderr, false);
+        fail_msg("this does not compile:\n%s", text);
+    }
+    model_keep_gradients(t);
+    if (!model_passes(t, "tidy")) fail_msg("the passes refuse:\n%s", text);
+    return t;
+}
+
+static const Func *func_of(const TestModel *t, const char *name) {
+    const Func *f = module_find(t->program->m, name);
+    if (!f) fail_msg("no function '%s'", name);
+    return f;
+}
+
+// States with their initial values.
+static void start(Run *r, TestModel *t, InterpMode mode) {
+    Text why = {.arena = t->a};
+    Tensor none[64];
+    *r = (Run){.t = t, .step = 1};
+    interp_init(&r->in, t->program->m, mode, t->a);
+    r->in.input = give_input;
+    r->in.user = r;
+    if (!interp_run(&r->in, func_of(t, "init"), none, NULL, &why)) fail_msg("%s", why.at);
+}
+
+static Tensor *state_of(Run *r, const char *path) {
+    const Module *m = r->t->program->m;
+    for (StateId s = 0; s < m->states.n; s++)
+        if (strcmp(sym_str(m->syms, m->states.at[s].path), path) == 0) return &r->in.states[s];
+    fail_msg("no state '%s'", path);
+    return NULL;
+}
+
+static void run_step(Run *r, double step) {
+    const Func *f = func_of(r->t, "step");
+    Text why = {.arena = r->t->a};
+    r->step = step;
+    r->in.step = (uint64_t)step;
+    r->results = NEW_ARRAY(r->t->a, Tensor, f->results.n);
+    if (!interp_run(&r->in, f, r->results, NULL, &why)) fail_msg("%s", why.at);
+}
+
+static const double *result_of(const Run *r, const char *name) {
+    const Func *f = func_of(r->t, "step");
+    for (uint32_t i = 0; i < f->results.n; i++)
+        if (strcmp(sym_str(r->t->program->m->syms, f->results.at[i].name), name) == 0)
+            return r->results[i].at;
+    fail_msg("no result '%s'", name);
+    return NULL;
+}
+
+#define PLAN "train {\n data tensors(\"data.safetensors\")\n size batch = 1\n steps 100\n"
+
+// want is rounded to f32 first, so that what lies beyond its range is infinite.
+static bool within(double got, double want, double part, double absolute) {
+    double w = (double)(float)want;
+    if (isnan(w) || isnan(got)) return isnan(w) && isnan(got);
+    if (isinf(w) || isinf(got)) return w == got;
+    return fabs(got - w) <= part * fabs(w) + absolute;
+}
+
+// ---- elementwise --------------------------------------------------------------------------------
+
+// Signs of zero and both ends are points of their own.
+static const float points[] = {0.0f,    -0.0f,  0x1p-149f, -0x1p-149f, 1e-40f,  -1e-40f, 1e-30f,
+                               -1e-30f, 0.5f,   -0.5f,     1.0f,       -1.0f,   3.0f,    -3.0f,
+                               17.0f,   -17.0f, 20.0f,     -20.0f,     52.0f,   -52.0f,  88.0f,
+                               -88.0f,  90.0f,  -90.0f,    103.0f,     -103.0f, 110.0f,  -110.0f,
+                               1e4f,    -1e4f,  INFINITY,  -INFINITY};
+enum { POINTS = sizeof points / sizeof *points };
+
+typedef double Function(double x);
+typedef struct {
+    const char *name, *call;
+    Function *value, *slope;
+    double part, absolute; // of the value; the gradient has the same
+} Elementwise;
+
+static double zero(double x) { return isnan(x) ? x : 0; }
+static double sign_of(double x) { return (x > 0) - (x < 0); }
+static double square_of(double x) { return x * x; }
+static double square_slope(double x) { return 2 * x; }
+static double relu_of(double x) { return x > 0 ? x : 0; }
+static double relu_slope(double x) { return x > 0; }
+static double relu6_of(double x) { return fmin(fmax(x, 0), 6); }
+static double relu6_slope(double x) { return x > 0 && x < 6; }
+static double leaky_of(double x) { return x > 0 ? x : 0.01 * x; }
+static double leaky_slope(double x) { return x > 0 ? 1 : 0.01; }
+static double sigmoid_of(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
+static double sigmoid_slope(double x) { return sigmoid_of(x) * sigmoid_of(-x); }
+static double silu_of(double x) { return x == -INFINITY ? 0 : x * sigmoid_of(x); }
+static double silu_slope(double x) {
+    return isinf(x) ? x > 0 : sigmoid_of(x) * (1 + x * sigmoid_of(-x));
+}
+static double softplus_of(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))); }
+// GELU of an infinity is that times 1 + tanh of it, 0 at the lower end; its slope holds 0 * x at both.
+static double inner(double x) { return 0.79788456080286535588 * (x + 0.044715 * x * x * x); }
+static double gelu_of(double x) { return 0.5 * x * (1 + tanh(inner(x))); }
+static double gelu_slope(double x) {
+    double t = tanh(inner(x)), rate = 0.79788456080286535588 * (1 + 3 * 0.044715 * x * x);
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * rate;
+}
+static double erf_gelu_of(double x) { return 0.5 * x * (1 + erf(x * M_SQRT1_2)); }
+static double erf_gelu_slope(double x) {
+    return 0.5 * (1 + erf(x * M_SQRT1_2)) + x * exp(-0.5 * x * x) * 0.39894228040143267794;
+}
+static double softcap_of(double x) { return 30 * tanh(x / 30); }
+static double softcap_slope(double x) { return 1 - tanh(x / 30) * tanh(x / 30); }
+
+static const Elementwise elementwise[] = {
+    {"sign", "sign(p)", sign_of, zero, 0, 0},
+    {"ceil", "ceil(p)", ceil, zero, 0, 0},
+    {"square", "square(p)", square_of, square_slope, 1e-7, 0},
+    {"relu", "relu(p)", relu_of, relu_slope, 0, 0},
+    {"leaky_relu", "leaky_relu(p)", leaky_of, leaky_slope, 1e-7, 1e-44},
+    {"sigmoid", "sigmoid(p)", sigmoid_of, sigmoid_slope, 4e-7, 1e-44},
+    {"silu", "silu(p)", silu_of, silu_slope, 5e-7, 1e-42},
+    {"gelu", "gelu(p)", gelu_of, gelu_slope, 1e-6, 2e-6},
+    {"gelu_erf", "gelu_erf(p)", erf_gelu_of, erf_gelu_slope, 1e-6, 1e-6},
+    {"softplus", "softplus(p)", softplus_of, sigmoid_of, 3e-7, 1e-44},
+    {"softcap", "softcap(p, 30)", softcap_of, softcap_slope, 3e-7, 1.2e-7},
+    {NULL, "min(max(p, 0), 6)", relu6_of, relu6_slope, 0, 0}, // relu6, as models write it
+};
+
+static void check_elementwise(const Elementwise *e) {
+    Arena *a = arena_new();
+    TestModel *t = compile(
+        arena_printf(a,
+                     "axis n = %d, batch\nmodel m(x: real[batch]) {\n param p[n] ~ 0, one[n] ~ 1\n"
+                     " loss = sum[n](one * %s) + 0 * sum[batch](x)\n}\n" PLAN
+                     " optimizer sgd\n lr constant(1)\n}\n",
+                     POINTS, e->call));
+    Run r;
+    start(&r, t, INTERP_EXACT);
+    for (int i = 0; i < POINTS; i++) state_of(&r, "p")->at[i] = (double)points[i];
+    run_step(&r, 1);
+    const double *value = result_of(&r, "grad.one"), *slope = result_of(&r, "grad.p");
+    for (int i = 0; i < POINTS; i++) {
+        double x = (double)points[i], v = e->value(x), s = e->slope(x);
+        if (!within(value[i], v, e->part, e->absolute))
+            fail_msg("%s at %g: %.9g, expected %.9g", e->call, x, value[i], v);
+        if (!within(slope[i], s, e->part, e->absolute))
+            fail_msg("gradient of %s at %g: %.9g, expected %.9g", e->call, x, slope[i], s);
+    }
+    model_free(t);
+    arena_free(a);
+}
+
+static void test_elementwise(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
+        check_elementwise(&elementwise[i]);
+}
+
+// ---- along an axis ------------------------------------------------------------------------------
+
+enum { WIDE = 4 };
+#define OFF (-INFINITY)
+static const double wide_rows[][WIDE] = {{0.5, -1, 2, 0.25},       {0, -0.0, 0, 0},
+                                         {1e4, 1e4, 9999, 1e4},    {1e8, 1e8, 1e8, 1e8},
+                                         {-1e8, -1e8, -1e8, -1e8}, {-90, -88, 88, 90},
+                                         {20, -20, 20, -20},       {1e-30, -1e-30, 1e-40, 0x1p-149},
+                                         {-1e4, 1e4, 1, -1},       {OFF, 1, 2, OFF},
+                                         {3, OFF, OFF, OFF},       {OFF, OFF, OFF, OFF},
+                                         {OFF, -1e4, 1e4, 1e4},    {1e30, -1e30, 0, 1},
+                                         {OFF, -1e-30, -0.0, OFF}};
+// Logarithms of probabilities, and what is compared with them.
+static const double log_rows[][2][WIDE] = {
+    {{-1, -2, -0.7, -3}, {-2, -1, -3, -0.5}},         {{OFF, -0.1, -2.4, OFF}, {OFF, -0.2, -3, -4}},
+    {{OFF, 0, OFF, OFF}, {-1, -2, OFF, -4}},          {{OFF, OFF, OFF, OFF}, {OFF, OFF, OFF, OFF}},
+    {{-90, -88, -20, -1e-30}, {-1, -1e4, -90, -20}},  {{-1e4, -1e4, 0, -110}, {-1, -1, -1, -1}},
+    {{-0.0, -1e4, -1e4, OFF}, {-0.0, -1e-30, OFF, 0}}};
+static const double weights[WIDE] = {1, -0.5, 0.25, 2};
+
+// One row's result y (WIDE values, or one) and the derivative by x and z of sum(w * y).
+typedef struct {
+    int n, hit; // elements; the class of cross_entropy
+    const double *x, *z;
+    double y[WIDE], dx[WIDE], dz[WIDE];
+} RowOf;
+typedef void RowFunction(RowOf *r);
+typedef struct {
+    const char *name, *call;
+    RowFunction *want;
+    bool vector; // the result has the axis
+    bool finite; // rows with -inf, or whose squares overflow, have no meaning
+    double part, absolute;
+} Fold;
+
+typedef struct {
+    double top, sum, p[WIDE]; // exponentials are exp(x - top); p: shares of the sum
+} Soft;
+
+static Soft soft_of(const RowOf *r) {
+    Soft s = {.top = OFF};
+    for (int i = 0; i < r->n; i++) s.top = fmax(s.top, r->x[i]);
+    if (s.top == OFF) return s.top = 0, s;
+    for (int i = 0; i < r->n; i++) s.sum += s.p[i] = exp(r->x[i] - s.top);
+    for (int i = 0; i < r->n; i++) s.p[i] /= s.sum;
+    return s;
+}
+
+static void want_peak(RowOf *r) { r->y[0] = soft_of(r).top; }
+static void want_softmax(RowOf *r) {
+    Soft s = soft_of(r);
+    double dot = 0;
+    for (int i = 0; i < r->n; i++) dot += weights[i] * s.p[i];
+    for (int i = 0; i < r->n; i++) r->y[i] = s.p[i], r->dx[i] = s.p[i] * (weights[i] - dot);
+}
+static void want_logsumexp(RowOf *r) {
+    Soft s = soft_of(r);
+    r->y[0] = s.top + log(s.sum);
+    for (int i = 0; i < r->n; i++) r->dx[i] = s.p[i];
+}
+static void want_log_softmax(RowOf *r) {
+    Soft s = soft_of(r);
+    double all = 0;
+    for (int i = 0; i < r->n; i++) all += weights[i];
+    for (int i = 0; i < r->n; i++) {
+        r->y[i] = r->x[i] == OFF ? OFF : r->x[i] - s.top - log(s.sum);
+        r->dx[i] = weights[i] - s.p[i] * all;
+    }
+}
+static void want_smoothed(RowOf *r, double smooth) {
+    Soft s = soft_of(r);
+    double spread = 0, there = 0;
+    for (int i = 0; i < r->n; i++)
+        if (r->x[i] > OFF) spread += r->x[i] - s.top, there++;
+    r->y[0] = INFINITY;
+    if (r->x[r->hit] > OFF)
+        r->y[0] = log(s.sum) - (1 - smooth) * (r->x[r->hit] - s.top) - smooth * spread / there;
+    for (int i = 0; i < r->n; i++)
+        r->dx[i] = s.p[i] - (r->x[i] > OFF ? smooth / there : 0) - (i == r->hit ? 1 - smooth : 0);
+}
+static void want_cross_entropy(RowOf *r) { want_smoothed(r, 0); }
+static void want_smooth(RowOf *r) { want_smoothed(r, 0.1); }
+static void want_variance(RowOf *r) {
+    double mean = 0;
+    for (int i = 0; i < r->n; i++) mean += r->x[i] / r->n;
+    for (int i = 0; i < r->n; i++) {
+        r->y[0] += (r->x[i] - mean) * (r->x[i] - mean) / r->n;
+        r->dx[i] = 2 * (r->x[i] - mean) / r->n;
+    }
+}
+static void want_kl(RowOf *r) {
+    for (int i = 0; i < r->n; i++) {
+        if (r->x[i] == OFF) continue;
+        double e = exp(r->x[i]), d = r->x[i] - r->z[i];
+        r->y[0] += e * d;
+        r->dx[i] = e * d + e;
+        r->dz[i] = -e;
+    }
+}
+static void want_squared_error(RowOf *r) {
+    for (int i = 0; i < r->n; i++) {
+        double d = r->x[i] - r->z[i];
+        r->y[i] = d * d;
+        r->dx[i] = 2 * weights[i] * d;
+        r->dz[i] = -r->dx[i];
+    }
+}
+
+static const Fold folds[] = {
+    {"peak", "peak[v](p)", want_peak, false, false, 0, 0},
+    {"softmax", "softmax[v](p)", want_softmax, true, false, 1e-6, 3e-7},
+    {"logsumexp", "logsumexp[v](p)", want_logsumexp, false, false, 3e-7, 1e-7},
+    {"log_softmax", "log_softmax[v](p)", want_log_softmax, true, false, 3e-7, 3e-7},
+    {"cross_entropy", "cross_entropy[v](p, %s)", want_cross_entropy, false, false, 3e-7, 3e-7},
+    {"cross_entropy", "cross_entropy[v](p, %s, smooth = 0.1)", want_smooth, false, false, 3e-7,
+     3e-7},
+    {"variance", "variance[v](p)", want_variance, false, true, 4e-7, 1e-37},
+    {"kl", "kl[v](p, q)", want_kl, false, false, 1e-6, 1e-43},
+    {"squared_error", "squared_error(p, q)", want_squared_error, true, true, 3e-7, 1e-37},
+};
+
+typedef struct {
+    int rows, n;
+    const double *x, *z; // [rows, WIDE]
+} Rows;
+
+static void check_row_of(const Fold *f, const Run *r, const Rows *rows, int row) {
+    RowOf want = {
+        .n = rows->n, .hit = row % rows->n, .x = rows->x + row * WIDE, .z = rows->z + row * WIDE};
+    f->want(&want);
+    for (int i = 0; i < rows->n; i++) {
+        int at = row * rows->n + i;
+        double y = result_of(r, "grad.one")[f->vector ? at : row], v = want.y[f->vector ? i : 0];
+        double dx = result_of(r, "grad.p")[at], dz = result_of(r, "grad.q")[at];
+        if (!within(y, v, f->part, f->absolute))
+            fail_msg("%s, row %d, %d: %.9g, expected %.9g", f->call, row, i, y, v);
+        if (!within(dx, want.dx[i], f->part, f->absolute))
+            fail_msg("gradient of %s, row %d, %d: %.9g, expected %.9g", f->call, row, i, dx,
+                     want.dx[i]);
+        if (!within(dz, want.dz[i], f->part, f->absolute))
+            fail_msg("gradient of %s by q, row %d, %d: %.9g, expected %.9g", f->call, row, i, dz,
+                     want.dz[i]);
+    }
+}
+
+static void check_fold(const Fold *f, const Rows *rows) {
+    Arena *a = arena_new();
+    char call[128];
+    snprintf(call, sizeof call, f->call, rows->n == 1 ? "0 * iota[row]" : "iota[row] % 4");
+    const char *axes = f->vector ? "row, v" : "row";
+    TestModel *t = compile(
+        arena_printf(a,
+                     "axis row = %d, v = %d, batch\nmodel m(x: real[batch]) {\n"
+                     " param p[row, v] ~ 0, q[row, v] ~ 0, one[%s] ~ 1\n"
+                     " loss = sum[%s](one * %s) + 0 * sum[row, v](q) + 0 * sum[batch](x)\n}\n" PLAN
+                     " optimizer sgd\n lr constant(1)\n}\n",
+                     rows->rows, rows->n, axes, axes, call));
+    Run r;
+    start(&r, t, INTERP_EXACT);
+    for (int row = 0; row < rows->rows; row++)
+        for (int i = 0; i < rows->n; i++) {
+            state_of(&r, "p")->at[row * rows->n + i] = (double)(float)rows->x[row * WIDE + i];
+            state_of(&r, "q")->at[row * rows->n + i] = (double)(float)rows->z[row * WIDE + i];
+            if (f->vector) state_of(&r, "one")->at[row * rows->n + i] = weights[i];
+        }
+    run_step(&r, 1);
+    for (int row = 0; row < rows->rows; row++) {
+        bool finite = true;
+        for (int i = 0; i < rows->n; i++) finite &= fabs(rows->x[row * WIDE + i]) < 1e18;
+        if (finite || !f->finite) check_row_of(f, &r, rows, row);
+    }
+    model_free(t);
+    arena_free(a);
+}
+
+// Masked, tied and far rows; rows of one element; for kl rows of logarithms.
+static void test_folds(void **state) {
+    (void)state;
+    enum { ROWS = sizeof wide_rows / sizeof *wide_rows, LOGS = sizeof log_rows / sizeof *log_rows };
+    static const double single[][WIDE] = {{0}, {-0.0}, {1e-30}, {1}, {-90}, {1e4}, {-1e8}, {OFF}};
+    double turned[ROWS][WIDE], logs[2][LOGS][WIDE];
+    for (int i = 0; i < ROWS; i++) memcpy(turned[i], wide_rows[(i + 5) % ROWS], sizeof *turned);
+    for (int i = 0; i < LOGS; i++)
+        for (int k = 0; k < 2; k++) memcpy(logs[k][i], log_rows[i][k], sizeof *turned);
+    const Rows wide = {ROWS, WIDE, wide_rows[0], turned[0]},
+               probabilities = {LOGS, WIDE, logs[0][0], logs[1][0]};
+    const Rows one = {sizeof single / sizeof *single, 1, single[0], single[0]};
+    for (size_t i = 0; i < sizeof folds / sizeof *folds; i++) {
+        bool pair = strcmp(folds[i].name, "kl") == 0;
+        check_fold(&folds[i], pair ? &probabilities : &wide);
+        if (!pair) check_fold(&folds[i], &one);
+    }
+}
+
+// ---- against the same text in double -------------------------------------------------------------
+
+typedef struct {
+    const char *names; // functions of std that it holds
+    const char *body;  // of a model with params p and one
+    const char *plan;  // optimizer and schedule
+    double part;       // of the largest element of each gradient and new state
+} SameText;
+
+#define SGD    "optimizer sgd\n lr constant(1)"
+#define SAME   "param p[r, c] ~ 0, one[r, c] ~ 1\n"
+#define UPDATE SAME "loss = sum[r, c](p * one)"
+static const SameText texts[] = {
+    {"layernorm", SAME "loss = sum[r, c](one * layernorm[c](p))", SGD, 2e-6},
+    {"rmsnorm", SAME "loss = sum[r, c](one * rmsnorm[c](p))", SGD, 2e-6},
+    {"batchnorm", SAME "loss = sum[r, c](one * batchnorm[c, r](p))", SGD, 2e-6},
+    {"dropout", SAME "loss = sum[r, c](one * dropout(p, 0.5))", SGD, 1e-7},
+    {"dropout", SAME "loss = sum[r, c](one * dropout(p, 1))", SGD, 0},
+    {"rope", SAME "loss = sum[r, c](one * rope[r, c](p))", SGD, 1e-6},
+    {"rope_interleaved", SAME "loss = sum[r, c](one * rope_interleaved[r, c](p))", SGD, 1e-6},
+    {"linear",
+     "param p[r, c] ~ 0, one[r, out] ~ 1\nloss = sum[r, out](one * linear[c, out](p) as l)", SGD,
+     1e-6},
+    {"conv2d",
+     "param p[r, c, cin] ~ 0, one[r, c, out] ~ 1\n"
+     "loss = sum[r, c, out](one * conv2d[r, c, cin, out](p))",
+     SGD, 1e-6},
+    {"orthogonal", SAME "loss = sum[r, c](one * orthogonal[r, c](p))", SGD, 1e-3},
+    {"sgd", UPDATE, "optimizer sgd(momentum = 0.9, decay = 0.1)\n lr constant(0.1)", 1e-6},
+    {"adamw", UPDATE, "optimizer adamw(decay = 0.1)\n lr constant(0.1)", 1e-6},
+    {"lion", UPDATE, "optimizer lion(decay = 0.1)\n lr constant(0.1)", 1e-6},
+    {"muon", "param p[r -> c] ~ 0, one[r -> c] ~ 1\nloss = sum[r, c](p * one)",
+     "optimizer muon\n lr constant(0.1)", 1e-3},
+    {"adafactor", "param p[r -> c] ~ 0, one[r -> c] ~ 1\nloss = sum[r, c](p * one)",
+     "optimizer adafactor\n lr constant(0.1)", 1e-6},
+    {"constant_lr", UPDATE, SGD, 1e-6},
+    {"warm linear_lr", UPDATE, "optimizer sgd\n lr linear(1, warmup = 5, steps = 50, floor = 0.1)",
+     1e-6},
+    {"warm cosine_lr", UPDATE, "optimizer sgd\n lr cosine(1, warmup = 5, steps = 50, floor = 0.1)",
+     1e-6},
+    {"warm warmup_stable_decay_lr", UPDATE,
+     "optimizer sgd\n lr warmup_stable_decay(1, warmup = 5, steps = 50, floor = 0.1)", 1e-6},
+};
+
+// The points in turn, as far as they are not too large nor the least, from another one for each state.
+static void set_points(Run *r, const char *path, double most, int from) {
+    Tensor *x = state_of(r, path);
+    int64_t n = type_count(type_at(r->t->program->m, x->type));
+    for (int64_t i = 0; i < n; i++) {
+        double v = (double)points[(i * 3 + from) % POINTS];
+        x->at[i] = fabs(v) <= most && fabs(v) != 0x1p-149 ? v : 1; // a tenth of that is 0 in f32
+    }
+}
+
+static void check_near(const char *what, const char *name, const Tensor *got, const Tensor *want,
+                       int64_t n, double part) {
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(want->at[i]));
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(want->at[i]) || !within(got->at[i], want->at[i], 0, part * most))
+            fail_msg("%s, %s, element %d: %.9g, in double %.9g", what, name, (int)i, got->at[i],
+                     want->at[i]);
+}
+
+static void compare_runs(const char *what, const Run *exact, const Run *wide, double part) {
+    const Module *m = exact->t->program->m;
+    const Func *f = func_of(exact->t, "step");
+    for (uint32_t i = 0; i < f->results.n; i++)
+        check_near(what, sym_str(m->syms, f->results.at[i].name), &exact->results[i],
+                   &wide->results[i], type_count(type_at(m, exact->results[i].type)), part);
+    for (StateId s = 0; s < m->states.n; s++)
+        check_near(what, sym_str(m->syms, m->states.at[s].path), &exact->in.states[s],
+                   &wide->in.states[s], type_count(type_at(m, m->states.at[s].type)), part);
+}
+
+static void check_text(const SameText *x) {
+    Arena *a = arena_new();
+    TestModel *t = compile(
+        arena_printf(a,
+                     "axis r = 6, c = 8, out = 3, cin = 2, batch\nmodel m(x: real[batch]) {\n%s"
+                     " + 0 * sum[batch](x)\n}\n" PLAN " %s\n}\n",
+                     x->body, x->plan));
+    static const double steps[] = {1, 2, 5, 30, 50, 51, 1e6};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        Run exact, wide;
+        Run *both[] = {&exact, &wide};
+        for (int k = 0; k < 2; k++) {
+            start(both[k], t, k ? INTERP_F64 : INTERP_EXACT);
+            set_points(both[k], "p", 1e4, 0);
+            set_points(both[k], "one", 1, 5);
+            run_step(both[k], steps[i]);
+        }
+        compare_runs(x->names, &exact, &wide, x->part);
+    }
+    model_free(t);
+    arena_free(a);
+}
+
+static void test_texts(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) check_text(&texts[i]);
+}
+
+// ---- every function has a row -------------------------------------------------------------------
+
+static bool is_listed(const char *names, const char *name, size_t n) {
+    for (const char *s = names; s && *s; s += strcspn(s, " "), s += *s == ' ')
+        if (strcspn(s, " ") == n && memcmp(s, name, n) == 0) return true;
+    return false;
+}
+
+static bool has_row(const char *name, size_t n) {
+    bool found = false;
+    for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
+        found |= is_listed(elementwise[i].name, name, n);
+    for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
+        found |= is_listed(folds[i].name, name, n);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        found |= is_listed(texts[i].names, name, n);
+    return found;
+}
+
+static void test_every_function_has_a_row(void **state) {
+    (void)state;
+    FILE *f = fopen(SOURCE_DIR "/frontend/std.sn", "r");
+    char line[512];
+    int count = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        const char *name = strncmp(line, "fn ", 3) == 0      ? line + 3
+                           : strncmp(line, "block ", 6) == 0 ? line + 6
+                                                             : NULL;
+        if (!name) continue;
+        size_t n = strcspn(name, "([ ");
+        if (!has_row(name, n)) fail_msg("no row for '%.*s' of std.sn", (int)n, name);
+        count++;
+    }
+    fclose(f);
+    assert_true(count >= 35);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_function_has_a_row),
+        cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_texts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
