@@ -55,15 +55,15 @@ typedef struct {
 } Affine;
 
 typedef struct Value {
-    uint8_t kind;     // ValueKind
-    bool is_int;      // NUM: written or computed as a whole number
-    bool truth;       // BOOL
-    bool has_range;   // an int TENSOR whose values lie in lo..hi
-    int sample_power; // NUM: holds (whole batch)^power as a factor
+    uint8_t kind;   // ValueKind
+    bool is_int;    // NUM: written or computed as a whole number
+    bool truth;     // BOOL
+    bool has_range; // an int TENSOR whose values lie in lo..hi
+    bool live;      // NUM, BOOL: follows the number of samples in a step, see elab_value.c
     double num;
     int64_t lo, hi;
     const Affine *affine; // an int TENSOR that is affine in iotas, or NULL
-    Func *home;           // TENSOR: the function that holds node
+    Func *home; // TENSOR, live: the function that holds node; live NUM: NULL for the extent
     NodeId node;
     uint32_t n; // TUPLE
     const struct Value *items;
@@ -79,7 +79,7 @@ typedef struct {
     bool is_state;       // declared by 'state': a new value is kept to the next step
     Loc loc;
     StateId state;
-    Value value;
+    Value value; // of an axis: a live extent
     AxisId axis;
     AxisList pack;
     const AstFunc *func;
@@ -180,6 +180,12 @@ typedef struct {
     const PlanLine *lines[MAX_LINES]; // the first of each kind, in the order of plan.def
 } Plan;
 
+// A place where the number of samples in a step had to be known at build.
+typedef struct {
+    Loc at;
+    const char *what;
+} Settled;
+
 typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;
 
 struct Elab {
@@ -221,6 +227,7 @@ struct Elab {
     VEC(AxisInfo) axis_info; // by AxisId
     VEC(StateInfo) states;   // by StateId
     VEC(StateId) changed;    // states with a new value in this function
+    VEC(Settled) settled;    // in this function
     VEC(Value) losses;
     VEC(Yield) yields;
     AstFile *ast, *std_ast;
@@ -272,7 +279,11 @@ Value value_bool(bool x);
 Value value_tuple(Elab *cx, const Value *items, uint32_t n);
 Value value_node(Elab *cx, NodeId n); // of the function being built
 Value value_ranged(Value v, double lo, double hi);
-bool value_is_whole(const Value *v);
+bool value_is_whole(const Value *v); // a number known to be whole
+Value value_samples(const Elab *cx); // the extent of the sample axis as a number
+// v as the number or bool of this build; that 'what' needs it is noted for settled_check.
+Value value_settle(Elab *cx, Value v, Loc at, const char *what);
+void settled_check(Elab *cx); // one pass must hold the batch where it was settled; reports
 bool is_real(const Elab *cx, const Value *v); // of tensors and numbers
 bool is_bool(const Elab *cx, const Value *v);
 bool is_int(const Elab *cx, const Value *v);
@@ -290,6 +301,7 @@ bool same_axes(const AxisList *a, const AxisList *b);
 // ---- elab_math.c --------------------------------------------------------------------------------
 Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b);
 Value math_outer(Elab *cx, const Expr *e, Value a, Value b);
+Value math_extent(Elab *cx, const AxisList *axes, Loc at); // the product of their extents
 Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x);
 Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y);
 // Elementwise functions by name: exp, sqrt, max … ; false when the name is none.
@@ -322,8 +334,10 @@ void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope);
 // ---- elab_expr.c, elab_call.c, elab_stmt.c ------------------------------------------------------
 Value eval(Elab *cx, const Expr *e);
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name);
-bool eval_number(Elab *cx, const Expr *e, const char *what, double *out); // reports
-bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out); // whole, >= 0
+Value eval_in_file(Elab *cx, const Binding *b, const Expr *e); // of a constant or axis of a file
+bool value_number(Elab *cx, const Expr *e, const char *what, const Value *v); // it is one; reports
+bool eval_number(Elab *cx, const Expr *e, const char *what, double *out);     // reports
+bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out);     // whole, >= 0
 Value eval_call(Elab *cx, const Expr *e);
 // values[i] belongs to argument i, locs[i] to its place; absent ones have kind V_TUPLE and n = 0.
 Value call_expand(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool has_axes,

@@ -62,17 +62,15 @@ bool axis_force(Elab *cx, Binding *b) {
     b->lazy = LAZY_running;
     SizeLine line;
     bool sized = b->file_scope != cx->std && size_of(cx, b->name, &line);
-    double x = 0;
+    Value v = value_num(0, true);
     Loc at = b->loc;
     bool good = true;
     if (sized) {
-        x = line.extent;
+        v.num = line.extent;
         if (line.loc.file) at = line.loc;
     } else if (b->decl->extent) {
-        Scope *scope = cx->scope;
-        cx->scope = b->file_scope;
-        good = eval_number(cx, b->decl->extent, "an extent", &x);
-        cx->scope = scope;
+        v = eval_in_file(cx, b, b->decl->extent);
+        good = value_number(cx, b->decl->extent, "an extent", &v);
         at = b->decl->extent->loc;
     } else {
         elab_error(
@@ -82,7 +80,9 @@ bool axis_force(Elab *cx, Binding *b) {
         good = false;
     }
     b->lazy = LAZY_done;
+    double x = v.num;
     if (!good || !extent_good(cx, at, b->name, x)) return false;
+    if (v.live) b->value = v;
     bool sample = b->name == cx->plan.sample && b->file_scope != cx->std;
     if (sample && cx->mode == MODE_generate) x = 1;
     if (sample && cx->sample)
@@ -105,6 +105,8 @@ bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {
     Binding *b = scope_find(cx->scope, ax->name, NAME_axis);
     if (b) {
         if (!axis_force(cx, b)) return false;
+        // As a number its extent may be live; the axis itself has the extent of this build.
+        b->value = value_settle(cx, b->value, b->loc, "the extent of an axis");
         *out = b->axis;
         return true;
     }
@@ -169,25 +171,27 @@ bool axis_declare(Elab *cx, const AxisDecl *d) {
         elab_note(cx, old->loc, "'%s' is declared here", str(cx, d->name));
         return false;
     }
-    double x = 1;
+    Value v = value_num(1, true);
     bool good = true;
     if (d->pack.pack) {
         AxList one = {.at = (Ax *)&d->pack, .n = 1, .cap = 1};
         AxisList list;
         good = axes_resolve(cx, &one, &list);
-        for (uint32_t i = 0; good && i < list.n; i++) x *= (double)extent_of(cx, list.at[i]);
+        if (good) v = math_extent(cx, &list, d->name_loc);
     } else if (d->extent) {
-        good = eval_number(cx, d->extent, "an extent", &x);
+        v = eval(cx, d->extent);
+        good = value_number(cx, d->extent, "an extent", &v);
     } else {
         elab_error(cx, d->name_loc,
                    "axis '%s' needs an extent: only a file's axes may be sized by the plan",
                    str(cx, d->name));
         good = false;
     }
-    good = good && extent_good(cx, d->extent ? d->extent->loc : d->name_loc, d->name, x);
+    good = good && extent_good(cx, d->extent ? d->extent->loc : d->name_loc, d->name, v.num);
     Binding *b = scope_add(cx, cx->scope, d->name, NAME_axis, d->name_loc);
     // After an error the name still exists, so that its uses are silent: axis 0 is no axis.
-    b->axis = good ? axis_of_site(cx, d->name, d->name_loc, (int64_t)x, cx->depth) : 0;
+    b->axis = good ? axis_of_site(cx, d->name, d->name_loc, (int64_t)v.num, cx->depth) : 0;
+    if (good && v.live) b->value = v;
     return good;
 }
 

@@ -186,7 +186,7 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
         return v->kind != V_ERROR;
     }
     if (strcmp(kind, "int") == 0) {
-        bool good = value_is_whole(v) || (v->kind == V_TENSOR && is_int(cx, v));
+        bool good = value_is_whole(v) || ((v->kind == V_TENSOR || v->live) && is_int(cx, v));
         return good ? true : (mismatch(cx, m, "is int"), false);
     }
     if (strcmp(kind, "bool") == 0)
@@ -194,6 +194,7 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
     AxisId a;
     Ax ax = {m->arg->kind_loc, m->arg->kind, false};
     if (!axis_resolve(cx, &ax, &a)) return false;
+    *v = value_settle(cx, *v, m->at, "an index");
     if (in_axis(cx, v, a)) return true;
     const char *what = arena_printf(cx->arena, "is an index of '%s' (0 to %lld)", axis_name(cx, a),
                                     (long long)extent_of(cx, a) - 1);

@@ -5,8 +5,21 @@
 
 static Value axis_value(Elab *cx, Binding *b) {
     if (!axis_force(cx, b)) return value_error();
-    Value v = value_num((double)extent_of(cx, b->axis), true);
-    v.sample_power = b->axis == cx->sample && cx->mode != MODE_generate;
+    if (b->axis == cx->sample) return value_samples(cx);
+    return b->value.live ? b->value : value_num((double)extent_of(cx, b->axis), true);
+}
+
+Value eval_in_file(Elab *cx, const Binding *b, const Expr *e) {
+    Scope *scope = cx->scope;
+    Builder *before = cx->b;
+    bool initial = cx->initial;
+    cx->scope = b->file_scope;
+    cx->b = &cx->step_b;
+    cx->initial = false;
+    Value v = eval(cx, e);
+    cx->scope = scope;
+    cx->b = before;
+    cx->initial = initial;
     return v;
 }
 
@@ -17,11 +30,8 @@ bool binding_force(Elab *cx, Binding *b) {
         return false;
     }
     b->lazy = LAZY_running;
-    Scope *scope = cx->scope;
-    cx->scope = b->file_scope;
     Value v = b->file_scope == cx->std ? value_absent() : plan_constant(cx, str(cx, b->name));
-    if (value_is_absent(&v)) v = eval(cx, b->expr);
-    cx->scope = scope;
+    if (value_is_absent(&v)) v = eval_in_file(cx, b, b->expr);
     if (v.kind == V_TENSOR)
         v = elab_error(cx, b->loc, "'%s' must be known at build, found %s", str(cx, b->name),
                        type_text(cx, &v));
@@ -80,15 +90,17 @@ Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name) {
     return builtin_name(cx, str(cx, name), &v) ? v : unknown_name(cx, e, name);
 }
 
+bool value_number(Elab *cx, const Expr *e, const char *what, const Value *v) {
+    if (v->kind == V_NUM || v->kind == V_ERROR) return v->kind == V_NUM;
+    elab_error(cx, e->loc, "%s must be a number known at build, found %s", what, type_text(cx, v));
+    return false;
+}
+
 bool eval_number(Elab *cx, const Expr *e, const char *what, double *out) {
     Value v = eval(cx, e);
-    if (v.kind == V_ERROR) return false;
-    if (v.kind == V_NUM) {
-        *out = v.num;
-        return true;
-    }
-    elab_error(cx, e->loc, "%s must be a number known at build, found %s", what, type_text(cx, &v));
-    return false;
+    if (!value_number(cx, e, what, &v)) return false;
+    *out = value_settle(cx, v, e->loc, what).num;
+    return true;
 }
 
 bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out) {
@@ -104,7 +116,7 @@ bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out) {
 }
 
 static Value eval_if(Elab *cx, const Expr *e) {
-    Value c = eval(cx, e->cond.cond);
+    Value c = value_settle(cx, eval(cx, e->cond.cond), e->cond.cond->loc, "an 'if'");
     if (c.kind == V_ERROR) return c;
     if (c.kind == V_BOOL) return eval(cx, c.truth ? e->cond.yes : e->cond.no);
     return elab_error(cx, e->cond.cond->loc,

@@ -43,6 +43,7 @@ static bool index_good(Elab *cx, const View *v, AxisId axis, const Value *index,
 // The value read outside as a constant, NAN when it is none.
 static double fill_of(Elab *cx, const Value *x, const Value *outside) {
     if (!outside) return 0;
+    if (outside->live) return NAN;
     if (outside->kind == V_BOOL && is_bool(cx, x)) return outside->truth;
     if (outside->kind != V_NUM || is_bool(cx, x)) return NAN;
     return is_real(cx, x) ? outside->num : value_is_whole(outside) ? outside->num : NAN;

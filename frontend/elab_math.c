@@ -15,18 +15,11 @@ static double floor_mod(double a, double b) { return b == 0 ? 0 : a - floor(a / 
 static Value number_binary(BinaryOp op, const Value *a, const Value *b) {
     bool whole = a->is_int && b->is_int;
     double x = a->num, y = b->num;
-    Value v;
     switch (op) {
     case BIN_add: return value_num(x + y, whole);
     case BIN_sub: return value_num(x - y, whole);
-    case BIN_mul:
-        v = value_num(x * y, whole);
-        v.sample_power = a->sample_power + b->sample_power;
-        return v;
-    case BIN_div:
-        v = value_num(x / y, false);
-        v.sample_power = a->sample_power - b->sample_power;
-        return v;
+    case BIN_mul: return value_num(x * y, whole);
+    case BIN_div: return value_num(x / y, false);
     case BIN_idiv: return value_num(y == 0 && whole ? 0 : floor(x / y), whole);
     case BIN_mod: return value_num(floor_mod(x, y), whole);
     case BIN_pow: return value_num(pow(x, y), whole && y >= 0);
@@ -40,6 +33,28 @@ static Value number_binary(BinaryOp op, const Value *a, const Value *b) {
     case BIN_and: break;
     }
     unreachable(op);
+}
+
+// The number or bool v of this build with what the run computes in its place.
+static Value live_result(Value v, Value run) {
+    if (run.kind == V_ERROR) return run;
+    v.live = true;
+    v.home = run.home;
+    v.node = run.node;
+    return v;
+}
+
+// A number or bool as what tensors compute with: the run's value where it is live.
+static Value run_value(Elab *cx, const Value *x, Loc at) {
+    if (!x->live) return x->kind == V_NUM ? value_num(x->num, false) : *x;
+    NodeId n = node_of(cx, x, x->kind == V_BOOL ? ELEM_bool : ELEM_f32, at);
+    return n == NONE ? value_error() : value_node(cx, n);
+}
+
+static Value unary_number(Elab *cx, Value v, Op op, const Value *x, Loc at) {
+    if (!x->live) return v;
+    NodeId n = node_of(cx, x, ELEM_f32, at);
+    return n == NONE ? value_error() : live_result(v, value_node(cx, ir_unary(cx->b, op, n)));
 }
 
 // ---- ranges and affine forms of int tensors -----------------------------------------------------
@@ -237,29 +252,49 @@ Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b) {
     Value both[2] = {a, b};
     if (!operands_plain(cx, e, ast_binary_name(op), both, 2)) return value_error();
     bool logic = op == BIN_and || op == BIN_or, test = op == BIN_eq || op == BIN_ne;
-    if (a.kind == V_NUM && b.kind == V_NUM && !logic) return number_binary(op, &a, &b);
-    if (a.kind == V_BOOL && b.kind == V_BOOL && (logic || test))
-        return bool_binary(op, a.truth, b.truth);
-    return tensor_binary(cx, e, op, &a, &b, false);
+    Value v;
+    if (a.kind == V_NUM && b.kind == V_NUM && !logic)
+        v = number_binary(op, &a, &b);
+    else if (a.kind == V_BOOL && b.kind == V_BOOL && (logic || test))
+        v = bool_binary(op, a.truth, b.truth);
+    else
+        return tensor_binary(cx, e, op, &a, &b, false);
+    if (!a.live && !b.live) return v;
+    Value x = run_value(cx, &a, e->loc), y = run_value(cx, &b, e->loc);
+    if (x.kind == V_ERROR || y.kind == V_ERROR) return value_error();
+    return live_result(v, tensor_binary(cx, e, op, &x, &y, false));
+}
+
+Value math_extent(Elab *cx, const AxisList *axes, Loc at) {
+    Value v = value_num(1, true);
+    for (uint32_t i = 0; i < axes->n; i++) v.num *= (double)extent_of(cx, axes->at[i]);
+    if (cx->mode == MODE_generate || !list_has(axes, cx->sample)) return v;
+    Value samples = value_samples(cx), others = value_num(v.num / samples.num, true);
+    if (samples.num == 0) return v;
+    NodeId n = node_of(cx, &samples, ELEM_f32, at), k = node_of(cx, &others, ELEM_f32, at);
+    if (n == NONE || k == NONE) return value_error();
+    return live_result(v, value_node(cx, ir_binary(cx->b, OP_mul, n, k)));
 }
 
 Value math_outer(Elab *cx, const Expr *e, Value a, Value b) {
     Value both[2] = {a, b};
     if (!operands_plain(cx, e, "@[]", both, 2)) return value_error();
-    if (a.kind == V_NUM && b.kind == V_NUM) return number_binary(BIN_mul, &a, &b);
+    if (a.kind == V_NUM && b.kind == V_NUM) return math_binary(cx, e, BIN_mul, a, b);
     return tensor_binary(cx, e, BIN_mul, &a, &b, true);
 }
 
 Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x) {
     if (!operands_plain(cx, e, op == UN_not ? "not" : "-", &x, 1)) return value_error();
     if (op == UN_not) {
-        if (x.kind == V_BOOL) return value_bool(!x.truth);
+        if (x.kind == V_BOOL && !x.live) return value_bool(!x.truth);
         if (!is_bool(cx, &x))
             return elab_error(cx, e->loc, "'not' takes a bool, found %s", type_text(cx, &x));
         NodeId n = node_of(cx, &x, ELEM_bool, e->loc);
-        return n == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_not, n));
+        if (n == NONE) return value_error();
+        Value no = value_node(cx, ir_unary(cx->b, OP_not, n));
+        return x.live ? live_result(value_bool(!x.truth), no) : no;
     }
-    if (x.kind == V_NUM) return x.num = -x.num, x;
+    if (x.kind == V_NUM) return unary_number(cx, value_num(-x.num, x.is_int), OP_neg, &x, e->loc);
     if (is_bool(cx, &x))
         return elab_error(cx, e->loc, "'-' takes a number, found %s", type_text(cx, &x));
     Elem elem = elem_of(cx, &x);
@@ -284,7 +319,8 @@ Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y) {
     if (is_bool(cx, &x) != is_bool(cx, &y))
         return elab_error(cx, e->loc, "'where' chooses between equal kinds, found %s and %s",
                           type_text(cx, &x), type_text(cx, &y));
-    if (c.kind == V_BOOL && x.kind != V_TENSOR && y.kind != V_TENSOR) return c.truth ? x : y;
+    bool known = c.kind == V_BOOL && !c.live && x.kind != V_TENSOR && y.kind != V_TENSOR;
+    if (known) return c.truth ? x : y;
     Elem elem = is_bool(cx, &x)                    ? ELEM_bool
                 : is_int(cx, &x) && is_int(cx, &y) ? ELEM_i32
                                                    : ELEM_f32;
@@ -323,7 +359,10 @@ const uint32_t math_name_count = sizeof math_names / sizeof *math_names;
 
 static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Value *x) {
     if (!operands_plain(cx, e, f->name, x, 1)) return value_error();
-    if (x->kind == V_NUM) return value_num(f->number(x->num), f->keeps_int && x->is_int);
+    if (x->kind == V_NUM) {
+        Value v = value_num(f->number(x->num), f->keeps_int && x->is_int);
+        return unary_number(cx, v, f->op, x, e->loc);
+    }
     Elem elem = f->keeps_int && is_int(cx, x) ? ELEM_i32 : ELEM_f32;
     NodeId n = node_of(cx, x, elem, e->loc);
     if (n == NONE) return value_error();
@@ -333,13 +372,8 @@ static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Va
     return value_ranged(v, lo > 0 ? lo : hi < 0 ? -hi : 0, fmax(fabs(lo), fabs(hi)));
 }
 
-static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, const Value *b) {
+static Value extreme_tensors(Elab *cx, const Expr *e, bool max, const Value *a, const Value *b) {
     Value both[2] = {*a, *b};
-    if (!operands_plain(cx, e, max ? "max" : "min", both, 2)) return value_error();
-    if (a->kind == V_NUM && b->kind == V_NUM) {
-        bool first = max ? a->num >= b->num : a->num <= b->num;
-        return first ? *a : *b;
-    }
     Elem elem = common_elem(cx, e, BIN_add, a, b);
     if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, false)) return value_error();
     NodeId x = node_of(cx, a, elem, e->loc), y = node_of(cx, b, elem, e->loc);
@@ -355,6 +389,21 @@ static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, cons
     return elem == ELEM_f32 ? real_range(v) : v;
 }
 
+static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, const Value *b) {
+    Value both[2] = {*a, *b};
+    if (!operands_plain(cx, e, max ? "max" : "min", both, 2)) return value_error();
+    if (a->kind == V_NUM && b->kind == V_NUM) {
+        bool first = max ? a->num >= b->num : a->num <= b->num;
+        Value v = first ? *a : *b;
+        if (!a->live && !b->live) return v;
+        v.is_int = a->is_int && b->is_int;
+        Value x = run_value(cx, a, e->loc), y = run_value(cx, b, e->loc);
+        if (x.kind == V_ERROR || y.kind == V_ERROR) return value_error();
+        return live_result(v, extreme_tensors(cx, e, max, &x, &y));
+    }
+    return extreme_tensors(cx, e, max, a, b);
+}
+
 static Value extreme(Elab *cx, const Expr *e, bool max, const Value *args, uint32_t n) {
     if (n < 2)
         return elab_error(cx, e->loc,
@@ -367,12 +416,14 @@ static Value extreme(Elab *cx, const Expr *e, bool max, const Value *args, uint3
 
 static Value to_kind(Elab *cx, const Expr *e, Elem to, const Value *x) {
     if (!operands_plain(cx, e, to == ELEM_f32 ? "real" : "int", x, 1)) return value_error();
-    if (x->kind == V_BOOL) return value_num(x->truth, to == ELEM_i32);
-    if (x->kind == V_NUM) {
-        Value v = *x;
-        if (to == ELEM_i32) v.num = trunc(v.num);
-        v.is_int = to == ELEM_i32;
-        return v;
+    if (x->kind == V_BOOL || x->kind == V_NUM) {
+        bool whole = to == ELEM_i32;
+        Value v = value_num(x->kind == V_BOOL ? x->truth : whole ? trunc(x->num) : x->num, whole);
+        if (!x->live) return v;
+        Value run = run_value(cx, x, e->loc);
+        if (run.kind == V_ERROR) return run;
+        NodeId n = whole ? ir_cast(cx->b, run.node, ELEM_i32) : run.node;
+        return live_result(v, value_node(cx, ir_cast(cx->b, n, ELEM_f32)));
     }
     NodeId n = node_of(cx, x, elem_of(cx, x), e->loc);
     if (n == NONE) return value_error();
@@ -393,7 +444,8 @@ static Value stop_call(Elab *cx, const Expr *e, const Value *x) {
 
 static Value finite_call(Elab *cx, const Expr *e, const Value *x) {
     if (!operands_plain(cx, e, "isfinite", x, 1)) return value_error();
-    if (x->kind == V_NUM) return value_bool(isfinite(x->num));
+    if (x->kind == V_NUM)
+        return unary_number(cx, value_bool(isfinite(x->num)), OP_isfinite, x, e->loc);
     NodeId n = node_of(cx, x, ELEM_f32, e->loc);
     return n == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_isfinite, n));
 }

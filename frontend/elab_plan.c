@@ -146,6 +146,7 @@ static const char *value_text(Elab *cx, const SnSetting *s, const Value *v, doub
 static const char *checked_text(Elab *cx, const SnSetting *s, const char *key, Loc at,
                                 const Value *v, double *x) {
     if (v->kind == V_ERROR) return NULL;
+    value_settle(cx, *v, at, arena_printf(cx->arena, "'%s'", key));
     const char *text = value_text(cx, s, v, x);
     if (!text)
         elab_error(cx, at, "'%s' takes %s, found %s", key, allowed_text(cx, s), found_text(cx, v));

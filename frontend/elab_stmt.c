@@ -475,7 +475,7 @@ static void exec_repeat(Elab *cx, const Stmt *s) {
 }
 
 static void exec_if(Elab *cx, const Stmt *s) {
-    Value c = eval(cx, s->branch.test);
+    Value c = value_settle(cx, eval(cx, s->branch.test), s->branch.test->loc, "an 'if'");
     if (c.kind == V_BOOL)
         exec_body(cx, c.truth ? &s->branch.yes : &s->branch.no);
     else if (c.kind != V_ERROR)

@@ -5,9 +5,11 @@
 // max, remainders), which is what makes an index provably inside its axis. Rule 3 of the language,
 // that one operand has all axes of the others, is axes_align.
 //
-// The extent of the sample axis is a number like others while extents are computed, but in a tensor
-// it becomes the op 'extent': the number of samples per step may change at run time. Products and
-// quotients keep the power of it (sample_power); other arithmetic takes the number of this build.
+// The extent of the sample axis is a number too, but the run decides it ('--accum', evaluation). What
+// is computed from it is live: it has the number of this build and, beside it, the node that
+// computes it in f32 from the op 'extent'. Tensors take the node. What must be known at build (an
+// extent, a count of rounds, an 'if') takes the number, and then one pass must hold the batch, so
+// that the two agree (value_settle).
 #include "frontend/elab.h"
 #include <math.h>
 
@@ -23,7 +25,31 @@ Value value_tuple(Elab *cx, const Value *items, uint32_t n) {
 }
 
 bool value_is_whole(const Value *v) {
-    return v->kind == V_NUM && isfinite(v->num) && v->num == floor(v->num);
+    return v->kind == V_NUM && !v->live && isfinite(v->num) && v->num == floor(v->num);
+}
+
+Value value_samples(const Elab *cx) {
+    Value v = value_num((double)extent_of(cx, cx->sample), true);
+    v.live = cx->mode != MODE_generate;
+    return v;
+}
+
+Value value_settle(Elab *cx, Value v, Loc at, const char *what) {
+    if (v.live) vec_push(cx->arena, &cx->settled, ((Settled){at, what}));
+    v.live = false;
+    return v;
+}
+
+void settled_check(Elab *cx) {
+    if (!cx->settled.n) return;
+    if (cx->mode == MODE_step) cx->m->whole_step = true;
+    if (cx->mode == MODE_eval) cx->m->whole_eval = true;
+    for (uint32_t i = 0; i < cx->settled.n && cx->program->micro < cx->program->batch; i++)
+        elab_error(cx, cx->settled.at[i].at,
+                   "%s depends on the extent of the sample axis '%s', which is known at build only "
+                   "where one pass holds the batch",
+                   cx->settled.at[i].what, axis_name(cx, cx->sample));
+    cx->settled.n = 0;
 }
 
 Value value_node(Elab *cx, NodeId n) {
@@ -52,21 +78,21 @@ bool is_bool(const Elab *cx, const Value *v) {
 }
 bool is_int(const Elab *cx, const Value *v) { return scalar_like(v) && elem_of(cx, v) == ELEM_i32; }
 
-// num = coefficient * samples^power
-static NodeId sample_node(Elab *cx, const Value *v) {
-    double samples = (double)cx->sample_size;
-    NodeId n = ir_const(cx->b, ELEM_f32, v->num / pow(samples, v->sample_power));
-    NodeId extent = ir_extent(cx->b, cx->sample);
-    for (int i = 0; i < v->sample_power; i++) n = ir_binary(cx->b, OP_mul, n, extent);
-    for (int i = 0; i > v->sample_power; i--) n = ir_binary(cx->b, OP_div, n, extent);
-    return n;
+// The run's value of a live number (f32) or bool.
+static NodeId live_node(Elab *cx, const Value *v, Loc at) {
+    if (cx->b != &cx->step_b) {
+        elab_error(cx, at, "an initial value may not depend on the number of samples in a step");
+        return NONE;
+    }
+    return v->home ? v->node : ir_extent(cx->b, cx->sample);
 }
 
 static NodeId number_node(Elab *cx, const Value *v, Elem elem, Loc at) {
-    if (elem == ELEM_f32) {
-        bool live = v->sample_power && cx->sample && cx->b == &cx->step_b;
-        return live ? sample_node(cx, v) : ir_const(cx->b, ELEM_f32, v->num);
+    if (v->live && (elem == ELEM_f32 || (elem == ELEM_i32 && v->is_int))) {
+        NodeId n = live_node(cx, v, at);
+        return n == NONE ? NONE : ir_cast(cx->b, n, elem);
     }
+    if (elem == ELEM_f32) return ir_const(cx->b, ELEM_f32, v->num);
     if (elem == ELEM_i32 && value_is_whole(v) && fabs(v->num) <= MAX_EXTENT)
         return ir_const(cx->b, ELEM_i32, v->num);
     elab_error(cx, at, "expected %s, found the number %s",
@@ -102,7 +128,8 @@ NodeId node_of(Elab *cx, const Value *v, Elem elem, Loc at) {
     case V_ERROR: return NONE;
     case V_NUM: return number_node(cx, v, elem, at);
     case V_BOOL:
-        if (elem == ELEM_bool) return ir_const(cx->b, ELEM_bool, v->truth);
+        if (elem == ELEM_bool)
+            return v->live ? live_node(cx, v, at) : ir_const(cx->b, ELEM_bool, v->truth);
         elab_error(cx, at, "a bool is no number: use real(…) or where(…)");
         return NONE;
     case V_TENSOR: {

@@ -349,7 +349,7 @@ static bool step_resolve(Elab *cx, const View *v, const Value *x, Step *s) {
                extents_agree(cx, v->loc, &s->from, &s->to);
     }
     AxisId a;
-    s->index = eval(cx, v->index);
+    s->index = value_settle(cx, eval(cx, v->index), v->index->loc, "an index");
     if (v->outside) s->outside = eval(cx, v->outside);
     if (!axis_resolve(cx, &v->axis, &a)) return false;
     s->from = (AxisList){1, {a}};

@@ -252,6 +252,7 @@ static bool build_step(Elab *cx, const Files *files, const Define *defs, uint32_
     run_model(cx);
     if (cx->diag->errors) return false;
     train_finish(cx);
+    settled_check(cx);
     return plan && !cx->diag->errors;
 }
 
@@ -281,6 +282,7 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     run_model(cx);
     if (cx->diag->errors) return NULL;
     train_results(cx);
+    settled_check(cx);
     plan_options(cx);
     if (outputs) build_generate(cx, files);
     return cx->diag->errors ? NULL : cx->program;

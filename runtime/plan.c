@@ -451,7 +451,8 @@ SnStatus sn_plan_allows(const SnPlan *p, int64_t accum, SnError *e) {
     if ((double)accum <= sn_plan_number(p, "accum.max", INT32_MAX)) return SN_OK;
     return sn_fail(e, SN_USER,
                    "a step of this model is one micro-batch: its samples depend on each other, as "
-                   "in batch norm, so it cannot accumulate %lld; build it with a larger batch",
+                   "in batch norm, or it was built for a batch of this size; so it cannot "
+                   "accumulate %lld; build it with a larger batch",
                    (long long)accum);
 }
 

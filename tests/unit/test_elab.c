@@ -531,7 +531,7 @@ static void test_sample_extent(void **s) {
                          "metric a = mean[batch, seq](real(tokens))\n metric b = t / batch / seq\n"
                          "metric c = t / n\n metric d = t * (3 / n) * (batch / (3 * batch))"),
                    NULL, 0);
-    assert_int_equal(count_op(&b, "eval", OP_extent), 5); // a to d and the loss
+    assert_int_equal(count_op(&b, "eval", OP_extent), 6); // a, b, n, twice in d, and the loss
     Interp in = run_init(&b);
     Tensor r[5] = {0};
     Text why = {.arena = b.a};
@@ -549,6 +549,30 @@ static void fails(const char *text, const Define *defs, uint32_t n, const char *
             return;
         }
     fail_msg("expected '%s', found '%s'", message, b.d->items.at[0].text);
+}
+
+// Where the extent of the sample axis must be known at build, one pass must hold the batch.
+static void test_sample_extent_settled(void **s) {
+    (void)s;
+    static const char *const models[][2] = {
+        {MODEL("axis lane = batch\n y = iota[lane] * 2"), "the extent of an axis depends on"},
+        {MODEL("if batch > 1 { y = x }"), "an 'if' depends on"},
+        {MODEL("y = if sqrt(batch) > 1 then x else x + 1"), "an 'if' depends on"},
+        {MODEL("y = x\n half = batch // 2\n repeat half { y = y + 1 }"),
+         "the number of rounds depends on"},
+        {MODEL("y = x[seq: min(batch, 1)]"), "an index depends on"},
+    };
+    for (uint32_t i = 0; i < sizeof models / sizeof *models; i++) {
+        Define part = {"micro", "1"};
+        fails(models[i][0], &part, 1, models[i][1]);
+        Built b = build_good(models[i][0], NULL, 0);
+        assert_true(b.p->m->whole_step && b.p->m->whole_eval);
+        arena_free(b.a);
+    }
+    Built b = build_good(MODEL("axis all = batch\n metric n = sqrt(all) + max(batch, 3)"), NULL, 0);
+    assert_false(b.p->m->whole_step || b.p->m->whole_eval);
+    arena_free(b.a);
+    fails(MODEL("param v[vocab] ~ 1 / batch"), NULL, 0, "may not depend on the number of samples");
 }
 
 static void test_defines(void **s) {
@@ -617,17 +641,29 @@ static void test_messages(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),         cmocka_unit_test(test_views),
-        cmocka_unit_test(test_index),           cmocka_unit_test(test_folds),
-        cmocka_unit_test(test_repeat),          cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_shipped_models),  cmocka_unit_test(test_rounds),
-        cmocka_unit_test(test_shared_and_stat), cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_rules_of_names),  cmocka_unit_test(test_maps_of_optimizers),
-        cmocka_unit_test(test_no_generate),     cmocka_unit_test(test_constants_by_define),
-        cmocka_unit_test(test_initial_values),  cmocka_unit_test(test_initial_values_by_path),
-        cmocka_unit_test(test_draws),           cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_sample_extent),   cmocka_unit_test(test_defines),
-        cmocka_unit_test(test_bounds),          cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_repeat),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_shipped_models),
+        cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_shared_and_stat),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_rules_of_names),
+        cmocka_unit_test(test_maps_of_optimizers),
+        cmocka_unit_test(test_no_generate),
+        cmocka_unit_test(test_constants_by_define),
+        cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_initial_values_by_path),
+        cmocka_unit_test(test_draws),
+        cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_sample_extent),
+        cmocka_unit_test(test_defines),
+        cmocka_unit_test(test_sample_extent_settled),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
