@@ -15,6 +15,11 @@
 // chain of them (a tied weight) keeps one state. `extent` of the sample axis is accum x micro at
 // run time.
 //
+// An evaluation takes the samples that there are: its last micro-batch may hold fewer, `valid` at
+// run time, and what stands behind them is data of no meaning. So every fold over the sample axis
+// takes zeros there, select(iota < valid, x, 0), and `extent` is the scalar `batch`. A training step
+// is whole micro-batches and has neither.
+//
 // Not possible: a fold that feeds back into values with the sample axis (batch norm), a fold that
 // is no sum (max over the batch), views of the sample axis, a state that keeps single samples. These
 // are errors at their place unless one pass holds the whole batch (micro = batch); then they are
@@ -32,6 +37,8 @@ typedef struct {
     int64_t micro;
     bool one_pass;    // a micro-batch is the batch
     bool whole;       // and must be
+    bool eval;        // cuts an evaluation
+    bool masks;       // of which a micro-batch may hold fewer samples
     uint8_t *sampled; // by axis: comes from the sample axis
     uint32_t *uses;
     // By node of f:
@@ -333,6 +340,7 @@ typedef struct {
     Func *to;
     int part;
     NodeId *map;
+    NodeId valid; // bool[sample]: the sample exists
 } Part;
 
 // The type in a micro-batch.
@@ -347,22 +355,42 @@ static TypeId cut_type(Cut *c, TypeId type) {
 // Whether the order of the result is that of an operand.
 static bool fixed_order(const Node *x) { return acc_operand(x) >= 0; }
 
+static NodeId run_scalar(Part *p, const char *name) {
+    return ir_input(&p->b, name, type_scalar(p->c->m, ELEM_i32), 0);
+}
+
+// Operand j of fold n, with what adds nothing (an index outside, else 0) in place of samples that do
+// not exist.
+static NodeId fold_operand(Part *p, NodeId n, uint32_t j) {
+    Cut *c = p->c;
+    NodeId o = operand(c->f, n, j), x = p->map[o];
+    bool index = node(c, n)->op == OP_scatter_add;
+    if (!c->masks || !c->has[o] || (index && j != 1)) return x;
+    if (p->valid == NONE)
+        p->valid =
+            ir_binary(&p->b, OP_lt, ir_iota(&p->b, c->sample, c->micro), run_scalar(p, "valid"));
+    Elem elem = (Elem)type_of(c->m, p->to, x)->elem;
+    double nothing = !index ? 0 : elem == ELEM_u32 ? (double)UINT32_MAX : -1;
+    NodeId in[3] = {p->valid, x, ir_const(&p->b, elem, nothing)};
+    return ir_node(&p->b, OP_select, NULL, in, 3, node_at(p->to, x)->type);
+}
+
 static NodeId recopy(Part *p, NodeId n) {
     Cut *c = p->c;
     const Node *x = node(c, n);
     NodeId in[MAX_OPERANDS];
-    for (uint32_t j = 0; j < x->n; j++) in[j] = p->map[operand(c->f, n, j)];
+    for (uint32_t j = 0; j < x->n; j++)
+        in[j] = c->fold[n] ? fold_operand(p, n, j) : p->map[operand(c->f, n, j)];
     Attr a = *attr_at(c->m, x->attr);
     TypeId given = fixed_order(x) ? NONE : cut_type(c, x->type);
     return ir_node(&p->b, (Op)x->op, x->attr ? &a : NULL, in, x->n, given);
 }
 
-// extent of the sample axis: micro-batches in a step times their size.
+// extent of the sample axis: micro-batches in a step times their size, samples in an evaluation.
 static NodeId batch_extent(Part *p) {
-    Type scalar = {.elem = ELEM_i32};
-    NodeId accum = ir_input(&p->b, "accum", type_intern(p->c->m, &scalar), 0);
-    NodeId size = ir_const(&p->b, ELEM_f32, (double)p->c->micro);
-    return ir_binary(&p->b, OP_mul, ir_cast(&p->b, accum, ELEM_f32), size);
+    NodeId count = ir_cast(&p->b, run_scalar(p, p->c->eval ? "batch" : "accum"), ELEM_f32);
+    if (p->c->eval) return count;
+    return ir_binary(&p->b, OP_mul, count, ir_const(&p->b, ELEM_f32, (double)p->c->micro));
 }
 
 // What earlier functions summed, and what that sum starts from.
@@ -382,7 +410,7 @@ static NodeId add_to_accum(Part *p, NodeId n) {
     NodeId acc = below != NONE ? p->map[below] : ir_state(&p->b, c->accum[c->end[n]]);
     NodeId in[3];
     uint32_t j = x->op == OP_contract ? 2 : 0;
-    for (uint32_t i = 0; i < 3; i++) in[i] = i == j ? acc : p->map[operand(c->f, n, i)];
+    for (uint32_t i = 0; i < 3; i++) in[i] = i == j ? acc : fold_operand(p, n, i);
     Attr a = *attr_at(c->m, x->attr);
     return ir_node(&p->b, (Op)x->op, &a, in, 3, NONE);
 }
@@ -420,7 +448,7 @@ static NodeId write_node(Part *p, NodeId n) {
 }
 
 static void write_part(Cut *c, int part, const char *name) {
-    Part p = {.c = c, .part = part, .to = func_new(c->m, name, NULL)};
+    Part p = {.c = c, .part = part, .to = func_new(c->m, name, NULL), .valid = NONE};
     p.b = (Builder){.m = c->m, .f = p.to};
     p.map = NEW_ARRAY(c->cx->scratch, NodeId, c->f->nodes.n + 1);
     for (NodeId n = 0; n < c->f->nodes.n; n++)
@@ -471,6 +499,7 @@ static void remove_func(Module *m, const Func *f) {
 static bool cut_func(PassCx *cx, const char *name, const char *prefix, const char *const to[3],
                      bool *whole) {
     Cut c = {.cx = cx, .m = cx->m, .f = module_find(cx->m, name), .prefix = prefix};
+    c.eval = *prefix;
     if (!c.f) return false;
     for (AxisId a = 1; a < cx->m->axes.n; a++)
         if (cx->m->axes.at[a].sample) c.sample = a;
@@ -486,6 +515,7 @@ static bool cut_func(PassCx *cx, const char *name, const char *prefix, const cha
     prepare(&c);
     if (!check_cut(&c)) return false;
     *whole |= c.whole;
+    c.masks = c.eval && !*whole;
     need_all(&c);
     for (NodeId n = 0; n < c.f->nodes.n; n++)
         if (c.root[n]) make_accum(&c, n);

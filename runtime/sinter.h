@@ -179,8 +179,8 @@ SnStatus sn_trainer_step(SnTrainer *t, SnError *e);
 // The last step changed nothing: the progress is again that before it.
 void sn_trainer_take_back(SnTrainer *t);
 bool sn_trainer_can_eval(const SnTrainer *t);
-// The mean over `batches` micro-batches of the validation samples, as one batch; over one when its
-// samples depend on each other.
+// The mean over `batches` micro-batches of the validation samples, as one batch, or over all samples
+// when there are fewer; over one micro-batch when its samples depend on each other.
 SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);
 // Value of a result ("loss") of the last step or evaluation; NaN when there is none. back: as in
 // sn_exec_result.

@@ -3,6 +3,9 @@
 //   step:  prologue for all micro-batches, micro for all micro-batches, update
 //   eval:  eval_prologue for all, eval_micro for all, eval_finish
 //
+// An evaluation counts the samples that there are: behind the last one its last micro-batch is
+// filled with samples that were read already, and the kernels leave those out (the scalar 'valid').
+//
 // The prologue computes what needs data only (token counts, so that a mean is over the whole batch,
 // exactly) and must have seen the whole batch before the first gradient; so all windows of a step
 // are kept, they are small, and tensors are read twice. Accumulators are not cleared: env.first
@@ -67,6 +70,21 @@ static SnStatus bind_all(SnTrainer *t, SnError *e) {
     return SN_OK;
 }
 
+static bool one_pass_eval(const SnTrainer *t) {
+    return sn_plan_number(t->plan, "eval.max", INT32_MAX) == 1;
+}
+
+// Samples that depend on each other cannot be left out one by one.
+static SnStatus eval_fits(const SnTrainer *t, SnError *e) {
+    int64_t samples = sn_data_samples(t->data, SN_VALID);
+    if (!one_pass_eval(t) || !sn_trainer_can_eval(t) || samples >= t->micro) return SN_OK;
+    return sn_fail(e, SN_USER,
+                   "an evaluation of this model takes %lld samples at once, since they depend on "
+                   "each other, and the data has %lld for validation; take more, or none with "
+                   "--set data.split=1",
+                   (long long)t->micro, (long long)samples);
+}
+
 SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
                         SnError *e) {
     assert(at->accum >= 1);
@@ -79,6 +97,7 @@ SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer
     t->at = t->before = *at;
     SnStatus s = bind_all(t, e);
     if (!s && data) s = sn_plan_allows(t->plan, at->accum, e);
+    if (!s && data) s = eval_fits(t, e);
     if (s) {
         sn_trainer_free(t);
         return s;
@@ -112,6 +131,10 @@ static SnStatus load_windows(SnTrainer *t, SnSplit split, uint64_t first, int64_
     return sn_data_windows(t->data, split, first, count, t->ids, e);
 }
 
+static int64_t micros_of(const SnTrainer *t, int64_t samples) {
+    return (samples + t->micro - 1) / t->micro;
+}
+
 // Fills the inputs of a section with micro-batch j of the batch that starts at sample `first`.
 static SnStatus fill_inputs(SnTrainer *t, const char *section, SnSplit split, uint64_t first,
                             int64_t j, SnError *e) {
@@ -130,21 +153,24 @@ static SnStatus fill_inputs(SnTrainer *t, const char *section, SnSplit split, ui
     return SN_OK;
 }
 
-static void set_scalars(SnTrainer *t, uint64_t step, int64_t accum, int64_t j) {
+// Micro-batch j of a batch of so many samples.
+static void set_scalars(SnTrainer *t, uint64_t step, int64_t samples, int64_t j) {
+    int64_t left = samples - j * t->micro;
     sn_exec_set(t->x, "step", (double)step);
-    sn_exec_set(t->x, "accum", (double)accum);
-    sn_exec_set(t->x, "batch", (double)(accum * t->micro));
+    sn_exec_set(t->x, "accum", (double)micros_of(t, samples));
+    sn_exec_set(t->x, "batch", (double)samples);
+    sn_exec_set(t->x, "valid", (double)(left < t->micro ? left : t->micro));
     sn_exec_set(t->x, "first", j == 0);
 }
 
 // Runs a section once per micro-batch of the batch that starts at sample `first`.
 static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uint64_t first,
-                           uint64_t step, int64_t accum, SnError *e) {
+                           uint64_t step, int64_t samples, SnError *e) {
     if (!sn_plan_section(t->plan, section)) return SN_OK;
-    for (int64_t j = 0; j < accum; j++) {
+    for (int64_t j = 0; j < micros_of(t, samples); j++) {
         SnEnv env = {
             .first = j == 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = j * t->micro};
-        set_scalars(t, step, accum, j);
+        set_scalars(t, step, samples, j);
         SnStatus s = fill_inputs(t, section, split, first, j, e);
         if (!s) s = sn_exec_run(t->x, section, &env, e);
         if (s) return s;
@@ -152,24 +178,24 @@ static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uin
     return SN_OK;
 }
 
-static SnStatus run_once(SnTrainer *t, const char *section, uint64_t step, int64_t accum,
+static SnStatus run_once(SnTrainer *t, const char *section, uint64_t step, int64_t samples,
                          SnError *e) {
     SnEnv env = {.first = 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = 0};
-    set_scalars(t, step, accum, 1);
+    set_scalars(t, step, samples, 1);
     return sn_exec_run(t->x, section, &env, e);
 }
 
 SnStatus sn_trainer_init(SnTrainer *t, SnError *e) {
-    return run_once(t, "init", 0, t->at.accum, e);
+    return run_once(t, "init", 0, t->at.accum * t->micro, e);
 }
 
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     uint64_t step = t->at.step + 1;
     int64_t batch = t->at.accum * t->micro;
     SnStatus s = load_windows(t, SN_TRAIN, t->at.samples, batch, e);
-    if (!s) s = run_micros(t, "prologue", SN_TRAIN, t->at.samples, step, t->at.accum, e);
-    if (!s) s = run_micros(t, "micro", SN_TRAIN, t->at.samples, step, t->at.accum, e);
-    if (!s) s = run_once(t, "update", step, t->at.accum, e);
+    if (!s) s = run_micros(t, "prologue", SN_TRAIN, t->at.samples, step, batch, e);
+    if (!s) s = run_micros(t, "micro", SN_TRAIN, t->at.samples, step, batch, e);
+    if (!s) s = run_once(t, "update", step, batch, e);
     if (s) return s;
     t->before = t->at;
     t->at.step = step;
@@ -185,14 +211,13 @@ bool sn_trainer_can_eval(const SnTrainer *t) {
 
 SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
     assert(sn_trainer_can_eval(t));
-    int64_t whole = sn_data_samples(t->data, SN_VALID) / t->micro;
-    if (batches > whole) batches = whole;
-    if ((double)batches > sn_plan_number(t->plan, "eval.max", INT32_MAX)) batches = 1;
-    if (batches < 1) batches = 1; // fewer samples than a micro-batch: some count more than once
-    SnStatus s = load_windows(t, SN_VALID, 0, batches * t->micro, e);
-    if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, batches, e);
-    if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, batches, e);
-    if (!s) s = run_once(t, "eval_finish", t->at.step, batches, e);
+    int64_t samples = sn_data_samples(t->data, SN_VALID);
+    if (one_pass_eval(t)) batches = 1;
+    if (batches < micros_of(t, samples)) samples = batches * t->micro;
+    SnStatus s = load_windows(t, SN_VALID, 0, micros_of(t, samples) * t->micro, e);
+    if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, samples, e);
+    if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, samples, e);
+    if (!s) s = run_once(t, "eval_finish", t->at.step, samples, e);
     return s;
 }
 

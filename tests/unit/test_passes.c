@@ -89,18 +89,23 @@ typedef struct {
     const Case *c;
     int64_t first; // sample the micro-batch starts at
     int64_t accum;
+    int64_t samples; // of an evaluation: behind them NaN and wild indices
 } Inputs;
 
 static bool give_input(void *user, const char *name, TypeId type, double *out) {
     const Inputs *in = user;
     const Type *t = type_at(in->c->m, type);
     if (strcmp(name, "accum") == 0) return out[0] = (double)in->accum, true;
+    if (strcmp(name, "batch") == 0) return out[0] = (double)in->samples, true;
     int64_t n = type_count(t);
     bool sampled = t->n && in->c->m->axes.at[t->axes[0].axis].sample;
-    int64_t skip = sampled ? in->first * (n / t->axes[0].size) : 0;
+    int64_t each = sampled ? n / t->axes[0].size : n, skip = sampled ? in->first * each : 0;
+    int64_t left = in->samples - in->first;
+    if (strcmp(name, "valid") == 0) return out[0] = (double)left, true;
     for (int64_t i = 0; i < n; i++) {
         double x = number_for(name, i + skip);
         out[i] = t->elem == ELEM_f32 ? x : floor(fabs(x) * 4); // indices: mostly inside small axes
+        if (sampled && in->samples && i >= left * each) out[i] = t->elem == ELEM_f32 ? NAN : 77;
     }
     return true;
 }
@@ -122,7 +127,7 @@ typedef struct {
 } Run;
 
 static void run_start(Run *r, const Case *c, InterpMode mode) {
-    *r = (Run){.inputs = {c, 0, 1}};
+    *r = (Run){.inputs = {c, 0, 1, 0}};
     interp_init(&r->in, c->m, mode, c->a);
     r->in.input = give_input;
     r->in.user = &r->inputs;
@@ -494,6 +499,51 @@ static void test_micro_batches_add_up(void **state) {
     assert_true(cut > n / 4);
 }
 
+// Any micro-batch gives the evaluation of the samples that there are, whatever stands behind them.
+static void test_evaluations_count_what_exists(void **state) {
+    (void)state;
+    enum { BATCH = 6, SAMPLES = 5 };
+    static const int64_t sizes[] = {2, 3, 6};
+    static const char *const parts[] = {"eval_prologue", "eval_micro"};
+    uint32_t compared = 0, n = rounds(60);
+    for (uint32_t i = 0; i < n; i++) {
+        Run runs[2];
+        Case cases[2];
+        bool good = true;
+        for (uint32_t k = 0; k < 2; k++) {
+            Case *c = &cases[k];
+            *c = new_case((IrGen){.seed = 130000 + i,
+                                  .nodes = 8 + i % 40,
+                                  .gradients = true,
+                                  .smooth = true,
+                                  .batch = BATCH});
+            apply(c, "simplify", pass_simplify);
+            apply(c, "autodiff", pass_autodiff);
+            apply(c, "tidy", pass_tidy);
+            module_find(c->m, "step")->name = sym(c->m->syms, "eval");
+            c->cx.micro = k ? sizes[i % 3] : 1;
+            apply(c, "microbatch", pass_microbatch);
+            good = good && !c->diag->errors && !c->m->whole_eval;
+            if (!good) continue;
+            Run *r = &runs[k];
+            run_start(r, c, INTERP_F64);
+            r->inputs.samples = SAMPLES;
+            for (uint32_t p = 0; p < 2; p++)
+                for (int64_t first = 0; first < SAMPLES; first += c->cx.micro) {
+                    r->inputs.first = first;
+                    run_func(r, c, parts[p]);
+                }
+            run_func(r, c, "eval_finish");
+        }
+        for (uint32_t k = 0; good && k < runs[0].n; k++)
+            compare(&cases[1], "evaluation", &runs[0].results[k], &runs[1].results[k], 1e-9);
+        compared += good;
+        end_case(&cases[0]);
+        end_case(&cases[1]);
+    }
+    assert_true(compared > n / 4);
+}
+
 // A tied weight: rows are gathered from it and it is contracted with, so its gradient is a chain.
 static void test_tied_weight_adds_up(void **state) {
     (void)state;
@@ -553,6 +603,7 @@ int main(void) {
         cmocka_unit_test(test_stop_gradient),
         cmocka_unit_test(test_gradients_match_differences),
         cmocka_unit_test(test_micro_batches_add_up),
+        cmocka_unit_test(test_evaluations_count_what_exists),
         cmocka_unit_test(test_tied_weight_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
