@@ -184,6 +184,8 @@ typedef struct {
 typedef struct {
     Loc at;
     const char *what;
+    AxisId
+        axis; // whose extent it is: it counts if a value that is needed has the axis. 0: it counts
 } Settled;
 
 typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;

@@ -97,6 +97,13 @@ bool axis_force(Elab *cx, Binding *b) {
     return true;
 }
 
+// As a number the extent of such an axis follows the run, the axis itself has that of this build.
+static void settle_axis(Elab *cx, const Binding *b) {
+    for (uint32_t i = 0; i < cx->settled.n; i++)
+        if (cx->settled.at[i].axis == b->axis) return;
+    vec_push(cx->arena, &cx->settled, ((Settled){b->loc, "the extent of an axis", b->axis}));
+}
+
 bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {
     if (ax->pack) {
         elab_error(cx, ax->loc, "expected one axis, found the pack '..%s'", str(cx, ax->name));
@@ -105,8 +112,7 @@ bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {
     Binding *b = scope_find(cx->scope, ax->name, NAME_axis);
     if (b) {
         if (!axis_force(cx, b)) return false;
-        // As a number its extent may be live; the axis itself has the extent of this build.
-        b->value = value_settle(cx, b->value, b->loc, "the extent of an axis");
+        if (b->value.live) settle_axis(cx, b);
         *out = b->axis;
         return true;
     }

@@ -35,20 +35,38 @@ Value value_samples(const Elab *cx) {
 }
 
 Value value_settle(Elab *cx, Value v, Loc at, const char *what) {
-    if (v.live) vec_push(cx->arena, &cx->settled, ((Settled){at, what}));
+    if (v.live) vec_push(cx->arena, &cx->settled, ((Settled){at, what, 0}));
     v.live = false;
     return v;
 }
 
+// By axis: whether a value has it that a result or state of this function depends on.
+static const uint8_t *axes_needed(Elab *cx) {
+    const Func *f = cx->step_b.f;
+    uint8_t *axis = NEW_ARRAY(cx->arena, uint8_t, cx->m->axes.n);
+    uint8_t *need = NEW_ARRAY(cx->arena, uint8_t, f->nodes.n + 1);
+    for (uint32_t i = 0; i < f->results.n; i++) need[f->results.at[i].node] = 1;
+    for (NodeId n = f->nodes.n; n-- > 0;) {
+        if (!need[n] && node_at(f, n)->op != OP_assign) continue;
+        const Type *t = type_of(cx->m, f, n);
+        for (uint32_t i = 0; i < t->n; i++) axis[t->axes[i].axis] = 1;
+        for (uint32_t i = 0; i < node_at(f, n)->n; i++) need[operand(f, n, i)] = 1;
+    }
+    return axis;
+}
+
 void settled_check(Elab *cx) {
-    if (!cx->settled.n) return;
-    if (cx->mode == MODE_step) cx->m->whole_step = true;
-    if (cx->mode == MODE_eval) cx->m->whole_eval = true;
-    for (uint32_t i = 0; i < cx->settled.n && cx->program->micro < cx->program->batch; i++)
+    const uint8_t *needed = cx->settled.n ? axes_needed(cx) : NULL;
+    for (uint32_t i = 0; i < cx->settled.n; i++) {
+        if (cx->settled.at[i].axis && !needed[cx->settled.at[i].axis]) continue;
+        if (cx->mode == MODE_step) cx->m->whole_step = true;
+        if (cx->mode == MODE_eval) cx->m->whole_eval = true;
+        if (cx->program->micro == cx->program->batch) continue;
         elab_error(cx, cx->settled.at[i].at,
-                   "%s depends on the extent of the sample axis '%s', which is known at build only "
-                   "where one pass holds the batch",
+                   "%s depends on the extent of the sample axis '%s', which the run decides: one "
+                   "pass must hold the batch",
                    cx->settled.at[i].what, axis_name(cx, cx->sample));
+    }
     cx->settled.n = 0;
 }
 
