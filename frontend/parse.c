@@ -394,10 +394,7 @@ bool parse_text(Parse *p, Diag *d, uint16_t file) {
     }
     p->offset = mark_length(f);
     uint32_t errors = d->errors;
-    if (scan_open(p, f->text + p->offset, f->size - p->offset)) {
-        diag_error(d, (Loc){file, 0, 0}, "not enough memory to read the file");
-        return false;
-    }
+    scan_open(p, f->text + p->offset, f->size - p->offset);
     sn_parse(p);
     scan_close(p);
     return d->errors == errors;

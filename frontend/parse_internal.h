@@ -77,6 +77,6 @@ DeclList parse_decl_end(Parse *p, DeclList decls);
 Prod parse_one(Parse *p, Loc loc, const Expr *number);
 
 // lexer.l
-int scan_open(Parse *p, const char *text, size_t size);
+void scan_open(Parse *p, const char *text, size_t size);
 int scan_raw(SN_STYPE *value, Loc *loc, Parse *p);
 void scan_close(Parse *p);

@@ -66,6 +66,7 @@ typedef struct Parse Parse;
 
 %code {
 #include "frontend/parse_internal.h"
+#include <stdlib.h>
 #include <string.h>
 // bison calls this 'yylex'; statement ends are added on the way.
 static int sn_lex(SN_STYPE *value, Loc *loc, Parse *p) {
@@ -74,6 +75,8 @@ static int sn_lex(SN_STYPE *value, Loc *loc, Parse *p) {
 static void sn_error(const Loc *loc, Parse *p, const char *message);
 
 #define YYMAXDEPTH 20000
+#define YYMALLOC   need_memory
+#define YYFREE     free
 #define YYLLOC_DEFAULT(cur, rhs, n)                                                                \
     ((cur) = (n) ? (Loc){YYRHSLOC(rhs, 1).file, YYRHSLOC(rhs, 1).start, YYRHSLOC(rhs, n).end}      \
                  : (Loc){p->file, YYRHSLOC(rhs, 0).end, YYRHSLOC(rhs, 0).end})

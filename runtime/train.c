@@ -324,13 +324,13 @@ static void print_tuned(const Run *r) {
     if (!print_decided(r, to)) fprintf(to, "--tune: this device has nothing to choose\n");
 }
 
-static void print_profile(const Run *r) {
+static SnStatus print_profile(Run *r) {
     enum { SHOWN = 40 };
     const SnPlan *p = r->plan;
     const SnCounter *counters = sn_exec_counters(r->exec);
     Hot *hot = calloc((size_t)p->cmds.count + 1, sizeof *hot);
     double total = 0;
-    if (!hot) return;
+    if (!hot) return sn_fail(&r->e, SN_MACHINE, "out of memory for the profile");
     for (uint32_t i = 0; i < p->cmds.count; i++) {
         hot[i] = (Hot){i, counters[i].nanoseconds};
         total += (double)counters[i].nanoseconds;
@@ -341,6 +341,7 @@ static void print_profile(const Run *r) {
         print_command(p, &hot[i], &counters[hot[i].cmd], total);
     (void)print_decided(r, stdout);
     free(hot);
+    return SN_OK;
 }
 
 // ---- setting up ---------------------------------------------------------------------------------
@@ -811,7 +812,7 @@ int main(int argc, char **argv) {
     if (!given(&r, SN_SET_generate)) r.signals = take_signals();
     SnStatus s = set_up(&r);
     if (!s) s = given(&r, SN_SET_generate) ? generate(&r) : train(&r);
-    if (!s && given(&r, SN_SET_profile)) print_profile(&r);
+    if (!s && given(&r, SN_SET_profile)) s = print_profile(&r);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);
     if (fflush(stdout) && !status) status = EXIT_MACHINE;

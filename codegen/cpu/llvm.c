@@ -6,11 +6,35 @@
 #include <llvm-c/Target.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // LLVM reports its own broken invariants here. There is no way back from it.
 static void fatal(const char *reason) {
     fprintf(stderr, "internal error: LLVM: %s\n", reason);
     exit(4);
+}
+
+// What LLVM, and C++ under it, call when memory is short. There is no C interface for these, and
+// another version may lack them: then it aborts.
+#define WEAK(symbol) __asm__(symbol) __attribute__((weak))
+typedef void NoRoom(void *user, const char *reason, bool crash);
+void on_no_room(NoRoom *f, void *user)
+    WEAK("_ZN4llvm31install_bad_alloc_error_handlerEPFvPvPKcbES0_");
+void forget_no_room(void) WEAK("_ZN4llvm30remove_bad_alloc_error_handlerEv");
+void new_has_no_room(void) WEAK("_ZN4llvm33install_out_of_memory_new_handlerEv");
+
+static void no_room(void *user, const char *reason, bool crash) {
+    (void)user, (void)reason, (void)crash;
+    const char *text = "sinter: error: out of memory\n";
+    (void)!write(STDERR_FILENO, text, strlen(text));
+    _exit(3); // on any thread, in the middle of anything: nothing is cleaned up
+}
+
+static void install_no_room(void) {
+    if (!on_no_room || !forget_no_room || !new_has_no_room) return;
+    forget_no_room(); // a second module in the process finds the first one's
+    on_no_room(no_room, NULL);
+    new_has_no_room();
 }
 
 static void unit_init(LlvmUnit *u) {
@@ -29,6 +53,7 @@ static void unit_init(LlvmUnit *u) {
 CpuModule *cpu_module_new(Arena *a, const CpuIsa *isa) {
     LLVMResetFatalErrorHandler(); // a second module in the process finds the first one's
     LLVMInstallFatalErrorHandler(fatal);
+    install_no_room();
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();

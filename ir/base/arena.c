@@ -18,14 +18,14 @@ struct Arena {
 
 enum { BLOCK_BYTES = 1 << 16 };
 
-static _Noreturn void out_of_memory(size_t bytes) {
+void no_memory(size_t bytes) {
     fprintf(stderr, "sinter: error: out of memory (%zu bytes asked for)\n", bytes);
     exit(3);
 }
 
 static Block *block_new(size_t size, Block *next) {
     Block *b = calloc(1, sizeof(Block) + size);
-    if (!b) out_of_memory(size);
+    if (!b) no_memory(size);
     b->size = size;
     b->next = next;
     return b;
@@ -33,8 +33,14 @@ static Block *block_new(size_t size, Block *next) {
 
 Arena *arena_new(void) {
     Arena *a = calloc(1, sizeof *a);
-    if (!a) out_of_memory(sizeof *a);
+    if (!a) no_memory(sizeof *a);
     return a;
+}
+
+void *need_memory(size_t bytes) {
+    void *p = malloc(bytes ? bytes : 1);
+    if (!p) no_memory(bytes);
+    return p;
 }
 
 void arena_free(Arena *a) {
@@ -61,7 +67,7 @@ void arena_reset(Arena *a) {
 
 void *arena_alloc(Arena *a, size_t bytes) {
     size_t need = (bytes + 15) & ~(size_t)15;
-    if (need < bytes) out_of_memory(bytes);
+    if (need < bytes) no_memory(bytes);
     if (!a->head || a->head->size - a->head->used < need) {
         size_t grown = a->head ? a->head->size * 2 : BLOCK_BYTES;
         if (grown > (size_t)1 << 24) grown = (size_t)1 << 24;

@@ -7,6 +7,9 @@
 
 typedef struct Arena Arena;
 
+_Noreturn void no_memory(size_t bytes); // says so and exits with code 3
+void *need_memory(size_t bytes);        // from malloc; for generated code that wants one
+
 Arena *arena_new(void);
 void arena_free(Arena *a);
 void arena_reset(Arena *a); // keeps the first block

@@ -99,7 +99,7 @@ if [ "$(wc -c <"$work/ids")" = 8000 ]; then
 fi
 
 # ---- memory runs out ------------------------------------------------------------------------------------
-# Allocation n fails, alone or with all later ones, for every n of a run (each eleventh one in the short
+# Allocation n fails, alone or with all later ones, for every n of a run (each seventeenth one in the short
 # test): it says so and ends with 3, or it does all it was to do; a file under a final name is whole.
 fail=$build/libfailing_alloc.so
 if [ -f "$fail" ]; then
@@ -124,10 +124,35 @@ if [ -f "$fail" ]; then
             done
         done
     }
-    step=11
+    step=17
     [ "$long" = 1 ] && step=1
     starve new step-00000002.safetensors --steps 2
     starve resumed step-00000004.safetensors --resume "$work/whole/step-00000002.safetensors" --steps 4
+    # What writes to its standard output: the same text, or exit 3. EVERY: which allocations fail.
+    starve_text() { # LABEL EVERY COMMAND...
+        label=$1
+        every=$2
+        shift 2
+        FAIL_COUNT=$work/count LD_PRELOAD=$fail "$@" >"$work/wanted" 2>/dev/null || bad "$label: it fails with all memory"
+        all=$(cat "$work/count")
+        for on in FAIL_NOT FAIL_ON; do
+            n=$((1 + all % every))
+            while [ "$n" -le "$all" ]; do
+                rc=0
+                env $on=1 FAIL_AT="$n" LD_PRELOAD="$fail" "$@" >"$work/said" 2>"$work/err" || rc=$?
+                if [ $rc = 0 ]; then same "$label, $on $n" "$work/wanted" "$work/said"; fi
+                if [ $rc != 0 ] && { [ $rc != 3 ] || ! grep -q "error: ." "$work/err"; }; then
+                    bad "$label, $on $n: exit code $rc: $(tail -1 "$work/err")"
+                fi
+                n=$((n + every))
+            done
+        done
+    }
+    starve_text generate $step "$exe" --resume "$work/whole" --generate abc --tokens 3
+    starve_text dump 3 "$sinter" dump "$root/models/mlp.sn" --plan
+    # LLVM's own allocations: most of a build's
+    starve_text build 40009 "$sinter" build "$root/models/mlp.sn" -o "$work/built"
+    [ "$all" -gt 80000 ] && ok || bad "a build of only $all allocations"
 else
     echo "skipped memory that runs out: no $fail"
 fi
