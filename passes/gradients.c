@@ -277,8 +277,7 @@ static void give_others(Gradient *g, const AxisList *axes) {
     NodeId elsewhere = ir_binary(g->b, OP_eq, zeros, zero);
     NodeId counts =
         ir_node(g->b, OP_select, NULL, (NodeId[]){is_zero, at_zero, elsewhere}, 3, NONE);
-    NodeId v = select(g, counts, mul(g, g->dy, others), zero);
-    g->chosen ? give_steep(g, 0, v) : gradient_give(g, 0, v);
+    give_steep(g, 0, select(g, counts, mul(g, g->dy, others), zero));
 }
 
 static void gradient_reduce(Gradient *g) {

@@ -665,6 +665,29 @@ static void test_zero_stays_zero(void **state) {
         }
 }
 
+// So it is for a product of many, where one is 0 and the others overflow.
+static void test_zero_product(void **state) {
+    (void)state;
+    static const Row row = {OP_reduce, NULL, NULL, -1, 1, 0, 0};
+    Case c = new_case(&row);
+    AxisList j = {.n = 1, .at = {axis(&c, 'j')}};
+    NodeId y = ir_reduce(&c.b, REDUCE_prod, x_of(&c, "j"), &j);
+    const double values[] = {0, 1e30, 1e30, 1};
+    memcpy(c.first[0], values, sizeof values);
+    finish_case(&c, times_zero(&c, y));
+    run_passes(&c, NULL, "tidy");
+    Interp in;
+    Text why = {.arena = c.a};
+    Tensor results[2];
+    interp_init(&in, c.m, INTERP_EXACT, c.a);
+    in.input = give_input;
+    in.user = &c;
+    memcpy(in.states[0].at, values, sizeof values);
+    assert_true(interp_run(&in, module_find(c.m, "step"), results, NULL, &why));
+    for (int i = 0; i < 4; i++) assert_true(results[1].at[i] == 0);
+    arena_free(c.a);
+}
+
 // At kinks there is no derivative to compare with; docs/numerics.md says what is given: slope 0 of
 // abs at 0, equal shares of ties in folds and between tensors, nothing where a tensor ties with a number.
 static void test_kinks(void **state) {
@@ -707,9 +730,13 @@ static void test_kinks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_op_has_a_row), cmocka_unit_test(test_rules_match_differences),
-        cmocka_unit_test(test_steps_pass_nothing), cmocka_unit_test(test_stop_gradient),
-        cmocka_unit_test(test_zero_stays_zero),    cmocka_unit_test(test_kinks),
+        cmocka_unit_test(test_every_op_has_a_row),
+        cmocka_unit_test(test_rules_match_differences),
+        cmocka_unit_test(test_steps_pass_nothing),
+        cmocka_unit_test(test_stop_gradient),
+        cmocka_unit_test(test_zero_stays_zero),
+        cmocka_unit_test(test_zero_product),
+        cmocka_unit_test(test_kinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,7 +210,7 @@ static const double wide_rows[][WIDE] = {{0.5, -1, 2, 0.25},       {0, -0.0, 0, 
                                          {-1e4, 1e4, 1, -1},       {OFF, 1, 2, OFF},
                                          {3, OFF, OFF, OFF},       {OFF, OFF, OFF, OFF},
                                          {OFF, -1e4, 1e4, 1e4},    {1e30, -1e30, 0, 1},
-                                         {OFF, -1e-30, -0.0, OFF}};
+                                         {OFF, -1e-30, -0.0, OFF}, {1, 2, INFINITY, 0}};
 // Logarithms of probabilities, and what is compared with them.
 static const double log_rows[][2][WIDE] = {
     {{-1, -2, -0.7, -3}, {-2, -1, -3, -0.5}},         {{OFF, -0.1, -2.4, OFF}, {OFF, -0.2, -3, -4}},
@@ -242,6 +242,7 @@ static Soft soft_of(const RowOf *r) {
     Soft s = {.top = OFF};
     for (int i = 0; i < r->n; i++) s.top = fmax(s.top, r->x[i]);
     if (s.top == OFF) return s.top = 0, s;
+    if (isinf(s.top)) s.top = 0; // nothing can be taken out
     for (int i = 0; i < r->n; i++) s.sum += s.p[i] = exp(r->x[i] - s.top);
     for (int i = 0; i < r->n; i++) s.p[i] /= s.sum;
     return s;
@@ -275,7 +276,8 @@ static void want_smoothed(RowOf *r, double smooth) {
         if (r->x[i] > OFF) spread += r->x[i] - s.top, there++;
     r->y[0] = INFINITY;
     if (r->x[r->hit] > OFF)
-        r->y[0] = log(s.sum) - (1 - smooth) * (r->x[r->hit] - s.top) - smooth * spread / there;
+        r->y[0] = log(s.sum) - (1 - smooth) * (r->x[r->hit] - s.top) -
+                  (smooth > 0 ? smooth * spread / there : 0);
     for (int i = 0; i < r->n; i++)
         r->dx[i] = s.p[i] - (r->x[i] > OFF ? smooth / there : 0) - (i == r->hit ? 1 - smooth : 0);
 }
@@ -325,7 +327,10 @@ typedef struct {
     const double *x, *z; // [rows, WIDE]
 } Rows;
 
+// A row with inf has values; a gradient it has none.
 static void check_row_of(const Fold *f, const Run *r, const Rows *rows, int row) {
+    bool open = false;
+    for (int i = 0; i < rows->n; i++) open |= rows->x[row * WIDE + i] == INFINITY;
     RowOf want = {
         .n = rows->n, .hit = row % rows->n, .x = rows->x + row * WIDE, .z = rows->z + row * WIDE};
     f->want(&want);
@@ -335,6 +340,7 @@ static void check_row_of(const Fold *f, const Run *r, const Rows *rows, int row)
         double dx = result_of(r, "grad.p")[at], dz = result_of(r, "grad.q")[at];
         if (!within(y, v, f->part, f->absolute))
             fail_msg("%s, row %d, %d: %.9g, expected %.9g", f->call, row, i, y, v);
+        if (open) continue;
         if (!within(dx, want.dx[i], f->part, f->absolute))
             fail_msg("gradient of %s, row %d, %d: %.9g, expected %.9g", f->call, row, i, dx,
                      want.dx[i]);
@@ -496,6 +502,25 @@ static void test_texts(void **state) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) check_text(&texts[i]);
 }
 
+// The first step of adamw is as long as the rate, and the hundredth where the gradient was the same
+// all along: its corrections for the start are not lost to rounding, however close to 1 betas are.
+static void test_first_steps(void **state) {
+    (void)state;
+    TestModel *t =
+        compile("axis n = 3, batch\nmodel m(x: real[batch]) {\n param p[n] ~ 0\n"
+                " loss = sum[n](p) + 0 * sum[batch](x)\n}\n" PLAN
+                " optimizer adamw(betas = (0.9, 0.9999), eps = 0)\n lr constant(1)\n}\n");
+    Run r;
+    start(&r, t, INTERP_EXACT);
+    double *p = state_of(&r, "p")->at;
+    for (int step = 1; step <= 100; step++) {
+        p[0] = 0;
+        run_step(&r, step);
+        if (!(fabs(p[0] + 1) <= 2e-6)) fail_msg("step %d: %.9g", step, p[0]);
+    }
+    model_free(t);
+}
+
 // ---- every function has a row -------------------------------------------------------------------
 
 static bool is_listed(const char *names, const char *name, size_t n) {
@@ -540,6 +565,7 @@ int main(void) {
         cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_folds),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_first_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
