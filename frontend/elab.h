@@ -364,8 +364,8 @@ const char *plan_text(const Elab *cx, SnSettingId id); // given, or what holds w
 double plan_number(const Elab *cx, SnSettingId id, double otherwise);
 // Whether v is a value of the row; reports at 'at'. key: what it is the value of. Numbers go to *x.
 bool plan_takes(Elab *cx, const SnSetting *s, const char *key, Loc at, const Value *v, double *x);
-// What -D says of a key that has no row of its own, checked by the row of its kind; NULL: nothing.
-const Option *plan_define_number(Elab *cx, const char *key);
+// What -D says of a number that no line names, checked by the row; NULL: nothing.
+const Option *plan_define_number(Elab *cx, const SnSetting *s, const char *key);
 Value plan_constant(Elab *cx, const char *name); // what -D says of a constant, or absent
 bool path_matches(Elab *cx, Sym pattern, const char *path);
 void train_finish(Elab *cx);  // after the model's body, in MODE_step

@@ -54,6 +54,8 @@ static void read_defines(Elab *cx, const Define *defs, uint32_t n) {
 
 static const char *nearest_define(Elab *cx, const char *name) {
     const char *best = NULL;
+    const SnSetting *known = sn_setting_find(name);
+    if (known && !strchr(known->key, '*')) return NULL; // an argument that this block lacks
     for (uint32_t i = 0; i < SN_SETTINGS; i++)
         if (sn_settings[i].when <= SN_SCALAR && !strchr(sn_settings[i].key, '*'))
             best = sn_nearer(name, best, sn_settings[i].key);
@@ -83,7 +85,12 @@ void plan_check_defines(Elab *cx) {
         const Option *o = &cx->plan.defines.at[i];
         if (o->used || define_known(cx, o->name)) continue;
         const char *near = nearest_define(cx, o->name);
-        if (strncmp(o->name, "micro.", 6) == 0)
+        if (strcmp(o->name, sn_settings[SN_SET_accum].key) == 0)
+            diag_error(cx->diag, (Loc){0},
+                       "-D %s: it follows from the batch and the micro-batch; when the program "
+                       "runs it is --accum",
+                       o->name);
+        else if (strncmp(o->name, "micro.", 6) == 0)
             diag_error(cx->diag, (Loc){0},
                        "-D %s: the samples of this plan lie along '%s': its micro-batches are "
                        "sized by -D micro.%s",
@@ -188,11 +195,10 @@ static bool define_good(Elab *cx, const SnSetting *s, const char *key, const cha
     return false;
 }
 
-const Option *plan_define_number(Elab *cx, const char *key) {
+const Option *plan_define_number(Elab *cx, const SnSetting *s, const char *key) {
     const char *text = define_text(cx, key);
     double x;
-    return text && define_good(cx, sn_setting_find(key), key, text, &x) ? plan_define(cx, key)
-                                                                        : NULL;
+    return text && define_good(cx, s, key, text, &x) ? plan_define(cx, key) : NULL;
 }
 
 // -D wins over the plan's text.
@@ -203,6 +209,7 @@ static void give_define(Elab *cx, SnSettingId id, const char *key) {
         cx->plan.set[id] = (GivenSetting){text, x, (Loc){0}};
 }
 
+// Of all settings with one value; arguments of optimizers and schedules are asked for where they are used.
 static void give_defines(Elab *cx) {
     for (uint32_t i = 0; i < SN_SETTINGS; i++) {
         const SnSetting *s = &sn_settings[i];

@@ -89,7 +89,7 @@ static Value schedule_argument(Elab *cx, const Arg *arg, Value given, Loc at) {
     const char *name = arena_printf(cx->arena, "lr.%s", str(cx, arg->name));
     GivenSetting *steps = &cx->plan.set[SN_SET_steps];
     bool length = strcmp(name, "lr.steps") == 0;
-    const Option *d = plan_define_number(cx, name);
+    const Option *d = plan_define_number(cx, sn_setting_find(name), name);
     double x;
     if (length && !d && plan_define(cx, "steps")) d = plan_define(cx, "steps");
     if (d) given = value_num(d->value, false);
@@ -245,15 +245,15 @@ static void keep_states(Elab *cx) {
     cx->changed.n = 0;
 }
 
-// A number that is given to an optimizer is finite; an option of a block of std.sn has the range of its row.
-static bool option_good(Elab *cx, const OptimizerRule *r, const char *key, Loc at, const Value *v) {
-    bool std = cx->diag->files.at[r->func->name_loc.file].is_std, good = true;
-    const SnSetting *s = std ? sn_setting_find(key) : &sn_settings[SN_SET_optimizer];
+// A number that is given to an optimizer is finite; an option of a block of std.sn has the range of its row,
+// and is a number.
+static bool option_good(Elab *cx, const SnSetting *s, const char *key, Loc at, const Value *v) {
+    bool good = true, any = s == &sn_settings[SN_SET_optimizer];
     double x;
-    if (v->kind == V_NUM || (std && (v->kind == V_BOOL || v->kind == V_STRING)))
+    if (v->kind == V_NUM || (!any && (v->kind == V_BOOL || v->kind == V_STRING)))
         return plan_takes(cx, s, key, at, v, &x);
     for (uint32_t i = 0; v->kind == V_TUPLE && i < v->n; i++)
-        good &= option_good(cx, r, key, at, &v->items[i]);
+        good &= option_good(cx, s, key, at, &v->items[i]);
     return good;
 }
 
@@ -262,13 +262,15 @@ static bool rule_options(Elab *cx, const OptimizerRule *r, Value *values, Loc *l
     Scope *scope = cx->scope;
     cx->scope = cx->file;
     bool good = call_place(cx, r->func, r->options, 3, values, locs);
+    bool std = cx->diag->files.at[r->func->name_loc.file].is_std;
     cx->scope = scope;
     for (uint32_t i = 3; i < r->func->args.n && good; i++) {
         const char *key =
             arena_printf(cx->arena, "optimizer.%s", str(cx, r->func->args.at[i].name));
-        const Option *d = plan_define_number(cx, key);
+        const SnSetting *s = std ? sn_setting_find(key) : &sn_settings[SN_SET_optimizer];
+        const Option *d = plan_define_number(cx, s, key);
         if (d) values[i] = value_num(d->value, false);
-        good = option_good(cx, r, key, locs[i], &values[i]);
+        good = option_good(cx, s, key, locs[i], &values[i]);
     }
     return good;
 }

@@ -21,7 +21,7 @@ static void help_line(const SnPlan *plan, const SnSetting *s, char *line, size_t
 
 const char *sn_options_help(const SnPlan *plan, uint32_t i, char *line, size_t size) {
     for (const SnSetting *s = sn_settings; s < sn_settings + SN_SETTINGS; s++)
-        if (s->when != SN_BUILD && s->when != SN_SCALAR && !i--) {
+        if ((s->when == SN_RUN || s->when > SN_SCALAR) && !i--) {
             help_line(plan, s, line, size);
             return line;
         }
@@ -58,7 +58,7 @@ static SnStatus parse_set(const char *text, SnOptions *to, SnError *e) {
         return sn_fail(e, SN_USER, "--set takes KEY=VALUE, not '%.200s'", text);
     snprintf(key, sizeof key, "%.*s", (int)(equals - text < 127 ? equals - text : 127), text);
     const SnSetting *s = sn_setting_find(key);
-    if (s && s->when == SN_BUILD)
+    if (s && (s->when == SN_BUILD || s->when == SN_ARGUMENT))
         return sn_fail(e, SN_USER,
                        "--set: '%s' is fixed when the program is built, with -D or in the plan",
                        key);

@@ -15,7 +15,7 @@ typedef enum {
     SN_SETTINGS
 } SnSettingId;
 
-typedef enum { SN_BUILD, SN_RUN, SN_SCALAR, SN_COMMAND, SN_ENVIRON } SnSource;
+typedef enum { SN_BUILD, SN_RUN, SN_ARGUMENT, SN_SCALAR, SN_COMMAND, SN_ENVIRON } SnSource;
 typedef enum {
     SN_COUNT,
     SN_REAL,

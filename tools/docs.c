@@ -199,7 +199,7 @@ static void print_setting(const SnSetting *s) {
     print_values(s);
     printf(" | %s | ", *without ? without : "–");
     if (s->when == SN_RUN || s->when == SN_SCALAR) printf("`--%s` | ", *s->flag ? s->flag : "set");
-    if (s->when == SN_BUILD) fputs("fixed | ", stdout);
+    if (s->when == SN_BUILD || s->when == SN_ARGUMENT) fputs("fixed | ", stdout);
     printf("%s |\n", s->meaning);
 }
 

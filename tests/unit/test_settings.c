@@ -400,6 +400,32 @@ static void test_names_of_micro_batches(void **state) {
     t = compile(plan, "micro.seq", "4");
     assert_true(told(&t, "sized by -D micro.batch", false));
     arena_free(t.a);
+    t = compile(plan, "accum", "4");
+    assert_true(told(&t, "it follows from the batch and the micro-batch", false));
+    arena_free(t.a);
+}
+
+// The ranges of options with a known name are those of std.sn's blocks: another block's are finite.
+static void test_options_of_other_optimizers(void **state) {
+    const char *plan =
+        "block mine(w[..r], g[..r], lr, decay = 0) { return w - lr * (g + decay * w) }\n"
+        "train { data text(\"x\"); size batch = 4, seq = 4; lr 1\n"
+        "optimizer mine(decay = %s) }";
+    (void)state;
+    Arena *a = arena_new();
+    Told t = compile(arena_printf(a, plan, "-0.5"), NULL, NULL);
+    assert_int_equal(t.d->errors, 0);
+    arena_free(t.a);
+    t = compile(arena_printf(a, plan, "0"), "optimizer.decay", "-0.5");
+    assert_int_equal(t.d->errors, 0);
+    arena_free(t.a);
+    t = compile(arena_printf(a, plan, "0 / 0"), NULL, NULL);
+    assert_true(told(&t, "'optimizer.decay' takes a finite number, found nan", true));
+    arena_free(t.a);
+    t = compile(arena_printf(a, plan, "0"), "optimizer.eps", "0.5"); // the block has none
+    assert_true(told(&t, "-D optimizer.eps: nothing has this name", false));
+    arena_free(t.a);
+    arena_free(a);
 }
 
 static void test_names_of_options(void **state) {
@@ -408,6 +434,7 @@ static void test_names_of_options(void **state) {
     } cases[] = {
         {"--set", "micro=2", "'micro' is fixed when the program is built"},
         {"--set", "clip=1", "'clip' is fixed when the program is built"},
+        {"--set", "optimizer.eps=1", "'optimizer.eps' is fixed when the program is built"},
         {"--set", "size.batch=1", "'size.batch' is fixed when the program is built"},
         {"--set", "eval.evry=1", "did you mean 'eval.every'?"},
         {"--set", "lr.paek=1", "did you mean 'lr.peak'?"},
@@ -461,6 +488,7 @@ int main(void) {
         cmocka_unit_test(test_each_row_in_the_plan),
         cmocka_unit_test(test_forms_of_lines),
         cmocka_unit_test(test_names_of_micro_batches),
+        cmocka_unit_test(test_options_of_other_optimizers),
         cmocka_unit_test(test_names_of_options),
         cmocka_unit_test(test_the_last_one_counts),
     };
