@@ -11,6 +11,7 @@
 #include "codegen/plan.h"
 #include "runtime/gemm.h"
 #include "runtime/pool.h"
+#include "runtime/setting.h"
 #include "runtime/sinter.h"
 #include "tools/bench_gpu.h"
 #include "tools/clock.h"
@@ -357,6 +358,15 @@ static const char *value_of(const char *name, int argc, char **argv, int *i) {
     return argv[*i][n] || *i + 1 >= argc ? NULL : argv[++*i];
 }
 
+// A whole number from 1 on.
+static bool read_count(const char *text, int *to) {
+    const SnSetting *s = &sn_settings[SN_SET_threads];
+    double x;
+    if (!sn_setting_text(s, text, &x)) return false;
+    *to = (int)x;
+    return true;
+}
+
 // One argument and, where it has one, its value.
 static bool read_option(Driver *d, BenchOptions *o, int argc, char **argv, int *i) {
     const char *v;
@@ -364,8 +374,8 @@ static bool read_option(Driver *d, BenchOptions *o, int argc, char **argv, int *
         return driver_define(d, argv[*i][2] ? argv[*i] + 2 : *i + 1 < argc ? argv[++*i] : NULL);
     if (strcmp(argv[*i], "--json") == 0) return o->json = true;
     if (strcmp(argv[*i], "--cublaslt-epilogues") == 0) return d->o.lt_epilogues = true;
-    if ((v = value_of("--repeat", argc, argv, i))) return (o->repeat = atoi(v)) > 0;
-    if ((v = value_of("--threads", argc, argv, i))) return (o->only = atoi(v)) > 0;
+    if ((v = value_of("--repeat", argc, argv, i))) return read_count(v, &o->repeat);
+    if ((v = value_of("--threads", argc, argv, i))) return read_count(v, &o->only);
     if ((v = value_of("--cpu", argc, argv, i))) return (d->o.cpu = v);
     if ((v = value_of("--target", argc, argv, i))) return (d->o.target = v);
     if ((v = value_of("--gpu", argc, argv, i))) return (o->gpu = v);

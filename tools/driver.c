@@ -4,6 +4,7 @@
 // model, so that a .ir file builds as the .sn file would have.
 #define _GNU_SOURCE // sched_getaffinity
 #include "tools/driver.h"
+#include "runtime/setting.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -76,10 +77,30 @@ static bool ends_with(const char *s, const char *tail) {
     return n >= k && strcmp(s + n - k, tail) == 0;
 }
 
-// "//! option key value" and friends of a dump.
-// False after a message: the dump was made for devices of another family.
+// A value of the header that the row of its key does not take is an error.
+static const char *header_value(Driver *d, const SnSetting *s, const char *key, const char *value) {
+    char allowed[128];
+    if (!s || sn_setting_text(s, value, NULL)) return value;
+    sn_setting_allowed(s, allowed, sizeof allowed);
+    diag_error(d->diag, (Loc){0}, "'%s': '%s' takes %s, found '%s'", d->o.input, key, allowed,
+               value);
+    return s->without ? s->without : "1";
+}
+
+static void header_scalar(Driver *d, const char *name, const char *value) {
+    const SnSetting *s = sn_setting_find(name);
+    bool whole = value[0] == 'i';
+    double x = 0;
+    if (!*value || !sn_number(header_value(d, s, name, value + 1), &x))
+        diag_error(d->diag, (Loc){0}, "'%s': the scalar '%s' is no number: '%s'", d->o.input, name,
+                   value);
+    vec_push(d->arena, &d->program->scalars, ((RunScalar){name, whole ? ELEM_i32 : ELEM_f32, x}));
+}
+
+// "//! option key value" and friends of a dump. False after a message.
 static bool read_header(Driver *d) {
     Program *p = d->program;
+    const SnSetting *count = &sn_settings[SN_SET_micro];
     const char *family = d->family;
     const char *s = d->source, *end = s + d->source_size;
     while (s < end && s[0] == '/') {
@@ -90,26 +111,25 @@ static bool read_header(Driver *d) {
         if (strncmp(line, "//! ", 4) == 0 && key) {
             *key++ = 0;
             char *value = strchr(key, ' ');
-            if (value) *value++ = 0;
-            word++;
+            bool option = strcmp(++word, "option") == 0 || strcmp(word, "scalar") == 0;
+            if (value && option) *value++ = 0;
             if (strcmp(word, "after") == 0) d->resume = key;
             if (strcmp(word, "family") == 0) family = key;
             if (strcmp(word, "model") == 0) p->model_name = key;
-            if (strcmp(word, "micro") == 0) p->micro = atoll(key);
-            if (strcmp(word, "batch") == 0) p->batch = atoll(key);
+            if (strcmp(word, "micro") == 0) p->micro = atoll(header_value(d, count, word, key));
+            if (strcmp(word, "batch") == 0) p->batch = atoll(header_value(d, count, word, key));
             if (strcmp(word, "option") == 0)
-                vec_push(d->arena, &p->options, ((PlanOption){key, value ? value : ""}));
-            if (strcmp(word, "scalar") == 0 && value)
-                vec_push(d->arena, &p->scalars,
-                         ((RunScalar){key, value[0] == 'i' ? ELEM_i32 : ELEM_f32,
-                                      strtod(value + 1, NULL)}));
+                vec_push(d->arena, &p->options,
+                         ((PlanOption){
+                             key, header_value(d, sn_setting_find(key), key, value ? value : "")}));
+            if (strcmp(word, "scalar") == 0) header_scalar(d, key, value ? value : "");
         }
         s += n + 1;
     }
-    if (strcmp(family, d->family) == 0) return true;
-    diag_error(d->diag, (Loc){0}, "'%s' was dumped for '%s', this is for '%s' (--target)",
-               d->o.input, family, d->family);
-    return false;
+    if (strcmp(family, d->family) != 0)
+        diag_error(d->diag, (Loc){0}, "'%s' was dumped for '%s', this is for '%s' (--target)",
+                   d->o.input, family, d->family);
+    return d->diag->errors == 0;
 }
 
 void driver_print_module(Driver *d, const char *after, Text *to) {
@@ -307,6 +327,11 @@ bool driver_passes(Driver *d, const char *last) {
         .user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
     if (d->o.dump_dir && mkdir(d->o.dump_dir, 0777) != 0 && errno != EEXIST) {
         diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", d->o.dump_dir, strerror(errno));
+        return false;
+    }
+    const char *broken = getenv("SINTER_BREAK_PASS");
+    if (broken && !pass_find(broken, strlen(broken))) {
+        diag_error(d->diag, (Loc){0}, "SINTER_BREAK_PASS: no pass is called '%s'", broken);
         return false;
     }
     bool ok;

@@ -99,10 +99,20 @@ expect 2 "SINTER_FIND_NAN takes on or off, not 'yes'" env SINTER_FIND_NAN=yes "$
 expect 2 "SINTER_EMU_SEED takes a whole number" env SINTER_EMU_SEED=-1 "$exe" --data "$work/text" --steps 1
 expect 2 "there is no device 'gpu'" env SINTER_DEVICE=gpu "$exe" --data "$work/text" --steps 1
 expect 0 "saved" env SINTER_FIND_NAN= "$exe" --data "$work/text" --set steps=1 --set save.every=1 --eval-batches 1 --out "$work/set.out"
-# what a dump says of the plan is checked when the executable that is built from it starts
-"$sinter" dump "$root/models/mlp.sn" | sed 's/^\/\/! option data.split .*/\/\/! option data.split 7/' >"$work/split.ir"
-"$sinter" build "$work/split.ir" -o "$work/split" || bad "build of a dump"
-expect 1 "the plan's option 'data.split' takes a number above 0 and at most 1, not '7'" "$work/split" --data "$work/text"
+# what a dump says of the plan is checked when it is read, what a program holds of it when it starts
+header() { # SED-COMMAND: the dump of a small model with another header
+    "$sinter" dump "$root/models/mlp.sn" -D data.split=0.875 | sed "$1" >"$work/header.ir"
+}
+header 's/0\.875$/7/'
+expect 1 "'data.split' takes a number above 0 and at most 1, found '7'" "$sinter" build "$work/header.ir" -o "$work/split"
+header 's/^\/\/! micro .*/\/\/! micro x/'
+expect 1 "'micro' takes a whole number from 1 to 2147483647, found 'x'" "$sinter" build "$work/header.ir" -o "$work/split"
+header 's/^\/\/! scalar lr.peak .*/\/\/! scalar lr.peak fnan/'
+expect 1 "'lr.peak' takes a finite number of at least 0, found 'nan'" "$sinter" build "$work/header.ir" -o "$work/split"
+header ''
+"$sinter" build "$work/header.ir" -o "$work/split" || bad "build of a dump"
+sed 's/0\.875/7.875/' "$work/split" >"$work/damaged" && chmod +x "$work/damaged"
+expect 1 "the plan's option 'data.split' takes a number above 0 and at most 1, not '7.875'" "$work/damaged" --data "$work/text"
 expect 1 "absent" "$exe" --data "$work/absent" --steps 1
 : >"$work/none"
 expect 1 "none" "$exe" --data "$work/none" --steps 1
