@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "runtime/checkpoint.h"
 #include "runtime/json.h"
+#include "runtime/setting.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -160,15 +161,24 @@ static SnStatus read_number(const SnSafetensors *st, const char *key, uint64_t *
     return sn_fail(e, SN_USER, "metadata 'sinter.%s' is no number: '%.64s'", key, text);
 }
 
+// A number that the command line could give too: what it may be says the same row.
+static SnStatus read_setting(const SnSafetensors *st, SnSettingId id, uint64_t *to, SnError *e) {
+    const SnSetting *s = &sn_settings[id];
+    char allowed[96];
+    SnStatus status = read_number(st, s->key, to, e);
+    if (status || sn_setting_number(s, (double)*to)) return status;
+    sn_setting_allowed(s, allowed, sizeof allowed);
+    return sn_fail(e, SN_USER, "metadata 'sinter.%s' is %s, not %" PRIu64, s->key, allowed, *to);
+}
+
 static SnStatus read_progress(const SnSafetensors *st, SnProgress *at, SnError *e) {
     uint64_t accum = 0;
     SnStatus s = read_number(st, "step", &at->step, e);
     if (!s) s = read_number(st, "samples", &at->samples, e);
-    if (!s) s = read_number(st, "seed", &at->seed, e);
-    if (!s) s = read_number(st, "accum", &accum, e);
-    if (!s) s = read_number(st, "steps", &at->total, e);
-    if (!s && (accum < 1 || accum > INT32_MAX || at->step >= UINT32_MAX ||
-               at->total >= UINT32_MAX || at->samples > INT64_MAX))
+    if (!s) s = read_setting(st, SN_SET_seed, &at->seed, e);
+    if (!s) s = read_setting(st, SN_SET_accum, &accum, e);
+    if (!s) s = read_setting(st, SN_SET_steps, &at->total, e);
+    if (!s && (at->step >= UINT32_MAX || at->samples > INT64_MAX))
         s = sn_fail(e, SN_USER, "its progress is out of range");
     at->accum = (int64_t)accum;
     return s;
@@ -178,12 +188,16 @@ static SnStatus read_progress(const SnSafetensors *st, SnProgress *at, SnError *
 static SnStatus read_scalar(const SnSafetensors *st, const char *name, double *to, bool *there,
                             SnError *e) {
     const char *text = sn_st_metadata_of(st, "scalar", name);
-    char *end;
+    const SnSetting *s = sn_setting_find(name);
+    char allowed[96];
     *there = text && !is_derived(name);
     if (!*there) return SN_OK;
-    *to = strtod(text, &end);
-    if (end != text && !*end && isfinite(*to)) return SN_OK;
-    return sn_fail(e, SN_USER, "metadata 'scalar.%.200s' is no number: '%.64s'", name, text);
+    if (!sn_number(text, to) || !isfinite(*to))
+        return sn_fail(e, SN_USER, "metadata 'scalar.%.200s' is no number: '%.64s'", name, text);
+    // the largest count is written as the f32 above it
+    if (!s || sn_setting_number(s, *to == -(double)INT32_MIN ? INT32_MAX : *to)) return SN_OK;
+    sn_setting_allowed(s, allowed, sizeof allowed);
+    return sn_fail(e, SN_USER, "metadata 'scalar.%.200s' is %s, not '%.64s'", name, allowed, text);
 }
 
 static SnStatus check_scalars(const SnSafetensors *st, SnError *e) {
