@@ -60,6 +60,18 @@ SnStatus sn_bind(const SnPlan *plan, const SnPort *port, SnDataKind data, SnBind
     return s ? s : bind_shape(plan, to, e);
 }
 
+SnStatus sn_bind_tensor(const SnPlan *plan, SnBind *b, SnData *data, SnError *e) {
+    const SnPort *p = b->port;
+    SnField f = {
+        .input = SN_STRING(plan, p->name), .tensor = b->field, .elem = p->elem, .range = p->range};
+    for (uint32_t i = 0; i < p->naxes; i++) {
+        if (i + 1u == p->sample) continue;
+        f.axis[f.naxes] = SN_STRING(plan, p->axis[i]);
+        f.size[f.naxes++] = p->size[i];
+    }
+    return sn_data_field(data, &f, &b->id, e);
+}
+
 static void fill_ids(const SnBind *b, int32_t *to, const int32_t *ids) {
     int64_t shift = b->kind == SN_BIND_NEXT;
     for (int64_t s = 0; s < b->samples; s++)

@@ -11,7 +11,8 @@
 // told the samples of the next step. A sample costs O(window).
 #define _GNU_SOURCE
 #include "runtime/file.h"
-#include "runtime/safetensors.h"
+#include "runtime/loader.h"
+#include "runtime/tensors.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -43,8 +44,8 @@ struct SnData {
     int64_t begin[2], count[2]; // ids (or samples of tensors) of each split
     int64_t samples[2];
     unsigned char *raw; // one window as it stands in the file
-    size_t raw_size;
-    SnSafetensors *tensors;
+    SnTensors *tensors;
+    SnLoader *loader; // NULL: nothing was asked for ahead
 };
 
 SnDataKind sn_data_kind(const SnData *d) { return d->spec.kind; }
@@ -112,22 +113,6 @@ static SnStatus open_files(SnData *d, SnError *e) {
     return s;
 }
 
-// All tensors of the file must hold the same number of samples.
-static SnStatus open_tensors(SnData *d, SnError *e) {
-    SnStatus s = sn_st_open(d->path, &d->tensors, e);
-    if (s) return s;
-    for (uint32_t i = 0; i < sn_st_count(d->tensors); i++) {
-        const SnTensorInfo *t = sn_st_at(d->tensors, i), *t0 = sn_st_at(d->tensors, 0);
-        if (!t->ndim || t->shape[0] != t0->shape[0])
-            return sn_fail(e, SN_USER,
-                           "data: %s: tensors '%.100s' and '%.100s' differ in their first size, "
-                           "the number of samples",
-                           d->path, t0->name, t->name);
-        d->ids = t->shape[0];
-    }
-    return SN_OK;
-}
-
 static int64_t windows_in(const SnData *d, int64_t ids) {
     int64_t free_ids = ids - 1 - d->spec.window;
     return free_ids < 0 ? 0 : free_ids / d->spec.stride + 1;
@@ -151,11 +136,11 @@ static SnStatus cut_splits(SnData *d, SnError *e) {
 
 static SnStatus open_all(SnData *d, SnError *e) {
     if (!d->path || !d->input) return sn_fail(e, SN_MACHINE, "out of memory");
-    SnStatus s = d->spec.kind == SN_DATA_TENSORS ? open_tensors(d, e) : open_files(d, e);
+    if (d->spec.kind == SN_DATA_TENSORS) return sn_tensors_open(d->path, &d->tensors, e);
+    SnStatus s = open_files(d, e);
     if (!s) s = cut_splits(d, e);
     if (s) return s;
-    d->raw_size = (size_t)(d->spec.window + 1) * 4;
-    d->raw = malloc(d->raw_size);
+    d->raw = malloc((size_t)(d->spec.window + 1) * 4);
     return d->raw ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
 }
 
@@ -186,7 +171,8 @@ void sn_data_free(SnData *d) {
         if (d->files[i].fd >= 0) close(d->files[i].fd);
         free(d->files[i].path);
     }
-    sn_st_close(d->tensors);
+    sn_loader_free(d->loader); // reads the tensors
+    sn_tensors_free(d->tensors);
     free(d->files);
     free(d->path);
     free(d->input);
@@ -294,7 +280,8 @@ SnStatus sn_data_windows(SnData *d, SnSplit split, uint64_t first, int64_t count
 }
 
 void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count) {
-    if (d->tensors || !d->samples[split]) return;
+    assert(!d->tensors);
+    if (!d->samples[split]) return;
     for (int64_t i = 0; i < count; i++) {
         int64_t at = window_start(d, split, first + (uint64_t)i);
         const File *f = file_of(d, at);
@@ -304,110 +291,41 @@ void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count) {
     }
 }
 
-// How the elements of a file become those of an input. Signed and unsigned bytes and wide integers
-// are common in exported data sets.
-typedef enum {
-    FROM_F32,
-    FROM_I32,
-    FROM_U32,
-    FROM_BOOL,
-    FROM_U8,
-    FROM_U16,
-    FROM_I64,
-    FROM_NONE
-} From;
+// ---- tensors ------------------------------------------------------------------------------------
 
-static From from_dtype(const char *dtype) {
-    const char *names[] = {"F32", "I32", "U32", "BOOL", "U8", "U16", "I64"};
-    for (int i = 0; i < FROM_NONE; i++)
-        if (!strcmp(names[i], dtype)) return (From)i;
-    return FROM_NONE;
+SnStatus sn_data_field(SnData *d, const SnField *field, int *id, SnError *e) {
+    assert(d->tensors && !d->loader);
+    SnStatus s = sn_tensors_field(d->tensors, field, id, e);
+    if (s || d->ids) return s;
+    d->ids = sn_tensors_samples(d->tensors);
+    return cut_splits(d, e);
 }
 
-// Element i as a double (integers beyond 2^53 are outside of any range).
-static double from_raw(const unsigned char *raw, From from, int64_t i) {
-    float f;
-    int32_t s;
-    uint32_t u;
-    uint16_t h;
-    int64_t l;
-    switch (from) {
-    case FROM_F32: memcpy(&f, raw + i * 4, 4); return (double)f;
-    case FROM_I32: memcpy(&s, raw + i * 4, 4); return (double)s;
-    case FROM_U32: memcpy(&u, raw + i * 4, 4); return (double)u;
-    case FROM_U16: memcpy(&h, raw + i * 2, 2); return (double)h;
-    case FROM_I64: memcpy(&l, raw + i * 8, 8); return (double)l;
-    case FROM_BOOL:
-    case FROM_U8: return (double)raw[i];
-    case FROM_NONE: break;
-    }
-    return 0;
-}
-
-// Stores value as element i; false when the element type cannot hold it.
-static bool store(void *dst, uint32_t elem, int64_t i, double value) {
-    switch (elem) {
-    case 0: ((float *)dst)[i] = (float)value; return true;
-    case 1:
-        if (!(value >= INT32_MIN && value <= INT32_MAX)) return false;
-        ((int32_t *)dst)[i] = (int32_t)value;
-        return true;
-    case 2:
-        if (!(value >= 0 && value <= UINT32_MAX)) return false;
-        ((uint32_t *)dst)[i] = (uint32_t)value;
-        return true;
-    }
-    if (value != 0 && value != 1) return false;
-    ((unsigned char *)dst)[i] = value != 0;
-    return true;
-}
-
-static SnStatus convert(const SnData *d, const SnTensorInfo *t, int64_t sample, int64_t n,
-                        uint32_t elem, int64_t range, void *dst, SnError *e) {
-    From from = from_dtype(t->dtype);
-    for (int64_t i = 0; i < n; i++) {
-        double value = from_raw(d->raw, from, i);
-        bool whole = elem == 0 || (fabs(value) < 9e15 && value == floor(value));
-        bool inside = !range || (value >= 0 && value < (double)range);
-        if (!whole || !inside || !store(dst, elem, i, value))
-            return sn_fail(e, SN_USER,
-                           "data: %s: tensor '%.100s': value %g in sample %lld is outside of the "
-                           "range of the input, which ends at %lld",
-                           d->path, t->name, value, (long long)sample, (long long)range - 1);
-    }
-    return SN_OK;
-}
-
-static SnStatus grow_raw(SnData *d, size_t bytes, SnError *e) {
-    if (bytes <= d->raw_size) return SN_OK;
-    unsigned char *grown = realloc(d->raw, bytes);
-    if (!grown) return sn_fail(e, SN_MACHINE, "out of memory");
-    d->raw = grown;
-    d->raw_size = bytes;
-    return SN_OK;
-}
-
-SnStatus sn_data_tensor(SnData *d, SnSplit split, uint64_t first, int64_t count, const char *name,
-                        uint32_t elem, int64_t sample_bytes, int64_t range, void *dst, SnError *e) {
-    assert(d->tensors && d->samples[split] > 0);
-    const SnTensorInfo *t = sn_st_find(d->tensors, name);
-    if (!t) return sn_fail(e, SN_USER, "data: %s has no tensor '%s'", d->path, name);
-    int64_t n = sample_bytes / (elem == 3 ? 1 : 4); // elements of a sample
-    uint64_t bytes = (uint64_t)n * t->item;
-    if (from_dtype(t->dtype) == FROM_NONE || (from_dtype(t->dtype) == FROM_F32 && elem != 0))
-        return sn_fail(e, SN_USER,
-                       "data: %s: tensor '%s' has type %s, which does not fit the input", d->path,
-                       name, t->dtype);
-    if (t->bytes != bytes * (uint64_t)d->ids)
-        return sn_fail(e, SN_USER,
-                       "data: %s: tensor '%s' has %llu elements in a sample, the input %lld",
-                       d->path, name, (unsigned long long)(t->bytes / t->item / (uint64_t)d->ids),
-                       (long long)n);
-    SnStatus s = grow_raw(d, (size_t)bytes, e);
-    for (int64_t i = 0; i < count && !s; i++) {
-        int64_t shift, sample = d->begin[split] + place(d, split, first + (uint64_t)i, &shift);
-        s = sn_st_read(d->tensors, t, (uint64_t)sample * bytes, bytes, d->raw, e);
-        if (!s) s = convert(d, t, sample, n, elem, range, (char *)dst + i * sample_bytes, e);
+// A request, in the loader's thread or the caller's.
+static SnStatus fill(const void *data, const SnRequest *r, void *to, SnError *e) {
+    const SnData *d = data;
+    size_t bytes = sn_tensors_bytes(d->tensors, r->field);
+    SnStatus s = SN_OK;
+    for (int64_t i = 0; i < r->count && !s; i++) {
+        int64_t shift,
+            sample = d->begin[r->split] + place(d, r->split, r->first + (uint64_t)i, &shift);
+        s = sn_tensors_read(d->tensors, r->field, sample, (char *)to + (size_t)i * bytes, e);
     }
     return s;
+}
+
+SnStatus sn_data_tensor(SnData *d, int field, SnSplit split, uint64_t first, int64_t count,
+                        void *to, SnError *e) {
+    assert(d->samples[split] > 0);
+    const SnRequest r = {field, split, first, count};
+    SnStatus s;
+    if (d->loader && sn_loader_take(d->loader, &r, to, &s, e)) return s;
+    return fill(d, &r, to, e);
+}
+
+void sn_data_ahead(SnData *d, int field, SnSplit split, uint64_t first, int64_t count) {
+    if (!d->loader) d->loader = sn_loader_new(fill, d, sn_tensors_fields(d->tensors));
+    const SnRequest r = {field, split, first, count};
+    if (d->loader && d->samples[split] > 0)
+        sn_loader_ask(d->loader, &r, (size_t)count * sn_tensors_bytes(d->tensors, field));
 }

@@ -37,9 +37,15 @@ struct SnSafetensors {
 static const struct {
     const char *name;
     uint32_t item;
-} dtypes[] = {{"F64", 8},  {"F32", 4},     {"F16", 2},     {"BF16", 2}, {"I64", 8}, {"I32", 4},
-              {"I16", 2},  {"I8", 1},      {"U64", 8},     {"U32", 4},  {"U16", 2}, {"U8", 1},
-              {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"C64", 8}};
+} dtypes[] = {
+#define FLOAT(name, type, value)  {#name, sizeof(type)},
+#define INTEGER(name, type, sign) {#name, sizeof(type)},
+#define OPAQUE(name, bytes)       {#name, bytes},
+#include "runtime/dtypes.def"
+#undef FLOAT
+#undef INTEGER
+#undef OPAQUE
+};
 
 static const char *known_dtype(const char *name, uint32_t *item) {
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
@@ -89,11 +95,16 @@ static SnStatus parse_dtype(SnJson *j, SnTensorInfo *t, SnError *e) {
 
 // All three fields are there: what they say together.
 static SnStatus check_tensor(SnTensorInfo *t, uint64_t end, SnError *e) {
-    t->bytes = t->item;
-    for (uint32_t i = 0; i < t->ndim; i++)
-        if (__builtin_mul_overflow(t->bytes, (uint64_t)t->shape[i], &t->bytes) ||
-            t->bytes > INT64_MAX)
-            return sn_fail(e, SN_USER, "tensor '%.200s' is too large", t->name);
+    // Counted as if no extent were 0, so that any product of extents has a place in i64.
+    uint64_t n = 1;
+    bool empty = false, fits = true;
+    for (uint32_t i = 0; i < t->ndim; i++) {
+        empty |= !t->shape[i];
+        fits &= !__builtin_mul_overflow(n, (uint64_t)t->shape[i] + !t->shape[i], &n);
+        fits &= n <= INT64_MAX;
+    }
+    fits &= !__builtin_mul_overflow(empty ? 0 : n, t->item, &t->bytes) && t->bytes <= INT64_MAX;
+    if (!fits) return sn_fail(e, SN_USER, "tensor '%.200s' is too large", t->name);
     if (end - t->begin == t->bytes) return SN_OK;
     return sn_fail(e, SN_USER, "tensor '%.200s' has %llu bytes, its shape asks for %llu", t->name,
                    (unsigned long long)(end - t->begin), (unsigned long long)t->bytes);

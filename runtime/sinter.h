@@ -139,14 +139,27 @@ int64_t sn_data_samples(const SnData *d, SnSplit split); // in one pass over the
 // Depends on nothing but the spec, the files and `first`.
 SnStatus sn_data_windows(SnData *d, SnSplit split, uint64_t first, int64_t count, int32_t *ids,
                          SnError *e);
-// kind tensors: reads the same samples of the tensor `name` into dst, sample by sample; elem and
-// sample_bytes must agree with the file. range: as in SnPort.
-SnStatus sn_data_tensor(SnData *d, SnSplit split, uint64_t first, int64_t count, const char *name,
-                        uint32_t elem, int64_t sample_bytes, int64_t range, void *dst, SnError *e);
+// kind tensors: what an input takes of the file, and has an id from then on. Its axes without that of
+// the samples, in their declared order, must be the tensor's extents but the first, its type must take
+// the tensor's (convert.h). The first field makes sn_data_ids and sn_data_samples known.
+typedef struct {
+    const char *input, *tensor;
+    uint32_t elem, naxes;
+    const char *axis[SN_MAX_AXES];
+    int64_t size[SN_MAX_AXES];
+    int64_t range; // as in SnPort
+} SnField;
+SnStatus sn_data_field(SnData *d, const SnField *field, int *id, SnError *e);
+// Reads the same samples of a field's tensor into `to`, sample by sample.
+SnStatus sn_data_tensor(SnData *d, int field, SnSplit split, uint64_t first, int64_t count,
+                        void *to, SnError *e);
+// Starts reading and converting, in a thread of the data's own; sn_data_tensor for the same samples
+// then finds them done. After all fields are there.
+void sn_data_ahead(SnData *d, int field, SnSplit split, uint64_t first, int64_t count);
 // Fills window, range and input of the spec from the inputs that take ids; leaves them 0 without
 // any.
 SnStatus sn_data_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
-// Tells the system which samples are read next.
+// Tells the system which windows are read next.
 void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count);
 
 // ---- random.c -----------------------------------------------------------------------------------

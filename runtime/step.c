@@ -64,6 +64,8 @@ static SnStatus bind_all(SnTrainer *t, SnError *e) {
         if (!is_one_of(section, per_micro)) continue;
         SnStatus s = sn_bind(t->plan, p, kind, &t->binds[i], e);
         if (!s) s = agree(t, &t->binds[i], e);
+        if (!s && t->data && t->binds[i].kind == SN_BIND_TENSOR)
+            s = sn_bind_tensor(t->plan, &t->binds[i], t->data, e);
         if (s) return s;
     }
     if (!t->micro) t->micro = (int64_t)sn_plan_number(t->plan, "micro", 1);
@@ -142,15 +144,24 @@ static SnStatus fill_inputs(SnTrainer *t, const char *section, SnSplit split, ui
         const SnBind *b = &t->binds[i];
         if (!b->port || strcmp(SN_STRING(t->plan, b->port->section), section)) continue;
         if (b->kind == SN_BIND_TENSOR) {
-            SnStatus s = sn_data_tensor(t->data, split, first + (uint64_t)(j * t->micro), t->micro,
-                                        b->field, b->port->elem, b->port->bytes / t->micro,
-                                        b->port->range, sn_exec_input(t->x, b->port), e);
+            SnStatus s = sn_data_tensor(t->data, b->id, split, first + (uint64_t)(j * t->micro),
+                                        t->micro, sn_exec_input(t->x, b->port), e);
             if (s) return s;
         } else {
             sn_bind_fill(b, t->x, t->ids ? t->ids + j * t->micro * (t->window + 1) : NULL);
         }
     }
     return SN_OK;
+}
+
+// While a micro-batch is computed, the samples from `first` on are read for the section's next run.
+static void read_ahead(SnTrainer *t, const char *section, SnSplit split, uint64_t first) {
+    for (uint32_t i = 0; i < t->plan->inputs.count; i++) {
+        const SnBind *b = &t->binds[i];
+        if (b->port && b->kind == SN_BIND_TENSOR &&
+            !strcmp(SN_STRING(t->plan, b->port->section), section))
+            sn_data_ahead(t->data, b->id, split, first, t->micro);
+    }
 }
 
 // Micro-batch j of a batch of so many samples.
@@ -172,6 +183,10 @@ static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uin
             .first = j == 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = j * t->micro};
         set_scalars(t, step, samples, j);
         SnStatus s = fill_inputs(t, section, split, first, j, e);
+        // Steps follow each other; an evaluation reads what the one before it read.
+        bool again = split == SN_VALID && j + 1 == micros_of(t, samples);
+        if (!s)
+            read_ahead(t, section, split, again ? first : first + (uint64_t)((j + 1) * t->micro));
         if (!s) s = sn_exec_run(t->x, section, &env, e);
         if (s) return s;
     }
@@ -200,7 +215,7 @@ SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     t->before = t->at;
     t->at.step = step;
     t->at.samples += (uint64_t)batch;
-    sn_data_prefetch(t->data, SN_TRAIN, t->at.samples, batch);
+    if (t->window) sn_data_prefetch(t->data, SN_TRAIN, t->at.samples, batch);
     return SN_OK;
 }
 

@@ -134,6 +134,40 @@ split -b 1000 -a 3 "$work/text" "$work/many/part-"
 expect 0 "step 1/1" sh -c "ulimit -Sn 100; '$exe' --data '$work/many/part-*' --steps 1 --eval-batches 1"
 expect 3 "300 files are more than this process may hold open" sh -c "ulimit -n 100; '$exe' --data '$work/many/part-*' --steps 1"
 
+# tensors: every extent is compared in the declared order, what the model does not use is not looked at
+cat >"$work/images.sn" <<'END'
+axis batch, row = 2, col = 3, class = 10
+model images(image: real[batch, row, col], label: class[batch]) {
+  param w[row, col -> class] ~ 0
+  loss = mean[batch](cross_entropy[class](image @[row, col] w, label))
+}
+train {
+  data      tensors("images")
+  size      batch = 4
+  optimizer sgd
+  lr        constant(1e-3)
+}
+END
+"$sinter" build "$work/images.sn" -o "$work/images"
+# tensors NAME HEADER BYTES: a safetensors file whose data is zeros
+tensors() {
+    { printf '%b' "\\0$(printf '%03o' ${#2})\\0\\0\\0\\0\\0\\0\\0" && printf '%s' "$2" && head -c "$3" /dev/zero; } >"$work/$1"
+}
+label='"label":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}'
+tensors good.data "{$label,"'"image":{"dtype":"F16","shape":[8,2,3],"data_offsets":[8,104]},"other":{"dtype":"C64","shape":[1],"data_offsets":[104,112]}}' 112
+expect 0 "8 training" "$work/images" --data "$work/good.data" --steps 3
+tensors turned.data "{$label,"'"image":{"dtype":"U8","shape":[8,3,2],"data_offsets":[8,56]}}' 56
+expect 1 "'image' is U8[8, 3, 2], but input 'image' takes [samples, row = 2, col = 3]; these are the same extents in another order" \
+    "$work/images" --data "$work/turned.data" --steps 1
+tensors empty.data "{$label,"'"image":{"dtype":"U8","shape":[4611686018427387904,0],"data_offsets":[8,8]}}' 8
+expect 1 "'image' is U8[4611686018427387904, 0]" "$work/images" --data "$work/empty.data" --steps 1
+tensors huge.data "{$label,"'"image":{"dtype":"U8","shape":[0,4611686018427387904,4],"data_offsets":[8,8]}}' 8
+expect 1 "'image' is too large" "$work/images" --data "$work/huge.data" --steps 1
+tensors none.data '{"label":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"image":{"dtype":"U8","shape":[0,2,3],"data_offsets":[0,0]}}' 0
+expect 1 "holds no samples" "$work/images" --data "$work/none.data" --steps 1
+tensors real.data '{"label":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"image":{"dtype":"U8","shape":[8,2,3],"data_offsets":[32,80]}}' 80
+expect 1 "'label' is F32, which does not fit input 'label'; what fits is I64 I32" "$work/images" --data "$work/real.data" --steps 1
+
 # checkpoints: truncated, hostile, of another model
 train "$exe" "$work/good" --steps 2
 file=$(ls "$work"/good/step-*.safetensors)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "runtime/safetensors.h"
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -254,45 +255,244 @@ static void test_range_is_checked(void **state) {
     sn_data_free(d);
 }
 
-static const char *put_tensors(Fixture *f, const char *name, int64_t labels) {
-    static const unsigned char pixels[30] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255};
-    static const int64_t classes[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-    SnTensor t[] = {
-        {.name = "image", .dtype = "U8", .ndim = 2, .shape = {10, 3}, .data = pixels},
-        {.name = "label", .dtype = "I64", .ndim = 1, .shape = {labels}, .data = classes}};
+// ---- tensors ------------------------------------------------------------------------------------
+
+static const char *put_tensors(Fixture *f, const char *name, SnTensor *t, uint32_t n) {
     const char *path = put_file(f, name, "", 0);
     SnError e = {0};
     int fd = open(path, O_RDWR);
-    if (sn_st_write(fd, t, 2, NULL, 0, &e)) fail_msg("%s", e.text);
+    if (sn_st_write(fd, t, n, NULL, 0, &e)) fail_msg("%s", e.text);
     close(fd);
     return path;
 }
 
+static SnDataSpec tensors_of(const char *path) {
+    return (SnDataSpec){.kind = SN_DATA_TENSORS, .path = path, .split = 1};
+}
+
+static int take(SnData *d, const SnField *field) {
+    int id;
+    SnError e = {0};
+    if (sn_data_field(d, field, &id, &e)) fail_msg("%s", e.text);
+    return id;
+}
+
+// The words of the message with which a field is refused.
+static void not_taken(SnData *d, const SnField *field, const char *words) {
+    int id;
+    SnError e = {0};
+    assert_int_equal(sn_data_field(d, field, &id, &e), SN_USER);
+    if (!strstr(e.text, words)) print_error("%s\n", e.text);
+    assert_non_null(strstr(e.text, words));
+}
+
+// 10 images of 2 x 3 x 4, their labels, and tensors of other lengths that nobody takes.
+static const char *put_images(Fixture *f) {
+    static unsigned char pixels[240];
+    static const int64_t classes[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    for (int i = 0; i < 240; i++) pixels[i] = (unsigned char)i;
+    SnTensor t[] = {
+        {.name = "image", .dtype = "U8", .ndim = 4, .shape = {10, 2, 3, 4}, .data = pixels},
+        {.name = "label", .dtype = "I64", .ndim = 1, .shape = {10}, .data = classes},
+        {.name = "short", .dtype = "U8", .ndim = 1, .shape = {9}, .data = pixels},
+        {.name = "number", .dtype = "F32", .ndim = 0, .data = pixels},
+        {.name = "complex", .dtype = "C64", .ndim = 1, .shape = {10}, .data = pixels}};
+    return put_tensors(f, "images.safetensors", t, 5);
+}
+
+static const SnField image = {.input = "picture",
+                              .tensor = "image",
+                              .naxes = 3,
+                              .axis = {"row", "col", "channel"},
+                              .size = {2, 3, 4}};
+static const SnField label = {.input = "label", .tensor = "label", .elem = 1, .range = 10};
+
 static void test_tensors_by_name(void **state) {
-    SnDataSpec spec = spec_of(put_tensors(*state, "t.safetensors", 10));
-    spec.kind = SN_DATA_TENSORS;
+    SnDataSpec spec = tensors_of(put_images(*state));
     spec.split = 0.8;
-    spec.shuffle = false;
     SnData *d = open_data(&spec);
     SnError e = {0};
+    int picture = take(d, &image), class = take(d, &label);
     assert_int_equal(sn_data_samples(d, SN_TRAIN), 8);
     assert_int_equal(sn_data_samples(d, SN_VALID), 2);
-    float image[6];
-    int32_t label[2];
-    assert_int_equal(sn_data_tensor(d, SN_TRAIN, 2, 2, "image", 0, 12, 0, image, &e), SN_OK);
-    const float expected[6] = {6, 7, 8, 9, 10, 255};
-    assert_memory_equal(image, expected, sizeof image);
-    assert_int_equal(sn_data_tensor(d, SN_VALID, 0, 2, "label", 1, 4, 10, label, &e), SN_OK);
-    assert_true(label[0] == 8 && label[1] == 9);
-    assert_int_equal(sn_data_tensor(d, SN_VALID, 0, 2, "label", 1, 4, 9, label, &e), SN_USER);
-    assert_non_null(strstr(e.text, "value 9 in sample 9"));
-    assert_int_equal(sn_data_tensor(d, SN_TRAIN, 0, 1, "nothing", 1, 4, 9, label, &e), SN_USER);
-    assert_non_null(strstr(e.text, "no tensor 'nothing'"));
-    assert_int_equal(sn_data_tensor(d, SN_TRAIN, 0, 1, "image", 0, 16, 0, image, &e), SN_USER);
-    assert_non_null(strstr(e.text, "has 3 elements in a sample, the input 4"));
+    float pixels[2 * 24];
+    int32_t classes[2];
+    assert_int_equal(sn_data_tensor(d, picture, SN_TRAIN, 2, 2, pixels, &e), SN_OK);
+    for (int i = 0; i < 48; i++) assert_true(pixels[i] == (float)(48 + i));
+    assert_int_equal(sn_data_tensor(d, class, SN_VALID, 0, 2, classes, &e), SN_OK);
+    assert_true(classes[0] == 8 && classes[1] == 9);
     sn_data_free(d);
-    spec.path = put_tensors(*state, "uneven.safetensors", 9);
-    refused(&spec, "differ in their first size");
+}
+
+// Each extent counts, in the declared order: as many elements are not enough.
+static void test_extents_are_compared(void **state) {
+    SnDataSpec spec = tensors_of(put_images(*state));
+    SnData *d = open_data(&spec);
+    SnField f = image;
+    f.size[0] = 4, f.size[2] = 2;
+    not_taken(
+        d, &f,
+        "images.safetensors: tensor 'image' is U8[10, 2, 3, 4], but input 'picture' takes "
+        "[samples, row = 4, col = 3, channel = 2]; these are the same extents in another order");
+    f = image, f.size[1] = 4, f.size[2] = 3, f.size[0] = 2;
+    not_taken(d, &f, "in another order");
+    f = image, f.naxes = 2, f.size[0] = 6;
+    not_taken(d, &f, "takes [samples, row = 6, col = 3]");
+    f = image, f.size[2] = 5;
+    not_taken(d, &f, "channel = 5]");
+    f = label, f.tensor = "image";
+    not_taken(d, &f, "takes [samples]");
+    f = label, f.tensor = "number";
+    not_taken(d, &f, "is F32[], but");
+    f = label, f.tensor = "nothing";
+    not_taken(d, &f, "no tensor 'nothing', which input 'label' takes; it has 'complex', 'image', ");
+    f = label, f.tensor = "complex", f.elem = 0;
+    not_taken(d, &f, "is C64, which does not fit input 'label'; what fits is F64 F32 F16 BF16");
+    take(d, &image);
+    f = label, f.tensor = "short";
+    not_taken(d, &f, "'image' and 'short' differ in their first extent");
+    assert_int_equal(sn_data_samples(d, SN_TRAIN), 10);
+    sn_data_free(d);
+}
+
+// What was asked for ahead is what is read without asking, in any order and after other questions.
+static void test_ahead_is_the_same(void **state) {
+    SnDataSpec spec = tensors_of(put_images(*state));
+    spec.shuffle = true;
+    SnData *d = open_data(&spec), *plain = open_data(&spec);
+    SnError e = {0};
+    int ids[2] = {take(d, &image), take(d, &label)};
+    take(plain, &image), take(plain, &label);
+    for (uint64_t i = 0; i < 40; i++) {
+        for (int k = 0; k < 2; k++) {
+            uint64_t first = i * 3;
+            unsigned char one[3 * 96] = {0}, two[3 * 96] = {0};
+            assert_int_equal(sn_data_tensor(d, ids[k], SN_TRAIN, first, 3, one, &e), SN_OK);
+            assert_int_equal(sn_data_tensor(plain, k, SN_TRAIN, first, 3, two, &e), SN_OK);
+            assert_memory_equal(one, two, sizeof one);
+            sn_data_ahead(d, ids[k], SN_TRAIN, i % 7 == 6 ? first : first + 3, 3);
+            if (i % 5 == 4) sn_data_ahead(d, ids[k], SN_TRAIN, first + 3, 3);
+        }
+    }
+    sn_data_free(d); // while something may still be read
+    sn_data_free(plain);
+}
+
+// Every type into every input that takes it; what does not fit is named with its place.
+static void test_types_are_converted(void **state) {
+    static const struct {
+        const char *dtype;
+        unsigned char bytes[16]; // two elements: 1, then one that only some inputs take
+        double second;
+        const char *text;
+    } rows[] = {
+        {"F64", {0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0xf8, 0xbf}, -1.5, "-1.5"},
+        {"F32", {0, 0, 0x80, 0x3f, 0, 0, 0xc0, 0xbf}, -1.5, "-1.5"},
+        {"F16", {0, 0x3c, 1, 0x80}, -0x1p-24, "-5.96046448e-08"},
+        {"BF16", {0x80, 0x3f, 0xc0, 0xbf}, -1.5, "-1.5"},
+        {"F8_E4M3", {0x38, 0x81}, -0x1p-9, "-0.001953125"},
+        {"F8_E5M2", {0x3c, 0x7b}, 57344, "57344"},
+        {"I64", {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 4294967296, "4294967296"},
+        {"I32", {1, 0, 0, 0, 0xfd, 0xff, 0xff, 0xff}, -3, "-3"},
+        {"I16", {1, 0, 0xfd, 0xff}, -3, "-3"},
+        {"I8", {1, 0x80}, -128, "-128"},
+        {"U64",
+         {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80},
+         9223372036854775808.0,
+         "9223372036854775808"},
+        {"U32", {1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}, 4294967296.0, "4294967295"},
+        {"U16", {1, 0, 0xff, 0xff}, 65535, "65535"},
+        {"U8", {1, 0xff}, 255, "255"},
+        {"BOOL", {1, 0}, 0, ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        SnTensor t = {
+            .name = "x", .dtype = rows[i].dtype, .ndim = 2, .shape = {2, 1}, .data = rows[i].bytes};
+        Fixture *f = *state;
+        f->n = 0;
+        SnDataSpec spec = tensors_of(put_tensors(f, "x.safetensors", &t, 1));
+        SnData *d = open_data(&spec);
+        SnError e = {0};
+        SnField field = {.input = "in", .tensor = "x", .naxes = 1, .axis = {"a"}, .size = {1}};
+        float real[2];
+        assert_int_equal(sn_data_tensor(d, take(d, &field), SN_TRAIN, 0, 2, real, &e), SN_OK);
+        if (real[0] != 1 || (double)real[1] != rows[i].second)
+            fail_msg("%s: %g %g", rows[i].dtype, (double)real[0], (double)real[1]);
+        bool fits = !strcmp(rows[i].dtype, "BOOL");
+        bool whole = fits || *rows[i].dtype == 'I' || *rows[i].dtype == 'U';
+        char words[128];
+        field.elem = 1, field.range = 2;
+        snprintf(words, sizeof words,
+                 "tensor 'x' at [1, 0], for input 'in': %s is outside of the range of the input, 0 "
+                 "to 1",
+                 rows[i].text);
+        if (whole) {
+            int32_t index[2] = {0};
+            SnStatus s = sn_data_tensor(d, take(d, &field), SN_TRAIN, 0, 2, index, &e);
+            assert_int_equal(s, fits ? SN_OK : SN_USER);
+            assert_int_equal(index[0], 1);
+            if (!fits) assert_non_null(strstr(e.text, words));
+            int32_t minus[2] = {0};
+            field.range = 0;
+            s = sn_data_tensor(d, take(d, &field), SN_TRAIN, 0, 2, minus, &e);
+            bool in_i32 = rows[i].second >= INT32_MIN && rows[i].second <= INT32_MAX;
+            assert_int_equal(s, in_i32 ? SN_OK : SN_USER);
+            if (in_i32) assert_true(minus[1] == rows[i].second);
+            if (!in_i32) assert_non_null(strstr(e.text, "-2147483648 to 2147483647"));
+        } else {
+            not_taken(d, &field, "what fits is I64 I32 I16 I8 U64 U32 U16 U8 BOOL");
+        }
+        bool flags[2] = {false, true};
+        field.elem = 3, field.range = 0;
+        SnStatus s = sn_data_tensor(d, take(d, &field), SN_TRAIN, 0, 2, flags, &e);
+        assert_int_equal(s, fits ? SN_OK : SN_USER);
+        assert_true(flags[0]);
+        if (!fits) assert_non_null(strstr(e.text, "is neither 0 nor 1"));
+        sn_data_free(d);
+    }
+}
+
+// A finite number that f32 cannot hold is refused; infinities and NaN are what they are. Long samples are
+// read in pieces: places count on.
+static void test_values_at_the_edge(void **state) {
+    static double x[3 * 20000];
+    x[0] = INFINITY, x[1] = -INFINITY, x[2] = NAN, x[3] = 3.4028234e38;
+    x[2 * 20000 + 12345] = -1e39;
+    SnTensor t = {.name = "x", .dtype = "F64", .ndim = 3, .shape = {3, 200, 100}, .data = x};
+    SnDataSpec spec = tensors_of(put_tensors(*state, "x.safetensors", &t, 1));
+    SnData *d = open_data(&spec);
+    SnError e = {0};
+    SnField field = {
+        .input = "in", .tensor = "x", .naxes = 2, .axis = {"a", "b"}, .size = {200, 100}};
+    static float to[20000];
+    int id = take(d, &field);
+    assert_int_equal(sn_data_tensor(d, id, SN_TRAIN, 0, 1, to, &e), SN_OK);
+    assert_true(isinf(to[0]) && to[1] < 0 && isinf(to[1]) && isnan(to[2]) && to[3] > 3e38f);
+    sn_data_ahead(d, id, SN_TRAIN, 2, 1);
+    for (int i = 0; i < 2; i++) { // from the thread, then without it
+        assert_int_equal(sn_data_tensor(d, id, SN_TRAIN, 2, 1, to, &e), SN_USER);
+        assert_non_null(strstr(e.text, "at [2, 123, 45], for input 'in': -1e+39 is beyond the"));
+    }
+    assert_int_equal(truncate(spec.path, 1000), 0);
+    assert_int_equal(sn_data_tensor(d, id, SN_TRAIN, 1, 1, to, &e), SN_USER);
+    assert_non_null(strstr(e.text, "shorter"));
+    sn_data_free(d);
+}
+
+// Samples without elements, more than any memory holds.
+static void test_empty_samples(void **state) {
+    SnTensor t = {
+        .name = "x", .dtype = "U8", .ndim = 2, .shape = {INT64_C(1) << 62, 0}, .data = ""};
+    SnDataSpec spec = tensors_of(put_tensors(*state, "x.safetensors", &t, 1));
+    SnData *d = open_data(&spec);
+    SnError e = {0};
+    SnField field = {.input = "in", .tensor = "x", .naxes = 1, .axis = {"a"}, .size = {3}};
+    not_taken(d, &field, "is U8[4611686018427387904, 0], but input 'in' takes [samples, a = 3]");
+    field.size[0] = 0;
+    int id = take(d, &field);
+    assert_int_equal(sn_data_samples(d, SN_TRAIN), INT64_C(1) << 62);
+    assert_int_equal(sn_data_tensor(d, id, SN_TRAIN, 5, 100, &field, &e), SN_OK);
+    sn_data_free(d);
 }
 
 int main(void) {
@@ -303,6 +503,9 @@ int main(void) {
         WITH(test_files_in_a_row),        WITH(test_text_is_bytes),
         WITH(test_shard_header),          WITH(test_bad_data_is_refused),
         WITH(test_range_is_checked),      WITH(test_tensors_by_name),
+        WITH(test_extents_are_compared),  WITH(test_ahead_is_the_same),
+        WITH(test_types_are_converted),   WITH(test_values_at_the_edge),
+        WITH(test_empty_samples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,136 @@
+// See convert.h. A loop goes over all elements without leaving it, so that compilers make vectors of it;
+// only when some element was refused, a second one looks for the first.
+//
+// The small floats: BF16 is the upper half of an f32, F8_E5M2 that of an F16. F8_E4M3 is the one without
+// infinities (arXiv:2209.05433): exponent bias 7, all ones is a NaN.
+#include "runtime/convert.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef enum { REAL, INT, UINT, BOOLEAN, ELEMS } Elem; // as ir's
+
+static inline float float_of_bits(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline float with_sign(float magnitude, bool negative) {
+    uint32_t bits;
+    memcpy(&bits, &magnitude, sizeof bits);
+    return float_of_bits(bits | (uint32_t)negative << 31);
+}
+
+static inline float float_of_half(uint16_t x) {
+    uint32_t exponent = x >> 10 & 31, fraction = x & 0x3ff;
+    uint32_t bias = exponent == 31 ? 255 - 31 : 127 - 15;
+    float subnormal = (float)(int32_t)fraction * 0x1p-24f;
+    return with_sign(exponent ? float_of_bits((exponent + bias) << 23 | fraction << 13) : subnormal,
+                     x >> 15);
+}
+
+static inline float float_of_bfloat(uint16_t x) { return float_of_bits((uint32_t)x << 16); }
+static inline float float_of_e5m2(uint8_t x) { return float_of_half((uint16_t)(x << 8)); }
+
+static inline float float_of_e4m3(uint8_t x) {
+    uint32_t exponent = x >> 3 & 15, fraction = x & 7;
+    uint32_t bits = (exponent + 127 - 7) << 23 | fraction << 20;
+    float subnormal = (float)(int32_t)fraction * 0x1p-9f;
+    return with_sign((x & 0x7f) == 0x7f ? (float)NAN
+                     : exponent         ? float_of_bits(bits)
+                                        : subnormal,
+                     x >> 7);
+}
+
+// Beyond i64 is beyond every limit.
+static inline int64_t whole_signed(int64_t x) { return x; }
+static inline int64_t whole_unsigned(uint64_t x) { return x > INT64_MAX ? INT64_MAX : (int64_t)x; }
+
+// ---- loops --------------------------------------------------------------------------------------
+
+#define AS_IS(x) (x)
+// NAME: of the loop. MAKE: the element made of x[i]. REFUSED: of the same.
+#define LOOP(name, type, result, make, refused)                                                    \
+    static int64_t name(const void *from, int64_t n, int64_t least, int64_t most, void *to) {      \
+        const type *x = from;                                                                      \
+        result *y = to;                                                                            \
+        int bad = 0;                                                                               \
+        (void)least, (void)most;                                                                   \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            y[i] = (result)(make);                                                                 \
+            bad |= (refused);                                                                      \
+        }                                                                                          \
+        for (int64_t i = 0; bad && i < n; i++)                                                     \
+            if (refused) return i;                                                                 \
+        return n;                                                                                  \
+    }
+#define INTEGER(name, type, sign)                                                                  \
+    LOOP(name##_real, type, float, x[i], 0)                                                        \
+    LOOP(name##_int, type, uint32_t, whole_##sign(x[i]),                                           \
+         (whole_##sign(x[i]) < least) | (whole_##sign(x[i]) > most))                               \
+    LOOP(name##_bool, type, unsigned char, x[i] != 0, (x[i] != 0) & (x[i] != 1))
+#define FLOAT(name, type, value)                                                                   \
+    LOOP(name##_real, type, float, value(x[i]), isinf((float)value(x[i])) && !isinf(value(x[i])))  \
+    LOOP(name##_bool, type, unsigned char, value(x[i]) != 0,                                       \
+         !((value(x[i]) == 0) | (value(x[i]) == 1)))
+#define OPAQUE(name, bytes)
+#include "runtime/dtypes.def"
+#undef INTEGER
+#undef FLOAT
+#undef OPAQUE
+
+static const struct {
+    const char *name;
+    SnConvert *to[ELEMS];
+} rows[] = {
+#define INTEGER(name, type, sign) {#name, {name##_real, name##_int, name##_int, name##_bool}},
+#define FLOAT(name, type, value)  {#name, {name##_real, NULL, NULL, name##_bool}},
+#define OPAQUE(name, bytes)
+#include "runtime/dtypes.def"
+#undef INTEGER
+#undef FLOAT
+#undef OPAQUE
+};
+
+SnConvert *sn_convert_find(const char *dtype, uint32_t elem) {
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && elem < ELEMS; i++)
+        if (!strcmp(rows[i].name, dtype)) return rows[i].to[elem];
+    return NULL;
+}
+
+const char *sn_convert_fits(uint32_t elem) {
+#define INTEGER(name, type, sign) " " #name
+#define FLOAT(name, type, value)
+#define OPAQUE(name, bytes)
+    static const char whole[] =
+#include "runtime/dtypes.def"
+        ;
+#undef FLOAT
+#define FLOAT(name, type, value) " " #name
+    static const char all[] =
+#include "runtime/dtypes.def"
+        ;
+#undef INTEGER
+#undef FLOAT
+#undef OPAQUE
+    return 1 + (elem == INT || elem == UINT ? whole : all);
+}
+
+void sn_convert_text(const char *dtype, const void *element, char *to, size_t size) {
+    *to = 0;
+#define INTEGER(name, type, sign)                                                                  \
+    if (!strcmp(dtype, #name))                                                                     \
+        snprintf(to, size, PRINT_##sign, (WIDE_##sign) * (const type *)element);
+#define FLOAT(name, type, value)                                                                   \
+    if (!strcmp(dtype, #name)) snprintf(to, size, "%.9g", (double)value(*(const type *)element));
+#define OPAQUE(name, bytes)
+#define PRINT_signed   "%lld"
+#define PRINT_unsigned "%llu"
+#define WIDE_signed    long long
+#define WIDE_unsigned  unsigned long long
+#include "runtime/dtypes.def"
+#undef INTEGER
+#undef FLOAT
+#undef OPAQUE
+}
