@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include "runtime/file.h"
 #include "runtime/loader.h"
+#include "runtime/magic.h"
 #include "runtime/tensors.h"
 #include <assert.h>
 #include <errno.h>
@@ -73,6 +74,10 @@ static SnStatus open_file(SnData *d, File *f, const char *path, SnError *e) {
     if (!f->path) return sn_fail(e, SN_MACHINE, "out of memory");
     SnStatus s = sn_file_open(path, &f->fd, &size, &inner);
     if (s) return sn_fail(e, s, "data: %s", inner.text);
+    const SnMagic *other = sn_magic_find(f->fd, size);
+    if (other)
+        return sn_fail(e, SN_USER, "data: %.600s is %s, not %s: %s", path, other->what,
+                       d->spec.kind == SN_DATA_TEXT ? "text" : "raw ids", other->as_ids);
     f->width = d->spec.kind == SN_DATA_TEXT ? 1 : d->spec.width ? d->spec.width : 2;
     if (d->spec.kind == SN_DATA_TOKENS && !d->spec.width) {
         s = read_shard_header(f, size, e);

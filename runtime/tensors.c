@@ -4,12 +4,15 @@
 #define _GNU_SOURCE
 #include "runtime/tensors.h"
 #include "runtime/convert.h"
+#include "runtime/file.h"
+#include "runtime/magic.h"
 #include "runtime/safetensors.h"
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PIECE = 1 << 15, NAMES_SHOWN = 8, TEXT = 512 };
 enum { REAL, INT, UINT, BOOLEAN }; // ir's Elem
@@ -30,6 +33,20 @@ struct SnTensors {
     int n;
 };
 
+// Why it is no safetensors file: what else it is, if that is known, says more than the reader.
+static SnStatus explain(const char *path, SnStatus status, const SnError *why, SnError *e) {
+    int fd = -1;
+    int64_t size = 0;
+    const SnMagic *other = NULL;
+    if (status == SN_USER && !sn_file_open(path, &fd, &size, NULL)) {
+        other = sn_magic_find(fd, size);
+        close(fd);
+    }
+    if (!other || !*other->as_data) return sn_fail(e, status, "data: %s", why->text);
+    return sn_fail(e, status, "data: %.600s is %s, not a safetensors file: %s", path, other->what,
+                   other->as_data);
+}
+
 SnStatus sn_tensors_open(const char *path, SnTensors **out, SnError *e) {
     SnTensors *t = calloc(1, sizeof *t);
     *out = NULL;
@@ -42,7 +59,7 @@ SnStatus sn_tensors_open(const char *path, SnTensors **out, SnError *e) {
         return SN_OK;
     }
     sn_tensors_free(t);
-    return sn_fail(e, s, "data: %s", inner.text);
+    return explain(path, s, &inner, e);
 }
 
 void sn_tensors_free(SnTensors *t) {

@@ -255,6 +255,69 @@ static void test_range_is_checked(void **state) {
     sn_data_free(d);
 }
 
+// ---- files of other formats ------------------------------------------------------------------------
+
+// What a row of magic.def asks for besides its bytes.
+static const struct {
+    const char *also;
+    size_t at, n;
+    const char *bytes;
+} besides[] = {{"is_npz", 26, 11, "\x07\0\0\0x.npy..."},
+               {"is_torch", 26, 14, "\x0a\0\0\0a/data.pkl"},
+               {"is_framed_pickle", 1, 10, "\4\x95\x10\0\0\0\0\0\0\0"},
+               {"is_pickle", 1, 2, "\3]"},
+               {"is_pickle", 599, 1, "."},
+               {"is_safetensors", 0, 8, "\x20\0\0\0\0\0\0\0"},
+               {"is_gzip", 9, 1, "\3"},
+               {"is_bzip", 3, 7,
+                "9"
+                "1AY&SY"},
+               {"both_ends", 596, 4, NULL},
+               {"has_version", 4, 1, "\3"},
+               {"is_riff", 0, 4, "RIFF"}};
+
+static void test_other_formats_are_refused(void **state) {
+    static const struct {
+        size_t at, n;
+        const char *bytes, *also, *what, *as_ids, *as_data;
+    } rows[] = {
+#define MAGIC(at, bytes, also, what, ...) {at, sizeof bytes - 1, bytes, #also, what, __VA_ARGS__},
+#include "runtime/magic.def"
+#undef MAGIC
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned char bytes[600] = {0};
+        Fixture *f = *state;
+        f->n = 0;
+        memcpy(bytes + rows[i].at, rows[i].bytes, rows[i].n);
+        for (size_t k = 0; k < sizeof besides / sizeof *besides; k++)
+            if (!strcmp(besides[k].also, rows[i].also))
+                memcpy(bytes + besides[k].at, besides[k].bytes ? besides[k].bytes : rows[i].bytes,
+                       besides[k].n);
+        SnDataSpec spec = spec_of(put_file(f, "other", bytes, sizeof bytes));
+        char words[256];
+        snprintf(words, sizeof words, "other is %s, not raw ids: %s", rows[i].what, rows[i].as_ids);
+        refused(&spec, words);
+        spec.kind = SN_DATA_TEXT;
+        snprintf(words, sizeof words, "other is %s, not text: ", rows[i].what);
+        refused(&spec, words);
+        spec.kind = SN_DATA_TENSORS;
+        snprintf(words, sizeof words, "other is %s, not a safetensors file: %s", rows[i].what,
+                 rows[i].as_data);
+        refused(&spec, *rows[i].as_data ? words : "JSON");
+    }
+    // Text about a format, and ids that begin like one, are neither.
+    static const char *const texts[] = {"PAR1 is how Parquet begins", "GGUF is a format", "BZh91 ",
+                                        "the big WAVE comes", "\x80\3 and so on and on"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Fixture *f = *state;
+        f->n = 0;
+        SnDataSpec spec = spec_of(put_file(f, "text", texts[i], strlen(texts[i])));
+        spec.kind = SN_DATA_TEXT;
+        sn_data_free(open_data(&spec));
+    }
+}
+
 // ---- tensors ------------------------------------------------------------------------------------
 
 static const char *put_tensors(Fixture *f, const char *name, SnTensor *t, uint32_t n) {
@@ -502,10 +565,10 @@ int main(void) {
         WITH(test_splits_are_apart),      WITH(test_unshuffled_is_in_order),
         WITH(test_files_in_a_row),        WITH(test_text_is_bytes),
         WITH(test_shard_header),          WITH(test_bad_data_is_refused),
-        WITH(test_range_is_checked),      WITH(test_tensors_by_name),
-        WITH(test_extents_are_compared),  WITH(test_ahead_is_the_same),
-        WITH(test_types_are_converted),   WITH(test_values_at_the_edge),
-        WITH(test_empty_samples),
+        WITH(test_range_is_checked),      WITH(test_other_formats_are_refused),
+        WITH(test_tensors_by_name),       WITH(test_extents_are_compared),
+        WITH(test_ahead_is_the_same),     WITH(test_types_are_converted),
+        WITH(test_values_at_the_edge),    WITH(test_empty_samples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
