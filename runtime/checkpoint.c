@@ -83,6 +83,7 @@ static void meta_fill(MetaList *m, SnExec *x, const SnProgress *at) {
     meta_add_number(m, "seed", at->seed);
     meta_add_number(m, "accum", (uint64_t)at->accum);
     meta_add_number(m, "steps", at->total);
+    if (at->data) meta_add(m, "sinter.", "data", at->data);
     for (uint32_t i = 0; i < p->scalars.count; i++) {
         const char *name = SN_STRING(p, SN_AT(p, SnScalar, scalars)[i].name);
         char text[TEXT];
@@ -365,6 +366,8 @@ SnStatus sn_checkpoint_read(SnExec *x, SnSafetensors *st, SnProgress *at, bool *
     *damaged = s == SN_USER;
     if (!s && x) s = restore(x, st, damaged, e);
     if (s || !x) return s;
+    const char *data = sn_st_metadata(st, "sinter.data");
+    if (data && !(progress.data = strdup(data))) return sn_fail(e, SN_MACHINE, "out of memory");
     take_scalars(x, st);
     *at = progress;
     return SN_OK;

@@ -10,10 +10,10 @@
 // checked against the input's range as they are read. Reading ahead is left to the system, which is
 // told the samples of the next step. A sample costs O(window).
 #define _GNU_SOURCE
+#include "runtime/data.h"
 #include "runtime/file.h"
 #include "runtime/loader.h"
 #include "runtime/magic.h"
-#include "runtime/tensors.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +52,8 @@ struct SnData {
 SnDataKind sn_data_kind(const SnData *d) { return d->spec.kind; }
 int64_t sn_data_ids(const SnData *d) { return d->ids; }
 int64_t sn_data_samples(const SnData *d, SnSplit split) { return d->samples[split]; }
+const SnDataSpec *sn_data_given(const SnData *d) { return &d->spec; }
+SnTensors *sn_data_tensors(const SnData *d) { return d->tensors; }
 
 // Looks for a shard header; leaves width and skip alone when there is none.
 static SnStatus read_shard_header(File *f, int64_t size, SnError *e) {
@@ -224,10 +226,9 @@ static uint32_t raw_id(const unsigned char *raw, int width, int64_t i) {
     return id;
 }
 
-// Reads ids [at, at + n) of one file into d->raw, then as numbers.
-static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32_t *ids,
-                          SnError *e) {
-    char *to = (char *)d->raw;
+// Ids [at, at + n) of one file as they stand in it.
+static SnStatus read_raw(const File *f, int64_t at, int64_t n, void *raw, SnError *e) {
+    char *to = raw;
     size_t left = (size_t)(n * f->width);
     off_t from = (off_t)(f->skip + at * f->width);
     while (left) {
@@ -240,6 +241,14 @@ static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32
         from += got;
         left -= (size_t)got;
     }
+    return SN_OK;
+}
+
+// The same as numbers, inside of the range.
+static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32_t *ids,
+                          SnError *e) {
+    SnStatus s = read_raw(f, at, n, d->raw, e);
+    if (s) return s;
     for (int64_t i = 0; i < n; i++) {
         uint32_t id = raw_id(d->raw, f->width, i);
         if (id >= (uint64_t)d->spec.range)
@@ -264,6 +273,22 @@ static SnStatus read_window(SnData *d, int64_t at, int32_t *ids, SnError *e) {
         ids += n;
         at += n;
         left -= n;
+    }
+    return SN_OK;
+}
+
+// The stored ids stand at the end of `ids` and are made numbers from the front.
+SnStatus sn_data_ids_at(const SnData *d, int64_t at, int64_t n, int32_t *ids, SnError *e) {
+    while (n > 0) {
+        const File *f = file_of(d, at);
+        int64_t inside = at - f->first, part = f->ids - inside < n ? f->ids - inside : n;
+        unsigned char *raw = (unsigned char *)ids + part * (4 - f->width);
+        SnStatus s = read_raw(f, inside, part, raw, e);
+        if (s) return s;
+        for (int64_t i = 0; i < part; i++) ids[i] = (int32_t)raw_id(raw, f->width, i);
+        ids += part;
+        at += part;
+        n -= part;
     }
     return SN_OK;
 }

@@ -162,6 +162,14 @@ SnStatus sn_data_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
 // Tells the system which windows are read next.
 void sn_data_prefetch(SnData *d, SnSplit split, uint64_t first, int64_t count);
 
+// ---- facts.c: what the samples depend on -------------------------------------------------------
+
+// Lines of a name, a tab and a value: the lengths, the split, how samples are cut, which tensors are taken,
+// sums of the content. To be freed. Tensors: after all fields are there.
+SnStatus sn_data_facts(SnData *d, char **facts, SnError *e);
+// Compares the data with the facts of another run's: `differs` lists all that differs, "" when nothing.
+SnStatus sn_data_compare(SnData *d, const char *facts, char *differs, size_t size, SnError *e);
+
 // ---- random.c -----------------------------------------------------------------------------------
 
 // Word 0..3 of Philox4x32-10; the same function as in kernels.
@@ -179,6 +187,7 @@ typedef struct {
     uint64_t seed;
     uint64_t step;    // steps done
     uint64_t samples; // samples read: the position in the data
+    char *data;       // facts of the data (sn_data_facts), the caller's; NULL: not known
 } SnProgress;
 
 // data may be NULL when only generation is wanted. Binds the inputs of the sections to the data.
@@ -233,7 +242,7 @@ typedef struct {
         [1024]; // "", or what is worth saying: of a damaged file that was passed over, an old one
 } SnFound;
 // Restores states and scalars from a file, or from the newest checkpoint of a directory that is not
-// damaged. After a failure the states hold anything.
+// damaged. After a failure the states hold anything. at->data is to be freed.
 SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, SnFound *found,
                             SnError *e);
 

@@ -227,3 +227,24 @@ SnStatus sn_tensors_read(const SnTensors *t, int id, int64_t sample, void *to, S
     }
     return SN_OK;
 }
+
+bool sn_tensors_again(const SnTensors *t, int id) {
+    int i = 0;
+    while (t->fields[i].info != t->fields[id].info) i++;
+    return i < id;
+}
+
+int64_t sn_tensors_describe(const SnTensors *t, int id, char *name, char *type, size_t size) {
+    const Field *f = &t->fields[id];
+    char extents[TEXT] = "";
+    for (uint32_t i = 1; i < f->info->ndim; i++)
+        append(extents, "%s%lld", i > 1 ? ", " : "", (long long)f->info->shape[i]);
+    snprintf(name, size, "%s", f->info->name);
+    snprintf(type, size, "%s[%s]", f->info->dtype, extents);
+    return f->n * f->info->item;
+}
+
+SnStatus sn_tensors_bytes_at(const SnTensors *t, int id, int64_t at, int64_t n, void *to,
+                             SnError *e) {
+    return sn_st_read(t->file, t->fields[id].info, (uint64_t)at, (uint64_t)n, to, e);
+}

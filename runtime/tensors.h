@@ -13,3 +13,11 @@ int64_t sn_tensors_samples(const SnTensors *t);      // of all fields alike; 0 w
 size_t sn_tensors_bytes(const SnTensors *t, int id); // of a sample as the input holds it
 // Reads one sample and converts it. Any number of threads at a time.
 SnStatus sn_tensors_read(const SnTensors *t, int id, int64_t sample, void *to, SnError *e);
+// Whether an earlier field takes the same tensor.
+bool sn_tensors_again(const SnTensors *t, int id);
+// What it is without the number of samples, "U8[28, 28]", and how many bytes of the file that is. Texts of
+// `size` bytes.
+int64_t sn_tensors_describe(const SnTensors *t, int id, char *name, char *type, size_t size);
+// Bytes [at, at + n) of the tensor as they stand in the file.
+SnStatus sn_tensors_bytes_at(const SnTensors *t, int id, int64_t at, int64_t n, void *to,
+                             SnError *e);

@@ -37,6 +37,7 @@ typedef struct {
     SnTrainer *trainer;
     SnLog *log;
     SnProgress at; // where the run starts
+    char *facts;   // of the data
     int signals;   // signalfd
     bool terminal;
     bool save_failed, log_failed; // the last one
@@ -420,6 +421,30 @@ static SnStatus claim_directory(Run *r) {
     return s;
 }
 
+// A run that goes on does so on the data that it had: that is what its bits depend on.
+static SnStatus compare_data(Run *r) {
+    char differs[800] = "";
+    if (!r->at.data)
+        fprintf(stderr, "%s: note: the checkpoint does not say which data it was trained on\n",
+                r->program);
+    SnStatus s =
+        r->at.data ? sn_data_compare(r->data, r->at.data, differs, sizeof differs, &r->e) : SN_OK;
+    if (s || !*differs) return s;
+    if (!given(r, SN_SET_new_data))
+        return sn_fail(
+            &r->e, SN_USER,
+            "the data is not what the checkpoint was trained on (%s); --new-data goes on "
+            "with it",
+            differs);
+    fprintf(stderr, "%s: note: other data than before (%s)\n", r->program, differs);
+    return SN_OK;
+}
+
+static SnStatus check_data(Run *r) {
+    SnStatus s = sn_data_facts(r->data, &r->facts, &r->e);
+    return s || !given(r, SN_SET_resume) ? s : compare_data(r);
+}
+
 static SnStatus set_up(Run *r) {
     int threads = (int)count_or(r, SN_SET_threads, sn_pool_default_threads());
     SnStatus s = claim_directory(r);
@@ -436,6 +461,7 @@ static SnStatus set_up(Run *r) {
     sn_exec_profile(r->exec, given(r, SN_SET_profile) != NULL);
     if (!given(r, SN_SET_generate)) s = open_data(r);
     if (!s) s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
+    if (!s && r->data) s = check_data(r);
     if (!s && !given(r, SN_SET_resume)) s = sn_trainer_init(r->trainer, &r->e);
     return s;
 }
@@ -443,6 +469,8 @@ static SnStatus set_up(Run *r) {
 static void tear_down(Run *r) {
     sn_trainer_free(r->trainer);
     sn_data_free(r->data);
+    free(r->facts);
+    free(r->at.data);
     sn_exec_free(r->exec);
     if (r->signals >= 0) close(r->signals);
     if (r->lock >= 0) close(r->lock);
@@ -476,6 +504,7 @@ static int keep_count(const Run *r) { return (int)count(r, SN_SET_save_keep); }
 static void save(Run *r, int keep) {
     const char *dir = out_directory(r);
     SnProgress at = sn_trainer_progress(r->trainer);
+    at.data = r->facts;
     if (!dir || at.step == r->saved) return;
     r->save_failed =
         sn_checkpoint_save(r->exec, &at, dir, keep, r->path, sizeof r->path, &r->e) != SN_OK;

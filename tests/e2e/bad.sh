@@ -121,7 +121,7 @@ expect 1 "short" "$exe" --data "$work/short" --steps 1
 expect 1 "" "$exe" --data "$work" --steps 1
 expect 1 "" "$exe" --generate "" --resume "$work/absent"
 # what is no file is refused, not opened: a pipe without a writer would wait for ever
-now="timeout 20"
+now="timeout -s KILL 20"
 expect 1 "pipe is not a file but a pipe" $now "$exe" --data "$work/pipe" --steps 1
 expect 1 "pipe is not a file but a pipe" $now "$exe" --data "$work/pipe" --set data.kind=tensors --steps 1
 expect 1 "pipe is not a file but a pipe" $now "$exe" --data "$work/text" --resume "$work/pipe" --steps 1
@@ -184,6 +184,20 @@ printf '\002\0\0\0\0\0\0\0{}' >"$work/nothing.safetensors"
 expect 1 "nothing.safetensors" "$exe" --data "$work/text" --resume "$work/nothing.safetensors" --steps 3
 "$sinter" build "$model" -D layer=1 -D dim=64 -D size.seq=32 -D size.batch=8 -D micro=4 -o "$work/other"
 expect 1 "" "$work/other" --data "$work/text" --resume "$file" --steps 3
+
+# a run goes on with the data it had; with other data only when it is told to
+expect 0 "step 2/2" "$exe" --data "$work/text" --out "$work/moved" --steps 2 --save-every 1 --eval-batches 1
+cp "$work/text" "$work/copy"
+expect 0 "step 3/3" "$exe" --data "$work/copy" --resume "$work/moved" --steps 3 --eval-batches 1
+echo more >>"$work/copy"
+expect 1 "is not what the checkpoint was trained on (it has grown: 300000 ids then, 300005 now; what was there is the same); --new-data" \
+    "$exe" --data "$work/copy" --resume "$work/moved" --steps 4
+expect 1 "(split: 0.9 then, 0.8 now; stride: 32 then, 16 now)" \
+    "$exe" --data "$work/text" --resume "$work/moved" --steps 4 --set data.split=0.8 --set data.stride=16
+expect 0 "note: other data than before (it has grown" \
+    "$exe" --data "$work/copy" --resume "$work/moved" --steps 4 --new-data --eval-batches 1
+expect 0 "step 5/5" "$exe" --data "$work/copy" --resume "$work/moved" --steps 5 --eval-batches 1
+expect 1 "ids: 300005 then, 300000 now; the content differs" "$exe" --data "$work/text" --resume "$work/moved" --steps 6
 
 # samples that depend on each other: a step is one micro-batch, whoever asks for more
 cat >"$work/whole.sn" <<'END'

@@ -38,6 +38,7 @@ static int clean_up(void **state) {
 }
 
 static const char *put_file(Fixture *f, const char *name, const void *bytes, size_t n) {
+    assert_true(f->n < 8);
     char *path = f->files[f->n++];
     strcat(strcat(strcpy(path, f->dir), "/"), name);
     FILE *file = fopen(path, "wb");
@@ -558,17 +559,127 @@ static void test_empty_samples(void **state) {
     sn_data_free(d);
 }
 
+// ---- facts of the data --------------------------------------------------------------------------
+
+static char *facts_of(SnData *d) {
+    char *facts;
+    SnError e = {0};
+    if (sn_data_facts(d, &facts, &e)) fail_msg("%s", e.text);
+    return facts;
+}
+
+// What is said of the data of a spec after a run on data with these facts.
+static void differs(const SnDataSpec *spec, const char *facts, const char *words) {
+    SnData *d = open_data(spec);
+    SnError e = {0};
+    char text[400];
+    if (sn_data_compare(d, facts, text, sizeof text, &e)) fail_msg("%s", e.text);
+    assert_string_equal(text, words);
+    sn_data_free(d);
+}
+
+static void test_data_is_recognised(void **state) {
+    Fixture *f = *state;
+    SnDataSpec spec = spec_of(put_counting(f, "a.bin", 0, 1000));
+    SnData *d = open_data(&spec);
+    char *facts = facts_of(d), pattern[128];
+    differs(&spec, facts, "");
+    put_counting(f, "part1", 300, 700), put_counting(f, "part0", 0, 300);
+    snprintf(pattern, sizeof pattern, "%s/part*", f->dir);
+    SnDataSpec other = spec;
+    other.path = pattern; // the same ids in other files
+    differs(&other, facts, "");
+    other.seed++; // the seed is not of the data
+    differs(&other, facts, "");
+    other.path = put_counting(f, "more", 0, 1100);
+    differs(&other, facts, "it has grown: 1000 ids then, 1100 now; what was there is the same");
+    other.path = put_counting(f, "more", 1, 1100);
+    differs(&other, facts, "the content differs; it has grown: 1000 ids then, 1100 now");
+    other.path = put_counting(f, "less", 0, 900);
+    differs(&other, facts, "ids: 1000 then, 900 now; the content differs");
+    other = spec;
+    other.split = 0.5, other.stride = 2, other.shuffle = false, other.window = 4;
+    differs(&other, facts,
+            "split: 1 then, 0.5 now; shuffle: true then, false now; window: 5 then, 4 now; "
+            "stride: 5 then, 2 now");
+    free(facts);
+    sn_data_free(d);
+}
+
+// Beyond 16 MiB blocks speak for the whole, at places that data which was appended does not move.
+static void test_long_data_is_recognised(void **state) {
+    enum { N = 5000000 };
+    Fixture *f = *state;
+    unsigned char *bytes = malloc(N + 1000);
+    for (uint32_t i = 0; i < N + 1000; i++) bytes[i] = (unsigned char)(i * 2654435761u >> 24);
+    SnDataSpec spec = spec_of(put_file(f, "a", bytes, N));
+    spec.kind = SN_DATA_TEXT;
+    SnData *d = open_data(&spec);
+    char *facts = facts_of(d);
+    SnDataSpec other = spec;
+    other.path = put_file(f, "b", bytes, N + 1000);
+    differs(&other, facts,
+            "it has grown: 5000000 ids then, 5001000 now; what was there is the same");
+    for (int i = 0; i < 2; i++) {
+        int at = i ? N - 1 : 0;
+        bytes[at] ^= 1;
+        other.path = put_file(f, "b", bytes, N);
+        differs(&other, facts, "the content differs");
+        bytes[at] ^= 1;
+    }
+    free(bytes);
+    free(facts);
+    sn_data_free(d);
+}
+
+static void test_tensors_are_recognised(void **state) {
+    SnDataSpec spec = tensors_of(put_images(*state));
+    SnData *d = open_data(&spec), *again = open_data(&spec), *fewer = open_data(&spec);
+    take(d, &image), take(d, &label), take(d, &label);
+    char *facts = facts_of(d), text[400];
+    assert_null(strstr(strstr(facts, "tensor 'label'") + 1, "tensor 'label'"));
+    SnError e = {0};
+    take(again, &image), take(again, &label);
+    assert_int_equal(sn_data_compare(again, facts, text, sizeof text, &e), SN_OK);
+    assert_string_equal(text, "");
+    take(fewer, &image);
+    assert_int_equal(sn_data_compare(fewer, facts, text, sizeof text, &e), SN_OK);
+    assert_string_equal(text, "tensor 'label': not there now");
+    float pixels[11 * 24] = {0};
+    SnTensor t[] = {
+        {.name = "image", .dtype = "F32", .ndim = 4, .shape = {11, 2, 3, 4}, .data = pixels},
+        {.name = "class", .dtype = "U8", .ndim = 1, .shape = {11}, .data = pixels}};
+    spec.path = put_tensors(*state, "other.safetensors", t, 2);
+    SnData *other = open_data(&spec);
+    SnField f = label;
+    f.tensor = "class";
+    take(other, &image), take(other, &f);
+    assert_int_equal(sn_data_compare(other, facts, text, sizeof text, &e), SN_OK);
+    assert_string_equal(text, "tensor 'image': U8[2, 3, 4] then, F32[2, 3, 4] now; the content of "
+                              "'image' differs; tensor 'label': not there now; tensor 'class': not "
+                              "there then; it has grown: 10 samples then, 11 now");
+    // a text that is no list, and room for little
+    assert_int_equal(sn_data_compare(other, "no facts", text, sizeof text, &e), SN_OK);
+    char little[12];
+    assert_int_equal(sn_data_compare(other, facts, little, sizeof little, &e), SN_OK);
+    assert_string_equal(little, "tensor 'ima");
+    free(facts);
+    sn_data_free(d), sn_data_free(again), sn_data_free(fewer), sn_data_free(other);
+}
+
 int main(void) {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, clean_up)
     const struct CMUnitTest tests[] = {
-        WITH(test_pass_visits_each_once), WITH(test_position_is_enough),
-        WITH(test_splits_are_apart),      WITH(test_unshuffled_is_in_order),
-        WITH(test_files_in_a_row),        WITH(test_text_is_bytes),
-        WITH(test_shard_header),          WITH(test_bad_data_is_refused),
-        WITH(test_range_is_checked),      WITH(test_other_formats_are_refused),
-        WITH(test_tensors_by_name),       WITH(test_extents_are_compared),
-        WITH(test_ahead_is_the_same),     WITH(test_types_are_converted),
-        WITH(test_values_at_the_edge),    WITH(test_empty_samples),
+        WITH(test_pass_visits_each_once),  WITH(test_position_is_enough),
+        WITH(test_splits_are_apart),       WITH(test_unshuffled_is_in_order),
+        WITH(test_files_in_a_row),         WITH(test_text_is_bytes),
+        WITH(test_shard_header),           WITH(test_bad_data_is_refused),
+        WITH(test_range_is_checked),       WITH(test_other_formats_are_refused),
+        WITH(test_tensors_by_name),        WITH(test_extents_are_compared),
+        WITH(test_ahead_is_the_same),      WITH(test_types_are_converted),
+        WITH(test_values_at_the_edge),     WITH(test_empty_samples),
+        WITH(test_data_is_recognised),     WITH(test_long_data_is_recognised),
+        WITH(test_tensors_are_recognised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
