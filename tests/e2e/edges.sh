@@ -38,6 +38,34 @@ for sizes in "" "-D extra=1" "-D dim=1 -D size.seq=1 -D size.batch=1 -D micro=1"
     same "unfused with '$sizes'" "$work/whole/last" "$work/unfused/last"
     same "resumed with '$sizes'" "$work/whole/last" "$work/half/step-00000006.safetensors"
 done
+# tensors: read ahead over steps and evaluations, stopped and resumed
+cat >"$work/tensors.sn" <<'MODEL'
+axis batch, row = 40, col = 50, class = 256, hid = 4
+model tensors(image: real[batch, row, col], label: class[batch]) {
+  param w[row, col -> hid] ~ normal(0.001)
+  param u[hid -> class] ~ normal(0.1)
+  loss = mean[batch](cross_entropy[class](tanh(image @[row, col] w) @[hid] u, label))
+}
+train {
+  data      tensors("data", split = 0.8)
+  size      batch = 8
+  micro     batch = 2
+  optimizer adamw
+  lr        constant(1e-3)
+}
+MODEL
+{
+    header='{"label":{"dtype":"U8","shape":[100],"data_offsets":[0,100]},"image":{"dtype":"U8","shape":[100,40,50],"data_offsets":[100,200100]}}'
+    printf '%b' "\\0$(printf '%03o' ${#header})\\0\\0\\0\\0\\0\\0\\0"
+    printf '%s' "$header"
+    head -c 200100 "$work/text"
+} >"$work/data"
+"$sinter" build "$work/tensors.sn" -o "$work/images"
+images() { "$work/images" --data "$work/data" --eval-every 3 --eval-batches 4 "$@" >"$work/log" 2>&1 || bad "$*: $(tail -1 "$work/log")"; }
+images --steps 12 --out "$work/one"
+images --steps 5 --out "$work/two"
+images --steps 12 --resume "$work/two"
+same "tensors resumed" "$work/one/step-00000012.safetensors" "$work/two/step-00000012.safetensors"
 # more elements than an i32 counts: refused where two indices are computed, not read at a wrong place
 cat >"$work/wide.ir" <<'IR'
 axis a = 70000
