@@ -16,31 +16,34 @@ static inline float float_of_bits(uint32_t bits) {
     return f;
 }
 
-static inline float with_sign(float magnitude, bool negative) {
+static inline uint32_t bits_of_float(float f) {
     uint32_t bits;
-    memcpy(&bits, &magnitude, sizeof bits);
-    return float_of_bits(bits | (uint32_t)negative << 31);
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
 }
 
+// Of a float of fewer bits: the exponent with another bias, or where it is 0, the fraction alone. Without
+// branches, which gcc makes no vectors of.
+static inline float float_of_parts(uint32_t sign, uint32_t exponent, uint32_t bias,
+                                   uint32_t fraction, float subnormal) {
+    uint32_t normal = (exponent + bias) << 23 | fraction, mask = 0 - (uint32_t)(exponent != 0);
+    return float_of_bits(sign << 31 | (normal & mask) | (bits_of_float(subnormal) & ~mask));
+}
+
+// All ones, infinity or NaN, stay all ones.
 static inline float float_of_half(uint16_t x) {
-    uint32_t exponent = x >> 10 & 31, fraction = x & 0x3ff;
-    uint32_t bias = exponent == 31 ? 255 - 31 : 127 - 15;
-    float subnormal = (float)(int32_t)fraction * 0x1p-24f;
-    return with_sign(exponent ? float_of_bits((exponent + bias) << 23 | fraction << 13) : subnormal,
-                     x >> 15);
+    uint32_t exponent = x >> 10 & 31, fraction = x & 0x3ff, ones = exponent == 31;
+    return float_of_parts(x >> 15, exponent, 127 - 15 + ones * (255 - 127 - 16), fraction << 13,
+                          (float)(int32_t)fraction * 0x1p-24f);
 }
 
 static inline float float_of_bfloat(uint16_t x) { return float_of_bits((uint32_t)x << 16); }
 static inline float float_of_e5m2(uint8_t x) { return float_of_half((uint16_t)(x << 8)); }
 
 static inline float float_of_e4m3(uint8_t x) {
-    uint32_t exponent = x >> 3 & 15, fraction = x & 7;
-    uint32_t bits = (exponent + 127 - 7) << 23 | fraction << 20;
-    float subnormal = (float)(int32_t)fraction * 0x1p-9f;
-    return with_sign((x & 0x7f) == 0x7f ? (float)NAN
-                     : exponent         ? float_of_bits(bits)
-                                        : subnormal,
-                     x >> 7);
+    uint32_t exponent = x >> 3 & 15, fraction = x & 7, nan = (x & 0x7f) == 0x7f;
+    return float_of_parts(x >> 7, exponent, 127 - 7 + nan * (255 - 127 - 8), fraction << 20,
+                          (float)(int32_t)fraction * 0x1p-9f);
 }
 
 // Beyond i64 is beyond every limit.
