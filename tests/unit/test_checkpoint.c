@@ -126,6 +126,24 @@ static void flip_last_bit(const char *path) {
     write_file(path, bytes, n);
 }
 
+// What the data was is kept as it was given; a checkpoint that says nothing of it is one too.
+static void test_keeps_the_facts_of_the_data(void **state) {
+    Fixture *f = *state;
+    char facts[] = "kind\ttext\nids\t12\n", path[512];
+    for (uint64_t step = 1; step <= 2; step++) {
+        SnProgress at = {.accum = 1, .step = step, .data = step == 1 ? facts : NULL}, back = {0};
+        SnFound found;
+        if (sn_checkpoint_save(f->exec, &at, f->dir, 0, path, sizeof path, &f->e) ||
+            sn_checkpoint_load(f->exec, path, &back, &found, &f->e))
+            fail_msg("%s", f->e.text);
+        if (step == 1)
+            assert_string_equal(back.data, facts);
+        else
+            assert_null(back.data);
+        free(back.data);
+    }
+}
+
 // ---- the folder ---------------------------------------------------------------------------------
 
 static void test_old_checkpoints_go(void **state) {
@@ -551,6 +569,7 @@ static void test_log_starts_on_a_line(void **state) {
 int main(void) {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, clean_up)
     const struct CMUnitTest tests[] = {
+        WITH(test_keeps_the_facts_of_the_data),
         WITH(test_old_checkpoints_go),
         WITH(test_only_its_own_names_count),
         WITH(test_full_disk_keeps_the_old),
