@@ -301,13 +301,14 @@ static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const S
     const struct {
         const Wrong *w;
         const char *what;
-    } all[] = {{&missing, "states that it lacks"},
-               {&extra, "states that the model lacks"},
-               {&other, "states of another type, shape or order of axes"}};
+    } all[] = {{&missing, "it lacks"},
+               {&extra, "the model lacks"},
+               {&other, "of another type, shape or order of axes"}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].w->n)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%" PRIu32 " %s: %s",
-                                     used ? "; " : "", all[i].w->n, all[i].what, all[i].w->text);
+            used += (size_t)snprintf(text + used, sizeof text - used,
+                                     "%s%s %" PRIu32 " state%s: %s", used ? "; " : "", all[i].what,
+                                     all[i].w->n, all[i].w->n == 1 ? "" : "s", all[i].w->text);
     if (!used) return SN_OK;
     bool others = missing.n || extra.n;
     return sn_fail(e, SN_USER, "it is of another model: %s%s", text,

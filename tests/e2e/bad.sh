@@ -183,7 +183,12 @@ expect 1 "huge.safetensors" "$exe" --data "$work/text" --resume "$work/huge.safe
 printf '\002\0\0\0\0\0\0\0{}' >"$work/nothing.safetensors"
 expect 1 "nothing.safetensors" "$exe" --data "$work/text" --resume "$work/nothing.safetensors" --steps 3
 "$sinter" build "$model" -D layer=1 -D dim=64 -D size.seq=32 -D size.batch=8 -D micro=4 -o "$work/other"
-expect 1 "" "$work/other" --data "$work/text" --resume "$file" --steps 3
+expect 1 "it is of another model: the model lacks 24 states: 'h.1." "$work/other" --data "$work/text" --resume "$file" --steps 3
+sed 's/^  optimizer .*/  optimizer lion()/' "$model" >"$work/lion.sn"
+# shellcheck disable=SC2086
+"$sinter" build "$work/lion.sn" $small -o "$work/lion"
+expect 1 "it lacks 18 states: 'embed.lion.m'" "$work/lion" --data "$work/text" --resume "$file" --steps 3
+expect 1 "the model lacks 36 states: 'embed.adamw.m'" "$work/lion" --data "$work/text" --resume "$file" --steps 3
 
 # a run goes on with the data it had; with other data only when it is told to
 expect 0 "step 2/2" "$exe" --data "$work/text" --out "$work/moved" --steps 2 --save-every 1 --eval-batches 1

@@ -465,7 +465,7 @@ static void test_axes_are_compared(void **state) {
     assert_int_equal(load(f, f->path, &found), 1);
     w->axis[0] = old.path, w->axis[1] = old.axis[0];
     must_fail(f, f->path,
-              "1 states of another type, shape or order of axes: 'w' is F32[3, 1] (x, w) there, "
+              "of another type, shape or order of axes 1 state: 'w' is F32[3, 1] (x, w) there, "
               "F32[3, 1] (w, x) in the model");
     edit(f->path, "\"xxh64", "\"older");
     edit(f->path, "\"axes.", "\"exas.");
@@ -482,17 +482,16 @@ static void test_all_differences_are_told(void **state) {
     must_save(f, 1, 0);
     memcpy(before, w, sizeof before);
     s[1].kind = old[1].kind;
-    must_fail(f, f->path, "1 states that the model lacks: 'g'; is the optimizer");
+    must_fail(f, f->path, "the model lacks 1 state: 'g'; is the optimizer");
     s[1] = old[1];
     s[1].kind = 1;
     s[1].path = old[0].axis[0];
     s[0].size[0] = 2, s[0].bytes = 8;
-    must_fail(f, f->path,
-              "it is of another model: 1 states that it lacks: 'x'; 1 states that the model lacks: "
-              "'g'; 1 "
-              "states of another type, shape or order of axes: 'w' is F32[3] (x) there, F32[2] (x) "
-              "in the "
-              "model; is the optimizer, 'freeze' or the number of layers another?");
+    must_fail(
+        f, f->path,
+        "it is of another model: it lacks 1 state: 'x'; the model lacks 1 state: 'g'; of "
+        "another type, shape or order of axes 1 state: 'w' is F32[3] (x) there, F32[2] (x) in "
+        "the model; is the optimizer, 'freeze' or the number of layers another?");
     assert_memory_equal(w, before, sizeof before);
     s[0] = old[0], s[1] = old[1];
     must_fail(f, "/nonexistent", "No such file");
