@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3, DEFAULT_STEPS = 1000 };
+enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
 
 typedef struct {
     const char *program;
@@ -378,7 +378,7 @@ static SnStatus set_progress(Run *r) {
     int64_t batch = (int64_t)sn_plan_number(r->plan, "batch", (double)micro);
     r->at = (SnProgress){
         .accum = count_or(r, SN_SET_accum, micro > 0 && batch >= micro ? batch / micro : 1),
-        .total = (uint64_t)count_or(r, SN_SET_steps, DEFAULT_STEPS),
+        .total = (uint64_t)count(r, SN_SET_steps),
         .seed = (uint64_t)count(r, SN_SET_seed)};
     const SnProgress asked = r->at;
     const char *resume = given(r, SN_SET_resume);
