@@ -187,25 +187,27 @@ void sn_setting_allowed(const SnSetting *s, char *text, size_t size) {
     }
 }
 
-// Levenshtein's distance; names longer than 40 letters are far from all.
+// Letters to change, add, drop or swap with their neighbour; names longer than 40 letters are far from all.
 static uint32_t distance(const char *a, const char *b) {
     enum { LONGEST = 40 };
     size_t n = strlen(a), m = strlen(b);
     if (n > LONGEST || m > LONGEST) return LONGEST;
-    uint32_t row[LONGEST + 1];
-    for (size_t j = 0; j <= m; j++) row[j] = (uint32_t)j;
-    for (size_t i = 1; i <= n; i++) {
-        uint32_t diagonal = row[0];
+    uint32_t rows[3][LONGEST + 1];
+    for (size_t i = 0; i <= n; i++) {
+        uint32_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
         row[0] = (uint32_t)i;
         for (size_t j = 1; j <= m; j++) {
-            uint32_t best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = row[j];
+            uint32_t best = row[j - 1] + 1;
+            if (i && above[j] + 1 < best) best = above[j] + 1;
+            if (i && above[j - 1] + (a[i - 1] != b[j - 1]) < best)
+                best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
             row[j] = best;
         }
     }
-    return row[m];
+    return rows[n % 3][m];
 }
 
 const char *sn_nearer(const char *name, const char *a, const char *b) {

@@ -1,6 +1,7 @@
 // The sinter command. Conventions of compiler drivers: messages on stderr as file:line:col: error:,
 // exit code 0 well, 1 the user's error, 2 usage, 3 the machine's (memory, disk, no linker).
 #include "codegen/cpu/cpu.h"
+#include "runtime/setting.h"
 #include "tools/driver.h"
 #include <errno.h>
 #include <limits.h>
@@ -45,6 +46,12 @@ static int usage_error(const char *fmt, const char *what) {
     return EXIT_USAGE;
 }
 
+static int unknown(Driver *d, const char *what, const char *name, const char *near) {
+    const char *hint =
+        near ? arena_printf(d->arena, "; did you mean '%s'?", near) : " (see 'sinter --help')";
+    return usage_error("%s", arena_printf(d->arena, "unknown %s '%.100s'%s", what, name, hint));
+}
+
 // ---- options ------------------------------------------------------------------------------------
 
 // The value of option `name` written as "--name value" or "--name=value"; NULL when arg is another.
@@ -86,6 +93,9 @@ static int parse_options(Driver *d, int argc, char **argv) {
         for (size_t k = 0; k < sizeof values / sizeof *values && !done; k++) {
             const char *v = value_of(values[k].name, argc, argv, &i, &missing);
             if (missing) return usage_error("option '%s' needs a value", argv[i]);
+            // an empty list of passes is one
+            if (v && !*v && values[k].to != &o->passes)
+                return usage_error("option '%s' needs a value", values[k].name);
             if (v) *values[k].to = v, done = true;
         }
         for (size_t k = 0; k < sizeof flags / sizeof *flags && !done; k++)
@@ -95,7 +105,12 @@ static int parse_options(Driver *d, int argc, char **argv) {
             const char *text = argv[i][2] ? argv[i] + 2 : i + 1 < argc ? argv[++i] : "";
             if (!driver_define(d, text)) return usage_error("-D wants name=value, not '%s'", text);
         } else if (argv[i][0] == '-' && argv[i][1]) {
-            return usage_error("unknown option '%s' (see 'sinter --help')", argv[i]);
+            const char *near = NULL;
+            for (size_t k = 0; k < sizeof values / sizeof *values; k++)
+                near = sn_nearer(argv[i], near, values[k].name);
+            for (size_t k = 0; k < sizeof flags / sizeof *flags; k++)
+                near = sn_nearer(argv[i], near, flags[k].name);
+            return unknown(d, "option", argv[i], near);
         } else if (o->input) {
             return usage_error("one input file at a time: '%s' is the second", argv[i]);
         } else {
@@ -293,8 +308,11 @@ int main(int argc, char **argv) {
     int rc = EXIT_USAGE;
     size_t i = 0;
     while (i < sizeof commands / sizeof *commands && strcmp(commands[i].name, name) != 0) i++;
+    const char *near = NULL;
+    for (size_t k = 0; k < sizeof commands / sizeof *commands; k++)
+        near = sn_nearer(name, near, commands[k].name);
     if (i == sizeof commands / sizeof *commands)
-        usage_error("unknown command '%s' (see 'sinter --help')", name);
+        rc = unknown(&d, "command", name, near);
     else if (parse_options(&d, argc, argv) != 0)
         rc = EXIT_USAGE;
     else if (!d.o.input)

@@ -24,7 +24,10 @@ model=$root/models/bytes.sn
 
 # command lines
 expect 2 "usage" "$sinter"
-expect 2 "unknown command 'biuld'" "$sinter" biuld x.sn
+expect 2 "unknown command 'biuld'; did you mean 'build'?" "$sinter" biuld x.sn
+expect 2 "unknown option '--kernel'; did you mean '--kernels'?" "$sinter" dump "$model" --kernel
+expect 2 "option '--after' needs a value" "$sinter" dump "$model" --after=
+expect 2 "option '-o' needs a value" "$sinter" build "$model" -o=
 expect 2 "needs a file" "$sinter" check
 expect 2 "needs -o OUT" "$sinter" build "$model"
 expect 2 "unknown option '--fast'" "$sinter" check "$model" --fast
