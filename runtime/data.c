@@ -7,8 +7,9 @@
 // random shift below the stride, so that the model sees other cuts of the text.
 //
 // Files are read by pread into buffers (a file that shrinks is an error, not a fault), ids are
-// checked against the input's range as they are read. Reading ahead is left to the system, which is
-// told the samples of the next step. A sample costs O(window).
+// checked against the input's range as they are read. Reading ids ahead is left to the system, which
+// is told the samples of the next step; tensors are read and converted ahead by a thread (loader.c).
+// A sample costs O(window).
 #define _GNU_SOURCE
 #include "runtime/data.h"
 #include "runtime/file.h"
