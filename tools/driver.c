@@ -202,7 +202,9 @@ static bool compile(Driver *d) {
 bool driver_reload(Driver *d, const char *family) {
     driver_report(d);
     d->family = family;
+    uint32_t limit = d->diag->limit;
     d->diag = diag_new(d->arena);
+    d->diag->limit = limit;
     d->ledger = ledger_new(d->arena);
     d->syms = symtab_new(d->arena);
     bool ok = compile(d);

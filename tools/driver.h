@@ -11,7 +11,7 @@ typedef struct {
     const char *target, *cpu;
     const char *after;  // stop after this pass
     const char *passes; // run these instead of the pipeline
-    const char *dump_dir, *html;
+    const char *dump_dir, *html, *error_limit;
     const char *why_a, *why_b;
     bool kernels, plan, llvm, cuda, time_passes, verify_each, in_place, no_fuse, lt_epilogues;
     VEC(Define) defs;

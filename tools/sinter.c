@@ -37,6 +37,7 @@ static const char usage[] =
     "  --no-fuse           every value in a kernel of its own (same bits, for comparing)\n"
     "  --time-passes       time of every stage, on stderr\n"
     "  --verify-each       check all invariants after every pass\n"
+    "  --error-limit N     errors that are shown (default 20; 0: all)\n"
     "  --help --version\n";
 
 static int usage_error(const char *fmt, const char *what) {
@@ -64,13 +65,29 @@ static const char *value_of(const char *name, int argc, char **argv, int *i, boo
     return *missing ? NULL : argv[++*i];
 }
 
+static int set_error_limit(Driver *d) {
+    const char *s = d->o.error_limit;
+    if (!s) return 0;
+    size_t n = strlen(s);
+    if (!n || n > 9 || strspn(s, "0123456789") != n)
+        return usage_error("--error-limit wants a number, not '%s'", s);
+    uint32_t limit = (uint32_t)atoi(s);
+    d->diag->limit = limit ? limit : UINT32_MAX;
+    return 0;
+}
+
 static int parse_options(Driver *d, int argc, char **argv) {
     Options *o = &d->o;
     const struct {
         const char *name;
         const char **to;
-    } values[] = {{"-o", &o->output},     {"--cpu", &o->cpu},       {"--target", &o->target},
-                  {"--after", &o->after}, {"--passes", &o->passes}, {"--dump-dir", &o->dump_dir}};
+    } values[] = {{"-o", &o->output},
+                  {"--cpu", &o->cpu},
+                  {"--target", &o->target},
+                  {"--after", &o->after},
+                  {"--passes", &o->passes},
+                  {"--dump-dir", &o->dump_dir},
+                  {"--error-limit", &o->error_limit}};
     const struct {
         const char *name;
         bool *to;
@@ -117,7 +134,7 @@ static int parse_options(Driver *d, int argc, char **argv) {
             o->input = argv[i];
         }
     }
-    return 0;
+    return set_error_limit(d);
 }
 
 // ---- commands -----------------------------------------------------------------------------------

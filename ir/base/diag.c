@@ -1,31 +1,56 @@
 // Collects diagnostics and prints them with the source line and a caret; diag.h shows the form.
 //
 // They are kept, not printed at once, so that a caller decides where they go and tests compare them.
+// A file may hold any number of faults: those beyond the limit cost a count.
 #include "ir/base/diag.h"
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ERRORS = 20 };
-
 Diag *diag_new(Arena *a) {
     Diag *d = NEW(a, Diag);
     d->arena = a;
-    vec_push(a, &d->files, ((SourceFile){"", "", 0, false}));
+    d->limit = DIAG_LIMIT;
+    diag_add_file(d, "", "", 0, false);
     return d;
 }
 
+// Where each line of the file begins.
+static void index_lines(Arena *a, SourceFile *f) {
+    const char *end = f->text + f->size;
+    uint32_t n = 1;
+    for (const char *s = f->text; (s = memchr(s, '\n', (size_t)(end - s))); s++) n++;
+    uint32_t *lines = NEW_ARRAY(a, uint32_t, n);
+    for (const char *s = f->text; (s = memchr(s, '\n', (size_t)(end - s)));)
+        lines[++f->nlines] = (uint32_t)(++s - f->text);
+    f->lines = lines;
+    f->nlines = n;
+}
+
 uint16_t diag_add_file(Diag *d, const char *path, const char *text, size_t size, bool is_std) {
-    vec_push(d->arena, &d->files, ((SourceFile){path, text, size, is_std}));
+    SourceFile f = {.path = path, .text = text, .size = size, .is_std = is_std};
+    index_lines(d->arena, &f);
+    vec_push(d->arena, &d->files, f);
     return (uint16_t)(d->files.n - 1);
+}
+
+void diag_format(char *buf, size_t size, const char *fmt, va_list ap) {
+    static const char more[] = "…";
+    int n = vsnprintf(buf, size, fmt, ap);
+    if (n < 0 || (size_t)n < size) return;
+    size_t at = size - sizeof more;
+    while (at && ((unsigned char)buf[at] & 0xc0) == 0x80) at--; // not inside a character
+    memcpy(buf + at, more, sizeof more);
 }
 
 static void diag_add(Diag *d, DiagLevel level, Loc at, const char *fmt, va_list ap) {
     char buf[2048];
-    vsnprintf(buf, sizeof buf, fmt, ap);
-    vec_push(d->arena, &d->items, ((DiagItem){level, at, arena_str(d->arena, buf, strlen(buf))}));
+    if (level != DIAG_NOTE) d->dropping = level == DIAG_ERROR && d->errors >= d->limit;
     if (level == DIAG_ERROR) d->errors++;
+    if (d->dropping) return;
+    diag_format(buf, sizeof buf, fmt, ap);
+    vec_push(d->arena, &d->items, ((DiagItem){level, at, arena_str(d->arena, buf, strlen(buf))}));
 }
 
 #define DEFINE_LEVEL(name, level)                                                                  \
@@ -42,71 +67,83 @@ DEFINE_LEVEL(diag_note, DIAG_NOTE)
 void diag_position(const Diag *d, Loc at, uint32_t *line, uint32_t *col) {
     const SourceFile *f = &d->files.at[at.file];
     uint32_t start = at.start < f->size ? at.start : (uint32_t)f->size;
-    *line = 1;
-    uint32_t begin = 0;
-    for (uint32_t i = 0; i < start; i++)
-        if (f->text[i] == '\n') (*line)++, begin = i + 1;
-    *col = start - begin + 1;
+    uint32_t lo = 0, hi = f->nlines; // the line is one of [lo, hi)
+    while (hi - lo > 1) {
+        uint32_t middle = lo + (hi - lo) / 2;
+        if (f->lines[middle] <= start)
+            lo = middle;
+        else
+            hi = middle;
+    }
+    *line = lo + 1;
+    *col = start - f->lines[lo] + 1;
 }
 
-static void put_clean(FILE *to, const char *s, size_t n) {
+static void put_clean(Text *to, const char *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
-        fputc(c == '\t' ? ' ' : (c < 32 || c == 127) ? '?' : c, to);
+        char shown = (char)(c == '\t' ? ' ' : (c < 32 || c == 127) ? '?' : c);
+        text_put(to, &shown, 1);
     }
 }
+
+// Whether this byte continues a character of UTF-8: it takes no column on the screen.
+static bool is_inside(const SourceFile *f, size_t i) {
+    return i < f->size && ((unsigned char)f->text[i] & 0xc0) == 0x80;
+}
+
+enum {
+    SHOWN = 200, // bytes of a line that are shown
+    BEFORE = 100 // of them before a place that lies further behind
+};
 
 // Shows the line that holds 'at' with the range underlined; a range over several lines is
-// underlined to the end of its first.
-static void put_source(const Diag *d, Loc at, uint32_t line, uint32_t col, FILE *to,
+// underlined to the end of its first. Of a long line the part around 'at' is shown.
+static void put_source(const Diag *d, Loc at, uint32_t line, uint32_t col, Text *to,
                        const char *green, const char *plain) {
     const SourceFile *f = &d->files.at[at.file];
-    size_t begin = at.start - (col - 1), end = begin;
-    if (at.start > f->size) begin = end = f->size;
+    size_t place = at.start < f->size ? at.start : f->size, begin = place - (col - 1), end = begin;
+    if (col > SHOWN) begin = place - BEFORE;
+    while (is_inside(f, begin)) begin++;
     while (end < f->size && f->text[end] != '\n') end++;
-    size_t shown = end - begin > 200 ? 200 : end - begin;
-    fprintf(to, "%5u | ", line);
-    put_clean(to, f->text + begin, shown);
-    fputs("\n      | ", to);
-    if (col > 200) {
-        fputc('\n', to);
-        return;
-    }
-    for (uint32_t i = 1; i < col; i++) {
-        // continuation bytes of UTF-8 take no column on the screen
-        if (((unsigned char)f->text[begin + i - 1] & 0xc0) != 0x80) fputc(' ', to);
-    }
-    fprintf(to, "%s^", green);
-    for (size_t i = at.start + 1; i < at.end && i < begin + shown; i++)
-        if (((unsigned char)f->text[i] & 0xc0) != 0x80) fputc('~', to);
-    fprintf(to, "%s\n", plain);
+    size_t stop = end - begin > SHOWN ? begin + SHOWN : end;
+    text_printf(to, "%5u | ", line);
+    put_clean(to, f->text + begin, stop - begin);
+    text_printf(to, "\n      | ");
+    for (size_t i = begin; i < place; i++)
+        if (!is_inside(f, i)) text_put(to, " ", 1);
+    text_printf(to, "%s^", green);
+    for (size_t i = place + 1; i < at.end && i < stop; i++)
+        if (!is_inside(f, i)) text_put(to, "~", 1);
+    text_printf(to, "%s\n", plain);
 }
 
-void diag_print(const Diag *d, FILE *to, bool colour) {
+// Built first and written at once: stderr has no buffer.
+void diag_print(const Diag *d, FILE *file, bool colour) {
     static const char *const names[] = {"error", "warning", "note"};
     static const char *const codes[] = {"\033[1;31m", "\033[1;35m", "\033[1;36m"};
+    Arena *a = arena_new();
+    Text text = {.arena = a}, *to = &text;
     const char *plain = colour ? "\033[0m" : "", *green = colour ? "\033[1;32m" : "";
-    uint32_t shown = 0;
     for (uint32_t i = 0; i < d->items.n; i++) {
         const DiagItem *it = &d->items.at[i];
-        if (it->level == DIAG_ERROR && shown++ == MAX_ERRORS) {
-            fprintf(to, "%u more errors not shown\n", d->errors - MAX_ERRORS);
-            return;
-        }
         uint32_t line = 0, col = 0;
         if (it->loc.file) {
             diag_position(d, it->loc, &line, &col);
             const char *path = d->files.at[it->loc.file].path;
             put_clean(to, path, strlen(path));
-            fprintf(to, ":%u:%u: ", line, col);
+            text_printf(to, ":%u:%u: ", line, col);
         } else {
-            fputs("sinter: ", to);
+            text_printf(to, "sinter: ");
         }
-        fprintf(to, "%s%s:%s ", colour ? codes[it->level] : "", names[it->level], plain);
+        text_printf(to, "%s%s:%s ", colour ? codes[it->level] : "", names[it->level], plain);
         put_clean(to, it->text, strlen(it->text));
-        fputc('\n', to);
+        text_put(to, "\n", 1);
         if (it->loc.file) put_source(d, it->loc, line, col, to, green, plain);
     }
+    if (d->errors > d->limit) text_printf(to, "%u more errors not shown\n", d->errors - d->limit);
+    if (text.n) fwrite(text.at, 1, text.n, file);
+    arena_free(a);
 }
 
 _Noreturn void internal_error(const char *file, int line, const char *fmt, ...) {

@@ -228,6 +228,45 @@ static void test_text_faults(void **state) {
     }
 }
 
+// Positions by search, at both ends of every kind of line; errors beyond the limit are counted and take
+// their notes along; a text that does not fit ends in '…', whole characters only.
+static void test_diagnostics(void **state) {
+    (void)state;
+    enum { LINES = 100000, LONG = 1500 };
+    Arena *a = arena_new();
+    Diag *d = diag_new(a);
+    Text t = {.arena = a};
+    for (uint32_t i = 0; i < LINES; i++) text_put(&t, "ab\n\n", 4);
+    uint16_t file = diag_add_file(d, "many", t.at, t.n, false);
+    for (uint32_t i = 0; i < LINES; i++) {
+        uint32_t line, col, column[] = {1, 2, 3, 1};
+        for (uint32_t k = 0; k < 4; k++) {
+            diag_position(d, (Loc){file, 4 * i + k, 4 * i + k}, &line, &col);
+            assert_int_equal(line, 2 * i + 1 + (k == 3));
+            assert_int_equal(col, column[k]);
+        }
+        diag_error(d, (Loc){file, 4 * i, 4 * i + 2}, "error %u", i);
+        diag_note(d, (Loc){file, 4 * i, 4 * i + 2}, "note %u", i);
+    }
+    uint32_t line, col;
+    diag_position(d, (Loc){file, UINT32_MAX, UINT32_MAX}, &line, &col);
+    assert_int_equal(line, 2 * LINES + 1);
+    assert_int_equal(d->errors, LINES);
+    assert_int_equal(d->items.n, 2 * DIAG_LIMIT);
+    diag_warning(d, (Loc){0}, "a warning");
+    diag_note(d, (Loc){0}, "its note");
+    assert_int_equal(d->items.n, 2 * DIAG_LIMIT + 2);
+    char name[2 * LONG + 1];
+    for (uint32_t i = 0; i < LONG; i++) memcpy(name + 2 * i, "é", 3);
+    diag_warning(d, (Loc){0}, "%s", name);
+    const char *text = d->items.at[d->items.n - 1].text;
+    size_t n = strlen(text);
+    assert_string_equal(text + n - 3, "…");
+    assert_int_equal((n - 3) % 2, 0);
+    assert_memory_equal(text, name, n - 3);
+    arena_free(a);
+}
+
 // Random damage to a good file: no crash, and what is still accepted is a fixed point of printing.
 static void test_damaged_text(void **state) {
     (void)state;
@@ -718,6 +757,7 @@ int main(void) {
         cmocka_unit_test(test_text_faults),
         cmocka_unit_test(test_print_func),
         cmocka_unit_test(test_odd_names),
+        cmocka_unit_test(test_diagnostics),
         cmocka_unit_test(test_damaged_text),
         cmocka_unit_test(test_rule_messages),
         cmocka_unit_test(test_rule_types),
