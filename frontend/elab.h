@@ -27,8 +27,9 @@ enum {
     MAX_CALL_DEPTH = 64, // calls in each other
     MAX_ROUNDS = 20000,  // of one repeat
     MAX_WORK = 1000000,  // expressions evaluated in one function: hostile files stop here
-    MAX_TUPLE = 64,
-    MAX_TERMS = 4 // of an affine index
+    MAX_TUPLE = 64,      // items, and tuples in each other
+    MAX_NESTING = 1000,  // expressions and bodies in each other, through calls and constants
+    MAX_TERMS = 4        // of an affine index
 };
 #define MAX_EXTENT   2147483647.0    // indices are i32
 #define MAX_ELEMENTS 1099511627776.0 // 2^40 in one value
@@ -60,6 +61,7 @@ typedef struct Value {
     bool truth;     // BOOL
     bool has_range; // an int TENSOR whose values lie in lo..hi
     bool live;      // NUM, BOOL: follows the number of samples in a step, see elab_value.c
+    uint8_t tuples; // TUPLE: how deep they stand in each other
     double num;
     int64_t lo, hi;
     const Affine *affine; // an int TENSOR that is affine in iotas, or NULL
@@ -91,7 +93,7 @@ typedef struct {
 struct Scope {
     Scope *parent;
     VEC(Binding) items;
-    Map index; // files only: (name, space) -> item + 1
+    Map index; // of a long one: (name, space) -> item + 1
     bool is_file;
 };
 
@@ -209,7 +211,7 @@ struct Elab {
     bool optimizing; // inside an optimizer: states are moments
     NodeId ok;       // scalar: this step may change states
     uint32_t share;  // > 0: states that exist already may be used again
-    uint32_t work, serial, depth;
+    uint32_t work, serial, depth, nesting;
     AxisId sample;
     int64_t sample_size; // in this function
     Value step;          // the step counter, once used in this function
@@ -232,6 +234,7 @@ struct Elab {
     VEC(Settled) settled;    // in this function
     VEC(Value) losses;
     VEC(Yield) yields;
+    Map yield_at; // name -> yield + 1
     AstFile *ast, *std_ast;
     const AstFunc *model;
     Plan plan;
@@ -243,7 +246,7 @@ Scope *scope_new(Elab *cx, Scope *parent, bool is_file);
 Binding *scope_find(Scope *s, Sym name, NameSpace space);  // through the parents
 Binding *scope_local(Scope *s, Sym name, NameSpace space); // this one only
 Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc);
-// The nearest name of that space by spelling, or NULL.
+// The nearest name of that space by spelling, or NULL; also NULL after very many errors.
 const char *scope_suggest(Elab *cx, Scope *s, Sym name, NameSpace space);
 const char *suggest_of(const char *name, const char *const *from, uint32_t n);
 uint32_t edit_distance(const char *a, const char *b); // at most 8
@@ -256,6 +259,7 @@ const char *str(const Elab *cx, Sym s);
 const char *number_text(Elab *cx, double x); // "1000", "0.02": whole numbers without exponent
 void enter(Elab *cx, const Expr *e);         // the nodes that follow belong to e
 bool spend(Elab *cx, Loc at);                // one unit of work; false when the budget is gone
+bool nest(Elab *cx, Loc at);                 // one level deeper; reports when that is too deep
 Sym path_join(Elab *cx, Sym path, const char *last);
 
 // ---- elab_axis.c --------------------------------------------------------------------------------

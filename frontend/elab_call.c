@@ -72,8 +72,8 @@ static Value builtin_call(Elab *cx, const Expr *e, const char *name, const Value
 
 static Value call_builtin(Elab *cx, const Expr *e) {
     const char *name = str(cx, e->call.name);
-    Value args[8];
     uint32_t n = e->call.args.n;
+    Value *args = NEW_ARRAY(cx->arena, Value, n + 1);
     bool error = false;
     if (n > 8) return elab_error(cx, e->loc, "too many values for '%s'", name);
     for (uint32_t i = 0; i < n; i++) {

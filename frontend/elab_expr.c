@@ -125,10 +125,16 @@ static Value eval_if(Elab *cx, const Expr *e) {
 }
 
 static Value eval_tuple(Elab *cx, const Expr *e) {
-    Value items[MAX_TUPLE];
     if (e->tuple.n > MAX_TUPLE) return elab_error(cx, e->loc, "a tuple of more than %d", MAX_TUPLE);
-    for (uint32_t i = 0; i < e->tuple.n; i++) items[i] = eval(cx, e->tuple.at[i]);
-    return value_tuple(cx, items, e->tuple.n);
+    Value *items = NEW_ARRAY(cx->arena, Value, e->tuple.n + 1);
+    Value v = {.kind = V_TUPLE, .n = e->tuple.n, .items = items};
+    for (uint32_t i = 0; i < e->tuple.n; i++) {
+        items[i] = eval(cx, e->tuple.at[i]);
+        if (items[i].tuples >= v.tuples) v.tuples = (uint8_t)(items[i].tuples + 1);
+    }
+    if (v.tuples > MAX_TUPLE)
+        return elab_error(cx, e->loc, "more than %d tuples inside each other", MAX_TUPLE);
+    return v;
 }
 
 static Value eval_number_node(const Expr *e) {
@@ -136,8 +142,7 @@ static Value eval_number_node(const Expr *e) {
     return value_num(e->number.value, false);
 }
 
-Value eval(Elab *cx, const Expr *e) {
-    if (!spend(cx, e->loc)) return value_error();
+static Value eval_kind(Elab *cx, const Expr *e) {
     switch (e->kind) {
     case E_number: return eval_number_node(e);
     case E_string: return (Value){.kind = V_STRING, .text = e->string.text};
@@ -163,4 +168,11 @@ Value eval(Elab *cx, const Expr *e) {
     }
     }
     unreachable(e->kind);
+}
+
+Value eval(Elab *cx, const Expr *e) {
+    if (!spend(cx, e->loc) || !nest(cx, e->loc)) return value_error();
+    Value v = eval_kind(cx, e);
+    cx->nesting--;
+    return v;
 }

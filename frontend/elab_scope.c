@@ -1,16 +1,22 @@
 // Scopes and the errors that arise in them.
 //
-// A scope is a list searched from its end; the scopes of files, which may be long, have an index. A
+// A scope is a list searched from its end; one that has grown long has an index. A
 // name is looked up through the parents: rounds of a repeat, the body, the file, std.sn. A callee's
 // parent is the file that holds it, so it sees nothing of its caller.
 //
 // Errors inside std.sn are shown where the user's text called it: that is the line that can be
 // changed. Since a body is walked once per use, the same fault is met many times; 'reported' keeps
-// one of each. Cost: O(1) per look-up in files, O(names of the body) elsewhere.
+// one of each. Cost: O(1) per look-up and scope; a suggestion looks at many names, so only the first
+// errors get one.
 #include "frontend/elab.h"
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+
+enum {
+    SHORT = 16,         // names that a scope has without an index
+    MAX_SUGGESTED = 100 // errors that get a suggestion
+};
 
 const char *str(const Elab *cx, Sym s) { return sym_str(cx->syms, s); }
 
@@ -31,7 +37,7 @@ Scope *scope_new(Elab *cx, Scope *parent, bool is_file) {
 static uint64_t name_key(Sym name, NameSpace space) { return ((uint64_t)name << 2) | space; }
 
 Binding *scope_local(Scope *s, Sym name, NameSpace space) {
-    if (s->is_file) {
+    if (s->items.n > SHORT) {
         const uint32_t *at = map_find(&s->index, name_key(name, space));
         return at && *at ? &s->items.at[*at - 1] : NULL;
     }
@@ -51,9 +57,10 @@ Binding *scope_find(Scope *s, Sym name, NameSpace space) {
 Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc) {
     Binding b = {.name = name, .space = (uint8_t)space, .loc = loc};
     vec_push(cx->arena, &s->items, b);
-    if (s->is_file) {
-        bool fresh;
-        *map_slot(&s->index, name_key(name, space), &fresh) = s->items.n;
+    uint32_t from = s->index.n ? s->items.n - 1 : 0;
+    for (uint32_t i = from; s->items.n > SHORT && i < s->items.n; i++) {
+        const Binding *x = &s->items.at[i];
+        *map_slot(&s->index, name_key(x->name, (NameSpace)x->space), NULL) = i + 1;
     }
     return &s->items.at[s->items.n - 1];
 }
@@ -81,6 +88,8 @@ uint32_t edit_distance(const char *a, const char *b) {
 }
 
 static void nearer(const char *name, const char *candidate, const char **best, uint32_t *at) {
+    size_t n = strlen(name), m = strlen(candidate);
+    if ((n > m ? n - m : m - n) >= *at) return;
     uint32_t d = edit_distance(name, candidate);
     if (d < *at) *at = d, *best = candidate;
 }
@@ -101,6 +110,7 @@ const char *suggest_of(const char *name, const char *const *from, uint32_t n) {
 const char *scope_suggest(Elab *cx, Scope *s, Sym name, NameSpace space) {
     const char *best = NULL;
     uint32_t at = tolerance(str(cx, name)), looked = 0;
+    if (cx->diag->errors >= MAX_SUGGESTED) return NULL;
     for (; s; s = s->parent)
         for (uint32_t i = 0; i < s->items.n && looked < 2000; i++, looked++)
             if (s->items.at[i].space == space && s->items.at[i].name != name)
@@ -135,7 +145,7 @@ Value elab_error(Elab *cx, Loc at, const char *fmt, ...) {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    diag_format(text, sizeof text, fmt, ap);
     va_end(ap);
     const Frame *f = in_std(cx, at) ? user_frame(cx) : NULL;
     cx->note_silent = !first_time(cx, f ? f->call : at, text);
@@ -154,7 +164,7 @@ void elab_note(Elab *cx, Loc at, const char *fmt, ...) {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    diag_format(text, sizeof text, fmt, ap);
     va_end(ap);
     diag_note(cx->diag, at, "%s", text);
 }
@@ -175,6 +185,13 @@ bool spend(Elab *cx, Loc at) {
     if (++cx->work < MAX_WORK) return true;
     elab_error(cx, at, "the model expands to more than %d operations", MAX_WORK);
     cx->aborted = true;
+    return false;
+}
+
+bool nest(Elab *cx, Loc at) {
+    if (cx->nesting < MAX_NESTING) return cx->nesting++, true;
+    elab_error(cx, at, "more than %d expressions, calls and constants inside each other",
+               MAX_NESTING);
     return false;
 }
 

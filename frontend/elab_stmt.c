@@ -278,13 +278,14 @@ static void yield(Elab *cx, const Target *t, Value v, ResultKind kind) {
                    str(cx, name));
         return;
     }
-    for (uint32_t i = 0; i < cx->yields.n; i++)
-        if (cx->yields.at[i].name == name) {
-            elab_error(cx, t->loc, "'%s' is given twice", str(cx, name));
-            elab_note(cx, cx->yields.at[i].loc, "the first is here");
-            return;
-        }
+    uint32_t *at = map_slot(&cx->yield_at, name, NULL);
+    if (*at) {
+        elab_error(cx, t->loc, "'%s' is given twice", str(cx, name));
+        elab_note(cx, cx->yields.at[*at - 1].loc, "the first is here");
+        return;
+    }
     vec_push(cx->arena, &cx->yields, ((Yield){name, v, t->loc, (uint8_t)kind}));
+    *at = cx->yields.n;
 }
 
 static Value scalar_only(Elab *cx, Loc at, const char *what, Value v) {
@@ -493,8 +494,7 @@ static void exec_return(Elab *cx, const Stmt *s) {
     cx->frame->returned = true;
 }
 
-static void exec(Elab *cx, const Stmt *s) {
-    if (!spend(cx, s->loc)) return;
+static void exec_kind(Elab *cx, const Stmt *s) {
     switch (s->kind) {
     case S_axis:
         for (uint32_t i = 0; i < s->axes.n; i++) axis_declare(cx, &s->axes.at[i]);
@@ -512,4 +512,10 @@ static void exec(Elab *cx, const Stmt *s) {
     case S_if: exec_if(cx, s); return;
     }
     unreachable(s->kind);
+}
+
+static void exec(Elab *cx, const Stmt *s) {
+    if (!spend(cx, s->loc) || !nest(cx, s->loc)) return;
+    exec_kind(cx, s);
+    cx->nesting--;
 }

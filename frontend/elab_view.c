@@ -431,7 +431,8 @@ static Value step_apply(Elab *cx, Value x, const Step *s) {
 static Value view_steps(Elab *cx, const Expr *e, Value x) {
     uint32_t n = e->view.items.n;
     if (n > MAX_AXES) return elab_error(cx, e->loc, "more than %d items", MAX_AXES);
-    Step steps[MAX_AXES];
+    Step *steps =
+        NEW_ARRAY(cx->arena, Step, n + 1); // a stack of views in each other is deep enough
     bool good = true;
     for (uint32_t i = 0; i < n; i++) good &= step_resolve(cx, &e->view.items.at[i], &x, &steps[i]);
     if (!good || !steps_check(cx, steps, n, &x)) return value_error();

@@ -162,6 +162,7 @@ static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
     cx->step = value_error();
     cx->losses.n = cx->yields.n = cx->changed.n = 0;
     cx->draws = (Map){.arena = cx->arena};
+    cx->yield_at = (Map){.arena = cx->arena};
     open_scopes(cx, files);
 }
 

@@ -71,6 +71,49 @@ expect 1 "deep.sn" "$sinter" check "$work/deep.sn"
 printf 'func f {\n  %%0 = add %%1, %%2 : f32\n}\n' >"$work/bad.ir"
 expect 1 "bad.ir:2:" "$sinter" dump "$work/bad.ir"
 
+# 30,000 faults and things of one kind: each is looked at once, the first errors are shown, the rest counted
+many() { # KIND LINE: a model whose body has the line 30,000 times, with its number for each &
+    {
+        printf 'axis d = 4, batch = 2\nmodel m(x: real[batch, d]) {\n  param w[d] ~ 1\n  y = x\n'
+        seq 30000 | sed "s|.*|  $2|"
+        printf '  loss = mean[batch](x @[d] w)\n}\n'
+        echo 'train { data tensors("x"); optimizer sgd; lr constant(1); steps 1 }'
+    } >"$work/$1.sn"
+}
+good() { if "$sinter" check "$work/$1.sn" >"$work/said" 2>&1; then ok; else bad "$1: $(head -1 "$work/said")"; fi; }
+many unknown 'y& = unknown&'
+expect 1 "29980 more errors not shown" "$sinter" check "$work/unknown.sn"
+many syntax 'y& = = 3'
+expect 1 "29980 more errors not shown" "$sinter" check "$work/syntax.sn"
+many things 'loss l& = mean[batch](x @[d] w); param p&[d] ~ 1; axis a& = 3; z& = iota[a&]; output o& = x'
+good things
+# suggestions cost a walk over the names: the first hundred errors may get one
+many near 'name& = nam&'
+expect 1 "did you mean" "$sinter" check "$work/near.sn" --error-limit 0
+near=$(grep -c "did you mean" "$work/said")
+[ "$near" -le 100 ] && [ "$near" -gt 50 ] && ok || bad "$near suggestions"
+expect 1 "29997 more errors not shown" "$sinter" check "$work/near.sn" --error-limit=3
+expect 2 "--error-limit wants a number" "$sinter" check "$work/near.sn" --error-limit=x
+# what is nested without bound ends in a message, not in the stack: also in 2 MB of it
+deep() { # NAME TEXT
+    expect 1 "$2" sh -c "ulimit -s 2048; '$sinter' check '$work/$1.sn'"
+}
+awk 'BEGIN { for (i = 0; i < 50000; i++) printf "axis a%d = a%d\n", i, i + 1
+    print "axis a50000 = 1, batch = 2\nmodel m(x: real[batch]) { loss = sum[batch](x) + a0 }" }' >"$work/chain.sn"
+deep chain "more than 1000 expressions, calls and constants inside each other"
+awk 'BEGIN { print "axis d = 4, batch = 2\nfn f0(x) = x"
+    for (i = 1; i < 60; i++) {
+        printf "fn f%d(x) = ", i
+        for (k = 0; k < 190; k++) printf "x[d: "
+        printf "f%d(x)", i - 1
+        for (k = 0; k < 190; k++) printf "]"
+        print ""
+    }
+    print "model m(x: real[batch, d]) { loss = sum[batch, d](f59(x)) }" }' >"$work/views.sn"
+deep views "more than 1000 expressions, calls and constants inside each other"
+many tuples 'y = (y, x)'
+deep tuples "more than 64 tuples inside each other"
+
 # a build that cannot be written leaves nothing behind
 # shellcheck disable=SC2086
 expect 1 "cannot write" "$sinter" build "$model" $small -o "$work/no/such/dir/exe"
