@@ -115,11 +115,19 @@ typedef struct {
     uint32_t depth; // of the body that declared it; 0: a file
 } AxisInfo;
 
+// The calls that lead to a place, outermost first.
+typedef struct {
+    uint32_t n;
+    const Loc *at;
+} CallPath;
+
 typedef struct {
     StateId id;
-    Loc use;       // the call or declaration that made it in this function
-    uint32_t seen; // serial of the function that has it
-    Value current; // last value given in this function (kind V_ERROR: none)
+    Loc decl;       // its declaration
+    CallPath calls; // that made it in this function
+    Loc use;        // of them the one in the user's text, or the declaration
+    uint32_t seen;  // serial of the function that has it
+    Value current;  // last value given in this function (kind V_ERROR: none)
     bool changed;
     NodeId init;      // in the function init
     uint64_t context; // of the declaration, rounds aside: parameters of one class agree in it
@@ -134,6 +142,13 @@ typedef struct {
     Value *rounds;
     int64_t have;
 } Collected;
+
+// A round of a repeat that runs, through calls.
+typedef struct Round {
+    struct Round *up;
+    Loc loc;      // of the number of rounds
+    bool repeats; // what an earlier round declared has the same names
+} Round;
 
 // The repeat whose body runs.
 typedef struct Loop {
@@ -219,6 +234,7 @@ struct Elab {
     Scope *scope; // where names are looked up now
     Frame *frame;
     Loop *loop;
+    Round *round;
     Sym path;                // of the block being expanded: "h.3.attn"
     Sym base;                // of node names: the path and the functions expanded since
     Sym name;                // for nodes: base and the name being defined
@@ -276,6 +292,11 @@ TypeId type_make(Elab *cx, Elem elem, const AxisList *axes);
 AxisList axes_of(const Elab *cx, const Value *v);
 const char *axes_text(Elab *cx, const AxisList *l); // "[batch, seq]"
 const char *type_text(Elab *cx, const Value *v);    // "real[batch, seq]"
+// After an error about axes: where two of these lists have different axes of one name, notes name both
+// places, since the message prints them alike.
+void axes_alike(Elab *cx, const AxisList *a, const AxisList *b);
+// The axis that a kind names, when it is none of real, int and bool; reports.
+bool kind_resolve(Elab *cx, Loc at, Sym kind, AxisId *out);
 bool value_escapes(Elab *cx, const Value *v, uint32_t depth, AxisId *which);
 
 // ---- elab_value.c -------------------------------------------------------------------------------
@@ -320,6 +341,7 @@ extern const uint32_t math_name_count;
 bool fold_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
                    Value *out);
 Value fold_axes(Elab *cx, Loc at, ReduceKind kind, Value x, const AxisList *axes);
+bool fold_known(const char *name); // sum, mean …
 Value fold_contract(Elab *cx, const Expr *e, Value a, Value b);
 
 // ---- elab_view.c, elab_gather.c -----------------------------------------------------------------
@@ -340,7 +362,8 @@ void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope);
 // ---- elab_expr.c, elab_call.c, elab_stmt.c ------------------------------------------------------
 Value eval(Elab *cx, const Expr *e);
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name);
-Value eval_in_file(Elab *cx, const Binding *b, const Expr *e); // of a constant or axis of a file
+Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym name); // owner.name: reports
+Value eval_in_file(Elab *cx, const Binding *b, const Expr *e);   // of a constant or axis of a file
 bool value_number(Elab *cx, const Expr *e, const char *what, const Value *v); // it is one; reports
 bool eval_number(Elab *cx, const Expr *e, const char *what, double *out);     // reports
 bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out);     // whole, >= 0

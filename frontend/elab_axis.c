@@ -129,6 +129,33 @@ bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {
     return false;
 }
 
+bool kind_resolve(Elab *cx, Loc at, Sym kind, AxisId *out) {
+    static const char *const kinds[] = {"real", "int", "bool"};
+    const Ax ax = {at, kind, false};
+    if (scope_find(cx->scope, kind, NAME_axis)) return axis_resolve(cx, &ax, out);
+    const char *near = suggest_of(str(cx, kind), kinds, sizeof kinds / sizeof *kinds);
+    if (!near) near = scope_suggest(cx, cx->scope, kind, NAME_axis);
+    if (near)
+        elab_error(cx, at, "unknown kind '%s'; did you mean '%s'?", str(cx, kind), near);
+    else
+        elab_error(cx, at, "unknown kind '%s': expected real, int, bool or an axis", str(cx, kind));
+    return false;
+}
+
+static void alike(Elab *cx, AxisId a, AxisId b) {
+    if (a == b || strcmp(axis_name(cx, a), axis_name(cx, b)) != 0) return;
+    const AxisInfo *x = &cx->axis_info.at[a], *y = &cx->axis_info.at[b];
+    elab_note(cx, x->loc, "two axes are called '%s': one is declared here", str(cx, x->name));
+    elab_note(cx, y->loc, "and another here");
+}
+
+void axes_alike(Elab *cx, const AxisList *a, const AxisList *b) {
+    for (uint32_t i = 0; i < a->n; i++)
+        for (uint32_t k = 0; k < b->n; k++)
+            if (a->at[i] < cx->axis_info.n && b->at[k] < cx->axis_info.n)
+                alike(cx, a->at[i], b->at[k]);
+}
+
 bool list_add(AxisList *l, AxisId a) {
     if (l->n == MAX_AXES) return false;
     l->at[l->n++] = a;
@@ -159,9 +186,14 @@ bool axes_resolve(Elab *cx, const AxList *from, AxisList *out) {
         }
         Binding *b = ax->name ? scope_find(cx->scope, ax->name, NAME_pack) : NULL;
         if (!b) {
-            elab_error(cx, ax->loc,
-                       ax->name ? "unknown pack '..%s'" : "'..%s' alone means no axes here",
-                       str(cx, ax->name));
+            const char *near = scope_suggest(cx, cx->scope, ax->name, NAME_pack);
+            if (near)
+                elab_error(cx, ax->loc, "unknown pack '..%s'; did you mean '..%s'?",
+                           str(cx, ax->name), near);
+            else
+                elab_error(cx, ax->loc,
+                           ax->name ? "unknown pack '..%s'" : "'..%s' alone means no axes here",
+                           str(cx, ax->name));
             return false;
         }
         for (uint32_t k = 0; k < b->pack.n; k++)

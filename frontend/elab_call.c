@@ -115,6 +115,8 @@ static bool take(Elab *cx, const Match *m, AxisId a, AxisList *rest) {
             return true;
         }
     mismatch(cx, m, arena_printf(cx->arena, "must have axis '%s'", axis_name(cx, a)));
+    AxisList have = axes_of(cx, m->value);
+    axes_alike(cx, &have, &(AxisList){1, {a}});
     return false;
 }
 
@@ -192,8 +194,7 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
     if (strcmp(kind, "bool") == 0)
         return is_bool(cx, v) ? true : (mismatch(cx, m, "is bool"), false);
     AxisId a;
-    Ax ax = {m->arg->kind_loc, m->arg->kind, false};
-    if (!axis_resolve(cx, &ax, &a)) return false;
+    if (!kind_resolve(cx, m->arg->kind_loc, m->arg->kind, &a)) return false;
     *v = value_settle(cx, *v, m->at, "an index");
     if (in_axis(cx, v, a)) return true;
     const char *what = arena_printf(cx->arena, "is an index of '%s' (0 to %lld)", axis_name(cx, a),
@@ -206,7 +207,16 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
     return mismatch(cx, m, what), false;
 }
 
+static bool argument_new(Elab *cx, const Arg *arg) {
+    const Binding *old = scope_local(cx->scope, arg->name, NAME_value);
+    if (!old) return true;
+    elab_error(cx, arg->name_loc, "'%s' is declared twice", str(cx, arg->name));
+    elab_note(cx, old->loc, "the first is here");
+    return false;
+}
+
 static bool bind_argument(Elab *cx, const AstFunc *f, const Arg *arg, Value v, Loc at, bool given) {
+    if (!argument_new(cx, arg)) return false;
     if (!given) {
         if (!arg->init) {
             elab_error(cx, at, "'%s' needs a value for '%s'", str(cx, f->name), str(cx, arg->name));
@@ -331,6 +341,18 @@ static uint32_t argument_index(const AstFunc *f, Sym name) {
     return i;
 }
 
+static void unknown_argument(Elab *cx, const AstFunc *f, const CallArg *a) {
+    const char **names = NEW_ARRAY(cx->arena, const char *, f->args.n + 1);
+    for (uint32_t i = 0; i < f->args.n; i++) names[i] = str(cx, f->args.at[i].name);
+    const char *near = suggest_of(str(cx, a->name), names, f->args.n);
+    if (near)
+        elab_error(cx, a->name_loc, "'%s' has no argument '%s'; did you mean '%s'?",
+                   str(cx, f->name), str(cx, a->name), near);
+    else
+        elab_error(cx, a->name_loc, "'%s' has no argument '%s'", str(cx, f->name),
+                   str(cx, a->name));
+}
+
 bool call_place(Elab *cx, const AstFunc *f, const CallArgList *args, uint32_t first, Value *values,
                 Loc *locs) {
     bool good = true;
@@ -341,8 +363,7 @@ bool call_place(Elab *cx, const AstFunc *f, const CallArgList *args, uint32_t fi
         uint32_t to = a->name ? argument_index(f, a->name) : position++;
         if (to >= f->args.n) {
             if (a->name)
-                elab_error(cx, a->name_loc, "'%s' has no argument '%s'", str(cx, f->name),
-                           str(cx, a->name));
+                unknown_argument(cx, f, a);
             else
                 elab_error(cx, a->loc, "'%s' takes %u value%s, found more", str(cx, f->name),
                            f->args.n, f->args.n == 1 ? "" : "s");
@@ -387,8 +408,7 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
 }
 
 Value eval_call(Elab *cx, const Expr *e) {
-    if (e->call.qualifier)
-        return elab_error(cx, e->loc, "no file is known as '%s'", str(cx, e->call.qualifier));
+    if (e->call.qualifier) return eval_member(cx, e, e->call.qualifier, e->call.name);
     const Binding *b = scope_find(cx->scope, e->call.name, NAME_func);
     return b ? call_function(cx, e, b->func) : call_builtin(cx, e);
 }

@@ -77,8 +77,45 @@ static Value unknown_name(Elab *cx, const Expr *e, Sym name) {
     return elab_error(cx, e->loc, "unknown name '%s'", text);
 }
 
+static Value not_a_part(Elab *cx, const Expr *e, const char *owner, const char *what,
+                        const char *name, Loc declared) {
+    elab_error(cx, e->loc, "'%s' is %s and has no '%s'", owner, what, name);
+    elab_note(cx, declared, "'%s' is declared here", owner);
+    return value_error();
+}
+
+// The dot belongs to names of files, which are not compiled yet: what stands here is a habit of other
+// languages, and the message says how this one writes it.
+Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
+    const char *of = str(cx, owner), *name = str(cx, member);
+    const Binding *v = scope_find(cx->scope, owner, NAME_value);
+    const Binding *f = scope_find(cx->scope, owner, NAME_func);
+    const Binding *a = scope_find(cx->scope, owner, NAME_axis);
+    if (v && e->kind == E_call) {
+        const Expr *arg = e->call.args.n ? e->call.args.at[0].value : NULL;
+        const char *axis = arg && arg->kind == E_name ? str(cx, arg->name.name) : "axis";
+        const char *form = fold_known(name) ? arena_printf(cx->arena, "%s[%s](%s)", name, axis, of)
+                                            : arena_printf(cx->arena, "%s(%s)", name, of);
+        elab_error(cx, e->loc, "'%s' is a value and has no functions: write %s", of, form);
+        elab_note(cx, v->loc, "'%s' is declared here", of);
+        return value_error();
+    }
+    if (v) return not_a_part(cx, e, of, "a value", name, v->loc);
+    if (f && f->func->kind == FUNC_block) {
+        elab_error(cx, e->loc, "'%s' is a block, and what it owns is seen inside only: return '%s'",
+                   of, name);
+        elab_note(cx, f->loc, "'%s' is declared here", of);
+        return value_error();
+    }
+    if (f) return not_a_part(cx, e, of, "a function", name, f->loc);
+    if (a) return not_a_part(cx, e, of, "an axis", name, a->loc);
+    const char *near = scope_suggest(cx, cx->scope, owner, NAME_value);
+    if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", of, near);
+    return elab_error(cx, e->loc, "no file is known as '%s'", of);
+}
+
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name) {
-    if (qualifier) return elab_error(cx, e->loc, "no file is known as '%s'", str(cx, qualifier));
+    if (qualifier) return eval_member(cx, e, qualifier, name);
     for (Scope *s = cx->scope; s; s = s->parent) {
         Binding *b = scope_local(s, name, NAME_value);
         if (b) return binding_force(cx, b) ? b->value : value_error();

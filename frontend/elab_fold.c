@@ -14,6 +14,7 @@ static bool folds_all(Elab *cx, Loc at, const Value *x, const AxisList *axes, co
                        what, axis_name(cx, axes->at[i]), type_text(cx, x));
             elab_note(cx, cx->axis_info.at[axes->at[i]].loc, "'%s' is declared here",
                       axis_name(cx, axes->at[i]));
+            axes_alike(cx, &have, axes);
             return false;
         }
     return true;
@@ -51,6 +52,12 @@ static const struct {
 } folds[] = {{"sum", REDUCE_sum}, {"prod", REDUCE_prod}, {"min", REDUCE_min},   {"max", REDUCE_max},
              {"any", REDUCE_any}, {"all", REDUCE_all},   {"mean", REDUCE_COUNT}};
 enum { FOLDS = sizeof folds / sizeof *folds };
+
+bool fold_known(const char *name) {
+    uint32_t i = 0;
+    while (i < FOLDS && strcmp(folds[i].name, name) != 0) i++;
+    return i < FOLDS;
+}
 
 // What kind of value the fold takes; reports.
 static bool fold_takes(Elab *cx, const Expr *e, ReduceKind kind, const char *name, const Value *x) {
@@ -97,6 +104,7 @@ static bool operand_has(Elab *cx, const Expr *e, const Expr *side, const Value *
                        "'@[%s]' sums over '%s', which this operand does not have: it is %s", name,
                        name, type_text(cx, v));
             elab_note(cx, e->contract.op_loc, "both operands must have '%s'", name);
+            axes_alike(cx, &have, axes);
             return false;
         }
     return true;

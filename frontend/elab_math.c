@@ -156,7 +156,8 @@ static Op tensor_op(BinaryOp op, bool *swap) {
 }
 
 // The element type in which op is computed; ELEM_COUNT after an error.
-static Elem common_elem(Elab *cx, const Expr *e, BinaryOp op, const Value *a, const Value *b) {
+static Elem common_elem(Elab *cx, const Expr *e, BinaryOp op, const char *name, const Value *a,
+                        const Value *b) {
     bool bools = is_bool(cx, a) && is_bool(cx, b);
     if (op == BIN_and || op == BIN_or) {
         if (bools) return ELEM_bool;
@@ -169,7 +170,7 @@ static Elem common_elem(Elab *cx, const Expr *e, BinaryOp op, const Value *a, co
         elab_error(
             cx, e->loc,
             "'%s' takes numbers, found %s and %s; a bool is no number: use real(…) or where(…)",
-            ast_binary_name(op), type_text(cx, a), type_text(cx, b));
+            name, type_text(cx, a), type_text(cx, b));
         return ELEM_COUNT;
     }
     if (op == BIN_div) return ELEM_f32;
@@ -221,7 +222,7 @@ static Value power_simple(Elab *cx, const Expr *e, const Value *x, double n) {
 static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a, const Value *b,
                            bool outer) {
     Value both[2] = {*a, *b};
-    Elem elem = common_elem(cx, e, op, a, b);
+    Elem elem = common_elem(cx, e, op, outer ? "@[]" : ast_binary_name(op), a, b);
     if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, outer)) return value_error();
     if (op == BIN_pow && b->kind == V_NUM) {
         Value simple = power_simple(cx, e, a, b->num);
@@ -374,7 +375,7 @@ static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Va
 
 static Value extreme_tensors(Elab *cx, const Expr *e, bool max, const Value *a, const Value *b) {
     Value both[2] = {*a, *b};
-    Elem elem = common_elem(cx, e, BIN_add, a, b);
+    Elem elem = common_elem(cx, e, BIN_add, max ? "max" : "min", a, b);
     if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, false)) return value_error();
     NodeId x = node_of(cx, a, elem, e->loc), y = node_of(cx, b, elem, e->loc);
     if (x == NONE || y == NONE) return value_error();

@@ -436,6 +436,7 @@ static const char *field_of(Elab *cx, const Arg *a) {
 
 bool plan_bind_inputs(Elab *cx) {
     bool good = true;
+    if (cx->program->no_plan) return true; // no data is chosen
     for (uint32_t i = 0; i < cx->model->args.n; i++)
         good &= field_of(cx, &cx->model->args.at[i]) != NULL;
     return good;
@@ -489,6 +490,7 @@ static void option_settings(Elab *cx) {
 
 void plan_options(Elab *cx) {
     Program *g = cx->program;
+    if (g->no_plan) return;
     option_settings(cx);
     for (uint32_t i = 0; i < cx->model->args.n; i++) {
         const Arg *a = &cx->model->args.at[i];

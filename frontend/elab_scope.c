@@ -65,22 +65,23 @@ Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc) {
     return &s->items.at[s->items.n - 1];
 }
 
-// Damerau's distance without transposition across others, cut off at 8: names are short.
+// Damerau's distance without changes between two exchanged letters, cut off at 8: names are short.
 uint32_t edit_distance(const char *a, const char *b) {
     enum { LONGEST = 40, FAR = 8 };
     size_t n = strlen(a), m = strlen(b);
     if (n > LONGEST || m > LONGEST) return FAR;
-    uint32_t row[LONGEST + 1], above[LONGEST + 1];
+    uint32_t row[LONGEST + 1], above[LONGEST + 1] = {0}, before[LONGEST + 1];
     for (size_t j = 0; j <= m; j++) row[j] = (uint32_t)j;
     for (size_t i = 1; i <= n; i++) {
-        uint32_t diagonal = row[0];
+        memcpy(before, above, sizeof before);
         memcpy(above, row, sizeof row);
         row[0] = (uint32_t)i;
         for (size_t j = 1; j <= m; j++) {
-            uint32_t best = diagonal + (a[i - 1] != b[j - 1]);
+            uint32_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
             if (above[j] + 1 < best) best = above[j] + 1;
             if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = above[j];
+            bool exchanged = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (exchanged && before[j - 2] + 1 < best) best = before[j - 2] + 1;
             row[j] = best;
         }
     }

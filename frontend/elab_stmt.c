@@ -68,29 +68,73 @@ static StateId new_state(Elab *cx, const Stmt *s, const Decl *d, Sym path, TypeI
     return id;
 }
 
+static CallPath calls_here(Elab *cx) {
+    CallPath p = {0};
+    for (const Frame *f = cx->frame; f && f->up; f = f->up) p.n++;
+    Loc *at = NEW_ARRAY(cx->arena, Loc, p.n + 1);
+    uint32_t i = p.n;
+    for (const Frame *f = cx->frame; f && f->up; f = f->up) at[--i] = f->call;
+    p.at = at;
+    return p;
+}
+
+static bool same_loc(Loc a, Loc b) {
+    return a.file == b.file && a.start == b.start && a.end == b.end;
+}
+
+// The number of calls from the model on that two places have in common.
+static uint32_t common_calls(const CallPath *a, const CallPath *b) {
+    uint32_t n = 0;
+    while (n < a->n && n < b->n && same_loc(a->at[n], b->at[n])) n++;
+    return n;
+}
+
 // One error per use: the other names of the block would say the same again.
-static void path_exists(Elab *cx, const Decl *d, Sym path, Loc first) {
-    Loc here = user_loc(cx, d->name_loc);
-    if (here.start == cx->path_error.start && here.file == cx->path_error.file) return;
+static bool path_told(Elab *cx, Loc here) {
+    if (same_loc(here, cx->path_error)) return true;
     cx->path_error = here;
-    if (first.file == here.file && first.start == here.start) {
-        elab_error(
-            cx, d->name_loc,
-            "'%s' exists already: rounds have parameters of their own by 'repeat … as NAME', or "
-            "one set by 'repeat … shared'",
-            str(cx, path));
+    return false;
+}
+
+static void declared_here(Elab *cx, const Decl *d) {
+    elab_note(cx, d->name_loc, "'%s' is declared here", str(cx, d->name));
+}
+
+// A name that exists is the fault of the place where two ways to it part: two calls, two rounds, or two
+// declarations in one body.
+static void path_exists(Elab *cx, const Decl *d, Sym path, const StateInfo *first) {
+    CallPath calls = calls_here(cx);
+    uint32_t n = common_calls(&calls, &first->calls);
+    if (n < calls.n && n < first->calls.n) {
+        if (path_told(cx, calls.at[n])) return;
+        elab_error(cx, calls.at[n],
+                   "'%s' exists already: name this use with 'as', or both 'as shared'",
+                   str(cx, path));
+        elab_note(cx, first->calls.at[n], "the first use is here");
+        declared_here(cx, d);
         return;
     }
-    elab_error(cx, d->name_loc, "'%s' exists already: name this use with 'as', or both 'as shared'",
+    if (n < calls.n || n < first->calls.n || !same_loc(first->decl, d->name_loc)) {
+        elab_error(cx, d->name_loc, "'%s' is declared twice", str(cx, path));
+        elab_note(cx, first->decl, "the first is here");
+        return;
+    }
+    const Round *r = cx->round;
+    while (r && !r->repeats) r = r->up;
+    Loc at = r ? r->loc : d->name_loc;
+    if (path_told(cx, at)) return;
+    elab_error(cx, at,
+               "'%s' exists already, from an earlier round: rounds have parameters of their own by "
+               "'repeat … as NAME', or one set by 'repeat … shared'",
                str(cx, path));
-    elab_note(cx, first, "the first is here");
+    declared_here(cx, d);
 }
 
 // The state of that path when the function has it already and may use it again; reports when not.
 static bool reuse_state(Elab *cx, const Decl *d, Sym path, TypeId type, StateId id) {
     StateInfo *info = &cx->states.at[id];
     if (info->seen == cx->serial && !cx->share) {
-        path_exists(cx, d, path, info->use);
+        path_exists(cx, d, path, info);
         return false;
     }
     if (cx->m->states.at[id].type == type) return true;
@@ -127,7 +171,10 @@ static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
         *slot = new_state(cx, s, d, path, type);
         State *state = &cx->m->states.at[*slot];
         state->n_batch = (uint16_t)each, state->n_in = (uint16_t)in;
-        cx->states.at[*slot].use = user_loc(cx, d->name_loc);
+        StateInfo *info = &cx->states.at[*slot];
+        info->use = user_loc(cx, d->name_loc);
+        info->decl = d->name_loc;
+        info->calls = calls_here(cx);
         cx->states.at[*slot].context =
             hash_u64(cx->context, ((uint64_t)d->loc.start << 32) | d->loc.end);
         cx->states.at[*slot].inst = cx->b->inst;
@@ -162,6 +209,7 @@ static Value state_assigned(Elab *cx, Binding *b, Value v, Loc at) {
         elab_error(cx, at, "state '%s' has axes %s, found %s", str(cx, b->name),
                    axes_text(cx, &want), type_text(cx, &v));
         elab_note(cx, b->loc, "'%s' is declared here", str(cx, b->name));
+        axes_alike(cx, &have, &want);
         return value_error();
     }
     v = value_expand(cx, v, &want, ELEM_f32, at);
@@ -185,9 +233,12 @@ static Value checked_axes(Elab *cx, const Target *t, Value v) {
     AxisList want, have = axes_of(cx, &v);
     if (v.kind == V_ERROR || !axes_resolve(cx, &t->axes, &want)) return value_error();
     if (v.kind == V_TENSOR && same_axes(&have, &want)) return v;
-    if (v.kind == V_TUPLE || v.kind == V_STRING || have.n)
-        return elab_error(cx, t->loc, "'%s' is to have axes %s, found %s", str(cx, t->name),
-                          axes_text(cx, &want), type_text(cx, &v));
+    if (v.kind == V_TUPLE || v.kind == V_STRING || have.n) {
+        elab_error(cx, t->loc, "'%s' is to have axes %s, found %s", str(cx, t->name),
+                   axes_text(cx, &want), type_text(cx, &v));
+        axes_alike(cx, &have, &want);
+        return value_error();
+    }
     return value_expand(cx, v, &want, is_bool(cx, &v) ? ELEM_bool : elem_of(cx, &v), t->loc);
 }
 
@@ -460,18 +511,22 @@ static void exec_repeat(Elab *cx, const Stmt *s) {
     Carried c = {.n = carried_count(cx->scope)};
     c.before = NEW_ARRAY(cx->arena, Value, c.n + 1);
     Loop loop = {.up = cx->loop};
+    Round round = {.up = cx->round, .loc = s->repeat.count->loc};
     uint64_t context = cx->context;
     uint16_t inst = cx->b->inst;
     cx->loop = &loop;
+    cx->round = &round;
     cx->context = hash_u64(context, s->loc.start);
     bool good = true;
     for (int64_t i = 0; i < n && good; i++) {
         cx->b->inst = (uint16_t)(inst * (uint64_t)n + (uint64_t)i);
+        round.repeats = i > 0 && !s->repeat.label;
         good = run_round(cx, s, i, &c);
     }
     cx->b->inst = inst;
     cx->context = context;
     cx->loop = loop.up;
+    cx->round = round.up;
     finish_collected(cx, &loop, good);
 }
 

@@ -321,6 +321,7 @@ static void update_all(Elab *cx, NodeId loss) {
     NodeId *grads = NEW_ARRAY(cx->arena, NodeId, cx->m->states.n + 1);
     uint32_t n = trained(cx, params);
     if (!n) return;
+    if (cx->program->no_plan) return;
     if (!cx->plan.optimizers.n) {
         elab_error(cx, cx->model->name_loc, "the plan has no 'optimizer' line");
         return;

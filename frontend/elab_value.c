@@ -197,6 +197,10 @@ static void unaligned(Elab *cx, Loc at, const Value *vs, uint32_t n) {
             text_printf(&t, "%s%s", shown++ ? " and " : "", type_text(cx, &vs[i]));
     elab_error(cx, at, "no operand has all axes of the others: found %s%s", t.at,
                n == 2 ? "; '@[]' is the outer product" : "");
+    for (uint32_t i = 1; i < n; i++) {
+        AxisList a = axes_of(cx, &vs[i - 1]), b = axes_of(cx, &vs[i]);
+        axes_alike(cx, &a, &b);
+    }
 }
 
 bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, bool outer) {

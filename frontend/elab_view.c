@@ -34,6 +34,7 @@ static bool has_axes(Elab *cx, Loc at, const Value *x, const AxisList *axes) {
         if (!list_has(&have, axes->at[i])) {
             elab_error(cx, at, "the value has no axis '%s': it is %s", axis_name(cx, axes->at[i]),
                        type_text(cx, x));
+            axes_alike(cx, &have, axes);
             return false;
         }
     return true;

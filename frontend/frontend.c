@@ -128,6 +128,7 @@ static bool find_model(Elab *cx, const Files *files) {
             if (cx->model) {
                 elab_error(cx, item->func->name_loc, "a second model: '%s' is one already",
                            str(cx, cx->model->name));
+                elab_note(cx, cx->model->name_loc, "the first is here");
                 return false;
             }
             cx->model = item->func;
@@ -146,6 +147,7 @@ static void find_plan(Elab *cx, const Files *files) {
                 cx->ast = files->at[k];
                 return;
             }
+    cx->program->no_plan = true;
 }
 
 // ---- functions ----------------------------------------------------------------------------------
@@ -168,13 +170,14 @@ static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
 
 // One input of the model: kind and axes must be written.
 static void bind_input(Elab *cx, const Arg *a) {
-    Binding *b = scope_add(cx, cx->scope, a->name, NAME_value, a->name_loc);
+    Binding *b = declare(cx, cx->scope, a->name, NAME_value, a->name_loc);
     AxisList axes;
     AxisId range = 0;
     const char *kind = str(cx, a->kind);
     Elem elem = strcmp(kind, "int") == 0    ? ELEM_i32
                 : strcmp(kind, "bool") == 0 ? ELEM_bool
                                             : ELEM_f32;
+    if (!b) return;
     b->value = value_error();
     if (a->dims.arrow || !a->dims.given || a->init) {
         elab_error(cx, a->loc, "an input of the model is written as 'name: kind[axes]'");
@@ -182,8 +185,7 @@ static void bind_input(Elab *cx, const Arg *a) {
     }
     if (!axes_resolve(cx, &a->dims.out, &axes) || !axes_fit(cx, a->loc, &axes)) return;
     if (*kind && strcmp(kind, "real") != 0 && elem == ELEM_f32) {
-        Ax ax = {a->kind_loc, a->kind, false};
-        if (!axis_resolve(cx, &ax, &range)) return;
+        if (!kind_resolve(cx, a->kind_loc, a->kind, &range)) return;
         elem = ELEM_i32;
     }
     cx->b->name = a->name, cx->b->loc = a->loc, cx->b->tmpl = 0, cx->b->inst = 0;
@@ -213,6 +215,8 @@ static void run_model(Elab *cx) {
 static bool resolve_batch(Elab *cx) {
     Program *g = cx->program;
     g->batch = g->micro = 1;
+    g->micro_at = cx->plan.set[SN_SET_micro].loc;
+    if (g->no_plan && !cx->plan.sample) return true; // nothing is cut
     Binding *b = cx->plan.sample ? scope_local(cx->file, cx->plan.sample, NAME_axis) : NULL;
     if (!b) {
         elab_error(cx, cx->model->name_loc,
@@ -303,10 +307,11 @@ Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const 
     CHECK(d->errors == errors, "std.sn does not parse");
     load_used(cx, &files);
     if (d->errors != errors || !find_model(cx, &files)) return NULL;
-    find_plan(cx, &files);
     cx->m = module_new(a, syms, d);
     cx->program = NEW(a, Program);
     cx->program->m = cx->m;
+    cx->program->model_at = cx->model->name_loc;
+    find_plan(cx, &files);
     cx->program->model_name = sym_str(syms, cx->model->name);
     return build_all(cx, &files, defs, ndefs);
 }

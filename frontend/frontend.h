@@ -31,6 +31,9 @@ typedef struct {
     const char *model_name; // "gpt2"
     AxisId sample;          // the plan's sample axis
     int64_t batch, micro;   // whole batch; samples per micro-batch
+    Loc micro_at;           // the plan's line that says so, or nowhere
+    bool no_plan;           // the file has no 'train': it can be checked and shown, not built
+    Loc model_at;           // the model's name
     VEC(PlanOption) options;
     VEC(RunScalar) scalars;
 } Program;
