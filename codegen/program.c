@@ -76,8 +76,9 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
             Text why = {.arena = a};
             mark_accumulators(m, f, n, assigned, acc);
             if (!lower_group(a, m, f, n, acc, &s.low, &why)) {
-                diag_error(d, node_at(f, n)->loc, "this cannot be compiled yet: %s",
-                           why.at ? why.at : "?");
+                if (!diag_has_error(d, node_at(f, n)->loc))
+                    diag_error(d, node_at(f, n)->loc, "this cannot be compiled yet: %s",
+                               why.at ? why.at : "?");
                 ok = false;
                 continue;
             }

@@ -140,40 +140,51 @@ static void classify(Cut *c, NodeId n) {
 
 // ---- what cannot be cut
 
-// A fault, unless one pass holds the batch.
-static void explain(Cut *c, NodeId n, const char *what) {
+// A fault, unless one pass holds the batch. read: where the model goes on with it, or nowhere.
+static void explain(Cut *c, NodeId n, const char *what, Loc read) {
+    Diag *d = c->m->diag;
+    Loc at = node(c, n)->loc;
+    const char *axis = sym_str(c->m->syms, c->m->axes.at[c->sample].name);
     c->whole = true;
-    if (c->one_pass) return;
-    diag_error(c->m->diag, node(c, n)->loc, "'%s' %s: one pass must hold the batch", name_of(c, n),
-               what);
+    if (c->one_pass || diag_has_error(d, at)) return; // evaluation says what the step said
+    diag_error(d, at, "'%s' %s: one pass must hold the batch", name_of(c, n), what);
+    if (read.file && read.start != at.start)
+        diag_note(d, read, "it is read again for each sample here");
+    diag_note(
+        d, c->cx->micro_at,
+        "micro-batches of %lld cut '%s': without them one pass holds all; a model may fold over "
+        "groups of its samples by [%s -> part * ghost]",
+        (long long)c->micro, axis, axis);
 }
 
 // The complete value of a fold is known after the last micro-batch: nothing in one may read it.
-static void check_feedback(Cut *c, NodeId n, uint8_t *told) {
+static bool check_feedback(Cut *c, NodeId n) {
     const Node *x = node(c, n);
-    if (!c->has[n] && !c->fold[n]) return;
+    if (!c->has[n] && !c->fold[n]) return true;
     for (uint32_t j = 0; j < x->n; j++) {
         NodeId o = operand(c->f, n, j);
         bool known = c->fold[n] && (int)j == acc_operand(x);
-        if (known || !c->late[o] || told[c->source[o]]) continue;
-        told[c->source[o]] = 1;
-        explain(c, c->source[o], "folds over the batch and feeds back into it");
-        if (x->loc.file && !c->one_pass)
-            diag_note(c->m->diag, x->loc, "it is read again for each sample here");
+        if (known || !c->late[o]) continue;
+        explain(c, c->source[o], "folds over the batch and feeds back into it", x->loc);
+        return false;
     }
+    return true;
 }
 
 // Roles say whether an op treats samples alike.
-static void check_roles(Cut *c, NodeId n) {
+static bool check_roles(Cut *c, NodeId n) {
     const Node *x = node(c, n);
-    if (x->op == OP_iota && c->has[n]) explain(c, n, "numbers the samples of the batch");
+    if (x->op == OP_iota && c->has[n]) {
+        explain(c, n, "numbers the samples of the batch", (Loc){0});
+        return false;
+    }
     if (x->op == OP_assign && c->has[operand(c->f, n, 0)] && !c->whole) {
-        explain(c, n, "keeps single samples of the batch");
-        return;
+        explain(c, n, "keeps single samples of the batch", (Loc){0});
+        return false;
     }
     if (c->fold[n] && !adds_up(c, n)) {
-        explain(c, n, "folds over the batch and is not a sum");
-        return;
+        explain(c, n, "folds over the batch and is not a sum", (Loc){0});
+        return false;
     }
     for (uint32_t j = 0; j < x->n && !c->fold[n]; j++) {
         NodeId o = operand(c->f, n, j);
@@ -182,17 +193,18 @@ static void check_roles(Cut *c, NodeId n) {
         bool view = op_info[x->op].kind == OPK_VIEW && x->op != OP_expand &&
                     type_find(type_of(c->m, c->f, n), c->sample) < 0;
         if (role == ROLE_WHOLE || view) {
-            explain(c, n, "mixes the samples of the batch");
-            return;
+            explain(c, n, "mixes the samples of the batch", (Loc){0});
+            return false;
         }
     }
+    return true;
 }
 
 static bool check_cut(Cut *c) {
-    uint8_t *told = NEW_ARRAY(c->cx->scratch, uint8_t, c->f->nodes.n + 1);
+    uint8_t *bad = NEW_ARRAY(c->cx->scratch, uint8_t, c->f->nodes.n + 1);
     for (NodeId n = 0; n < c->f->nodes.n; n++) {
-        check_roles(c, n);
-        check_feedback(c, n, told);
+        for (uint32_t j = 0; j < node(c, n)->n; j++) bad[n] |= bad[operand(c->f, n, j)];
+        if (!bad[n]) bad[n] = !check_roles(c, n) || !check_feedback(c, n);
     }
     return c->one_pass || !c->whole;
 }

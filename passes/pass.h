@@ -43,6 +43,7 @@ typedef struct {
     Ledger *ledger;
     const Target *target;
     int64_t micro; // samples per micro-batch; 0: the whole batch
+    Loc micro_at;  // where that is asked for, or nowhere
     bool unfused;  // fuse puts every value into a group of its own: for comparing
     bool library;  // where products are a library's, all that it can compute along (other bits)
 } PassCx;

@@ -57,7 +57,7 @@ static bool load(Bench *b) {
     KernelProgram kernels;
     Text why = {.arena = a};
     CpuIsa isa;
-    if (!driver_load(d) || !driver_passes(d, NULL)) return false;
+    if (!driver_load(d) || !driver_needs_plan(d) || !driver_passes(d, NULL)) return false;
     if (!program_lower(a, d->program->m, d->diag, &kernels)) return false;
     if (!cpu_isa_resolve(a, d->o.cpu ? d->o.cpu : "native", &isa, &why)) {
         diag_error(d->diag, (Loc){0}, "%s", why.at);

@@ -424,7 +424,7 @@ int bench_gpu(Driver *d, const GpuBenchOptions *o) {
     const char *named = getenv("SINTER_DEVICE");
     int rc = choose_gpu(&b);
     if (rc) return rc;
-    if (!driver_load(d) || !make_plan(&b)) return driver_report(d);
+    if (!driver_load(d) || !driver_needs_plan(d) || !make_plan(&b)) return driver_report(d);
     int64_t micro = d->program->micro, batch = d->program->batch;
     b.accum = micro > 0 && batch > micro ? (uint32_t)(batch / micro) : 1;
     account_step(d->arena, b.plan, b.accum, &b.account);

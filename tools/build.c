@@ -236,7 +236,7 @@ int command_build(Driver *d) {
     if (!rc) rc = check_machine(d);
     if (rc) return rc;
     double since = clock_now();
-    if (!driver_load(d)) return driver_report(d);
+    if (!driver_load(d) || !driver_needs_plan(d)) return driver_report(d);
     timed(d, "frontend", &since);
     return build_loaded(d, &isa);
 }
@@ -283,7 +283,7 @@ int command_run(Driver *d) {
     int rc = resolve_isa(d, &isa);
     if (!rc) rc = check_machine(d);
     if (rc) return rc;
-    if (!driver_load(d)) return driver_report(d);
+    if (!driver_load(d) || !driver_needs_plan(d)) return driver_report(d);
     const char *dir = cache_directory(d->arena);
     if (!sn_folder_make(dir)) {
         diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", dir, strerror(errno));

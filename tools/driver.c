@@ -116,6 +116,7 @@ static bool read_header(Driver *d) {
             if (strcmp(word, "after") == 0) d->resume = key;
             if (strcmp(word, "family") == 0) family = key;
             if (strcmp(word, "model") == 0) p->model_name = key;
+            if (strcmp(word, "plan") == 0) p->no_plan = strcmp(key, "none") == 0;
             if (strcmp(word, "micro") == 0) p->micro = atoll(header_value(d, count, word, key));
             if (strcmp(word, "batch") == 0) p->batch = atoll(header_value(d, count, word, key));
             if (strcmp(word, "option") == 0)
@@ -137,6 +138,7 @@ void driver_print_module(Driver *d, const char *after, Text *to) {
     char num[32];
     if (after) text_printf(to, "//! after %s\n//! family %s\n", after, d->family);
     if (p->model_name) text_printf(to, "//! model %s\n", p->model_name);
+    if (p->no_plan) text_printf(to, "//! plan none\n");
     if (p->batch)
         text_printf(to, "//! batch %lld\n//! micro %lld\n", (long long)p->batch,
                     (long long)p->micro);
@@ -323,6 +325,7 @@ bool driver_passes(Driver *d, const char *last) {
                  .ledger = d->ledger,
                  .target = target,
                  .micro = d->program->micro,
+                 .micro_at = d->program->micro_at,
                  .unfused = d->o.no_fuse,
                  .library = d->o.lt_epilogues};
     PassHooks hooks = {
@@ -356,6 +359,44 @@ bool driver_passes(Driver *d, const char *last) {
     arena_free(cx.scratch);
     reproducer_text = NULL;
     return ok && d->diag->errors == 0;
+}
+
+bool driver_needs_plan(Driver *d) {
+    if (!d->program->no_plan) return true;
+    diag_error(d->diag, d->program->model_at,
+               "there is no plan to train '%s' by: 'train { … }' says data, optimizer and rate",
+               d->program->model_name);
+    return false;
+}
+
+// Where an index may not fit 32 bits, what becomes of a value is known after lowering only.
+static bool has_huge_value(const Module *m) {
+    for (uint32_t i = 0; i < m->types.n; i++)
+        if (type_count(&m->types.at[i]) > INT32_MAX) return true;
+    return false;
+}
+
+// Whether what cuts the batch finds nothing to refuse, without the canonical form that the build makes
+// first. Since that only takes away, nothing is found there either; what is found here may be gone there.
+static bool cuts_plainly(Driver *d) {
+    const char *asked = d->o.passes;
+    uint32_t items = d->diag->items.n;
+    if (d->program->micro == d->program->batch) return true;
+    d->o.passes = "dce,autodiff,microbatch";
+    bool ok = driver_passes(d, NULL);
+    d->o.passes = asked;
+    d->diag->items.n = items;
+    d->diag->errors = 0;
+    return ok;
+}
+
+bool driver_check(Driver *d) {
+    KernelProgram kernels;
+    bool huge = has_huge_value(d->program->m);
+    if (d->resume) return driver_passes(d, "microbatch");
+    if (!huge && cuts_plainly(d)) return true;
+    if (!driver_reload(d, d->family) || !driver_passes(d, huge ? NULL : "microbatch")) return false;
+    return !huge || program_lower(d->arena, d->program->m, d->diag, &kernels);
 }
 
 int driver_report(Driver *d) {

@@ -52,6 +52,10 @@ bool driver_load(Driver *d);
 bool driver_reload(Driver *d, const char *family);
 // Passes as the options say (all of them, up to --after, or --passes).
 bool driver_passes(Driver *d, const char *last);
+// What a build would refuse of a loaded file, without what a build costs. False after reporting.
+bool driver_check(Driver *d);
+// Whether the file has a plan to build from. False after reporting.
+bool driver_needs_plan(Driver *d);
 // The module with the header that a later run resumes from.
 void driver_print_module(Driver *d, const char *after, Text *to);
 // Prints diagnostics; the exit code they mean (0 or 1).

@@ -140,7 +140,7 @@ static int parse_options(Driver *d, int argc, char **argv) {
 // ---- commands -----------------------------------------------------------------------------------
 
 static int command_check(Driver *d) {
-    driver_load(d);
+    if (driver_load(d)) driver_check(d);
     return driver_report(d);
 }
 

@@ -64,6 +64,16 @@ DEFINE_LEVEL(diag_error, DIAG_ERROR)
 DEFINE_LEVEL(diag_warning, DIAG_WARNING)
 DEFINE_LEVEL(diag_note, DIAG_NOTE)
 
+bool diag_has_error(const Diag *d, Loc at) {
+    for (uint32_t i = 0; i < d->items.n && at.file; i++) {
+        const DiagItem *x = &d->items.at[i];
+        if (x->level == DIAG_ERROR && x->loc.file == at.file && x->loc.start == at.start &&
+            x->loc.end == at.end)
+            return true;
+    }
+    return false;
+}
+
 void diag_position(const Diag *d, Loc at, uint32_t *line, uint32_t *col) {
     const SourceFile *f = &d->files.at[at.file];
     uint32_t start = at.start < f->size ? at.start : (uint32_t)f->size;

@@ -47,6 +47,9 @@ uint16_t diag_add_file(Diag *d, const char *path, const char *text, size_t size,
 void diag_error(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void diag_warning(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void diag_note(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// Whether an error at exactly this place is kept: several functions of a module come from one line, and
+// one error says what is wrong with it. O(errors).
+bool diag_has_error(const Diag *d, Loc at);
 // vsnprintf for texts of messages: what does not fit ends in '…'.
 void diag_format(char *buf, size_t size, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));

@@ -71,6 +71,34 @@ expect 1 "deep.sn" "$sinter" check "$work/deep.sn"
 printf 'func f {\n  %%0 = add %%1, %%2 : f32\n}\n' >"$work/bad.ir"
 expect 1 "bad.ir:2:" "$sinter" dump "$work/bad.ir"
 
+# check says what a build would refuse, in the same words; a file without a plan can be checked and dumped
+check_as_build() { # NAME ARGS: of tests/diag or models
+    name=$1
+    shift
+    "$sinter" check "$root/$name" "$@" >"$work/checked" 2>&1 && bad "check accepts $name $*"
+    "$sinter" build "$root/$name" "$@" -o "$work/x" >"$work/built" 2>&1 && bad "build accepts $name $*"
+    same "check and build of $name" "$work/checked" "$work/built"
+}
+check_as_build tests/diag/passes_view.sn
+check_as_build tests/diag/passes_norm.sn
+check_as_build models/convnet.sn -D micro=2
+check_as_build models/convnet.sn -D micro=2 --target sm_90a
+cat >"$work/huge.sn" <<'END'
+axis a = 70000, b = 70000, n = 5, c = n * b, batch = 2
+model m(x: real[batch], i: a[n]) {
+  param w[a, b] ~ 0
+  loss = mean[batch](x) * sum[c](abs(w[a: i][n * b -> c]))
+}
+train { data tensors("x"); optimizer sgd; lr constant(1); steps 1 }
+END
+expect 1 "huge.sn:4:27: error: this cannot be compiled yet: two computed indices" "$sinter" check "$work/huge.sn"
+[ "$(grep -c "4:27: error" "$work/said")" = 1 ] && ok || bad "one line is refused twice"
+expect 1 "there is no plan to train 'm' by" "$sinter" build "$root/tests/diag/no_plan.sn" -o "$work/x"
+expect 1 "there is no plan to train 'm' by" "$sinter" run "$root/tests/diag/no_plan.sn"
+expect 0 "section micro" "$sinter" dump "$root/tests/diag/no_plan.sn" --plan
+"$sinter" dump "$root/tests/diag/no_plan.sn" >"$work/plain.ir"
+expect 1 "there is no plan to train 'm' by" "$sinter" build "$work/plain.ir" -o "$work/x"
+
 # 30,000 faults and things of one kind: each is looked at once, the first errors are shown, the rest counted
 many() { # KIND LINE: a model whose body has the line 30,000 times, with its number for each &
     {
