@@ -9,6 +9,7 @@
 #include "frontend/elab.h"
 #include "frontend/parse.h"
 #include "ir/base/file.h"
+#include <errno.h>
 #include <string.h>
 
 enum { MAX_FILES = 64, MAX_FILE_BYTES = 16 << 20 };
@@ -33,8 +34,11 @@ static char *read_all(Arena *a, const char *path, size_t *size) {
             *size = fread(text, 1, (size_t)n, f);
             if (*size != (size_t)n) text = NULL;
         }
+        if (n > MAX_FILE_BYTES) errno = EFBIG;
     }
+    int saved = errno;
     fclose(f);
+    errno = saved;
     return text;
 }
 
@@ -57,9 +61,13 @@ static void use_file(Elab *cx, Files *files, const Use *u, const char *from) {
     const char *path = beside(cx->arena, from, u->path);
     size_t size = 0;
     if (used_already(cx, files, path)) return;
-    char *text = files->n < MAX_FILES ? read_all(cx->arena, path, &size) : NULL;
+    if (files->n == MAX_FILES) {
+        elab_error(cx, u->path_loc, "more than %d files", MAX_FILES);
+        return;
+    }
+    char *text = read_all(cx->arena, path, &size);
     if (!text) {
-        elab_error(cx, u->path_loc, "cannot read '%s'", path);
+        elab_error(cx, u->path_loc, "cannot read '%s': %s", path, file_fault());
         return;
     }
     uint16_t id = diag_add_file(cx->diag, path, text, size, false);

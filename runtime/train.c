@@ -14,6 +14,7 @@
 #include "runtime/options.h"
 #include "runtime/pool.h"
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -828,6 +829,14 @@ static int early(Run *r) {
                : -1;
 }
 
+// What was printed must have arrived: a full disk under it is the machine's fault. A reader that has gone
+// has seen what it wanted.
+static int close_output(const Run *r, int status) {
+    if ((!fflush(stdout) && !ferror(stdout)) || errno == EPIPE || status) return status;
+    fprintf(stderr, "%s: error: cannot write the output: %s\n", r->program, strerror(errno));
+    return EXIT_MACHINE;
+}
+
 int main(int argc, char **argv) {
     Run r = {.plan = (const SnPlan *)(const void *)sn_programs[0].plan,
              .signals = -1,
@@ -836,7 +845,7 @@ int main(int argc, char **argv) {
     r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
     int status = early(&r);
-    if (status >= 0) return status;
+    if (status >= 0) return close_output(&r, status);
     r.terminal = isatty(STDOUT_FILENO);
     if (!given(&r, SN_SET_generate)) r.signals = take_signals();
     SnStatus s = set_up(&r);
@@ -844,6 +853,5 @@ int main(int argc, char **argv) {
     if (!s && given(&r, SN_SET_profile)) s = print_profile(&r);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);
-    if (fflush(stdout) && !status) status = EXIT_MACHINE;
-    return status;
+    return close_output(&r, status);
 }

@@ -401,7 +401,7 @@ static int read_options(Driver *d, BenchOptions *o, int argc, char **argv) {
     return EXIT_USAGE;
 }
 
-int main(int argc, char **argv) {
+static int bench(int argc, char **argv) {
     Driver d = {.arena = arena_new(), .scratch = arena_new()};
     d.syms = symtab_new(d.arena);
     d.diag = diag_new(d.arena);
@@ -441,3 +441,5 @@ int main(int argc, char **argv) {
     free(b.ring);
     return 0;
 }
+
+int main(int argc, char **argv) { return driver_close_output(bench(argc, argv)); }

@@ -4,9 +4,11 @@
 // model, so that a .ir file builds as the .sn file would have.
 #define _GNU_SOURCE // sched_getaffinity
 #include "tools/driver.h"
+#include "ir/base/file.h"
 #include "runtime/setting.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,32 +17,28 @@
 #include <unistd.h>
 
 bool read_file(Arena *a, const char *path, const char **text, size_t *size) {
-    int fd = strcmp(path, "-") == 0 ? dup(0) : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = strcmp(path, "-") == 0 ? dup(0) : file_descriptor(path);
     if (fd < 0) return false;
-    struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-        close(fd);
-        errno = EISDIR;
-        return false;
-    }
     Text t = {.arena = a};
     char buf[1 << 16];
-    ssize_t n;
+    ssize_t n = 0;
+    size_t most = (size_t)256 << 20; // no source is longer
     text_put(&t, "", 0);
-    while ((n = read(fd, buf, sizeof buf)) > 0) {
-        text_put(&t, buf, (size_t)n);
-        if (t.n > (size_t)256 << 20) { // no source is that long
-            close(fd);
-            errno = EFBIG;
-            return false;
-        }
+    while (t.n <= most && (n = read(fd, buf, sizeof buf)) != 0) {
+        if (n > 0) text_put(&t, buf, (size_t)n);
+        if (n < 0 && errno != EINTR) break;
     }
-    int saved = errno;
+    int failed = n < 0 ? errno : t.n > most ? EFBIG : 0;
     close(fd);
-    errno = saved;
+    errno = failed;
     *text = t.at;
     *size = t.n;
-    return n == 0;
+    return !failed;
+}
+
+void report_unread(Driver *d) {
+    const char *hint = errno == ESPIPE ? "; '-' reads standard input" : "";
+    diag_error(d->diag, (Loc){0}, "cannot read '%s': %s%s", d->o.input, file_fault(), hint);
 }
 
 static bool write_all(int fd, const char *data, size_t size) {
@@ -53,23 +51,56 @@ static bool write_all(int fd, const char *data, size_t size) {
     return true;
 }
 
-bool write_file(Arena *a, const char *path, const void *data, size_t size) {
-    struct stat st;
-    // a device, a pipe or a link is written to, never replaced: /dev/null must stay what it is
-    bool direct = lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
-    const char *temp = direct ? path : arena_printf(a, "%s.%ld.tmp", path, (long)getpid());
-    int fd = open(temp, O_WRONLY | O_CLOEXEC | O_CREAT | (direct ? O_TRUNC : O_EXCL), 0666);
+// A device, a pipe or a link to nothing is written to, never replaced: /dev/null must stay what it is.
+static bool write_through(const char *path, const void *data, size_t size) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_CREAT | O_TRUNC, 0666);
     if (fd < 0) return false;
     bool ok = write_all(fd, data, size);
-    if (direct) return close(fd) == 0 && ok;
-    ok = ok && fsync(fd) == 0;
     int saved = errno;
     ok = close(fd) == 0 && ok;
+    if (!ok) errno = saved;
+    return ok;
+}
+
+// Who may read the file: as before, or for a new one as the process says.
+static mode_t mode_of(const struct stat *old) {
+    if (old) return old->st_mode & 07777;
+    mode_t mask = umask(0);
+    umask(mask);
+    return 0666 & ~mask;
+}
+
+static bool finish_file(int fd, const struct stat *old, const void *data, size_t size) {
+    if (!write_all(fd, data, size)) return false;
+    // the owner stays where that is allowed; without it the mode may not give others more
+    bool owned = !old || (old->st_uid == geteuid() && old->st_gid == getegid()) ||
+                 fchown(fd, old->st_uid, old->st_gid) == 0;
+    return fchmod(fd, mode_of(old) & (owned ? 07777 : 0777)) == 0 && fsync(fd) == 0;
+}
+
+static bool replace_file(Arena *a, const char *path, const struct stat *old, const void *data,
+                         size_t size) {
+    char *temp = arena_printf(a, "%s.XXXXXX", path);
+    if (old && access(path, W_OK) != 0) return false;
+    int fd = mkostemp(temp, O_CLOEXEC);
+    if (fd < 0) return false;
+    bool ok = finish_file(fd, old, data, size);
+    int saved = errno;
+    if (close(fd) != 0 && ok) ok = false, saved = errno;
     if (ok && rename(temp, path) == 0) return true;
     if (ok) saved = errno;
     unlink(temp);
     errno = saved;
     return false;
+}
+
+bool write_file(Arena *a, const char *path, const void *data, size_t size) {
+    struct stat st;
+    char real[PATH_MAX]; // a link stays one: the file that it names is replaced
+    bool there = realpath(path, real) && stat(real, &st) == 0;
+    if (there ? !S_ISREG(st.st_mode) : lstat(path, &st) == 0)
+        return write_through(path, data, size);
+    return replace_file(a, there ? real : path, there ? &st : NULL, data, size);
 }
 
 static bool ends_with(const char *s, const char *tail) {
@@ -217,7 +248,7 @@ bool driver_reload(Driver *d, const char *family) {
 bool driver_load(Driver *d) {
     Arena *a = d->arena;
     if (!read_file(a, d->o.input, &d->source, &d->source_size)) {
-        diag_error(d->diag, (Loc){0}, "cannot read '%s': %s", d->o.input, strerror(errno));
+        report_unread(d);
         return false;
     }
     if (d->source_size > UINT32_MAX / 2) {
@@ -371,8 +402,9 @@ bool driver_needs_plan(Driver *d) {
 
 // Where an index may not fit 32 bits, what becomes of a value is known after lowering only.
 static bool has_huge_value(const Module *m) {
-    for (uint32_t i = 0; i < m->types.n; i++)
-        if (type_count(&m->types.at[i]) > INT32_MAX) return true;
+    for (uint32_t k = 0; k < m->funcs.n; k++)
+        for (NodeId n = 0; n < m->funcs.at[k]->nodes.n; n++)
+            if (type_count(type_of(m, m->funcs.at[k], n)) > INT32_MAX) return true;
     return false;
 }
 
@@ -392,9 +424,9 @@ static bool cuts_plainly(Driver *d) {
 
 bool driver_check(Driver *d) {
     KernelProgram kernels;
-    bool huge = has_huge_value(d->program->m);
     if (d->resume) return driver_passes(d, "microbatch");
-    if (!huge && cuts_plainly(d)) return true;
+    bool plain = cuts_plainly(d), huge = plain && has_huge_value(d->program->m);
+    if (plain && !huge) return true;
     if (!driver_reload(d, d->family) || !driver_passes(d, huge ? NULL : "microbatch")) return false;
     return !huge || program_lower(d->arena, d->program->m, d->diag, &kernels);
 }
@@ -402,6 +434,12 @@ bool driver_check(Driver *d) {
 int driver_report(Driver *d) {
     diag_print(d->diag, stderr, d->colour);
     return d->diag->errors ? EXIT_USER : 0;
+}
+
+int driver_close_output(int rc) {
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || rc) return rc;
+    fprintf(stderr, "sinter: error: cannot write the output: %s\n", strerror(errno));
+    return EXIT_MACHINE;
 }
 
 uint32_t driver_threads(void) {

@@ -60,14 +60,21 @@ bool driver_needs_plan(Driver *d);
 void driver_print_module(Driver *d, const char *after, Text *to);
 // Prints diagnostics; the exit code they mean (0 or 1).
 int driver_report(Driver *d);
-// Reads a whole file into the arena; false with errno set.
+// Reads a whole file into the arena, '-' is standard input; false with errno set. A pipe or a device is not
+// opened, since that may wait for ever: ESPIPE.
 bool read_file(Arena *a, const char *path, const char **text, size_t *size);
-// Writes beside the file, syncs, renames. False with errno set.
+// Says so of the input, after errno.
+void report_unread(Driver *d);
+// Writes beside the file that is meant, with its mode, syncs, renames: on failure it is what it was. A link
+// stays a link. False with errno set.
 bool write_file(Arena *a, const char *path, const void *data, size_t size);
 
 uint32_t driver_threads(void); // CPUs that this process may use
 // For CudaPlan.decide: user is a Ledger.
 void driver_decide(void *user, const char *what, Loc loc, bool library, const char *reason);
+
+// At the end of a program: rc, or the machine's fault after a message when what was printed did not arrive.
+int driver_close_output(int rc);
 
 int command_build(Driver *d);
 int command_run(Driver *d);

@@ -150,9 +150,8 @@ static int put(Driver *d, const Text *t) {
         fprintf(stderr, "sinter: error: cannot write '%s': %s\n", d->o.output, strerror(errno));
         return EXIT_MACHINE;
     }
-    if (fwrite(t->at, 1, t->n, stdout) == t->n && fflush(stdout) == 0) return 0;
-    fprintf(stderr, "sinter: error: cannot write: %s\n", strerror(errno));
-    return EXIT_MACHINE;
+    fwrite(t->at, 1, t->n, stdout);
+    return driver_close_output(0); // errno is still that of the write
 }
 
 // Kernels as CUDA C, and in the ledger what becomes of products. t: NULL, or receives the text.
@@ -237,8 +236,10 @@ static int command_explain(Driver *d) {
 }
 
 static int command_fmt(Driver *d) {
+    if (d->o.in_place && strcmp(d->o.input, "-") == 0)
+        return usage_error("'fmt %s' needs a file, not standard input", "-i");
     if (!read_file(d->arena, d->o.input, &d->source, &d->source_size)) {
-        diag_error(d->diag, (Loc){0}, "cannot read '%s': %s", d->o.input, strerror(errno));
+        report_unread(d);
         return driver_report(d);
     }
     d->file = diag_add_file(d->diag, d->o.input, d->source, d->source_size, false);
@@ -299,7 +300,7 @@ static const struct {
                 {"explain", command_explain, false}, {"opt", command_opt, false},
                 {"fmt", command_fmt, false}};
 
-int main(int argc, char **argv) {
+static int run_command(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "--help";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         fputs(usage, argc > 1 ? stdout : stderr);
@@ -344,3 +345,5 @@ int main(int argc, char **argv) {
     arena_free(d.arena);
     return rc;
 }
+
+int main(int argc, char **argv) { return driver_close_output(run_command(argc, argv)); }

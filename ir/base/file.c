@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,15 +15,28 @@ static bool is_file(const struct stat *info) {
     return S_ISREG(info->st_mode);
 }
 
-FILE *file_open(const char *path) {
+const char *file_fault(void) {
+    return errno == ESPIPE ? "a pipe or a device, not a file" : strerror(errno);
+}
+
+static void close_keeping(int fd) {
+    int saved = errno;
+    close(fd);
+    errno = saved;
+}
+
+int file_descriptor(const char *path) {
     struct stat info;
-    if (stat(path, &info) || !is_file(&info)) return NULL;
+    if (stat(path, &info) || !is_file(&info)) return -1;
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    FILE *f = fd >= 0 && !fstat(fd, &info) && is_file(&info) ? fdopen(fd, "rb") : NULL;
-    if (fd >= 0 && !f) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
-    }
+    if (fd < 0 || (!fstat(fd, &info) && is_file(&info))) return fd;
+    close_keeping(fd);
+    return -1;
+}
+
+FILE *file_open(const char *path) {
+    int fd = file_descriptor(path);
+    FILE *f = fd >= 0 ? fdopen(fd, "rb") : NULL;
+    if (fd >= 0 && !f) close_keeping(fd);
     return f;
 }

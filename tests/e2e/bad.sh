@@ -142,6 +142,29 @@ deep views "more than 1000 expressions, calls and constants inside each other"
 many tuples 'y = (y, x)'
 deep tuples "more than 64 tuples inside each other"
 
+# a pipe or a device is no model: it is not opened, which could wait for ever; '-' is standard input
+expect 1 "cannot read '$work/pipe': a pipe or a device, not a file; '-' reads standard input" timeout 20 "$sinter" check "$work/pipe"
+expect 1 "a pipe or a device, not a file" timeout 20 "$sinter" fmt /dev/zero
+if "$sinter" check - <"$root/models/mlp.sn"; then ok; else bad "standard input"; fi
+
+# fmt -i replaces the file: it keeps its mode, links stay links, and what cannot be written stays as it was
+expect 2 "needs a file, not standard input" "$sinter" fmt - -i
+mkdir "$work/real" "$work/links"
+tr -s ' ' <"$root/models/mlp.sn" >"$work/real/loose.sn"
+cp "$work/real/loose.sn" "$work/loose.sn"
+ln -s ../real/loose.sn "$work/links/to.sn"
+chmod 640 "$work/real/loose.sn"
+rc=0
+said=$(sh -c "trap '' XFSZ; ulimit -f 0; '$sinter' fmt -i '$work/links/to.sn'" 2>&1) || rc=$?
+[ "$rc" = 3 ] && ok || bad "fmt -i on a full disk: $rc, $said"
+same "a file that cannot be rewritten" "$work/loose.sn" "$work/real/loose.sn"
+"$sinter" fmt -i "$work/links/to.sn" || bad "fmt -i of a link"
+"$sinter" fmt "$work/loose.sn" >"$work/neat.sn"
+same "fmt -i and fmt" "$work/neat.sn" "$work/real/loose.sn"
+cmp -s "$work/neat.sn" "$work/loose.sn" && bad "the file was neat before"
+[ -L "$work/links/to.sn" ] && [ "$(stat -c %a "$work/real/loose.sn")" = 640 ] && ok || bad "fmt -i: the link or the mode"
+[ "$(ls -A "$work/real" "$work/links" | wc -l)" = 5 ] && ok || bad "fmt -i left something behind: $(ls -A "$work/real" "$work/links")"
+
 # a build that cannot be written leaves nothing behind
 # shellcheck disable=SC2086
 expect 1 "cannot write" "$sinter" build "$model" $small -o "$work/no/such/dir/exe"
@@ -327,7 +350,16 @@ rc=0
 [ "$rc" = 3 ] && ok || bad "full disk: exit code $rc: $(tail -1 "$work/said")"
 [ "$sum" = "$(cksum <"$work/full/$(basename "$file")")" ] && ok || bad "the older checkpoint changed"
 [ "$(ls "$work/full"/step-* | wc -l)" = 1 ] && ok || bad "half a checkpoint under a final name"
+# what is printed must arrive: every command of both programs
+full() { expect 3 "cannot write the output: No space left on device" sh -c "$1 >/dev/full"; }
 if [ -e /dev/full ]; then
-    expect 3 "cannot write" sh -c "'$sinter' dump '$model' >/dev/full"
+    for command in "dump '$model'" "dump '$model' --plan" "explain '$model'" "fmt '$model'" "--help" "--version" \
+        "ops" "passes" "targets" "opt '$root/tests/passes/simplify/identities.ir' --passes=simplify" \
+        "bench '$root/models/mlp.sn' --target sm_90a"; do
+        full "'$sinter' $command"
+    done
+    for command in "--help" "--info" "--version" "--check-cpu" "--generate a --resume '$file' --tokens 2"; do
+        full "'$exe' $command"
+    done
 fi
 finish
