@@ -327,7 +327,9 @@ static SnStatus load_newest(SnExec *x, const char *dir, SnProgress *at, SnFound 
 SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, SnFound *f,
                             SnError *e) {
     struct stat info;
-    bool old, damaged;
+    SnError own;
+    bool old = false, damaged;
+    if (!e) e = &own;
     *f = (SnFound){.note = ""};
     if (stat(file_or_dir, &info))
         return sn_fail(e, SN_USER, "%.600s: %s", file_or_dir, strerror(errno));
@@ -336,7 +338,9 @@ SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, 
     if (n < 0 || (size_t)n >= sizeof f->path) return too_long(file_or_dir, e);
     SnStatus s = read_file(x, f->path, at, &old, &damaged, e);
     if (!s) note_old(old, f);
-    return s;
+    if (!damaged) return s;
+    SnError first = *e;
+    return sn_fail(e, s, "%.900s; --resume with its folder takes the newest whole one", first.text);
 }
 
 // Puts a damaged checkpoint out of the way, where it is no step's. *damaged false: it is whole.

@@ -363,6 +363,7 @@ static void test_the_one_before_a_damaged_one(void **state) {
     for (uint64_t step = 1; step <= 4; step++) must_save(f, step, 0);
     flip_last_bit(f->path);
     must_fail(f, f->path, "tensor 'w' is damaged");
+    must_fail(f, f->path, "; --resume with its folder takes the newest whole one");
     assert_int_equal(truncate(in_dir(f, "step-00000003.safetensors", path), 0),
                      0); // as after a power cut
     assert_int_equal(load(f, f->dir, &found), 2);
