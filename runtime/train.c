@@ -157,13 +157,13 @@ static SnStatus check_limits(Run *r) {
 
 // After a checkpoint was read: what the command line gives wins.
 static void apply_scalars(Run *r) {
-    for (uint32_t i = 0; i < r->options.nscalars; i++) {
+    if (given(r, SN_SET_steps)) sn_exec_set(r->exec, "lr.steps", (double)r->at.total);
+    if (given(r, SN_SET_lr)) sn_exec_set(r->exec, rate_scalar(r->plan), number_or(r, SN_SET_lr, 0));
+    for (uint32_t i = 0; i < r->options.nscalars; i++) { // what is set by its own name wins
         char key[128];
         const char *value = sn_options_scalar(&r->options, i, key, sizeof key);
         sn_exec_set(r->exec, key, strtod(value, NULL));
     }
-    if (given(r, SN_SET_steps)) sn_exec_set(r->exec, "lr.steps", (double)r->at.total);
-    if (given(r, SN_SET_lr)) sn_exec_set(r->exec, rate_scalar(r->plan), number_or(r, SN_SET_lr, 0));
 }
 
 // ---- information --------------------------------------------------------------------------------

@@ -32,4 +32,17 @@ if cmp -s "$(last first)" "$(last other)"; then bad "the changed file was not se
 (cd "$work/model" && run piped - <mlp.sn)
 same "a model from standard input" "$(last other)" "$(last piped)"
 if "$sinter" run "$work/model/mlp.sn" --cpu nothing 2>/dev/null; then bad "an unknown CPU ran"; else ok; fi
+# a run of one step learns; --steps is also the length of the schedule, unless that is set by its name
+sed 's/^  lr .*/  lr cosine(peak = 0.5, warmup = 0, steps = 9)/' "$root/models/mlp.sn" >"$work/cosine.sn"
+"$sinter" build "$work/cosine.sn" -o "$work/cosine" || bad "build cosine"
+train "$work/cosine" "$work/none" --steps 0
+train "$work/cosine" "$work/one" --steps 1
+train "$work/cosine" "$work/set" --steps 1 --set lr.steps=7
+if [ "$(tail -1 "$work/none.log" | cut -d' ' -f3-)" = "$(tail -1 "$work/one.log" | cut -d' ' -f3-)" ]; then
+    bad "one step learns nothing: $(tail -1 "$work/one.log")"
+else
+    ok
+fi
+grep -aq '"scalar.lr.steps":"1"' "$work/one/last" && ok || bad "--steps is not the schedule's length"
+grep -aq '"scalar.lr.steps":"7"' "$work/set/last" && ok || bad "--set lr.steps is overwritten"
 finish

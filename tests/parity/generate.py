@@ -193,7 +193,7 @@ def cosine(peak, warmup, steps, floor):
     def rate(step):
         if step < warmup:
             return peak * step / warmup
-        t = min(1.0, (step - warmup) / (steps - warmup))
+        t = min(1.0, (step - 1 - warmup) / (steps - warmup)) if step > warmup else 0.0
         return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * t)))
     return rate
 

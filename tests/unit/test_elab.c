@@ -512,13 +512,27 @@ static double run_schedule(const char *line) {
 
 static void test_schedules(void **s) {
     (void)s;
-    assert_true(fabs(run_schedule("cosine_lr(2, 14, 100)") - 1) < 1e-6); // half-way up
-    assert_true(fabs(run_schedule("cosine_lr(2, 4, 10, floor = 0.5)") - 1.5) <
-                1e-6); // half-way down
-    assert_true(fabs(run_schedule("cosine_lr(2, 1, 5, floor = 0.5)") - 1) < 1e-6);
-    assert_true(fabs(run_schedule("linear_lr(2, 4, 10)") - 1) < 1e-6);
-    assert_true(fabs(run_schedule("warmup_stable_decay_lr(2, 2, 10, decay = 0.4)") - 1.5) < 1e-6);
-    assert_true(fabs(run_schedule("constant_lr(2)") - 2) < 1e-6);
+    static const struct {
+        const char *line;
+        double rate;
+    } cases[] = {
+        {"constant_lr(2)", 2},
+        {"cosine_lr(2, 14, 100)", 1}, // half-way up
+        {"cosine_lr(2, 7, 10)", 2},
+        {"cosine_lr(2, 6, 10)", 2},               // no step of the decay is finished
+        {"cosine_lr(2, 3, 9, floor = 0.5)", 1.5}, // half-way down
+        {"cosine_lr(2, 1, 5, floor = 0.5)", 1},
+        {"cosine_lr(2, 6, 7)", 2}, // one step learns
+        {"linear_lr(2, 3, 9)", 1},
+        {"linear_lr(2, 0, 7)", 2.0 / 7}, // and so does the last
+        {"linear_lr(2, 0, 6)", 0},
+        {"warmup_stable_decay_lr(2, 2, 8, decay = 0.5)", 1},
+        {"warmup_stable_decay_lr(2, 0, 7, decay = 0.2)", 2 / 1.4},
+    };
+    for (uint32_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double rate = run_schedule(cases[i].line);
+        if (fabs(rate - cases[i].rate) > 1e-6) fail_msg("%s: %.9g", cases[i].line, rate);
+    }
 }
 
 // ---- faults -------------------------------------------------------------------------------------

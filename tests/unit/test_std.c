@@ -435,11 +435,11 @@ static const SameText texts[] = {
     {"adafactor", "param p[r -> c] ~ 0, one[r -> c] ~ 1\nloss = sum[r, c](p * one)",
      "optimizer adafactor\n lr constant(0.1)", 1e-6},
     {"constant_lr", UPDATE, SGD, 1e-6},
-    {"warm linear_lr", UPDATE, "optimizer sgd\n lr linear(1, warmup = 5, steps = 50, floor = 0.1)",
-     1e-6},
-    {"warm cosine_lr", UPDATE, "optimizer sgd\n lr cosine(1, warmup = 5, steps = 50, floor = 0.1)",
-     1e-6},
-    {"warm warmup_stable_decay_lr", UPDATE,
+    {"warm decayed linear_lr", UPDATE,
+     "optimizer sgd\n lr linear(1, warmup = 5, steps = 50, floor = 0.1)", 1e-6},
+    {"warm decayed cosine_lr", UPDATE,
+     "optimizer sgd\n lr cosine(1, warmup = 5, steps = 50, floor = 0.1)", 1e-6},
+    {"warm decayed warmup_stable_decay_lr", UPDATE,
      "optimizer sgd\n lr warmup_stable_decay(1, warmup = 5, steps = 50, floor = 0.1)", 1e-6},
 };
 
