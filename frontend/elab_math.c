@@ -2,7 +2,9 @@
 // become scalar ops with aligned axes.
 //
 // Powers by small whole numbers are products, by one half a square root: pow costs twenty times as
-// much and its gradient needs a logarithm. An integer division never truncates ('//' floors).
+// much and its gradient needs a logarithm. Below -1 they are pow: a reciprocal of products would
+// overflow or vanish where the power does not, and its gradient more so. An integer division never
+// truncates ('//' floors).
 #include "frontend/elab.h"
 #include <math.h>
 #include <stdlib.h>
@@ -210,7 +212,7 @@ static Value power_simple(Elab *cx, const Expr *e, const Value *x, double n) {
         NodeId r = node_of(cx, x, ELEM_f32, e->loc);
         return r == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_sqrt, r));
     }
-    if (n != floor(n) || fabs(n) > 16 || n == 0 || (elem == ELEM_i32 && n < 0))
+    if (n != floor(n) || n < -1 || n > 16 || n == 0 || (elem == ELEM_i32 && n < 0))
         return value_absent();
     NodeId r = node_of(cx, x, elem, e->loc);
     if (r == NONE) return value_error();
