@@ -3,7 +3,7 @@
 // All items of one pair of brackets act at once. They are carried out one after the other, and a
 // source whose name another item (or the item's own index) brings back is first given a name of its
 // own; so x[a -> b, b -> a] swaps. A '1' in a sum is a part without axis: an axis of extent 1 that
-// is dropped after a cut (a sum over one element is exact) and added before a join.
+// is dropped after a cut (split into no axes) and added before a join.
 #include "frontend/elab.h"
 #include <math.h>
 
@@ -43,8 +43,7 @@ static bool has_axes(Elab *cx, Loc at, const Value *x, const AxisList *axes) {
 // ---- pieces -------------------------------------------------------------------------------------
 
 Value view_drop(Elab *cx, Value x, AxisId one) {
-    ReduceKind kind = is_bool(cx, &x) ? REDUCE_any : REDUCE_sum;
-    return value_node(cx, ir_reduce(cx->b, kind, x.node, &(AxisList){1, {one}}));
+    return value_node(cx, ir_split(cx->b, x.node, one, &(AxisList){0}, NULL));
 }
 
 static Value add_axis(Elab *cx, Loc at, Value x, AxisId one) {

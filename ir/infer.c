@@ -348,7 +348,10 @@ static bool type_rename(Rule *r) {
 // outermost (a micro-batch is a part of its axis).
 static bool split_sizes(Rule *r, const TypeAxis *from, TypeAxis *by) {
     const AxisList *to = &r->attr->split.to;
-    if (to->n == 0) return FAIL(r, "'split' into no axes");
+    if (to->n == 0 && from->size == 1) return true;
+    if (to->n == 0)
+        return FAIL(r, "axis '%s' of size %lld cannot be split into no axes",
+                    axis_name(r->m, from->axis), (long long)from->size);
     int64_t inner = 1, size0 = wanted_size(r, to->at[0]);
     for (uint32_t i = 0; i < to->n; i++)
         by[i] = (TypeAxis){to->at[i], 0, wanted_size(r, to->at[i])};

@@ -211,7 +211,10 @@ static void gradient_rename(Gradient *g) {
 
 static void gradient_split(Gradient *g) {
     const Attr a = *attr(g);
-    if (gradient_for(g, 0)) gradient_give(g, 0, ir_merge(g->b, g->dy, &a.split.to, a.split.from));
+    if (!gradient_for(g, 0)) return;
+    NodeId back = a.split.to.n ? ir_merge(g->b, g->dy, &a.split.to, a.split.from)
+                               : ir_expand(g->b, g->dy, type_id(g, 0));
+    gradient_give(g, 0, back);
 }
 
 static void gradient_merge(Gradient *g) {

@@ -79,6 +79,16 @@ static bool split_merge(Simplify *s, Candidate *c, NodeId *value) {
     return is_value(value, renamed(s, y, a->split.from, b->merge.to, c->type));
 }
 
+// split(expand x) of an axis of extent 1 that x lacks, into none
+static bool split_expand(Simplify *s, Candidate *c, NodeId *value) {
+    NodeId x = c->in[0];
+    const Attr *a = candidate_attr(s, c);
+    if (a->split.to.n || !new_is(s, x, OP_expand)) return false;
+    NodeId y = new_operand(s, x, 0);
+    return type_find(new_type(s, y), a->split.from) < 0 &&
+           is_value(value, simplify_as(s, y, c->type));
+}
+
 // A slice or pad of the whole axis is a rename.
 static bool whole_slice(Simplify *s, Candidate *c, NodeId *value) {
     const Attr *a = candidate_attr(s, c); // slice and pad begin with the same fields
@@ -307,6 +317,7 @@ const SimplifyRow simplify_view_rows[] = {
     {"rename of rename", OP_rename, rename_rename},
     {"split of merge", OP_split, split_merge},
     {"merge of split", OP_merge, split_merge},
+    {"split of expand", OP_split, split_expand},
     {"slice of a whole axis", OP_slice, whole_slice},
     {"pad by nothing", OP_pad, whole_slice},
     {"slice of slice", OP_slice, slice_slice},

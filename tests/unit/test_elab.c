@@ -97,7 +97,7 @@ static void gives(const char *text, const char *axes, const double *want, int64_
     if (!strstr(type.at, axes)) fail_msg("%s\nis %s, expected %s", text, type.at, axes);
     assert_int_equal(type_count(type_at(b.p->m, r.type)), n);
     for (int64_t i = 0; i < n; i++)
-        if (!(fabs(r.at[i] - want[i]) < 1e-5))
+        if (r.at[i] != want[i] && !(fabs(r.at[i] - want[i]) < 1e-5))
             fail_msg("%s\nelement %d is %g, expected %g", text, (int)i, r.at[i], want[i]);
     arena_free(b.a);
 }
@@ -151,6 +151,11 @@ static void test_views(void **s) {
           "[dim=4, two=2]", 0, 100, 0, 1, 10, 11, 20, 21);
     GIVES("axis n = 9\n a, b = (iota[n] + 0)[n -> two * three + three]\n output y = a[two: 1] + b",
           "[three=3]", 9, 11, 13);
+    // One element is a view: it keeps the sign of zero.
+    GIVES("z = -0.0 * (iota[six] + 1)[six -> two * three]\n output y = 1 / z[two: 1]", "[three=3]",
+          -INFINITY, -INFINITY, -INFINITY);
+    GIVES("a, b = (-0.0 * (iota[three] + 1))[three -> 1 + two]\n output y = 1 / a + iota[two]",
+          "[two=2]", -INFINITY, -INFINITY);
 }
 
 static void test_index(void **s) {
