@@ -306,8 +306,10 @@ Value value_bool(bool x);
 Value value_tuple(Elab *cx, const Value *items, uint32_t n);
 Value value_node(Elab *cx, NodeId n); // of the function being built
 Value value_ranged(Value v, double lo, double hi);
-bool value_is_whole(const Value *v); // a number known to be whole
-Value value_samples(const Elab *cx); // the extent of the sample axis as a number
+bool value_range(const Value *v, double *lo, double *hi); // false: nothing is known
+Value value_real_range(Value v);                          // of a real: what f32 holds exactly
+bool value_is_whole(const Value *v);            // a number known to be whole
+Value value_samples(const Elab *cx);            // the extent of the sample axis as a number
 // v as the number or bool of this build; that 'what' needs it is noted for settled_check.
 Value value_settle(Elab *cx, Value v, Loc at, const char *what);
 void settled_check(Elab *cx); // one pass must hold the batch where it was settled; reports
@@ -347,7 +349,7 @@ Value fold_contract(Elab *cx, const Expr *e, Value a, Value b);
 // ---- elab_view.c, elab_gather.c -----------------------------------------------------------------
 Value view_apply(Elab *cx, const Expr *e);
 Value view_slice(Elab *cx, Value x, AxisId from, AxisId to, int64_t start);
-Value view_drop(Elab *cx, Value x, AxisId one); // removes an axis of extent 1
+Value view_drop(Elab *cx, Value x, AxisId one); // removes an axis of extent 1: a view
 Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to); // one along a new axis
 Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
                    const Value *outside);

@@ -20,11 +20,21 @@ static bool folds_all(Elab *cx, Loc at, const Value *x, const AxisList *axes, co
     return true;
 }
 
+// A smallest or largest element has the range of the elements; a sum of ints so many times that.
+static Value fold_range(Elab *cx, Value r, ReduceKind kind, const Value *x, const AxisList *axes) {
+    double count = 1, lo = 0, hi = 0;
+    for (uint32_t i = 0; i < axes->n; i++) count *= (double)extent_of(cx, axes->at[i]);
+    if (!count || !value_range(x, &lo, &hi)) return r;
+    if (kind == REDUCE_min || kind == REDUCE_max) return value_ranged(r, lo, hi);
+    bool counts = kind == REDUCE_sum && is_int(cx, x) && !list_has(axes, cx->sample);
+    return counts ? value_ranged(r, count * lo, count * hi) : r;
+}
+
 Value fold_axes(Elab *cx, Loc at, ReduceKind kind, Value x, const AxisList *axes) {
     if (!axes->n) return x;
     NodeId n = node_of(cx, &x, elem_of(cx, &x), at);
     if (n == NONE) return value_error();
-    return value_node(cx, ir_reduce(cx->b, kind, n, axes));
+    return fold_range(cx, value_node(cx, ir_reduce(cx->b, kind, n, axes)), kind, &x, axes);
 }
 
 // 1 / number of elements folded.

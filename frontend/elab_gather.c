@@ -40,6 +40,15 @@ static bool index_good(Elab *cx, const View *v, AxisId axis, const Value *index,
     return false;
 }
 
+// No element is read: the result has none.
+static bool reads_nothing(const Elab *cx, const Value *x, AxisId axis, const Value *index) {
+    AxisList l[2] = {axes_of(cx, x), axes_of(cx, index)};
+    for (uint32_t k = 0; k < 2; k++)
+        for (uint32_t i = 0; i < l[k].n; i++)
+            if ((k || l[k].at[i] != axis) && extent_of(cx, l[k].at[i]) == 0) return true;
+    return false;
+}
+
 // The value read outside as a constant, NAN when it is none.
 static double fill_of(Elab *cx, const Value *x, const Value *outside) {
     if (!outside) return 0;
@@ -121,7 +130,8 @@ static bool outside_good(Elab *cx, const View *v, const Value *x, const Value *o
 
 Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
                    const Value *outside) {
-    if (!index_good(cx, v, axis, &index, outside != NULL) || !outside_good(cx, v, &x, outside))
+    bool anywhere = outside || reads_nothing(cx, &x, axis, &index);
+    if (!index_good(cx, v, axis, &index, anywhere) || !outside_good(cx, v, &x, outside))
         return value_error();
     double fill = fill_of(cx, &x, outside);
     if (index.kind == V_NUM && !isnan(fill)) {

@@ -61,16 +61,9 @@ static Value unary_number(Elab *cx, Value v, Op op, const Value *x, Loc at) {
 
 // ---- ranges and affine forms of int tensors -----------------------------------------------------
 
-static bool range_of(const Value *v, double *lo, double *hi) {
-    if (value_is_whole(v)) return *lo = *hi = v->num, true;
-    if (v->kind != V_TENSOR || !v->has_range) return false;
-    *lo = (double)v->lo, *hi = (double)v->hi;
-    return true;
-}
-
 static Value ranged_binary(BinaryOp op, Value r, const Value *a, const Value *b) {
     double al = 0, ah = 0, bl = 0, bh = 0;
-    bool ka = range_of(a, &al, &ah), kb = range_of(b, &bl, &bh);
+    bool ka = value_range(a, &al, &ah), kb = value_range(b, &bl, &bh);
     if (op == BIN_mod && kb && bl > 0) return value_ranged(r, 0, bh - 1);
     if (!ka || !kb) return r;
     double corner[4] = {al * bl, al * bh, ah * bl, ah * bh};
@@ -83,12 +76,6 @@ static Value ranged_binary(BinaryOp op, Value r, const Value *a, const Value *b)
         return value_ranged(r, fmin(floor(al / bl), floor(al / bh)),
                             fmax(floor(ah / bl), floor(ah / bh)));
     return r;
-}
-
-// A real keeps whole bounds that f32 holds exactly: rounding is monotone, so they stay bounds.
-static Value real_range(Value v) {
-    v.has_range = v.has_range && v.lo >= -(1 << 24) && v.hi <= 1 << 24;
-    return v;
 }
 
 static bool affine_add(Affine *to, const Affine *from, int64_t sign) {
@@ -240,7 +227,7 @@ static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a,
     Value v = value_node(cx, r);
     Elem found = (Elem)type_of(cx->m, cx->b->f, r)->elem;
     if (found == ELEM_f32 && op != BIN_idiv && op != BIN_mod)
-        return real_range(ranged_binary(op, v, a, b));
+        return value_real_range(ranged_binary(op, v, a, b));
     if (found != ELEM_i32) return v;
     return affine_binary(cx, op, ranged_binary(op, v, a, b), a, b);
 }
@@ -310,7 +297,7 @@ Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x) {
 
 static Value hull(Value r, const Value *x, const Value *y) {
     double xl = 0, xh = 0, yl = 0, yh = 0;
-    if (!range_of(x, &xl, &xh) || !range_of(y, &yl, &yh)) return r;
+    if (!value_range(x, &xl, &xh) || !value_range(y, &yl, &yh)) return r;
     return value_ranged(r, fmin(xl, yl), fmax(xh, yh));
 }
 
@@ -332,7 +319,8 @@ Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y) {
     NodeId xn = node_of(cx, &x, elem, e->loc), yn = node_of(cx, &y, elem, e->loc);
     if (cn == NONE || xn == NONE || yn == NONE) return value_error();
     Value v = value_node(cx, ir_select(cx->b, cn, xn, yn));
-    return elem == ELEM_i32 ? hull(v, &x, &y) : v;
+    if (elem == ELEM_bool) return v;
+    return elem == ELEM_i32 ? hull(v, &x, &y) : value_real_range(hull(v, &x, &y));
 }
 
 // ---- functions ----------------------------------------------------------------------------------
@@ -371,7 +359,7 @@ static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Va
     if (n == NONE) return value_error();
     Value v = value_node(cx, ir_unary(cx->b, f->op, n));
     double lo = 0, hi = 0;
-    if (elem != ELEM_i32 || !range_of(x, &lo, &hi)) return v;
+    if (elem != ELEM_i32 || !value_range(x, &lo, &hi)) return v;
     return value_ranged(v, lo > 0 ? lo : hi < 0 ? -hi : 0, fmax(fabs(lo), fabs(hi)));
 }
 
@@ -383,13 +371,13 @@ static Value extreme_tensors(Elab *cx, const Expr *e, bool max, const Value *a, 
     if (x == NONE || y == NONE) return value_error();
     Value v = value_node(cx, ir_binary(cx->b, max ? OP_max : OP_min, x, y));
     double al = -INFINITY, ah = INFINITY, bl = -INFINITY, bh = INFINITY;
-    bool known = range_of(a, &al, &ah);
-    known |= range_of(b, &bl, &bh);
+    bool known = value_range(a, &al, &ah);
+    known |= value_range(b, &bl, &bh);
     if (!known) return v;
     double lo = max ? fmax(al, bl) : fmin(al, bl), hi = max ? fmax(ah, bh) : fmin(ah, bh);
     // A side without a known range still lies within 32 bits.
     v = value_ranged(v, fmax(lo, -MAX_EXTENT - 1), fmin(hi, MAX_EXTENT));
-    return elem == ELEM_f32 ? real_range(v) : v;
+    return elem == ELEM_f32 ? value_real_range(v) : v;
 }
 
 static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, const Value *b) {

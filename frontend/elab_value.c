@@ -80,6 +80,19 @@ Value value_ranged(Value v, double lo, double hi) {
     return v;
 }
 
+bool value_range(const Value *v, double *lo, double *hi) {
+    if (value_is_whole(v)) return *lo = *hi = v->num, true;
+    if (v->kind != V_TENSOR || !v->has_range) return false;
+    *lo = (double)v->lo, *hi = (double)v->hi;
+    return true;
+}
+
+// A real keeps whole bounds that f32 holds exactly: rounding is monotone, so they stay bounds.
+Value value_real_range(Value v) {
+    v.has_range = v.has_range && v.lo >= -(1 << 24) && v.hi <= 1 << 24;
+    return v;
+}
+
 Elem elem_of(const Elab *cx, const Value *v) {
     if (v->kind == V_BOOL) return ELEM_bool;
     if (v->kind == V_NUM) return v->is_int ? ELEM_i32 : ELEM_f32;
@@ -230,6 +243,11 @@ Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at) {
     NodeId n = node_of(cx, &v, elem, at);
     if (n == NONE || !axes_fit(cx, at, axes)) return value_error();
     AxisList have = axes_of(cx, &v);
-    if (same_axes(&have, axes)) return value_node(cx, n);
-    return value_node(cx, ir_expand(cx->b, n, type_make(cx, elem, axes)));
+    bool same = same_axes(&have, axes);
+    Value r = value_node(cx, same ? n : ir_expand(cx->b, n, type_make(cx, elem, axes)));
+    double lo = 0, hi = 0;
+    if (elem != ELEM_bool && value_range(&v, &lo, &hi)) r = value_ranged(r, lo, hi);
+    if (elem == ELEM_f32) return value_real_range(r);
+    if (same) r.affine = v.affine;
+    return r;
 }

@@ -111,6 +111,11 @@ static bool part_free(Elab *cx, Loc at, const AxisList *rest, const AxisList *pa
     return false;
 }
 
+static Value with_range(Value r, const Value *x) {
+    r.has_range = x->has_range, r.lo = x->lo, r.hi = x->hi;
+    return r;
+}
+
 static Value cut_part(Elab *cx, Loc at, Value x, AxisId from, const AxisList *part, int64_t start) {
     AxisId to = part->n == 1 ? part->at[0] : axis_part(cx, at, (int64_t)product_of(cx, part));
     Value v = view_slice(cx, x, from, to, start);
@@ -137,6 +142,7 @@ static Value view_cut(Elab *cx, const View *v, Value x) {
         return value_error();
     if (!from.n) return elab_error(cx, v->loc, "there is no axis to cut");
     if (!cut_sizes(cx, v, &from, parts)) return value_error();
+    const Value given = x;
     AxisList rest = rest_of(cx, &x, &from);
     AxisId whole = from.at[0];
     if (from.n > 1) {
@@ -147,7 +153,8 @@ static Value view_cut(Elab *cx, const View *v, Value x) {
     int64_t start = 0;
     for (uint32_t i = 0; i < v->to.parts.n; i++) {
         if (!part_free(cx, v->to.parts.at[i].loc, &rest, &parts[i])) return value_error();
-        items[i] = cut_part(cx, v->to.parts.at[i].loc, x, whole, &parts[i], start);
+        items[i] =
+            with_range(cut_part(cx, v->to.parts.at[i].loc, x, whole, &parts[i], start), &given);
         start += (int64_t)product_of(cx, &parts[i]);
     }
     return value_tuple(cx, items, v->to.parts.n);
@@ -175,6 +182,13 @@ static Value concat(Elab *cx, const Value *xs, const AxisList *parts, AxisId to,
 // eight.
 static Value join_many(Elab *cx, Loc at, Value *parts, AxisId *axis, uint32_t n, AxisId to,
                        const AxisList *order) {
+    double lo = INFINITY, hi = -INFINITY;
+    bool known = true;
+    for (uint32_t i = 0; i < n; i++) {
+        double l = 0, h = 0;
+        known = known && value_range(&parts[i], &l, &h);
+        lo = fmin(lo, l), hi = fmax(hi, h);
+    }
     while (n > MAX_AXES) {
         uint32_t made = 0;
         for (uint32_t i = 0; i < n; i += MAX_AXES) {
@@ -191,7 +205,8 @@ static Value join_many(Elab *cx, Loc at, Value *parts, AxisId *axis, uint32_t n,
     }
     AxisList l = {.n = n};
     for (uint32_t j = 0; j < n; j++) l.at[j] = axis[j];
-    return concat(cx, parts, &l, to, order);
+    Value r = concat(cx, parts, &l, to, order);
+    return known ? value_ranged(r, lo, hi) : r;
 }
 
 // The new axis stands before the last, whose elements stay neighbours.
@@ -457,7 +472,7 @@ Value view_apply(Elab *cx, const Expr *e) {
                           type_text(cx, &x));
     if (e->view.items.n == 1 && first->kind == VIEW_cut) {
         NodeId n = node_of(cx, &x, elem_of(cx, &x), e->loc);
-        return n == NONE ? value_error() : view_cut(cx, first, value_node(cx, n));
+        return n == NONE ? value_error() : view_cut(cx, first, with_range(value_node(cx, n), &x));
     }
     return view_steps(cx, e, x);
 }

@@ -176,6 +176,25 @@ static void test_index(void **s) {
     GIVES("output y = (tokens * 100)[seq: tokens % 5]", "[batch=1, seq=5]", 100, 100, 500, 100,
           300);
     GIVES("output y = iota[vocab][vocab: tokens]", "[batch=1, seq=5]", 3, 1, 4, 1, 5);
+    // Where nothing is read, any index will do.
+    GIVES("axis none = 0\n output y = sum[none](iota[three][three: iota[none] + 7]) + iota[two]",
+          "[two=2]", 0, 1);
+    GIVES("axis none = 0\n output y = sum[none](iota[three][three: iota[none] * 5]) + iota[two]",
+          "[two=2]", 0, 1);
+    GIVES("axis none = 0\n z = iota[none] + 10 * iota[three]\n"
+          "output y = sum[none](z[three: 9]) + iota[two]",
+          "[two=2]", 0, 1);
+    // Folds, cuts and joins keep the range of an index.
+    GIVES("output y = iota[six][six: max[three](iota[three]) + iota[two]]", "[two=2]", 2, 3);
+    GIVES("o = iota[three] % 2\n to = min[three](where(o == max[three](o), iota[three], 2))\n"
+          "output y = iota[three][three: to] + iota[two]",
+          "[two=2]", 1, 2);
+    GIVES("output y = iota[six][six: sum[three](int(iota[three] > 0)) + iota[two]]", "[two=2]", 2,
+          3);
+    GIVES("z = (iota[three], iota[three])[three + three -> six]\n output y = iota[three][three: z]",
+          "[six=6]", 0, 1, 2, 0, 1, 2);
+    GIVES("a, b = (5 - iota[six])[six -> three + three]\n output y = iota[six][six: a]",
+          "[three=3]", 5, 4, 3);
     GIVES("output y = iota[vocab][vocab: min(int(uniform[two] * vocab), vocab - 1)] * 0", "[two=2]",
           0, 0);
 }
