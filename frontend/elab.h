@@ -60,6 +60,7 @@ typedef struct Value {
     bool is_int;    // NUM: written or computed as a whole number
     bool truth;     // BOOL
     bool has_range; // an int TENSOR whose values lie in lo..hi
+    bool cast_int;  // NUM: made by int(…), so that it fills an int tensor
     bool live;      // NUM, BOOL: follows the number of samples in a step, see elab_value.c
     uint8_t tuples; // TUPLE: how deep they stand in each other
     double num;
@@ -308,6 +309,7 @@ Value value_node(Elab *cx, NodeId n); // of the function being built
 Value value_ranged(Value v, double lo, double hi);
 bool value_range(const Value *v, double *lo, double *hi); // false: nothing is known
 Value value_real_range(Value v);                          // of a real: what f32 holds exactly
+Elem fill_elem(const Elab *cx, const Value *v); // of a tensor that a number, or v itself, fills
 bool value_is_whole(const Value *v);            // a number known to be whole
 Value value_samples(const Elab *cx);            // the extent of the sample axis as a number
 // v as the number or bool of this build; that 'what' needs it is noted for settled_check.

@@ -12,7 +12,16 @@
 
 // ---- numbers ------------------------------------------------------------------------------------
 
-static double floor_mod(double a, double b) { return b == 0 ? 0 : a - floor(a / b) * b; }
+// Exact, unlike a - floor(a / b) * b.
+static double floor_mod(double a, double b) {
+    if (b == 0) return 0;
+    double r = fmod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+static double floor_div(double a, double b) {
+    return b == 0 || isinf(a / b) ? floor(a / b) : rint((a - floor_mod(a, b)) / b);
+}
 
 static Value number_binary(BinaryOp op, const Value *a, const Value *b) {
     bool whole = a->is_int && b->is_int;
@@ -22,7 +31,7 @@ static Value number_binary(BinaryOp op, const Value *a, const Value *b) {
     case BIN_sub: return value_num(x - y, whole);
     case BIN_mul: return value_num(x * y, whole);
     case BIN_div: return value_num(x / y, false);
-    case BIN_idiv: return value_num(y == 0 && whole ? 0 : floor(x / y), whole);
+    case BIN_idiv: return value_num(y == 0 && whole ? 0 : floor_div(x, y), whole);
     case BIN_mod: return value_num(floor_mod(x, y), whole);
     case BIN_pow: return value_num(pow(x, y), whole && y >= 0);
     case BIN_lt: return value_bool(x < y);
@@ -410,6 +419,7 @@ static Value to_kind(Elab *cx, const Expr *e, Elem to, const Value *x) {
     if (x->kind == V_BOOL || x->kind == V_NUM) {
         bool whole = to == ELEM_i32;
         Value v = value_num(x->kind == V_BOOL ? x->truth : whole ? trunc(x->num) : x->num, whole);
+        v.cast_int = whole;
         if (!x->live) return v;
         Value run = run_value(cx, x, e->loc);
         if (run.kind == V_ERROR) return run;

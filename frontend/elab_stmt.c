@@ -239,7 +239,7 @@ static Value checked_axes(Elab *cx, const Target *t, Value v) {
         axes_alike(cx, &have, &want);
         return value_error();
     }
-    return value_expand(cx, v, &want, is_bool(cx, &v) ? ELEM_bool : elem_of(cx, &v), t->loc);
+    return value_expand(cx, v, &want, fill_elem(cx, &v), t->loc);
 }
 
 static Collected *collected(Elab *cx, const Target *t, AxisId axis) {
@@ -272,7 +272,7 @@ static void collect(Elab *cx, const Target *t, Value v) {
                    (long long)at, axis_name(cx, axis));
         return;
     }
-    if (v.kind == V_NUM) v = value_expand(cx, v, &(AxisList){0}, elem_of(cx, &v), t->loc);
+    if (v.kind == V_NUM) v = value_expand(cx, v, &(AxisList){0}, fill_elem(cx, &v), t->loc);
     c->have += c->rounds[at].kind == V_ERROR;
     c->rounds[at] = v;
 }

@@ -251,3 +251,7 @@ Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at) {
     if (same) r.affine = v.affine;
     return r;
 }
+
+Elem fill_elem(const Elab *cx, const Value *v) {
+    return v->kind == V_NUM && !v->cast_int ? ELEM_f32 : elem_of(cx, v);
+}

@@ -130,6 +130,22 @@ static void test_numbers(void **s) {
     GIVES("output y = sign(iota[three] - 1.0)", "f32[three=3]", -1, 0, 1);
 }
 
+// Numbers are doubles, rounded to f32 where they meet a tensor; a number fills a definition as real.
+static void test_doubles(void **s) {
+    (void)s;
+    GIVES("output y = 1e8 + 1 - 1e8 + iota[two]", "f32[two=2]", 1, 2);
+    GIVES("output y = where(0.1 + 0.2 == 0.3, 1, 0) + iota[two]", "[two=2]", 0, 1);
+    GIVES("output y = where(2^53 + 1 == 2^53, 1, 0) + iota[two]", "[two=2]", 1, 2);
+    GIVES("output y = 9007199254740991 // 2 - 4503599627370495 + iota[two]", "[two=2]", 0, 1);
+    GIVES("output y = (2^53 - 1) % 10 + iota[two]", "[two=2]", 1, 2);
+    GIVES("output y = 1 // 0.1 + iota[two]", "[two=2]", 9, 10);
+    GIVES("h[two] = 0\n output y = h", "f32[two=2]", 0, 0);
+    GIVES("h[two] = three\n output y = h", "f32[two=2]", 3, 3);
+    GIVES("h[two] = int(0)\n output y = iota[six][six: h]", "i32[two=2]", 0, 0);
+    GIVES("h[two] = 0\n repeat three { h = 0.5 * h + 1 }\n output y = h", "f32[two=2]", 1.75, 1.75);
+    GIVES("repeat two at t { y[two: t] = t }\n output y = y", "f32[two=2]", 0, 1);
+}
+
 static void test_views(void **s) {
     (void)s;
     GIVES("output y = iota[six][six -> two * three][two: 1]", "[three=3]", 3, 4, 5);
@@ -702,6 +718,7 @@ int main(void) {
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_sample_extent),
         cmocka_unit_test(test_defines),
+        cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_sample_extent_settled),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_messages),
