@@ -265,6 +265,9 @@ Binding *scope_local(Scope *s, Sym name, NameSpace space); // this one only
 Binding *scope_add(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc);
 // The nearest name of that space by spelling, or NULL; also NULL after very many errors.
 const char *scope_suggest(Elab *cx, Scope *s, Sym name, NameSpace space);
+// Whether no axis in sight has the name that a value is to get; reports.
+bool value_name_free(Elab *cx, Sym name, Loc loc);
+void axis_name_taken(Elab *cx, const Binding *value, Loc loc); // reports the opposite
 const char *suggest_of(const char *name, const char *const *from, uint32_t n);
 uint32_t edit_distance(const char *a, const char *b); // at most 8
 // An error at 'at'; inside std.sn it is reported at the user's call, with a note. Gives V_ERROR.

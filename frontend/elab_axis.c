@@ -209,6 +209,11 @@ bool axis_declare(Elab *cx, const AxisDecl *d) {
         elab_note(cx, old->loc, "'%s' is declared here", str(cx, d->name));
         return false;
     }
+    old = scope_find(cx->scope, d->name, NAME_value);
+    if (old && old->file_scope != cx->std) {
+        axis_name_taken(cx, old, d->name_loc);
+        return false;
+    }
     Value v = value_num(1, true);
     bool good = true;
     if (d->pack.pack) {

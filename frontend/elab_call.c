@@ -234,7 +234,7 @@ static bool bind_argument(Elab *cx, const AstFunc *f, const Arg *arg, Value v, L
         return false;
     if (!match_kind(cx, &m, &v)) return false;
     scope_add(cx, cx->scope, arg->name, NAME_value, arg->name_loc)->value = v;
-    return true;
+    return value_name_free(cx, arg->name, arg->name_loc);
 }
 
 // f[axes]: names take one each, the pack what is left.

@@ -206,3 +206,17 @@ Sym path_join(Elab *cx, Sym path, const char *last) {
     memcpy(text + n + 1, last, m);
     return sym_intern(cx->syms, text, n + 1 + m);
 }
+
+// One name for an axis and a value would be the axis in [ ] and the value elsewhere.
+bool value_name_free(Elab *cx, Sym name, Loc loc) {
+    const Binding *axis = scope_find(cx->scope, name, NAME_axis);
+    if (!axis) return true;
+    elab_error(cx, loc, "'%s' is an axis: a value needs a name of its own", str(cx, name));
+    elab_note(cx, axis->loc, "axis '%s' is declared here", str(cx, name));
+    return false;
+}
+
+void axis_name_taken(Elab *cx, const Binding *value, Loc loc) {
+    elab_error(cx, loc, "'%s' is a value: an axis needs a name of its own", str(cx, value->name));
+    elab_note(cx, value->loc, "'%s' is defined here", str(cx, value->name));
+}

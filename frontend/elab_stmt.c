@@ -158,7 +158,8 @@ static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
     uint32_t each, in;
     Binding *b = scope_add(cx, cx->scope, d->name, NAME_value, d->name_loc);
     b->value = value_error();
-    if (!may_own(cx, s, d) || !declared_axes(cx, d, &all, &each, &in)) return;
+    if (!may_own(cx, s, d) || !value_name_free(cx, d->name, d->name_loc)) return;
+    if (!declared_axes(cx, d, &all, &each, &in)) return;
     TypeId type = type_make(cx, ELEM_f32, &all);
     Sym path = path_join(cx, cx->path, str(cx, d->name));
     bool fresh;
@@ -224,6 +225,7 @@ static Value state_assigned(Elab *cx, Binding *b, Value v, Loc at) {
 
 static void define(Elab *cx, Sym name, Loc at, Value v) {
     Binding *b = binding_in_body(cx, name);
+    if (!b && !value_name_free(cx, name, at)) v = value_error();
     if (!b) b = scope_add(cx, cx->scope, name, NAME_value, at);
     if (b->is_state && v.kind != V_ERROR) v = state_assigned(cx, b, v, at);
     b->value = v;
@@ -491,6 +493,7 @@ static bool run_round(Elab *cx, const Stmt *s, int64_t i, Carried *c) {
     cx->depth++;
     cx->scope = scope_new(cx, outside, false);
     cx->share += s->repeat.shared && i > 0;
+    if (s->repeat.at) value_name_free(cx, s->repeat.at, s->repeat.at_loc);
     if (s->repeat.at)
         scope_add(cx, cx->scope, s->repeat.at, NAME_value, s->repeat.at_loc)->value =
             value_num((double)i, true);

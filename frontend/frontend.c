@@ -93,6 +93,10 @@ static Binding *declare(Elab *cx, Scope *s, Sym name, NameSpace space, Loc loc) 
         elab_note(cx, old->loc, "'%s' is declared here", str(cx, name));
         return NULL;
     }
+    // an axis and a constant of one name, in either order
+    if (space == NAME_value) value_name_free(cx, name, loc);
+    old = space == NAME_axis ? scope_local(s, name, NAME_value) : NULL;
+    if (old) axis_name_taken(cx, old, loc);
     return scope_add(cx, s, name, space, loc);
 }
 
@@ -187,6 +191,7 @@ static void bind_input(Elab *cx, const Arg *a) {
                                             : ELEM_f32;
     if (!b) return;
     b->value = value_error();
+    if (!value_name_free(cx, a->name, a->name_loc)) return;
     if (a->dims.arrow || !a->dims.given || a->init) {
         elab_error(cx, a->loc, "an input of the model is written as 'name: kind[axes]'");
         return;

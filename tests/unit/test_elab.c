@@ -630,6 +630,26 @@ static void test_sample_extent_settled(void **s) {
     fails(MODEL("param v[vocab] ~ 1 / batch"), NULL, 0, "may not depend on the number of samples");
 }
 
+// A name is an axis or a value.
+static void test_names(void **s) {
+    (void)s;
+    static const char *const models[] = {
+        MODEL("dim = 3"),
+        MODEL("param dim[six] ~ 1"),
+        MODEL("state dim[six] ~ 1"),
+        MODEL("repeat 2 at dim { y = x }"),
+        MODEL("a, dim = (x, x)"),
+        MODEL("y = f(x)") "fn f(dim) = dim\n",
+        MODEL("y = f[six](2)") "fn f[six](six) = six\n",
+        MODEL("output dim = x"),
+        MODEL("") "dim = 3\n",
+    };
+    for (uint32_t i = 0; i < sizeof models / sizeof *models; i++)
+        fails(models[i], NULL, 0, "is an axis: a value needs a name of its own");
+    fails(MODEL("n = 3\n axis n = 4"), NULL, 0, "'n' is a value: an axis needs a name of its own");
+    fails("n = 3\naxis n = 4\n" MODEL(""), NULL, 0, "'n' is a value: an axis needs");
+}
+
 static void test_defines(void **s) {
     (void)s;
     Define near = {"sek", "4"}, text = {"seq", "many"}, odd = {"micro", "3"},
@@ -718,6 +738,7 @@ int main(void) {
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_sample_extent),
         cmocka_unit_test(test_defines),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_sample_extent_settled),
         cmocka_unit_test(test_bounds),
