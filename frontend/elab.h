@@ -190,6 +190,7 @@ typedef struct {
 } GivenSetting;
 typedef struct {
     VEC(SizeLine) sizes;
+    Map size_at; // axis -> size + 1, the last
     VEC(OptimizerRule) optimizers;
     VEC(const PlanLine *) freezes;
     VEC(Option) defines;
@@ -400,7 +401,8 @@ double plan_number(const Elab *cx, SnSettingId id, double otherwise);
 bool plan_takes(Elab *cx, const SnSetting *s, const char *key, Loc at, const Value *v, double *x);
 // What -D says of a number that no line names, checked by the row; NULL: nothing.
 const Option *plan_define_number(Elab *cx, const SnSetting *s, const char *key);
-Value plan_constant(Elab *cx, const char *name); // what -D says of a constant, or absent
+Value plan_constant(Elab *cx, const char *name);     // what -D says of a constant, or absent
+const SizeLine *plan_size(const Elab *cx, Sym axis); // or NULL
 bool path_matches(Elab *cx, Sym pattern, const char *path);
 void train_finish(Elab *cx);  // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function

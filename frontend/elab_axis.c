@@ -41,9 +41,8 @@ static bool size_of(Elab *cx, Sym name, SizeLine *out) {
     const Option *d = plan_define(cx, str(cx, name));
     if (!d) d = plan_define(cx, arena_printf(cx->arena, "size.%s", str(cx, name)));
     if (d) return *out = (SizeLine){name, d->value, {0}}, true;
-    for (uint32_t i = cx->plan.sizes.n; i-- > 0;)
-        if (cx->plan.sizes.at[i].axis == name) return *out = cx->plan.sizes.at[i], true;
-    return false;
+    const SizeLine *line = plan_size(cx, name);
+    return line ? *out = *line, true : false;
 }
 
 static bool extent_good(Elab *cx, Loc at, Sym name, double x) {

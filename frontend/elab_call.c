@@ -335,10 +335,13 @@ Value call_expand(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool
     return v;
 }
 
-static uint32_t argument_index(const AstFunc *f, Sym name) {
-    uint32_t i = 0;
-    while (i < f->args.n && f->args.at[i].name != name) i++;
-    return i;
+// Names are mostly given in order, so the search begins at the place of the value.
+static uint32_t argument_index(const AstFunc *f, Sym name, uint32_t place) {
+    for (uint32_t k = 0; k < f->args.n; k++) {
+        uint32_t i = (place + k) % f->args.n;
+        if (f->args.at[i].name == name) return i;
+    }
+    return f->args.n;
 }
 
 static void unknown_argument(Elab *cx, const AstFunc *f, const CallArg *a) {
@@ -360,7 +363,7 @@ bool call_place(Elab *cx, const AstFunc *f, const CallArgList *args, uint32_t fi
     for (uint32_t i = 0; i < args->n; i++) {
         const CallArg *a = &args->at[i];
         Value v = eval(cx, a->value);
-        uint32_t to = a->name ? argument_index(f, a->name) : position++;
+        uint32_t to = a->name ? argument_index(f, a->name, first + i) : position++;
         if (to >= f->args.n) {
             if (a->name)
                 unknown_argument(cx, f, a);

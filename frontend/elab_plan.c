@@ -307,12 +307,16 @@ static const AstFunc *line_block(Elab *cx, const Expr *e, const CallArgList **op
     return NULL;
 }
 
+const SizeLine *plan_size(const Elab *cx, Sym axis) {
+    const uint32_t *at = map_find(&cx->plan.size_at, axis);
+    return at ? &cx->plan.sizes.at[*at - 1] : NULL;
+}
+
 static void size_twice(Elab *cx, const CallArg *a) {
-    for (uint32_t i = 0; i < cx->plan.sizes.n; i++) {
-        if (cx->plan.sizes.at[i].axis != a->name) continue;
-        elab_error(cx, a->loc, "'%s' is sized twice", str(cx, a->name));
-        elab_note(cx, cx->plan.sizes.at[i].loc, "it is sized here");
-    }
+    const SizeLine *old = plan_size(cx, a->name);
+    if (!old) return;
+    elab_error(cx, a->loc, "'%s' is sized twice", str(cx, a->name));
+    elab_note(cx, old->loc, "it is sized here");
 }
 
 static void read_size(Elab *cx, const PlanLine *l) {
@@ -336,6 +340,7 @@ static void read_size(Elab *cx, const PlanLine *l) {
             // a value that is none was reported: 1 stands for it, so that nothing follows from it
             if (!plan_takes(cx, &sn_settings[SN_SET_size], key, a->value->loc, &v, &x)) x = 1;
             vec_push(cx->arena, &cx->plan.sizes, ((SizeLine){a->name, x, a->value->loc}));
+            *map_slot(&cx->plan.size_at, a->name, NULL) = cx->plan.sizes.n;
         }
     }
 }

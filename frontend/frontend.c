@@ -312,6 +312,7 @@ Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const 
     Files files = {.n = 1};
     cx->arena = a, cx->syms = syms, cx->diag = d;
     cx->templates.arena = cx->axis_ids.arena = cx->reported.arena = cx->state_ids.arena = a;
+    cx->plan.size_at.arena = a;
     uint32_t errors = d->errors;
     files.at[0] = parse_file(a, syms, d, file);
     if (d->errors != errors) return NULL;
