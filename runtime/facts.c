@@ -11,6 +11,7 @@
 // over the old length is taken too: data that was appended to is told from other data.
 #define _GNU_SOURCE
 #include "runtime/data.h"
+#include "runtime/json.h"
 #include "runtime/xxh64.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -61,28 +62,29 @@ static SnStatus content_sum(const Content *c, uint64_t *to, SnError *e) {
 
 static const char content[] = "content"; // names that begin so have sums for values
 
-static SnStatus write_stream(FILE *f, SnData *d, int64_t n, SnError *e) {
+static SnStatus write_stream(SnText *f, SnData *d, int64_t n, SnError *e) {
     const SnDataSpec *spec = sn_data_given(d);
     const Content all = {d, -1, n, sizeof(int32_t)};
     uint64_t sum = 0;
     SnStatus s = content_sum(&all, &sum, e);
-    fprintf(f, "ids\t%" PRId64 "\n%s\t%016" PRIx64 "\n", n, content, sum);
-    fprintf(f, "window\t%" PRId64 "\nstride\t%" PRId64 "\n", spec->window, spec->stride);
+    sn_text_add(f, "ids\t%" PRId64 "\n%s\t%016" PRIx64 "\n", n, content, sum);
+    sn_text_add(f, "window\t%" PRId64 "\nstride\t%" PRId64 "\n", spec->window, spec->stride);
     return s;
 }
 
-static SnStatus write_tensors(FILE *f, SnData *d, int64_t n, SnError *e) {
+static SnStatus write_tensors(SnText *f, SnData *d, int64_t n, SnError *e) {
     const SnTensors *t = sn_data_tensors(d);
     char name[256], type[256];
     SnStatus s = SN_OK;
-    fprintf(f, "samples\t%" PRId64 "\n", n);
+    sn_text_add(f, "samples\t%" PRId64 "\n", n);
     for (int i = 0; i < sn_tensors_fields(t) && !s; i++) {
         if (sn_tensors_again(t, i)) continue;
         uint64_t sum = 0;
         const Content one = {d, i, n * sn_tensors_describe(t, i, name, type, sizeof name), 1};
         for (char *p = name; *p; p++) *p = (unsigned char)*p < ' ' ? '?' : *p;
         s = content_sum(&one, &sum, e);
-        fprintf(f, "tensor '%s'\t%s\n%s of '%s'\t%016" PRIx64 "\n", name, type, content, name, sum);
+        sn_text_add(f, "tensor '%s'\t%s\n%s of '%s'\t%016" PRIx64 "\n", name, type, content, name,
+                    sum);
     }
     return s;
 }
@@ -91,19 +93,14 @@ static SnStatus write_tensors(FILE *f, SnData *d, int64_t n, SnError *e) {
 static SnStatus make_facts(SnData *d, int64_t n, char **to, SnError *e) {
     static const char *const kinds[] = {"text", "tokens", "tensors"};
     const SnDataSpec *spec = sn_data_given(d);
-    size_t size;
-    *to = NULL;
-    FILE *f = open_memstream(to, &size);
-    if (!f) return sn_fail(e, SN_MACHINE, "out of memory");
-    fprintf(f, "kind\t%s\nsplit\t%.15g\nshuffle\t%s\n", kinds[spec->kind], spec->split,
-            spec->shuffle ? "true" : "false");
+    SnText text = {0}, *f = &text;
+    sn_text_add(f, "kind\t%s\nsplit\t%.15g\nshuffle\t%s\n", kinds[spec->kind], spec->split,
+                spec->shuffle ? "true" : "false");
     SnStatus s =
         spec->kind == SN_DATA_TENSORS ? write_tensors(f, d, n, e) : write_stream(f, d, n, e);
-    bool failed = ferror(f);
-    if ((fclose(f) || failed) && !s) s = sn_fail(e, SN_MACHINE, "out of memory");
-    if (!s) return SN_OK;
-    free(*to);
-    *to = NULL;
+    if (!s && text.failed) s = sn_fail(e, SN_MACHINE, "out of memory");
+    if (s) free(text.text);
+    *to = s ? NULL : text.text;
     return s;
 }
 
