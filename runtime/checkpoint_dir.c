@@ -37,6 +37,11 @@ static SnStatus too_long(const char *name, SnError *e) {
     return sn_fail(e, SN_USER, "the name '%.200s' is too long", name);
 }
 
+static SnStatus cannot(const char *what, const char *path, SnError *e) {
+    int error = errno;
+    return sn_fail(e, sn_file_status(error), "cannot %s '%.600s': %s", what, path, strerror(error));
+}
+
 // Step number of a checkpoint's file name as it is written here, or -1 of any other name.
 static int64_t step_of_name(const char *name) {
     char written[64];
@@ -62,9 +67,7 @@ static SnStatus list_steps(const char *dir, int64_t **steps, size_t *n, SnError 
     *steps = NULL;
     *n = 0;
     if (!d && errno == ENOENT) return SN_OK;
-    if (!d)
-        return sn_fail(e, errno == ENOMEM ? SN_MACHINE : SN_USER, "%.600s: %s", dir,
-                       strerror(errno));
+    if (!d) return cannot("read", dir, e);
     SnStatus s = SN_OK;
     for (;;) {
         errno = 0;
@@ -106,19 +109,6 @@ static SnStatus newest_step(const char *dir, int64_t below, int64_t *step, SnErr
 
 // ---- the lock -----------------------------------------------------------------------------------
 
-// Whether the caller of the program can do something about it.
-static SnStatus status_of(int error) {
-    const int theirs[] = {EACCES, EPERM, ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EEXIST};
-    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
-        if (error == theirs[i]) return SN_USER;
-    return SN_MACHINE;
-}
-
-static SnStatus cannot(const char *what, const char *path, SnError *e) {
-    int error = errno;
-    return sn_fail(e, status_of(error), "cannot %s '%.600s': %s", what, path, strerror(error));
-}
-
 // A new file that nobody else knows. Its name tells remove_temporary what it is.
 static SnStatus open_temporary(const char *dir, int64_t step, char *path, size_t size, int *fd,
                                SnError *e) {
@@ -133,6 +123,22 @@ static SnStatus open_temporary(const char *dir, int64_t step, char *path, size_t
         if (errno != EEXIST) break;
     }
     return cannot("write in", dir, e);
+}
+
+// Removes what a killed run left half written.
+static void remove_temporary(const char *dir) {
+    DIR *d = opendir(dir);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        const char *name = entry->d_name, *end = ".tmp";
+        size_t n = strlen(name);
+        char path[PATH_MAX];
+        if (strncmp(name, ".step-", 6) || !strstr(name, ".safetensors.") ||
+            strcmp(name + n - strlen(end), end))
+            continue;
+        int length = snprintf(path, sizeof path, "%s/%s", dir, name);
+        if (length > 0 && (size_t)length < sizeof path) (void)unlink(path);
+    }
+    if (d) closedir(d);
 }
 
 // Who holds the lock, for the message; "" when it is not known.
@@ -192,6 +198,7 @@ SnStatus sn_checkpoint_claim(const char *dir, int *lock, SnError *e) {
     }
     close(fd);
     (void)unlink(path);
+    if (*lock >= 0) remove_temporary(dir);
     return SN_OK;
 }
 
@@ -202,22 +209,6 @@ static SnStatus write_temporary(SnExec *x, const SnProgress *at, int fd, SnError
     if (!s && fsync(fd)) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
     if (close(fd) && !s) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
     return s;
-}
-
-// Removes what a killed run left half written.
-static void remove_temporary(const char *dir) {
-    DIR *d = opendir(dir);
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        const char *name = entry->d_name, *end = ".tmp";
-        size_t n = strlen(name);
-        char path[PATH_MAX];
-        if (strncmp(name, ".step-", 6) || !strstr(name, ".safetensors.") ||
-            strcmp(name + n - strlen(end), end))
-            continue;
-        int length = snprintf(path, sizeof path, "%s/%s", dir, name);
-        if (length > 0 && (size_t)length < sizeof path) (void)unlink(path);
-    }
-    if (d) closedir(d);
 }
 
 // Removes all but the `keep` newest, never the one just written. A file that cannot go is left.
@@ -331,8 +322,7 @@ SnStatus sn_checkpoint_load(SnExec *x, const char *file_or_dir, SnProgress *at, 
     bool old = false, damaged;
     if (!e) e = &own;
     *f = (SnFound){.note = ""};
-    if (stat(file_or_dir, &info))
-        return sn_fail(e, SN_USER, "%.600s: %s", file_or_dir, strerror(errno));
+    if (stat(file_or_dir, &info)) return cannot("read", file_or_dir, e);
     if (S_ISDIR(info.st_mode)) return load_newest(x, file_or_dir, at, f, e);
     int n = snprintf(f->path, sizeof f->path, "%s", file_or_dir);
     if (n < 0 || (size_t)n >= sizeof f->path) return too_long(file_or_dir, e);

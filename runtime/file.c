@@ -4,12 +4,22 @@
 #include "runtime/file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { SPARE = 64 }; // descriptors that a run holds besides its data: checkpoints, logs, devices
+
+// Opened for reading, so that writing to them still fails.
+void sn_file_prepare(void) {
+    int fd;
+    do fd = open("/dev/null", O_RDONLY | O_NOCTTY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+    signal(SIGXFSZ, SIG_IGN);
+}
 
 static const char *kind_name(mode_t mode) {
     if (S_ISDIR(mode)) return "a folder";
@@ -18,9 +28,16 @@ static const char *kind_name(mode_t mode) {
     return "a device";
 }
 
+SnStatus sn_file_status(int error) {
+    const int theirs[] = {EACCES, EPERM, ENOENT, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EEXIST};
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        if (error == theirs[i]) return SN_USER;
+    return SN_MACHINE;
+}
+
 static SnStatus failed(const char *path, SnError *e) {
-    bool machine = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO;
-    return sn_fail(e, machine ? SN_MACHINE : SN_USER, "%.600s: %s", path, strerror(errno));
+    int error = errno;
+    return sn_fail(e, sn_file_status(error), "%.600s: %s", path, strerror(error));
 }
 
 static SnStatus refuse(const char *path, const struct stat *info, SnError *e) {

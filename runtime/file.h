@@ -3,6 +3,12 @@
 #pragma once
 #include "runtime/sinter.h"
 
+// What a program does before it opens anything: descriptors 0 to 2 that its parent has closed lead
+// nowhere, so that no file gets one of them and what is printed lands in none; writing beyond the limit
+// of a file's size is an error and not the end.
+void sn_file_prepare(void);
+// Whose fault a failed call is by its errno: SN_USER where another name or other rights help.
+SnStatus sn_file_status(int error);
 // Opens a regular file for reading and says how long it is. What it is instead (a folder, a pipe, a
 // device, a socket) is in the message, which begins with the path. SN_MACHINE: no descriptor, no memory.
 SnStatus sn_file_open(const char *path, int *fd, int64_t *size, SnError *e);

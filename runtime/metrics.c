@@ -5,6 +5,7 @@
 // A line is one write. What a full disk took of it is cut off again, so that the next line, if there
 // is room for one, starts where a line ends; so is what a killed run left.
 #define _GNU_SOURCE
+#include "runtime/file.h"
 #include "runtime/folder.h"
 #include "runtime/json.h"
 #include "runtime/sinter.h"
@@ -47,11 +48,11 @@ static SnStatus open_log(SnLog *log, const char *dir, SnError *e) {
     if (n < 0 || (size_t)n >= sizeof log->path)
         return sn_fail(e, SN_USER, "the name of the directory '%.200s' is too long", dir);
     if (!sn_folder_make(dir))
-        return sn_fail(e, SN_MACHINE, "cannot make '%s': %s", dir, strerror(errno));
+        return sn_fail(e, sn_file_status(errno), "cannot make '%.600s': %s", dir, strerror(errno));
     log->fd =
         open(log->path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
     if (log->fd < 0 || fstat(log->fd, &info))
-        return sn_fail(e, SN_MACHINE, "%.600s: %s", log->path, strerror(errno));
+        return sn_fail(e, sn_file_status(errno), "%.600s: %s", log->path, strerror(errno));
     if (S_ISFIFO(info.st_mode)) return sn_fail(e, SN_USER, "%.600s is a pipe", log->path);
     mend_end(log);
     return SN_OK;

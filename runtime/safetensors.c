@@ -437,6 +437,10 @@ SnStatus sn_st_check_metadata(const SnSafetensors *st, SnError *e) {
     char found[SUM_DIGITS + 1];
     const char *wanted = sn_st_metadata(st, SUM);
     if (!sn_st_has_sums(st)) return SN_OK;
+    for (uint32_t i = 0; i < st->n; i++) // a damaged name has none
+        if (!sn_st_metadata_of(st, SUM, st->tensors[i].name))
+            return sn_fail(e, SN_USER, "the header is damaged: tensor '%.200s' has no checksum",
+                           st->tensors[i].name);
     sum_text(sum_metadata(st->meta, st->nmeta), found);
     if (wanted && !strcmp(wanted, found)) return SN_OK;
     return sn_fail(e, SN_USER, "the metadata is damaged: its checksum is %s, not %.32s", found,

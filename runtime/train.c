@@ -11,6 +11,7 @@
 // there is no handler and no global state.
 #define _GNU_SOURCE
 #include "runtime/cuda/module.h"
+#include "runtime/file.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
 #include <assert.h>
@@ -730,7 +731,7 @@ static SnStatus train(Run *r) {
     SnError log_error = {0};
     SnStatus closed = close_log(r, &log_error);
     if (s) return s;
-    if (r->save_failed) return r->e.status; // of the last save
+    if (r->save_failed) return r->e.status = SN_MACHINE; // it could be written to at the start
     if (closed) r->e = log_error;
     return closed;
 }
@@ -843,6 +844,7 @@ int main(int argc, char **argv) {
              .lock = -1,
              .saved = UINT64_MAX};
     r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
+    sn_file_prepare();
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
     int status = early(&r);
     if (status >= 0) return close_output(&r, status);

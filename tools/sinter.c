@@ -1,6 +1,7 @@
 // The sinter command. Conventions of compiler drivers: messages on stderr as file:line:col: error:,
 // exit code 0 well, 1 the user's error, 2 usage, 3 the machine's (memory, disk, no linker).
 #include "codegen/cpu/cpu.h"
+#include "runtime/file.h"
 #include "runtime/setting.h"
 #include "tools/driver.h"
 #include <errno.h>
@@ -346,4 +347,7 @@ static int run_command(int argc, char **argv) {
     return rc;
 }
 
-int main(int argc, char **argv) { return driver_close_output(run_command(argc, argv)); }
+int main(int argc, char **argv) {
+    sn_file_prepare();
+    return driver_close_output(run_command(argc, argv));
+}

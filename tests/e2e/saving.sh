@@ -34,6 +34,15 @@ silent "nothing was kept"
 says 1 "No such file" $run --resume "$work/absent" --steps 2
 [ -e "$work/absent" ] && bad "a folder to resume from was made"
 
+# ---- standard descriptors that are closed: no file gets their numbers, nothing is printed into one ------
+rc=0
+$run --steps 6 --save-every 2 --out "$work/closed" --log "$work/closed" <&- >&- 2>&- || rc=$?
+[ $rc = 3 ] && ok || bad "all descriptors closed: exit code $rc"
+same "all descriptors closed" "$whole" "$work/closed/step-00000006.safetensors"
+if [ "$(grep -c . "$work/closed/.lock")" = 1 ] && ! grep -qv '^{.*}$' "$work/closed/metrics.jsonl"; then ok; else
+    bad "it printed into a file"
+fi
+
 # ---- one run at a time; readers may come -------------------------------------------------------------
 $run --steps 100000000 --out "$work/busy" --save-every 200 --keep 1 >"$work/busy.log" 2>&1 &
 pid=$!
@@ -75,6 +84,20 @@ damage "$work/hurt/step-00000006.safetensors"
 says 0 "now called" $run --resume "$work/hurt/step-00000004.safetensors" --out "$work/hurt" --steps 6
 same "resumed from a file beside a damaged one" "$whole" "$work/hurt/step-00000006.safetensors"
 says 1 "holds a checkpoint of step 6" $run --resume "$work/hurt/step-00000004.safetensors" --out "$work/hurt" --steps 6
+
+# ---- --out gone in the middle: warnings, and exit 3 at the end as for every save that fails ---------------
+$run --steps 100000000 --out "$work/gone" --save-every 200 >"$work/gone.log" 2>&1 &
+pid=$!
+i=0
+while ! ls "$work"/gone/step-* >/dev/null 2>&1 && [ $i -lt 200 ]; do
+    sleep 0.05
+    i=$((i + 1))
+done
+mv "$work/gone" "$work/moved" && : >"$work/gone"
+kill $pid
+rc=0
+wait $pid || rc=$?
+[ $rc = 3 ] && grep -q "error: .*Not a directory" "$work/gone.log" && ok || bad "--out gone: $rc: $(tail -1 "$work/gone.log")"
 
 # ---- a full disk under the log ------------------------------------------------------------------------
 if [ -e /dev/full ]; then

@@ -241,9 +241,11 @@ static void test_one_run_has_the_folder(void **state) {
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
+    write_file(in_dir(f, ".step-00000007.safetensors.0123456789abcdef.tmp", deep), "half", 4);
     assert_int_equal(sn_checkpoint_claim(f->dir, &second, &f->e), SN_OK); // it died
     close(second);
-    assert_int_equal(count_files(f, ".tmp"), 0);
+    assert_int_equal(count_files(f, ".tmp"), 0); // and what it left takes no room
+    in_dir(f, "a/b", deep);
     assert_int_equal(sn_checkpoint_claim(deep, &second, &f->e),
                      SN_OK); // all folders above are made
     close(second);
@@ -253,9 +255,12 @@ static void test_one_run_has_the_folder(void **state) {
     assert_int_equal(remove(deep), 0);
 }
 
-// What cannot be written to is said before the first step.
+// What cannot be written to is said before the first step; whose fault that is too.
 static void test_claim_notices_what_cannot_be_written(void **state) {
     Fixture *f = *state;
+    SnProgress at;
+    SnFound found;
+    SnLog *log;
     int lock;
     char path[512], under[520];
     write_file(in_dir(f, "file", path), "", 0);
@@ -264,6 +269,18 @@ static void test_claim_notices_what_cannot_be_written(void **state) {
     assert_int_equal(sn_checkpoint_claim(under, &lock, &f->e), SN_USER);
     assert_non_null(strstr(f->e.text, "Not a directory"));
     assert_int_equal(sn_checkpoint_claim("/proc/self", &lock, &f->e) == SN_OK, 0);
+    assert_int_equal(sn_log_new(path, &log, &f->e), SN_USER);
+    assert_int_equal(sn_log_new(under, &log, &f->e), SN_USER);
+    struct rlimit old, none;
+    getrlimit(RLIMIT_NOFILE, &old);
+    none = old;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    SnStatus loaded = sn_checkpoint_load(f->exec, f->dir, &at, &found, &f->e);
+    SnStatus logged = sn_log_new(f->dir, &log, &f->e);
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(loaded, SN_MACHINE);
+    assert_int_equal(logged, SN_MACHINE);
     if (!geteuid()) {
         print_message("skipped a folder without the right to write: root has it anyway\n");
         return;
@@ -386,11 +403,23 @@ static void test_the_one_before_a_damaged_one(void **state) {
     must_fail(f, f->dir, "there is none before it");
 }
 
+// A damaged name is damage, and no state of another model.
+static void test_a_damaged_name(void **state) {
+    Fixture *f = *state;
+    SnFound found;
+    must_save(f, 1, 0);
+    must_save(f, 2, 0);
+    edit(f->path, "\"w\":{", "\"u\":{");
+    must_fail(f, f->path, "the header is damaged: tensor 'u' has no checksum");
+    assert_int_equal(load(f, f->dir, &found), 1);
+}
+
 // Every byte of the file counts: with one bit of it turned over, the file is refused, or (a blank of the
-// header) holds what it held.
+// header) holds what it held. Refused, it is known as damaged: the one before is found.
 static void test_every_byte_is_guarded(void **state) {
     Fixture *f = *state;
     char bytes[8192];
+    must_save(f, 4, 0);
     must_save(f, 5, 0);
     size_t n = read_file(f->path, bytes, sizeof bytes);
     const float *w = sn_exec_at(f->exec, SN_REGION_PARAM, AT_W);
@@ -405,7 +434,10 @@ static void test_every_byte_is_guarded(void **state) {
         bytes[i] = (char)(bytes[i] ^ 1 << i % 8);
         SnStatus s = sn_checkpoint_load(f->exec, f->path, &back, &found, &f->e);
         assert_true(s == SN_OK || s == SN_USER);
-        if (s) continue;
+        if (s) {
+            assert_int_equal(load(f, f->dir, &found), 4);
+            continue;
+        }
         accepted++;
         assert_memory_equal(w, before, sizeof before);
         assert_int_equal(back.step, 5);
@@ -579,6 +611,7 @@ int main(void) {
         WITH(test_nobody_writes_into_a_published_file),
         WITH(test_reader_beside_a_writer),
         WITH(test_the_one_before_a_damaged_one),
+        WITH(test_a_damaged_name),
         WITH(test_every_byte_is_guarded),
         WITH(test_old_files_load),
         WITH(test_axes_are_compared),
