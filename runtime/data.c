@@ -136,6 +136,9 @@ static SnStatus cut_splits(SnData *d, SnError *e) {
     for (int s = 0; s < 2; s++)
         d->samples[s] = d->tensors ? d->count[s] : windows_in(d, d->count[s]);
     if (d->samples[SN_TRAIN]) return SN_OK;
+    if (d->tensors && d->ids)
+        return sn_fail(e, SN_USER, "data: %s: of %lld samples none is for training (data.split %g)",
+                       d->path, (long long)d->ids, d->spec.split);
     if (d->tensors) return sn_fail(e, SN_USER, "data: %s holds no samples", d->path);
     return sn_fail(e, SN_USER,
                    "data: %s: %lld tokens for training are too few, one sample takes %lld", d->path,

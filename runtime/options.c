@@ -43,8 +43,11 @@ static SnStatus unknown_key(const char *key, const SnPlan *plan, SnError *e) {
     const char *near = NULL;
     for (uint32_t i = 0; i < SN_SETTINGS; i++)
         if (sn_settings[i].when == SN_RUN) near = sn_nearer(key, near, sn_settings[i].key);
-    for (uint32_t i = 0; i < plan->scalars.count; i++)
-        near = sn_nearer(key, near, SN_STRING(plan, SN_AT(plan, SnScalar, scalars)[i].name));
+    for (uint32_t i = 0; i < plan->scalars.count; i++) {
+        const char *name = SN_STRING(plan, SN_AT(plan, SnScalar, scalars)[i].name);
+        const SnSetting *s = sn_setting_find(name);
+        if (s && s->when == SN_SCALAR) near = sn_nearer(key, near, name);
+    }
     return near ? sn_fail(e, SN_USER, "--set: this program has no '%.100s'; did you mean '%s'?",
                           key, near)
                 : sn_fail(e, SN_USER,

@@ -360,8 +360,9 @@ static const char *put_images(Fixture *f) {
         {.name = "label", .dtype = "I64", .ndim = 1, .shape = {10}, .data = classes},
         {.name = "short", .dtype = "U8", .ndim = 1, .shape = {9}, .data = pixels},
         {.name = "number", .dtype = "F32", .ndim = 0, .data = pixels},
-        {.name = "complex", .dtype = "C64", .ndim = 1, .shape = {10}, .data = pixels}};
-    return put_tensors(f, "images.safetensors", t, 5);
+        {.name = "complex", .dtype = "C64", .ndim = 1, .shape = {10}, .data = pixels},
+        {.name = "scale", .dtype = "F8_E8M0", .ndim = 1, .shape = {7}, .data = pixels}};
+    return put_tensors(f, "images.safetensors", t, 6);
 }
 
 static const SnField image = {.input = "picture",
