@@ -222,7 +222,7 @@ static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a,
     Value both[2] = {*a, *b};
     Elem elem = common_elem(cx, e, op, outer ? "@[]" : ast_binary_name(op), a, b);
     if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, outer)) return value_error();
-    if (op == BIN_pow && b->kind == V_NUM) {
+    if (op == BIN_pow && b->kind == V_NUM && !b->live) {
         Value simple = power_simple(cx, e, a, b->num);
         if (!value_is_absent(&simple)) return simple;
     }

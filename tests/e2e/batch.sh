@@ -36,6 +36,8 @@ model m(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
   metric p = mean[batch, seq](real(tokens)) / mean[batch](each)
   metric q = sum[dim, vocab](abs(x @[batch, seq] real(iota[vocab] == tokens)))
   metric r = real(any[batch](each > 5.4))
+  metric s = mean[batch, seq, dim](abs(x) ^ batch)
+  metric t = mean[vocab, dim](embed ^ batch)
 }
 train {
   data      text("input.txt", split = 0.5)
