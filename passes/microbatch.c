@@ -48,6 +48,7 @@ typedef struct {
     uint8_t *data;     // depends on an input of samples
     uint8_t *late;     // is or depends on a fold that depends on a state
     uint8_t *early;    // is or depends on a fold of data alone
+    uint8_t *read;     // by a fold or a result, not only by assignments
     NodeId *source;    // late, early: the first such fold
     NodeId *end;       // folds: the last one of the accumulator chain it is in
     uint8_t *need[3];  // wanted in prologue, micro, update
@@ -138,6 +139,14 @@ static void classify(Cut *c, NodeId n) {
     if (c->fold[n]) classify_fold(c, n);
 }
 
+// What only assignments wait for is of the update: there all folds are complete.
+static void mark_read(Cut *c) {
+    for (uint32_t i = 0; i < c->f->results.n; i++) c->read[c->f->results.at[i].node] = 1;
+    for (NodeId n = c->f->nodes.n; n-- > 0;)
+        for (uint32_t j = 0; j < node(c, n)->n && (c->read[n] || c->fold[n]); j++)
+            c->read[operand(c->f, n, j)] = 1;
+}
+
 // ---- what cannot be cut
 
 // A fault, unless one pass holds the batch. read: where the model goes on with it, or nowhere.
@@ -160,7 +169,7 @@ static void explain(Cut *c, NodeId n, const char *what, Loc read) {
 // The complete value of a fold is known after the last micro-batch: nothing in one may read it.
 static bool check_feedback(Cut *c, NodeId n) {
     const Node *x = node(c, n);
-    if (!c->has[n] && !c->fold[n]) return true;
+    if (!c->fold[n] && !(c->has[n] && c->read[n])) return true;
     for (uint32_t j = 0; j < x->n; j++) {
         NodeId o = operand(c->f, n, j);
         bool known = c->fold[n] && (int)j == acc_operand(x);
@@ -480,8 +489,8 @@ static void prepare(Cut *c) {
     uint32_t count = c->f->nodes.n + 1;
     c->sampled = NEW_ARRAY(a, uint8_t, c->m->axes.n);
     if (c->sample) c->sampled[c->sample] = 1;
-    uint8_t **flags[] = {&c->has,     &c->fold,    &c->param,   &c->data, &c->late, &c->early,
-                         &c->need[0], &c->need[1], &c->need[2], &c->raw,  &c->root};
+    uint8_t **flags[] = {&c->has,  &c->fold,    &c->param,   &c->data,    &c->late, &c->early,
+                         &c->read, &c->need[0], &c->need[1], &c->need[2], &c->raw,  &c->root};
     for (uint32_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         *flags[i] = NEW_ARRAY(a, uint8_t, count);
     c->source = NEW_ARRAY(a, NodeId, count);
@@ -494,6 +503,7 @@ static void prepare(Cut *c) {
         map_slot(&c->paths, hash_bytes(HASH_SEED, path, strlen(path)), NULL);
     }
     for (NodeId n = 0; n < c->f->nodes.n; n++) classify(c, n);
+    mark_read(c);
     for (NodeId n = c->f->nodes.n; n-- > 0;) {
         NodeId below = chained_below(c, n);
         if (below != NONE) c->end[below] = c->end[n];
