@@ -17,7 +17,8 @@ typedef enum {
     SN_OK,
     SN_USER,    // data, a checkpoint or an option is at fault
     SN_MACHINE, // memory, disk, threads
-    SN_PLAN     // the plan is damaged or not of this runtime: never the user's fault
+    SN_PLAN,    // the plan is damaged or not of this runtime: never the user's fault
+    SN_STOPPED  // no failure: asked to stop, and nothing has changed
 } SnStatus;
 
 typedef struct {
@@ -197,6 +198,8 @@ SnProgress sn_trainer_progress(const SnTrainer *t);
 int64_t sn_trainer_micro(const SnTrainer *t);  // samples in a micro-batch
 int64_t sn_trainer_window(const SnTrainer *t); // ids in a sample, 0 when no input takes windows
 SnStatus sn_trainer_init(SnTrainer *t, SnError *e); // first values of all states
+// Asked before every micro-batch: when it says so, a step or an evaluation ends with SN_STOPPED. NULL: never.
+void sn_trainer_ask(SnTrainer *t, bool (*stop)(void *user), void *user);
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e);
 // The last step changed nothing: the progress is again that before it.
 void sn_trainer_take_back(SnTrainer *t);

@@ -25,6 +25,8 @@ struct SnTrainer {
     SnBind *binds; // one per input of the plan; port NULL: not of training or evaluation
     int32_t *ids;  // [held, window + 1]
     int64_t held;
+    bool (*stop)(void *user); // sn_trainer_ask
+    void *user;
 };
 
 // Sections that run for each micro-batch: their inputs are filled. Those that run once have none.
@@ -115,6 +117,11 @@ void sn_trainer_free(SnTrainer *t) {
     free(t);
 }
 
+void sn_trainer_ask(SnTrainer *t, bool (*stop)(void *user), void *user) {
+    t->stop = stop;
+    t->user = user;
+}
+
 SnProgress sn_trainer_progress(const SnTrainer *t) { return t->at; }
 void sn_trainer_take_back(SnTrainer *t) { t->at = t->before; }
 int64_t sn_trainer_micro(const SnTrainer *t) { return t->micro; }
@@ -179,6 +186,7 @@ static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uin
                            uint64_t step, int64_t samples, SnError *e) {
     if (!sn_plan_section(t->plan, section)) return SN_OK;
     for (int64_t j = 0; j < micros_of(t, samples); j++) {
+        if (t->stop && t->stop(t->user)) return sn_fail(e, SN_STOPPED, "stopped");
         SnEnv env = {
             .first = j == 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = j * t->micro};
         set_scalars(t, step, samples, j);

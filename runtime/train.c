@@ -1,29 +1,29 @@
 // The program that every training executable is: reads the command line, runs the steps, saves,
 // evaluates, prints. Printing and exit statuses live here only.
 //
-//   exit 0  done, or stopped by SIGINT or SIGTERM after finishing a step and saving
+//   exit 0  done, or stopped by a signal (signals.h) after saving the last complete step
 //        1  data, checkpoint or model values are at fault
 //        2  the command line is
 //        3  the machine is: CPU, memory, disk
 //
 // This file is compiled for the baseline instruction set and asks for the CPU's features before it
-// enters anything that is not. Signals are blocked and read from a descriptor between steps, so
-// there is no handler and no global state.
+// enters anything that is not.
 #define _GNU_SOURCE
 #include "runtime/cuda/module.h"
 #include "runtime/file.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
+#include "runtime/signals.h"
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,7 +40,7 @@ typedef struct {
     SnLog *log;
     SnProgress at; // where the run starts
     char *facts;   // of the data
-    int signals;   // signalfd
+    SnSignals *signals;
     bool terminal;
     bool save_failed, log_failed; // the last one
     bool sick;                    // the states are not those of a finished step
@@ -174,7 +174,8 @@ static void print_help(const Run *r) {
     printf("usage: %s [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n", r->program,
            SN_STRING(r->plan, r->plan->model_name));
     for (uint32_t i = 0; sn_options_help(r->plan, i, line, sizeof line); i++) puts(line);
-    puts("\nA run that is interrupted finishes its step, saves and exits with status 0.");
+    puts("\nA run that is interrupted saves its last complete step and exits with status 0; a "
+         "second\nSIGINT or SIGTERM ends it at once.");
     puts("Exit status: 1 data or checkpoint at fault, 2 command line, 3 machine.");
 }
 
@@ -347,6 +348,19 @@ static SnStatus print_profile(Run *r) {
     return SN_OK;
 }
 
+// ---- being asked to stop -------------------------------------------------------------------------
+
+// Whether nobody can read the output any more: it failed, and the pipe's reader or the terminal has gone.
+static bool output_gone(void) {
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return ferror(stdout) && poll(&out, 1, 0) > 0 && out.revents & (POLLERR | POLLHUP);
+}
+
+static bool was_asked_to_stop(void *user) {
+    const Run *r = user;
+    return sn_signals_asked(r->signals) || (output_gone() && sn_signals_heeded(SIGPIPE));
+}
+
 // ---- setting up ---------------------------------------------------------------------------------
 
 static SnDataKind data_kind(const Run *r) {
@@ -464,6 +478,7 @@ static SnStatus set_up(Run *r) {
     if (!given(r, SN_SET_generate)) s = open_data(r);
     if (!s) s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
     if (!s && r->data) s = check_data(r);
+    if (!s) sn_trainer_ask(r->trainer, was_asked_to_stop, r);
     if (!s && !given(r, SN_SET_resume)) s = sn_trainer_init(r->trainer, &r->e);
     return s;
 }
@@ -474,26 +489,11 @@ static void tear_down(Run *r) {
     free(r->facts);
     free(r->at.data);
     sn_exec_free(r->exec);
-    if (r->signals >= 0) close(r->signals);
+    sn_signals_close(r->signals);
     if (r->lock >= 0) close(r->lock);
 }
 
 // ---- training -----------------------------------------------------------------------------------
-
-// From here on the two signals wait in a descriptor; threads made later inherit the mask.
-static int take_signals(void) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
-static bool was_asked_to_stop(const Run *r) {
-    struct signalfd_siginfo info;
-    return r->signals >= 0 && read(r->signals, &info, sizeof info) == (ssize_t)sizeof info;
-}
 
 static void end_line(const Run *r) {
     if (r->terminal) fputs("\r\033[K", stdout);
@@ -548,6 +548,10 @@ static SnStatus evaluate(Run *r) {
     int64_t batches = count(r, SN_SET_eval_batches);
     SnStatus s = sn_trainer_eval(r->trainer, batches, &r->e);
     if (!s) s = sn_exec_wait(r->exec, &r->e);
+    if (s) end_line(r);
+    if (s == SN_STOPPED)
+        printf("step %" PRIu64 "  validation stopped before its end\n",
+               sn_trainer_progress(r->trainer).step);
     if (s) return s;
     end_line(r);
     printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
@@ -635,6 +639,7 @@ static SnStatus report_step(Run *r, int back) {
 static SnStatus one_step(Run *r) {
     if (!r->open) r->mark = seconds();
     SnStatus s = sn_trainer_step(r->trainer, &r->e);
+    if (s == SN_STOPPED) return s;
     if (s && r->open) { // what was done before the failure is still told
         SnError first = r->e;
         (void)report_step(r, 0);
@@ -662,11 +667,12 @@ static void print_start(const Run *r) {
 
 static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
 
-static SnStatus steps(Run *r, bool *stopped) {
+// SN_STOPPED: asked to end before all steps were done.
+static SnStatus steps(Run *r) {
     int64_t save_every = count(r, SN_SET_save_every);
     int64_t eval_every = count(r, SN_SET_eval_every);
-    for (SnProgress at = r->at; at.step < at.total && !(*stopped = was_asked_to_stop(r));) {
-        SnStatus s = one_step(r);
+    for (SnProgress at = r->at; at.step < at.total;) {
+        SnStatus s = was_asked_to_stop(r) ? SN_STOPPED : one_step(r);
         if (s) return s;
         at = sn_trainer_progress(r->trainer);
         if (due(at.step, eval_every) || due(at.step, save_every)) s = settle(r);
@@ -716,17 +722,19 @@ static SnStatus close_log(Run *r, SnError *e) {
 }
 
 static SnStatus train(Run *r) {
-    bool stopped = false;
     SnStatus s = check_directory(r);
     if (!s) s = sn_log_new(given(r, SN_SET_log), &r->log, &r->e);
     if (s) return s;
     print_start(r);
-    s = steps(r, &stopped);
+    s = steps(r);
+    bool stopped = s == SN_STOPPED;
+    if (stopped) s = settle(r);
     if (s)
         rescue(r);
     else
         save(r, keep_count(r));
     if (!s && !stopped) s = evaluate(r);
+    if (s == SN_STOPPED) stopped = true, s = SN_OK;
     print_end(r, stopped);
     SnError log_error = {0};
     SnStatus closed = close_log(r, &log_error);
@@ -750,8 +758,7 @@ static bool print_id(void *user, int32_t id) {
     else
         printf("%s%d", p->first ? "" : " ", id);
     p->first = false;
-    fflush(stdout);
-    return true;
+    return !fflush(stdout);
 }
 
 // The prompt as ids: bytes of text, or whole numbers. NULL with the reason in r->e.
@@ -833,24 +840,23 @@ static int early(Run *r) {
 // What was printed must have arrived: a full disk under it is the machine's fault. A reader that has gone
 // has seen what it wanted.
 static int close_output(const Run *r, int status) {
-    if ((!fflush(stdout) && !ferror(stdout)) || errno == EPIPE || status) return status;
+    if ((!fflush(stdout) && !ferror(stdout)) || errno == EPIPE || output_gone() || status)
+        return status;
     fprintf(stderr, "%s: error: cannot write the output: %s\n", r->program, strerror(errno));
     return EXIT_MACHINE;
 }
 
 int main(int argc, char **argv) {
-    Run r = {.plan = (const SnPlan *)(const void *)sn_programs[0].plan,
-             .signals = -1,
-             .lock = -1,
-             .saved = UINT64_MAX};
+    Run r = {
+        .plan = (const SnPlan *)(const void *)sn_programs[0].plan, .lock = -1, .saved = UINT64_MAX};
     r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
     sn_file_prepare();
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
     int status = early(&r);
     if (status >= 0) return close_output(&r, status);
     r.terminal = isatty(STDOUT_FILENO);
-    if (!given(&r, SN_SET_generate)) r.signals = take_signals();
-    SnStatus s = set_up(&r);
+    SnStatus s = given(&r, SN_SET_generate) ? SN_OK : sn_signals_open(&r.signals, &r.e);
+    if (!s) s = set_up(&r);
     if (!s) s = given(&r, SN_SET_generate) ? generate(&r) : train(&r);
     if (!s && given(&r, SN_SET_profile)) s = print_profile(&r);
     status = s ? report(&r) : EXIT_SUCCESS;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stop and resume give the bits of an uninterrupted run: after SIGTERM, after kill -9 at random instants
+# Stop and resume give the bits of an uninterrupted run: after signals, after kill -9 at random instants
 # (20 in the long run, 4 here), and between checkpoints of a finished run.
 . "$(dirname "$0")/common.sh"
 corpus
@@ -35,13 +35,43 @@ while [ $i -lt $kills ]; do
     same "resumed after kill -9, round $i" "$work/whole/last" "$last"
     i=$((i + 1))
 done
-# SIGTERM finishes the step, saves, and exits with 0
-"$work/exe" --data "$work/text" --out "$work/term" --steps $steps --eval-batches 1 >"$work/term.log" 2>&1 &
-pid=$!
-sleep 0.3
-kill -TERM $pid 2>/dev/null || true
-if wait $pid; then ok; else bad "SIGTERM: exit code $?"; fi
-"$work/exe" --data "$work/text" --out "$work/term" --resume "$work/term" --steps $steps --eval-batches 1 \
-    >"$work/term2.log" 2>&1 || bad "resume after SIGTERM: $(tail -1 "$work/term2.log")"
-same "resumed after SIGTERM" "$work/whole/last" "$(ls "$work"/term/step-*.safetensors | tail -1)"
+# A run that is asked to end saves its last complete step, also inside an accumulation or an evaluation, and
+# when nobody reads its output any more; exits with 0; and goes on as if it had not been asked.
+begin() { # NAME ARGS...: in the background, until the first line is there
+    name=$1
+    shift
+    "$work/exe" --data "$work/text" --out "$work/$name" --steps $steps --eval-batches 1 "$@" >"$work/$name.log" 2>&1 &
+    pid=$!
+    waited=0
+    while ! grep -qs samples "$work/$name.log" && [ $waited -lt 100 ]; do sleep 0.1; waited=$((waited + 1)); done
+}
+asked() { # NAME SIGNAL WORDS...: ends it; the log has the words
+    kill -"$2" $pid 2>/dev/null || true
+    code=0
+    wait $pid || code=$?
+    [ $code = 0 ] && grep -q "$3" "$work/$1.log" && ok || bad "$1: exit $code, $(tail -1 "$work/$1.log")"
+}
+goes_on() { # NAME ARGS...
+    name=$1
+    shift
+    "$work/exe" --data "$work/text" --out "$work/$name" --resume "$work/$name" --steps $steps --eval-batches 1 "$@" \
+        >"$work/$name-2.log" 2>&1 || bad "resume after $name: $(tail -1 "$work/$name-2.log")"
+    same "resumed after $name" "$work/whole/last" "$(ls "$work/$name"/step-*.safetensors | tail -1)"
+}
+begin term
+asked term TERM "stopped after step"
+goes_on term
+begin hup
+asked hup HUP "stopped after step"
+goes_on hup
+begin accumulation --accum 3000
+sleep 0.2
+asked accumulation TERM "stopped after step 0"
+goes_on accumulation --accum 2
+begin evaluation --eval-every 1 --eval-batches 2000 --set data.split=0.01
+while ! grep -q "^step 1/" "$work/evaluation.log" && kill -0 $pid 2>/dev/null; do sleep 0.1; done
+asked evaluation TERM "step 1  validation stopped before its end"
+"$work/exe" --data "$work/text" --out "$work/pipe" --steps $steps --print-every 1 --eval-batches 1 2>"$work/pipe.log" | head -2 >"$work/head.log"
+ls "$work/pipe"/step-*.safetensors >/dev/null 2>&1 && ! [ -s "$work/pipe.log" ] && ok || bad "pipe: $(tail -1 "$work/pipe.log")"
+goes_on pipe
 finish
