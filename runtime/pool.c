@@ -14,6 +14,7 @@
 // consistent), so at least one of them sees the other.
 #define _GNU_SOURCE
 #include "runtime/pool.h"
+#include "runtime/cgroup.h"
 #include <assert.h>
 #include <immintrin.h>
 #include <limits.h>
@@ -23,7 +24,6 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -190,67 +190,9 @@ static int affinity_cpus(void) {
     return n > 0 ? n : 1;
 }
 
-// Whole CPUs that "QUOTA PERIOD" allows; 0 when there is no limit.
-static int quota_cpus(const char *text) {
-    long long quota, period;
-    if (sscanf(text, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0) return 0;
-    long long n = quota / period;
-    return n < 1 ? 1 : n > INT_MAX ? INT_MAX : (int)n;
-}
-
-static bool read_small(const char *path, char *text, size_t size) {
-    FILE *f = fopen(path, "re");
-    if (!f) return false;
-    size_t n = fread(text, 1, size - 1, f);
-    text[n] = 0;
-    fclose(f);
-    return n > 0;
-}
-
-// Limit of one cgroup directory, version 2 (cpu.max) or 1 (two files); 0 when there is none.
-static int directory_quota(const char *dir) {
-    char path[4200], text[128], period[64];
-    snprintf(path, sizeof path, "%s/cpu.max", dir);
-    if (read_small(path, text, sizeof text)) return quota_cpus(text);
-    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", dir);
-    if (!read_small(path, text, 63)) return 0;
-    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", dir);
-    if (!read_small(path, period, sizeof period)) return 0;
-    text[strcspn(text, "\n")] = ' ';
-    strcat(text, period);
-    return quota_cpus(text);
-}
-
-// The tightest limit of this process's cgroup and its ancestors; 0 when there is none. A container
-// usually sees its own group as the root, so the root is asked as well.
-static int cgroup_cpus(void) {
-    char text[4096];
-    if (!read_small("/proc/self/cgroup", text, sizeof text)) return 0;
-    const char *roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/cpu"};
-    int best = 0;
-    char *rest = NULL;
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        char *group = strchr(line, ':');
-        group = group ? strchr(group + 1, ':') : NULL;
-        if (!group || strstr(group, "..")) continue;
-        char *path = group + 1;
-        for (;;) {
-            for (int r = 0; r < 2; r++) {
-                char dir[4160];
-                snprintf(dir, sizeof dir, "%s%s", roots[r], strcmp(path, "/") ? path : "");
-                int n = directory_quota(dir);
-                if (n > 0 && (best == 0 || n < best)) best = n;
-            }
-            char *slash = strrchr(path, '/');
-            if (!slash || !strcmp(path, "/") || !*path) break;
-            *slash = 0; // the parent; "" is the root
-        }
-    }
-    return best;
-}
-
 int sn_pool_default_threads(void) {
     int n = affinity_cpus();
-    int limit = cgroup_cpus();
-    return limit > 0 && limit < n ? limit : n;
+    double limit = sn_cgroup_limits("/proc/self/cgroup", "/sys/fs/cgroup").cpus;
+    if (limit >= n) return n;
+    return limit < 1 ? 1 : (int)limit;
 }

@@ -2,14 +2,14 @@
 //
 // A dump starts with lines "//! key value": the pass it was taken after and the plan half of the
 // model, so that a .ir file builds as the .sn file would have.
-#define _GNU_SOURCE // sched_getaffinity
+#define _GNU_SOURCE // mkostemp
 #include "tools/driver.h"
 #include "ir/base/file.h"
+#include "runtime/pool.h"
 #include "runtime/setting.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -442,8 +442,4 @@ int driver_close_output(int rc) {
     return EXIT_MACHINE;
 }
 
-uint32_t driver_threads(void) {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-    return n < 1 ? 1 : (uint32_t)n;
-}
+uint32_t driver_threads(void) { return (uint32_t)sn_pool_default_threads(); }

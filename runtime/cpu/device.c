@@ -10,6 +10,7 @@
 // number of threads changes no bit of any result.
 #define _GNU_SOURCE
 #include "runtime/device.h"
+#include "runtime/cgroup.h"
 #include "runtime/gemm.h"
 #include "runtime/pool.h"
 #include <assert.h>
@@ -136,19 +137,11 @@ static SnStatus cpu_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnErr
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// Memory that this process may use: the machine's, cut down by the cgroup's limit.
+// Memory that this process may use: the machine's, cut down by the limits of its control groups.
 double sn_usable_memory(void) {
     double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    const char *files[] = {"/sys/fs/cgroup/memory.max",
-                           "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-    for (int i = 0; i < 2; i++) {
-        FILE *f = fopen(files[i], "re");
-        double limit;
-        if (!f) continue;
-        if (fscanf(f, "%lf", &limit) == 1 && limit > 0 && limit < bytes) bytes = limit;
-        fclose(f);
-    }
-    return bytes;
+    double limit = sn_cgroup_limits("/proc/self/cgroup", "/sys/fs/cgroup").memory;
+    return limit < bytes ? limit : bytes;
 }
 
 // Lays out and maps the arena: regions, shared workspace, scratch of each thread.
