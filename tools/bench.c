@@ -328,7 +328,9 @@ static double run_timed(char **argv, int64_t *peak) {
 static void bench_builds(Bench *b, const char *directory) {
     Arena *a = b->d->arena;
     const char *sinter = arena_printf(a, "%s/sinter", directory);
-    const char *out = arena_printf(a, "/tmp/sinter-bench-%ld", (long)getpid());
+    char folder[] = "/tmp/sinter-bench-XXXXXX";
+    if (!mkdtemp(folder)) return;
+    const char *out = arena_printf(a, "%s/train", folder);
     double t = 1e9, check = 1e9;
     for (int i = 0; i < 3; i++) {
         double s = run_timed(words(b, sinter, "build", out, NULL), NULL);
@@ -342,6 +344,7 @@ static void bench_builds(Bench *b, const char *directory) {
     double deep = run_timed(words(b, sinter, "build", out, "-Dlayer=96"), NULL);
     if (deep >= 0) printf("  with -D layer=96             %8.2f s = %.1f x\n", deep, deep / t);
     unlink(out);
+    rmdir(folder);
 }
 
 typedef struct {

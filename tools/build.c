@@ -120,21 +120,26 @@ static void report_kernels(Driver *d, const CudaModule *m, const CudaImages *ima
         diag_warning(d->diag, (Loc){0}, "the CUDA compiler warns: %s", images->warnings.at);
 }
 
-// Executables of `sinter run` and compiled CUDA programs. Where the environment names no folder, they go
-// where every user may write.
-static const char *cache_directory(Arena *a) {
-    char dir[PATH_MAX];
-    return sn_folder_cache(dir, sizeof dir) ? arena_str(a, dir, strlen(dir)) : "/tmp/.cache/sinter";
+// The folder of executables of `sinter run` and of compiled CUDA programs. What lies there is executed, so
+// nobody else may write there. NULL with the reason: there is none.
+static const char *cache_directory(Arena *a, const char **why) {
+    char dir[PATH_MAX], reason[512] = "neither XDG_CACHE_HOME nor HOME names a folder";
+    bool good =
+        sn_folder_cache(dir, sizeof dir) && sn_folder_make_private(dir, reason, sizeof reason);
+    *why = good ? NULL : arena_str(a, reason, strlen(reason));
+    return good ? arena_str(a, dir, strlen(dir)) : NULL;
 }
 
 // Kernels to machine code and PTX.
 static bool compile_cuda(Driver *d, CudaModule *m, CudaImages *images) {
+    const char *kept;
     const CudaCompile how = {.targets = d->cuda,
                              .ntargets = d->ncuda,
-                             .cache_dir = cache_directory(d->arena),
+                             .cache_dir = cache_directory(d->arena, &kept),
                              .threads = driver_threads()};
     Text why = {.arena = d->arena};
     double since = clock_now();
+    if (kept) diag_warning(d->diag, (Loc){0}, "compiled kernels are not kept: %s", kept);
     bool ok = cuda_compile(d->arena, m, &how, images, &why);
     if (!ok) diag_error(d->diag, (Loc){0}, "%s", why.at);
     timed(d, "nvrtc", &since);
@@ -284,9 +289,10 @@ int command_run(Driver *d) {
     if (!rc) rc = check_machine(d);
     if (rc) return rc;
     if (!driver_load(d) || !driver_needs_plan(d)) return driver_report(d);
-    const char *dir = cache_directory(d->arena);
-    if (!sn_folder_make(dir)) {
-        diag_error(d->diag, (Loc){0}, "cannot make '%s': %s", dir, strerror(errno));
+    const char *why, *dir = cache_directory(d->arena, &why);
+    if (!dir) {
+        diag_error(d->diag, (Loc){0},
+                   "there is no private folder for the executable: %s; or build it with -o", why);
         return machine_error(d);
     }
     char *exe = arena_printf(d->arena, "%s/%016llx", dir, (unsigned long long)content_key(d, &isa));

@@ -244,11 +244,11 @@ SnStatus sn_choices_open(const SnLtOwner *owner, SnLtChoices **out, SnError *e) 
     if (!c) return sn_fail(e, SN_MACHINE, "out of memory");
     snprintf(c->head, sizeof c->head, "sinter cublaslt 1, %s, sm_%d, library %zu", owner->device,
              owner->sm, owner->library);
-    if (sn_folder_cache(c->folder, sizeof c->folder) &&
-        make_path(owner, c->folder, c->path, sizeof c->path))
-        read_file(c);
-    else
+    if (!sn_folder_cache(c->folder, sizeof c->folder) ||
+        !make_path(owner, c->folder, c->path, sizeof c->path))
         *c->path = 0;
+    else if (sn_folder_is_private(c->folder, c->note, sizeof c->note))
+        read_file(c);
     *out = c;
     return SN_OK;
 }
@@ -309,14 +309,16 @@ SnStatus sn_choices_save(const SnLtChoices *c, SnError *e) {
     if (!*c->path)
         return sn_fail(e, SN_MACHINE,
                        "neither XDG_CACHE_HOME nor HOME names a folder of a usable length");
+    char reason[512];
+    if (!sn_folder_make_private(c->folder, reason, sizeof reason))
+        return sn_fail(e, SN_MACHINE, "%s", reason);
     SnLtChoices *others = calloc(1, sizeof *others);
     if (!others) return sn_fail(e, SN_MACHINE, "out of memory");
     memcpy(others->head, c->head, sizeof c->head);
     memcpy(others->path, c->path, sizeof c->path);
-    bool good = sn_folder_make(c->folder);
-    int locked = good ? lock(c->folder) : -1;
-    if (good) read_file(others);
-    good = good && replace(c, others);
+    int locked = lock(c->folder);
+    read_file(others);
+    bool good = replace(c, others);
     int why = errno;
     if (locked >= 0) close(locked);
     sn_choices_free(others);

@@ -45,4 +45,23 @@ else
 fi
 grep -aq '"scalar.lr.steps":"1"' "$work/one/last" && ok || bad "--steps is not the schedule's length"
 grep -aq '"scalar.lr.steps":"7"' "$work/set/last" && ok || bad "--set lr.steps is overwritten"
+# What lies in the cache is executed: a folder that others can write to, or nobody's, is refused.
+[ "$(stat -c %a "$work/cache/sinter")" = 700 ] && ok || bad "the cache is not private: $(stat -c %a "$work/cache/sinter")"
+refused() { # LABEL WORDS VARIABLES...: exit 3 and the words, and nothing that lies there runs
+    label=$1
+    words=$2
+    shift 2
+    code=0
+    env "$@" "$sinter" run "$work/model/mlp.sn" -- --help >"$work/log" 2>&1 || code=$?
+    [ $code = 3 ] && grep -q "there is no private folder for the executable: $words" "$work/log" && ok ||
+        bad "$label: exit $code, $(tail -1 "$work/log")"
+}
+chmod g+w "$work/cache/sinter"
+refused "a folder of a group" "'$work/cache/sinter' can be written by other users" XDG_CACHE_HOME="$work/cache"
+refused "no HOME" "neither XDG_CACHE_HOME nor HOME names a folder" -u XDG_CACHE_HOME -u HOME
+refused "a HOME that is no path" "neither" -u XDG_CACHE_HOME HOME=relative
+if [ "$(id -u)" = 0 ]; then
+    chmod 700 "$work/cache/sinter" && chown 65534 "$work/cache/sinter"
+    refused "a folder of somebody else" "'$work/cache/sinter' belongs to another user" XDG_CACHE_HOME="$work/cache"
+fi
 finish

@@ -230,6 +230,21 @@ static void nowhere_to_write(void **state) {
         if (home) setenv("HOME", home, 1);
     }
     setenv("XDG_CACHE_HOME", f->folder, 1);
+    const char *open_to_all = arena_printf(f->a, "%s/sinter", f->folder);
+    SnError e = {0};
+    SnLtChoices *c = open_as(&owner);
+    put(c, "a product", 1);
+    assert_int_equal(sn_choices_save(c, &e), SN_OK);
+    sn_choices_free(c);
+    assert_int_equal(chmod(open_to_all, 0777), 0); // then it is neither read nor written
+    c = open_as(&owner);
+    assert_null(sn_choices_find(c, "a product"));
+    assert_non_null(strstr(sn_choices_note(c), "can be written by other users"));
+    put(c, "another", 1);
+    assert_int_equal(sn_choices_save(c, &e), SN_MACHINE);
+    assert_non_null(strstr(e.text, "can be written by other users"));
+    sn_choices_free(c);
+    assert_int_equal(chmod(open_to_all, 0700), 0);
 }
 
 // ---- several processes --------------------------------------------------------------------------

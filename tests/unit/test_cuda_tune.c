@@ -322,7 +322,7 @@ static void nowhere_to_keep(void **state) {
     setenv("XDG_CACHE_HOME", "/dev/null", 1);
     Seen s = run(f, sn_exec_tune);
     expect(&s, 0, SHAPES, 0);
-    assert_non_null(strstr(s.note, "serve this run and are not kept: '/dev/null/sinter/"));
+    assert_non_null(strstr(s.note, "serve this run and are not kept: '/dev/null/sinter'"));
     const char *home = getenv("HOME");
     home = home ? arena_printf(f->a, "%s", home) : NULL;
     unsetenv("XDG_CACHE_HOME");
