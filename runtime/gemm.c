@@ -10,8 +10,8 @@
 //         for panel of mr rows             A panel: streams from the second level cache
 //           micro-kernel                   mr x nr of C in registers
 //
-// The cut depends on the shape and the tile alone, and no cut changes the order of additions, so
-// the bits depend on neither threads nor tile (docs/numerics.md). Long k with few blocks of C:
+// No cut changes the order of additions, so the bits depend on neither threads nor tile
+// (docs/numerics.md). A cut leaves every thread two tasks where the shape allows that. Long k with few blocks of C:
 // segments are tasks of their own, their chains go to the shared workspace, and a last phase adds
 // them in order. Blocking after Goto and van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication", ACM TOMS 34(3), 2008. Time O(batch * m * n * k); workspace as prepared.
@@ -157,14 +157,53 @@ static void cut_segments(SnGemmJob *j) {
     set_blocks(j, ROWS_MAX / 2, LANES_MAX);
 }
 
+static int64_t compute_tasks(const SnGemmJob *j) {
+    int64_t blocks = ceil_div(j->batch.size, j->batches) * j->mblocks * j->nblocks;
+    return blocks * (j->split ? j->segments : 1);
+}
+
+// What packing costs a multiply-add of a task whose block is mb x nb: each row of A serves nb lanes, each
+// lane of B serves mb rows; what is packed for all tasks is read again.
+static double packing(const SnGemmJob *j, int64_t mb, int64_t nb) {
+    const double again = 0.125;
+    return (j->share_a ? again : 1) / (double)nb + (j->share_b ? again : 1) / (double)mb;
+}
+
+// The cheapest blocks, not larger than they are, that make `want` tasks; else the most tasks.
+static void cut_blocks(SnGemmJob *j, int64_t want) {
+    int64_t others = compute_tasks(j) / (j->mblocks * j->nblocks);
+    int64_t rows = ceil_div(j->m.size, j->kit.mr), lanes = ceil_div(j->n.size, j->kit.nr);
+    int64_t mb = j->mb, nb = j->nb;
+    double least = 2;
+    for (int64_t p = j->nb / j->kit.nr; p > 0; p--) {
+        if (p != even(lanes, p)) continue; // blocks as equal as panels allow
+        int64_t q = max64(1, rows / ceil_div(want, others * ceil_div(lanes, p)));
+        q = min64(q, j->mb / j->kit.mr);
+        int64_t tasks = others * ceil_div(lanes, p) * ceil_div(rows, q);
+        double cost =
+            tasks < want ? 1 + 1 / (double)tasks : packing(j, q * j->kit.mr, p * j->kit.nr);
+        if (cost < least) least = cost, mb = q * j->kit.mr, nb = p * j->kit.nr;
+    }
+    set_blocks(j, mb, nb);
+}
+
+// Two tasks for every thread, as far as they are worth claiming.
+static void cut_for_threads(SnGemmJob *j, int64_t work, int64_t threads) {
+    int64_t want = min64(2 * threads, j->batch.size * work / TASK_SMALL);
+    if (compute_tasks(j) >= want) return;
+    int64_t groups = ceil_div(j->batch.size, j->batches);
+    int64_t each = max64(1, compute_tasks(j) / groups); // tasks of a group
+    j->batches = max64(1, min64(j->batches, j->batch.size / ceil_div(want, each)));
+    if (compute_tasks(j) < want) cut_blocks(j, want);
+}
+
 static int64_t pack_tasks(const SnGemmJob *j, int64_t panels) {
     return j->batch.size * j->segments * j->kblocks * ceil_div(panels, j->pack_group);
 }
 
 static void count_tasks(SnGemmJob *j) {
-    int64_t blocks = ceil_div(j->batch.size, j->batches) * j->mblocks * j->nblocks;
     j->pack_group = 8;
-    j->tasks[SN_GEMM_COMPUTE] = blocks * (j->split ? j->segments : 1);
+    j->tasks[SN_GEMM_COMPUTE] = compute_tasks(j);
     if (j->tasks[SN_GEMM_COMPUTE] == 0) return;
     if (j->share_a) j->pack_b0 = pack_tasks(j, ceil_div(j->m.size, j->kit.mr));
     j->tasks[SN_GEMM_PACK] = j->pack_b0;
@@ -192,7 +231,7 @@ static void size_workspace(SnGemmJob *j) {
     j->scratch = end * (int64_t)sizeof(float);
 }
 
-void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
+void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit, int64_t threads,
                      SnEpilogueFn epilogue) {
     *j = (SnGemmJob){.gemm = gemm, .kit = *kit, .epilogue = epilogue, .batches = 1};
     j->ukr_sizes = sn_ukr_sizes((uint32_t)kit->mr);
@@ -211,6 +250,7 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit,
     else
         cut_big(j, work);
     cut_segments(j);
+    cut_for_threads(j, work, threads);
     j->direct_b = !j->share_b && j->m.size <= DIRECT_ROWS && j->k.count <= 1 && j->n.count <= 1 &&
                   (j->n.count == 0 || j->n.dim[0].b == 1);
     count_tasks(j);

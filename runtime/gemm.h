@@ -7,7 +7,7 @@
 // Which tasks a thread runs never changes a bit of the result (docs/numerics.md, Contractions).
 //
 //   SnGemmJob job;
-//   sn_gemm_prepare(&job, gemm, &kit, epilogue);        // at load; note job.shared and job.scratch
+//   sn_gemm_prepare(&job, gemm, &kit, threads, epilogue); // at load; note job.shared and job.scratch
 //   for (phase = 0; phase < SN_GEMM_PHASES; phase++)    // each time; skip phases without tasks
 //       in parallel over [0, job.tasks[phase]):  sn_gemm_run(&job, phase, bufs, env, t0, t1,
 //       shared, scratch) barrier
@@ -62,9 +62,10 @@ typedef struct {
     int64_t shared, scratch;       // bytes of workspace: shared by all, and of each thread
 } SnGemmJob;
 
-// Decides how `gemm` is cut, from its shape and the tile alone. epilogue: NULL exactly when the
-// GEMM has none. The job refers to `gemm` and to kit->ukr, which must stay.
-void sn_gemm_prepare(SnGemmJob *job, const SnGemm *gemm, const SnGemmKit *kit,
+// Decides how `gemm` is cut, from its shape, the tile and how many threads will share the tasks.
+// epilogue: NULL exactly when the GEMM has none. The job refers to `gemm` and to kit->ukr, which must
+// stay.
+void sn_gemm_prepare(SnGemmJob *job, const SnGemm *gemm, const SnGemmKit *kit, int64_t threads,
                      SnEpilogueFn epilogue);
 
 // Runs tasks [task0, task1) of a phase. bufs: the command's arguments. shared, scratch: 64-byte

@@ -1,7 +1,7 @@
 // One pool of threads for the whole run. A job is `tasks` independent tasks; threads claim ranges
 // of `grain` consecutive tasks. Which thread runs which range is not fixed, so tasks must not
-// depend on it: results are the same for any number of threads because the cut into tasks never
-// changes.
+// depend on it. Results are the same for any number of threads because the cut into tasks never
+// changes, or changes no bit.
 //
 // One thread at a time may call sn_pool_run, and never from inside a task.
 #pragma once

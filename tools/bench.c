@@ -249,7 +249,7 @@ static void measure(Bench *b, int threads) {
     for (int i = 0; i < b->count; i++) {
         Entry *n = &b->entries[i];
         plain_gemm(&n->p, &n->gemm);
-        sn_gemm_prepare(&n->ours, &n->gemm, &kit, NULL);
+        sn_gemm_prepare(&n->ours, &n->gemm, &kit, threads, NULL);
         if (n->ours.shared > shared) shared = n->ours.shared;
         if (n->ours.scratch > scratch) scratch = n->ours.scratch;
         if (yardstick_available()) n->theirs = yardstick_new(&n->p, threads);

@@ -120,7 +120,7 @@ static void ours_prepare(const Bench *b, const Shape *s, Ours *o) {
     g->m[0] = (SnDim){s->m, s->a_k ? s->k : 1, 0, s->n};
     g->n[0] = (SnDim){s->n, 0, s->b_k ? s->k : 1, 1};
     g->k[0] = (SnDim){s->k, s->a_k ? 1 : s->m, s->b_k ? 1 : s->n, 0};
-    sn_gemm_prepare(&o->job, g, &b->kit, NULL);
+    sn_gemm_prepare(&o->job, g, &b->kit, b->threads, NULL);
     o->shared = take((size_t)o->job.shared);
     o->scratch = take((size_t)b->threads * sizeof *o->scratch);
     for (int t = 0; t < b->threads; t++) o->scratch[t] = take((size_t)o->job.scratch);

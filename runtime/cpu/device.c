@@ -6,8 +6,8 @@
 // When the device is made, everything is decided: one arena holds all regions (64-byte aligned,
 // huge pages advised), then the workspace that matrix products share and one scratch per thread;
 // every argument becomes a pointer, every command a resolved Step. Running allocates nothing.
-// A command ends before the next one starts. The cut into tasks depends on the plan alone, so the
-// number of threads changes no bit of any result.
+// A command ends before the next one starts. The cut of a kernel into tasks depends on the plan alone,
+// and no cut of a product changes a bit (gemm.c): the number of threads changes none of any result.
 #define _GNU_SOURCE
 #include "runtime/device.h"
 #include "runtime/cgroup.h"
@@ -195,7 +195,7 @@ static void prepare_gemms(CpuDevice *x, void (*const *functions)(void), int64_t 
             const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
             epilogue = (SnEpilogueFn)functions[k->fn];
         }
-        sn_gemm_prepare(&x->jobs[i], g, &kit, epilogue);
+        sn_gemm_prepare(&x->jobs[i], g, &kit, sn_pool_threads(x->pool), epilogue);
         if (x->jobs[i].shared > *shared) *shared = x->jobs[i].shared;
         if (x->jobs[i].scratch > *scratch) *scratch = x->jobs[i].scratch;
     }

@@ -83,7 +83,7 @@ static bool run_gemm(const Product *p, const ProductView *v, SnPool *pool, Produ
     SnGemm g = describe(p, add, dense);
     SnGemmKit kit = product_kit();
     SnGemmJob job;
-    sn_gemm_prepare(&job, &g, &kit, NULL);
+    sn_gemm_prepare(&job, &g, &kit, sn_pool_threads(pool), NULL);
     Run run = {.job = &job, .stride = round_up(job.scratch)};
     int64_t shared = round_up(job.shared), scratch = run.stride * sn_pool_threads(pool);
     int64_t sums = dense ? round_up(p->batch * p->m * p->n * (int64_t)sizeof(float)) : 0;

@@ -315,7 +315,7 @@ static void machine_close(Machine *w) {
 // The same product by the CPU's driver (runtime/gemm.c), with the same arguments.
 static void on_cpu(Machine *w, const SnGemm *g, void *const *bufs, const SnEnv *env) {
     SnGemmJob job;
-    sn_gemm_prepare(&job, g, &w->kit, NULL);
+    sn_gemm_prepare(&job, g, &w->kit, 1, NULL);
     void *shared = aligned_alloc(64, ((size_t)job.shared + 127) / 64 * 64);
     void *scratch = aligned_alloc(64, ((size_t)job.scratch + 127) / 64 * 64);
     assert_non_null(shared);

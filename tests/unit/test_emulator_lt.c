@@ -260,7 +260,7 @@ static void run_other_kit(const Case *t, float *to) {
     g.k[0] = (SnDim){t->k, t->a.ld, 1, 0};
     SnGemmKit kit = {.mr = 2, .nr = 16, .ukr = kernels};
     SnGemmJob job;
-    sn_gemm_prepare(&job, &g, &kit, NULL);
+    sn_gemm_prepare(&job, &g, &kit, 1, NULL);
     char *shared = aligned_alloc(64, (size_t)(job.shared + 63) / 64 * 64 + 64);
     char *scratch = aligned_alloc(64, (size_t)(job.scratch + 63) / 64 * 64 + 64);
     void *bufs[] = {t->a.host, t->b.host, to};

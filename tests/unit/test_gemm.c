@@ -277,7 +277,8 @@ static void check_case(const World *w, Case *x, bool first, bool real) {
     int64_t outs = x->batch * x->m * x->n;
     for (uint32_t i = 0; i < w->n; i++) {
         SnGemmJob job;
-        sn_gemm_prepare(&job, g, &w->kit[i], g->epilogue == UINT32_MAX ? NULL : epilogue);
+        const int64_t threads = (int64_t)1 << pick(0, 7); // for the cut alone
+        sn_gemm_prepare(&job, g, &w->kit[i], threads, g->epilogue == UINT32_MAX ? NULL : epilogue);
         char what[160];
         snprintf(what, sizeof what, "%s %lld x (%lld x %lld x %lld)", w->name[i],
                  (long long)x->batch, (long long)x->m, (long long)x->n, (long long)x->k);
@@ -422,7 +423,7 @@ static void test_negative_zero(void **state_) {
             for (int64_t i = 0; i < k; i++) x.a[i] = -1e-30f, x.b[i] = 1e-30f;
             for (uint32_t i = 0; i < w->n; i++) {
                 SnGemmJob job;
-                sn_gemm_prepare(&job, &x.g, &w->kit[i], NULL);
+                sn_gemm_prepare(&job, &x.g, &w->kit[i], 2, NULL);
                 run_job(&job, (void *[]){x.a, x.b, x.c}, &(SnEnv){0}, 2, false);
                 for (int64_t e = 0; e < batch; e++)
                     assert_true(x.c[e] == 0.0f && !signbit(x.c[e]) == (k > 4096));
@@ -437,6 +438,33 @@ static void test_vectors(void **state_) {
     check_plain(w, 1, 1000, 1, 300, true, true, true, false);
     check_plain(w, 1, 1, 1, 5000, true, true, false, false);
     check_plain(w, 1, 500, 300, 1, true, true, true, true);
+}
+
+// Products of GPT-2 at 1 x 1024 tokens, tiles of both instruction sets: each thread has two tasks at least,
+// and the workspace of all threads together stays small.
+static void test_no_thread_starves(void **state_) {
+    (void)state_;
+    static const int64_t shapes[][4] = {
+        {1, 1024, 768, 768},   {1, 1024, 3072, 768},  {1, 1024, 768, 3072}, {1, 1024, 50257, 768},
+        {1, 1024, 768, 50257}, {1, 50257, 768, 1024}, {1, 768, 768, 1024},  {1, 768, 3072, 1024},
+        {1, 3072, 768, 1024},  {12, 1024, 1024, 64},  {12, 1024, 64, 1024}, {1, 768, 768, 16384}};
+    const SnGemmKit kits[] = {{.mr = 6, .nr = 16}, {.mr = 8, .nr = 48}, {.mr = 14, .nr = 32}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int64_t at = 0; at < 3 * 8; at++) {
+            const int64_t *s = shapes[i], threads = (int64_t)1 << at % 8;
+            SnGemm g = plain();
+            SnGemmJob job;
+            g.nbatch = g.nm = g.nn = g.nk = 1;
+            g.batch[0] = (SnDim){s[0], s[1] * s[3], s[2] * s[3], s[1] * s[2]};
+            g.m[0] = (SnDim){s[1], s[3], 0, s[2]};
+            g.n[0] = (SnDim){s[2], 0, 1, 1};
+            g.k[0] = (SnDim){s[3], 1, s[2], 0};
+            sn_gemm_prepare(&job, &g, &kits[at / 8], threads, NULL);
+            if (job.tasks[SN_GEMM_COMPUTE] < 2 * threads)
+                fail_msg("%lld x (%lld x %lld x %lld): %lld tasks for %lld threads",
+                         (long long)s[0], (long long)s[1], (long long)s[2], (long long)s[3],
+                         (long long)job.tasks[SN_GEMM_COMPUTE], (long long)threads);
+        }
 }
 
 // Segments in order, not a pairwise sum, and not one chain over all of k: the reference must tell
@@ -456,8 +484,9 @@ static void test_reference(void **state_) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference), cmocka_unit_test(test_random),
-        cmocka_unit_test(test_vectors),   cmocka_unit_test(test_negative_zero),
-        cmocka_unit_test(test_blocks),    cmocka_unit_test(test_long_k)};
+        cmocka_unit_test(test_reference),     cmocka_unit_test(test_no_thread_starves),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_negative_zero), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_long_k)};
     return cmocka_run_group_tests_name("gemm", tests, setup, teardown);
 }
