@@ -13,7 +13,8 @@
 typedef struct {
     SnBind window; // the input that takes the ids
     const SnPort *out;
-    float *logits; // all of the output, in host memory
+    float *
+        logits; // of the last position in host memory, or all of them where choices are not adjacent
     int64_t vocab, vocab_stride, position_stride;
 } Model;
 
@@ -95,11 +96,23 @@ static double uniform(uint64_t seed, uint64_t n) {
     return (double)(bits >> 11) * 0x1p-53;
 }
 
+// Where the logits of a position start in m->logits, once they have been read from the device.
+static SnStatus read_logits(const Model *m, SnExec *x, int64_t position, const float **row,
+                            SnError *e) {
+    const SnPort *out = m->out;
+    int64_t at = position * m->position_stride, bytes = m->vocab * (int64_t)sizeof(float);
+    *row = m->logits;
+    if (m->vocab_stride == 1)
+        return sn_exec_read(x, out->region, out->offset + at * (int64_t)sizeof(float), m->logits,
+                            bytes, e);
+    *row += at;
+    return sn_exec_read(x, out->region, out->offset, m->logits, out->bytes, e);
+}
+
 // Draws from softmax(logits / temperature) over the top_k largest.
-static int32_t draw(const Model *m, int64_t position, Choice *c, const SnGenerate *how,
+static int32_t draw(const Model *m, const float *row, Choice *c, const SnGenerate *how,
                     uint64_t n) {
-    for (int64_t i = 0; i < m->vocab; i++)
-        c[i] = (Choice){m->logits[position * m->position_stride + i * m->vocab_stride], (int32_t)i};
+    for (int64_t i = 0; i < m->vocab; i++) c[i] = (Choice){row[i * m->vocab_stride], (int32_t)i};
     qsort(c, (size_t)m->vocab, sizeof *c, by_logit);
     if (how->temperature <= 0) return c[0].id;
     int64_t k = how->top_k > 0 && how->top_k < m->vocab ? how->top_k : m->vocab;
@@ -142,9 +155,10 @@ static SnStatus generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Ch
         sn_exec_set(x, "accum", 1);
         sn_exec_set(x, "first", 1);
         SnStatus s = sn_exec_run(x, "generate", &env, e);
-        if (!s) s = sn_exec_read(x, m->out->region, m->out->offset, m->logits, m->out->bytes, e);
+        const float *row = NULL;
+        if (!s) s = read_logits(m, x, position, &row, e);
         if (s) return s;
-        text[n + i] = draw(m, position, choices, how, (uint64_t)i);
+        text[n + i] = draw(m, row, choices, how, (uint64_t)i);
         if (!emit(user, text[n + i])) break;
     }
     return SN_OK;
@@ -165,7 +179,7 @@ SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenera
                            (long long)m.window.port->range - 1);
     int32_t *text = malloc((size_t)(n + how->tokens) * sizeof *text);
     Choice *choices = malloc((size_t)m.vocab * sizeof *choices);
-    m.logits = malloc((size_t)m.out->bytes);
+    m.logits = malloc(m.vocab_stride == 1 ? (size_t)m.vocab * sizeof(float) : (size_t)m.out->bytes);
     if (text && choices && m.logits) {
         memcpy(text, prompt, (size_t)n * sizeof *text);
         s = generate(&m, x, text, n, choices, how, emit, user, e);
