@@ -201,7 +201,7 @@ typedef struct {
 
 // A place where the number of samples in a step had to be known at build.
 typedef struct {
-    Loc at;
+    Loc at, inner; // in the user's text; in that of std.sn, or the same
     const char *what;
     AxisId
         axis; // whose extent it is: it counts if a value that is needed has the axis. 0: it counts
@@ -318,6 +318,7 @@ bool value_is_whole(const Value *v);            // a number known to be whole
 Value value_samples(const Elab *cx);            // the extent of the sample axis as a number
 // v as the number or bool of this build; that 'what' needs it is noted for settled_check.
 Value value_settle(Elab *cx, Value v, Loc at, const char *what);
+void settled_add(Elab *cx, Loc at, const char *what, AxisId axis);
 void settled_check(Elab *cx); // one pass must hold the batch where it was settled; reports
 bool is_real(const Elab *cx, const Value *v); // of tensors and numbers
 bool is_bool(const Elab *cx, const Value *v);

@@ -100,7 +100,7 @@ bool axis_force(Elab *cx, Binding *b) {
 static void settle_axis(Elab *cx, const Binding *b) {
     for (uint32_t i = 0; i < cx->settled.n; i++)
         if (cx->settled.at[i].axis == b->axis) return;
-    vec_push(cx->arena, &cx->settled, ((Settled){b->loc, "the extent of an axis", b->axis}));
+    settled_add(cx, b->loc, "the extent of an axis", b->axis);
 }
 
 bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {

@@ -35,9 +35,13 @@ Value value_samples(const Elab *cx) {
 }
 
 Value value_settle(Elab *cx, Value v, Loc at, const char *what) {
-    if (v.live) vec_push(cx->arena, &cx->settled, ((Settled){at, what, 0}));
+    if (v.live) settled_add(cx, at, what, 0);
     v.live = false;
     return v;
+}
+
+void settled_add(Elab *cx, Loc at, const char *what, AxisId axis) {
+    vec_push(cx->arena, &cx->settled, ((Settled){user_loc(cx, at), at, what, axis}));
 }
 
 // By axis: whether a value has it that a result or state of this function depends on.
@@ -62,10 +66,16 @@ void settled_check(Elab *cx) {
         if (cx->mode == MODE_step) cx->m->whole_step = true;
         if (cx->mode == MODE_eval) cx->m->whole_eval = true;
         if (cx->program->micro == cx->program->batch) continue;
-        elab_error(cx, cx->settled.at[i].at,
+        const Settled *s = &cx->settled.at[i];
+        const char *sample = axis_name(cx, cx->sample);
+        elab_error(cx, s->at,
                    "%s depends on the extent of the sample axis '%s', which the run decides: one "
                    "pass must hold the batch",
-                   cx->settled.at[i].what, axis_name(cx, cx->sample));
+                   s->what, sample);
+        if (s->at.file != s->inner.file) elab_note(cx, s->inner, "it arises here");
+        elab_note(cx, cx->program->micro_at,
+                  "micro-batches of %lld cut '%s': without them one pass holds all",
+                  (long long)cx->program->micro, sample);
     }
     cx->settled.n = 0;
 }
