@@ -156,9 +156,9 @@ static SnStatus check_limits(Run *r) {
                    "other");
 }
 
-// After a checkpoint was read: what the command line gives wins.
-static void apply_scalars(Run *r) {
-    if (given(r, SN_SET_steps)) sn_exec_set(r->exec, "lr.steps", (double)r->at.total);
+// After a checkpoint was read: what the command line gives wins. tied: the schedule is as long as the run.
+static void apply_scalars(Run *r, bool tied) {
+    if (given(r, SN_SET_steps) && tied) sn_exec_set(r->exec, "lr.steps", (double)r->at.total);
     if (given(r, SN_SET_lr)) sn_exec_set(r->exec, rate_scalar(r->plan), number_or(r, SN_SET_lr, 0));
     for (uint32_t i = 0; i < r->options.nscalars; i++) { // what is set by its own name wins
         char key[128];
@@ -398,10 +398,13 @@ static SnStatus set_progress(Run *r) {
         .seed = (uint64_t)count(r, SN_SET_seed)};
     const SnProgress asked = r->at;
     const char *resume = given(r, SN_SET_resume);
+    bool tied = true;
     if (resume) {
         SnFound found;
         SnStatus s = sn_checkpoint_load(r->exec, resume, &r->at, &found, &r->e);
         if (s) return s;
+        float length = (float)r->at.total; // another one was set by its name, and stays
+        tied = (float)sn_exec_get(r->exec, "lr.steps", (double)length) == length;
         if (*found.note) warn(r, found.note);
         if (!given(r, SN_SET_generate))
             printf("resumed from %s at step %" PRIu64 "\n", found.path, r->at.step);
@@ -410,7 +413,7 @@ static SnStatus set_progress(Run *r) {
     if (given(r, SN_SET_steps)) r->at.total = asked.total;
     if (given(r, SN_SET_accum)) r->at.accum = asked.accum;
     if (given(r, SN_SET_seed) && !given(r, SN_SET_generate)) r->at.seed = asked.seed;
-    apply_scalars(r);
+    apply_scalars(r, tied);
     return SN_OK;
 }
 

@@ -45,6 +45,10 @@ else
 fi
 grep -aq '"scalar.lr.steps":"1"' "$work/one/last" && ok || bad "--steps is not the schedule's length"
 grep -aq '"scalar.lr.steps":"7"' "$work/set/last" && ok || bad "--set lr.steps is overwritten"
+train "$work/cosine" "$work/set" --resume "$work/set" --steps 2
+grep -aq '"scalar.lr.steps":"7"' "$work/set/last" && ok || bad "resuming overwrites --set lr.steps"
+train "$work/cosine" "$work/one" --resume "$work/one" --steps 2
+grep -aq '"scalar.lr.steps":"2"' "$work/one/last" && ok || bad "resuming keeps the length of the run before"
 # What lies in the cache is executed: a folder that others can write to, or nobody's, is refused.
 [ "$(stat -c %a "$work/cache/sinter")" = 700 ] && ok || bad "the cache is not private: $(stat -c %a "$work/cache/sinter")"
 refused() { # LABEL WORDS VARIABLES...: exit 3 and the words, and nothing that lies there runs
