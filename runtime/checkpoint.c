@@ -26,7 +26,7 @@ static bool is_saved(const SnState *s) { return s->kind != KIND_ACCUM; }
 
 // Scalars that follow from the progress.
 static bool is_derived(const char *scalar) {
-    const char *all[] = {"step", "accum", "first", "batch", "valid"};
+    const char *all[] = {"step", "accum", "first", "batch", "valid", "position"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!strcmp(scalar, all[i])) return true;
     return false;

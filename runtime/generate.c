@@ -1,5 +1,5 @@
 // Continues a prompt: section "generate" computes the outputs for one window, ids are drawn from
-// the logits at the last position.
+// the logits at the last position: the scalar 'position', where the plan computes them (passes/position.c).
 //
 // The whole window is computed for every id (there is no cache of keys and values): O(window) work
 // of the model per id. A prompt that outgrows the window slides through it. Drawing is by Philox
@@ -15,7 +15,7 @@ typedef struct {
     const SnPort *out;
     float *
         logits; // of the last position in host memory, or all of them where choices are not adjacent
-    int64_t vocab, vocab_stride, position_stride;
+    int64_t vocab, vocab_stride, position_stride; // position_stride 0: there is one
 } Model;
 
 typedef struct {
@@ -60,7 +60,8 @@ static SnStatus find_logits(SnExec *x, Model *m, SnError *e) {
     if (!out) return sn_fail(e, SN_USER, "this model cannot generate: it has no output 'logits'");
     const char *positions = SN_STRING(p, in->axis[in->sample == 1 ? 1 : 0]);
     int at = sn_port_axis(p, out, positions);
-    if (at < 0 || out->elem != 0)
+    bool one = sn_plan_scalar(p, "position") != NULL;
+    if ((at < 0 && !one) || out->elem != 0)
         return sn_fail(e, SN_USER, "this model cannot generate: its output is not over '%s'",
                        positions);
     int64_t stride = 1;
@@ -154,6 +155,7 @@ static SnStatus generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Ch
         SnEnv env = {.first = 1, .step = 0, .seed = how->seed, .sample = 0};
         sn_exec_set(x, "accum", 1);
         sn_exec_set(x, "first", 1);
+        sn_exec_set(x, "position", (double)position);
         SnStatus s = sn_exec_run(x, "generate", &env, e);
         const float *row = NULL;
         if (!s) s = read_logits(m, x, position, &row, e);

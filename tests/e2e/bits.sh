@@ -5,6 +5,7 @@
 corpus
 models=bytes
 [ "$long" = 1 ] && models="bytes gpt2 llama mlp"
+prompt="int main(void) { return 0; } // longer than a window of 32"
 for model in $models; do
     file=$root/models/$model.sn
     options=$small
@@ -44,6 +45,14 @@ for model in $models; do
         esac
         build_as "no-$pass" --passes="$(echo "$all" | tr ',' '\n' | grep -vx "$pass" | paste -sd,)"
         same "$model without $pass" "$work/$model-base.out/last" "$work/$model-no-$pass.out/last"
+        if [ "$pass" = position ]; then # it changes generation alone
+            for exe in base no-position; do
+                "$work/$model-$exe" --resume "$work/$model-base.out" --generate "$prompt" --tokens 20 \
+                    >"$work/$model-$exe.text" 2>&1 || grep -q "cannot generate" "$work/$model-$exe.text" ||
+                    bad "$model-$exe: $(tail -1 "$work/$model-$exe.text")"
+            done
+            same "$model generates without $pass" "$work/$model-base.text" "$work/$model-no-position.text"
+        fi
     done
     "$sinter" build "$file" $options -o "$work/$model-again"
     same "$model built twice" "$work/$model-base" "$work/$model-again"
