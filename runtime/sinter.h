@@ -203,6 +203,8 @@ void sn_trainer_ask(SnTrainer *t, bool (*stop)(void *user), void *user);
 SnStatus sn_trainer_step(SnTrainer *t, SnError *e);
 // The last step changed nothing: the progress is again that before it.
 void sn_trainer_take_back(SnTrainer *t);
+// An update broke off: some states are new and some old, and none of it may be saved.
+bool sn_trainer_is_torn(const SnTrainer *t);
 bool sn_trainer_can_eval(const SnTrainer *t);
 // The mean over `batches` micro-batches of the validation samples, as one batch, or over all samples
 // when there are fewer; over one micro-batch when its samples depend on each other.

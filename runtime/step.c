@@ -21,6 +21,7 @@ struct SnTrainer {
     const SnPlan *plan;
     SnData *data;
     SnProgress at, before; // before: the last step
+    bool torn;             // an update broke off
     int64_t micro, window;
     SnBind *binds; // one per input of the plan; port NULL: not of training or evaluation
     int32_t *ids;  // [held, window + 1]
@@ -123,6 +124,7 @@ void sn_trainer_ask(SnTrainer *t, bool (*stop)(void *user), void *user) {
 }
 
 SnProgress sn_trainer_progress(const SnTrainer *t) { return t->at; }
+bool sn_trainer_is_torn(const SnTrainer *t) { return t->torn; }
 void sn_trainer_take_back(SnTrainer *t) { t->at = t->before; }
 int64_t sn_trainer_micro(const SnTrainer *t) { return t->micro; }
 int64_t sn_trainer_window(const SnTrainer *t) { return t->window; }
@@ -218,7 +220,10 @@ SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     SnStatus s = load_windows(t, SN_TRAIN, t->at.samples, batch, e);
     if (!s) s = run_micros(t, "prologue", SN_TRAIN, t->at.samples, step, batch, e);
     if (!s) s = run_micros(t, "micro", SN_TRAIN, t->at.samples, step, batch, e);
-    if (!s) s = run_once(t, "update", step, batch, e);
+    if (!s) {
+        s = run_once(t, "update", step, batch, e);
+        t->torn = s != SN_OK;
+    }
     if (s) return s;
     t->before = t->at;
     t->at.step = step;

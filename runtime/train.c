@@ -43,7 +43,7 @@ typedef struct {
     SnSignals *signals;
     bool terminal;
     bool save_failed, log_failed; // the last one
-    bool sick;                    // the states are not those of a finished step
+    bool sick;                    // after a step that is no number: there is nothing more to save
     bool claimed;                 // the folder that is saved in,
     int lock;                     // with this; -1: it has no locks
     uint64_t saved;               // step of the last checkpoint, UINT64_MAX: none
@@ -545,6 +545,8 @@ static void log_results(Run *r, bool eval, SnProgress at, int back, double took)
     r->log_failed = failed;
 }
 
+static double unsigned_nan(double x) { return isnan(x) ? fabs(x) : x; } // no "-nan"
+
 static SnStatus evaluate(Run *r) {
     if (!sn_trainer_can_eval(r->trainer)) return SN_OK;
     double start = seconds();
@@ -558,7 +560,7 @@ static SnStatus evaluate(Run *r) {
     if (s) return s;
     end_line(r);
     printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
-           sn_trainer_result(r->trainer, "loss", true, 0));
+           unsigned_nan(sn_trainer_result(r->trainer, "loss", true, 0)));
     log_results(r, true, sn_trainer_progress(r->trainer), 0, seconds() - start);
     return SN_OK;
 }
@@ -571,8 +573,7 @@ static const Finite must_be_finite[] = {
     {"loss", "loss"}, {"grad_norm", "norm of the gradient"}, {"lr", "learning rate"}};
 
 static double step_result(const Run *r, const char *name, int back) {
-    double value = sn_trainer_result(r->trainer, name, false, back);
-    return isnan(value) ? fabs(value) : value; // no "-nan"
+    return unsigned_nan(sn_trainer_result(r->trainer, name, false, back));
 }
 
 static void print_step(Run *r, SnProgress at, int back, double took) {
@@ -600,7 +601,7 @@ static SnStatus diverged(Run *r, uint64_t step, const Finite *f, double value, b
     SnStatus s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
     if (s) return s;
     (void)sn_exec_first_nan(r->exec, sections, 4, nan, sizeof nan);
-    r->sick = ahead;
+    r->sick = true;
     if (!ahead) {
         sn_trainer_take_back(r->trainer);
         save(r, 0);
@@ -698,7 +699,8 @@ static SnStatus check_directory(Run *r) {
 // After a failure between two steps (of the data, mostly) the states are still those of the last one.
 static void rescue(Run *r) {
     SnError first = r->e;
-    if (!r->sick && !sn_exec_wait(r->exec, &r->e)) save(r, keep_count(r));
+    bool whole = !r->sick && !sn_trainer_is_torn(r->trainer);
+    if (whole && !sn_exec_wait(r->exec, &r->e)) save(r, keep_count(r));
     r->e = first;
 }
 

@@ -95,6 +95,17 @@ rc=0
 rc=0
 "$work/exe" --data "$work/x.st" --steps 4 >"$work/log" 2>&1 || rc=$?
 [ $rc = 1 ] && grep -q "nothing has been saved" "$work/log" && ok || bad "without --out: $rc: $(tail -1 "$work/log")"
+# an update that breaks off in its middle leaves some states new and some old: they are not saved
+model "sgd" "" "y^2" "constant(0.01)" | sed 's/^  optimizer.*/  optimizer sgd\n  optimizer late : v/
+    s/^  state/  param v[out] ~ 1\n  state/; s/x @\[dim\] w$/x @[dim] w + v/
+    s/^fn late_lr.*/block late(w[..r], g[..r], lr) { return w - lr * g * sqrt(2.5 - step) }/' >"$work/m.sn"
+"$sinter" build "$work/m.sn" -o "$work/exe" || bad "cannot build the late optimizer"
+data "$work/x.st" "$one" 0
+"$work/exe" --data "$work/x.st" --steps 2 --out "$work/two" >"$work/log" 2>&1 || bad "two steps: $(tail -1 "$work/log")"
+rc=0
+SINTER_FIND_NAN=on "$work/exe" --data "$work/x.st" --steps 4 --out "$work/torn" >"$work/log" 2>&1 || rc=$?
+[ $rc = 1 ] && grep -q "first NaN" "$work/log" && [ -z "$(ls "$work/torn")" ] && ok ||
+    bad "torn: $rc, $(ls "$work/torn"): $(tail -1 "$work/log")"
 # the emulated GPU: the same bytes; what was started before the bad step is known may change the state, so
 # nothing is saved then
 if model adamw "" "sqrt(x[dim -> out]^2 * w[dim: 0]^2)" "constant(0.01)" >"$work/m.sn" &&
