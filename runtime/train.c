@@ -1,5 +1,5 @@
 // The program that every training executable is: reads the command line, runs the steps, saves,
-// evaluates, prints. Printing and exit statuses live here only.
+// evaluates, prints. Exit statuses live here only, printing here and in info.c.
 //
 //   exit 0  done, or stopped by a signal (signals.h) after saving the last complete step
 //        1  data, checkpoint or model values are at fault
@@ -9,8 +9,8 @@
 // This file is compiled for the baseline instruction set and asks for the CPU's features before it
 // enters anything that is not.
 #define _GNU_SOURCE
-#include "runtime/cuda/module.h"
 #include "runtime/file.h"
+#include "runtime/info.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
 #include "runtime/signals.h"
@@ -167,187 +167,6 @@ static void apply_scalars(Run *r, bool tied) {
     }
 }
 
-// ---- information --------------------------------------------------------------------------------
-
-static void print_help(const Run *r) {
-    char line[256];
-    printf("usage: %s [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n", r->program,
-           SN_STRING(r->plan, r->plan->model_name));
-    for (uint32_t i = 0; sn_options_help(r->plan, i, line, sizeof line); i++) puts(line);
-    puts("\nA run that is interrupted saves its last complete step and exits with status 0; a "
-         "second\nSIGINT or SIGTERM ends it at once.");
-    puts("Exit status: 1 data or checkpoint at fault, 2 command line, 3 machine.");
-}
-
-static int64_t count_parameters(const SnPlan *p) {
-    int64_t n = 0;
-    for (uint32_t i = 0; i < p->states.count; i++) {
-        const SnState *s = &SN_AT(p, SnState, states)[i];
-        if (s->kind == 0) n += s->bytes / (s->elem == 3 ? 1 : 4);
-    }
-    return n;
-}
-
-static void print_ports(const SnPlan *p, const SnPort *ports, uint32_t n, const char *what) {
-    for (uint32_t i = 0; i < n; i++) {
-        printf("%-10s %s %s", what, SN_STRING(p, ports[i].section), SN_STRING(p, ports[i].name));
-        for (uint32_t a = 0; a < ports[i].naxes; a++)
-            printf("%s%s=%" PRId64, a ? ", " : "[", SN_STRING(p, ports[i].axis[a]),
-                   ports[i].size[a]);
-        puts(ports[i].naxes ? "]" : "");
-    }
-}
-
-// What it can run on.
-static void print_programs(void) {
-    for (const SnProgram *p = sn_programs; p->plan; p++) {
-        const SnPlan *plan = (const SnPlan *)(const void *)p->plan;
-        char list[256];
-        if (plan->device == SN_DEVICE_CPU) {
-            printf("runs on    cpu: %s\n", SN_STRING(plan, plan->cpu));
-            continue;
-        }
-        sn_cuda_list(p, list, sizeof list);
-        char emulator[32];
-        sn_cuda_emulator(p, emulator, sizeof emulator);
-        printf("runs on    cuda: %s; the same emulated: SINTER_DEVICE=%s\n", list, emulator);
-    }
-}
-
-// Where measured algorithms of the GPU's products are kept.
-static void print_choices(const Run *r) {
-    char path[PATH_MAX];
-    SnError e = {0};
-    struct stat info;
-    if (!sn_program_find(sn_programs, SN_DEVICE_CUDA)) return;
-    if (sn_device_choices(sn_programs, device_name(r), path, sizeof path, &e))
-        printf("algorithms none measured: %s\n", e.text);
-    else if (stat(path, &info))
-        printf("algorithms %s (not there; --tune writes it)\n", path);
-    else
-        printf("algorithms %s (%lld bytes)\n", path, (long long)info.st_size);
-}
-
-// text NULL: the plan does not say.
-static void print_option(const char *key, const char *text) {
-    const SnSetting *s = sn_setting_find(key);
-    char line[160];
-    if (!text && s && s->without) text = s->without;
-    snprintf(line, sizeof line, "%s%s%s", key, text ? " = " : ": ", text ? text : s->words);
-    if (!s || s->when == SN_BUILD)
-        printf("option     %s\n", line);
-    else
-        printf("option     %-32s %s%s\n", line, *s->flag ? "--" : "--set", s->flag);
-}
-
-static void print_info(const Run *r) {
-    const SnPlan *p = r->plan;
-    const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
-                                       "temporary", "inputs",     "scalars"};
-    char missing[128];
-    printf("model      %s\nparameters %" PRId64 "\nsinter     %s\ntarget     %s%s%s\n",
-           SN_STRING(p, p->model_name), count_parameters(p), SN_STRING(p, p->sinter),
-           SN_STRING(p, p->target), *SN_STRING(p, p->cpu) ? ", " : "", SN_STRING(p, p->cpu));
-    sn_cpu_missing(p->features, missing, sizeof missing);
-    if (p->device == SN_DEVICE_CPU)
-        printf("this CPU   %s%s\n", *missing ? "lacks " : "has all features", missing);
-    print_programs();
-    print_choices(r);
-    for (int i = 1; i < SN_REGIONS; i++)
-        printf("memory     %-10s %12" PRId64 " bytes\n", regions[i], p->region_bytes[i]);
-    printf("kernels    %u, matrix products %u, commands %u\n", p->kernels.count, p->gemms.count,
-           p->cmds.count);
-    for (uint32_t i = 0; i < p->sections.count; i++) {
-        const SnSection *s = &SN_AT(p, SnSection, sections)[i];
-        printf("section    %-13s %6u commands\n", SN_STRING(p, s->name), s->count);
-    }
-    print_ports(p, SN_AT(p, SnPort, inputs), p->inputs.count, "input");
-    print_ports(p, SN_AT(p, SnPort, outputs), p->outputs.count, "output");
-    for (uint32_t i = 0; i < p->scalars.count; i++) {
-        const SnScalar *s = &SN_AT(p, SnScalar, scalars)[i];
-        printf("scalar     %s = %g\n", SN_STRING(p, s->name), s->value);
-    }
-    for (uint32_t i = 0; i < p->options.count; i++) {
-        const SnOption *o = &SN_AT(p, SnOption, options)[i];
-        print_option(SN_STRING(p, o->key), SN_STRING(p, o->value));
-    }
-    for (const SnSetting *s = sn_settings; s < sn_settings + SN_SETTINGS; s++)
-        if (s->when == SN_RUN && !sn_plan_option(p, s->key, NULL)) print_option(s->key, NULL);
-}
-
-// ---- profile ------------------------------------------------------------------------------------
-
-typedef struct {
-    uint32_t cmd;
-    uint64_t nanoseconds;
-} Hot;
-
-static int by_time(const void *a, const void *b) {
-    const Hot *x = a, *y = b;
-    if (x->nanoseconds != y->nanoseconds) return x->nanoseconds > y->nanoseconds ? -1 : 1;
-    return x->cmd < y->cmd ? -1 : x->cmd > y->cmd;
-}
-
-static double gemm_flops(const SnGemm *g) {
-    double n = 2;
-    for (uint32_t i = 0; i < g->nbatch; i++) n *= (double)g->batch[i].extent;
-    for (uint32_t i = 0; i < g->nm; i++) n *= (double)g->m[i].extent;
-    for (uint32_t i = 0; i < g->nn; i++) n *= (double)g->n[i].extent;
-    for (uint32_t i = 0; i < g->nk; i++) n *= (double)g->k[i].extent;
-    return n;
-}
-
-static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, double total) {
-    const SnCmd *cmd = &SN_AT(p, SnCmd, cmds)[hot->cmd];
-    const char *kinds[] = {"kernel", "gemm", "fill", "copy"};
-    const char *name = sn_cmd_name(p, cmd);
-    double time = (double)c->nanoseconds, flops = 0, bytes = 0;
-    if (cmd->op == SN_CMD_KERNEL) {
-        flops = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].flops * cmd->count;
-        bytes = (double)SN_AT(p, SnKernel, kernels)[cmd->fn].bytes * cmd->count;
-        if (!*name) name = SN_STRING(p, SN_AT(p, SnKernel, kernels)[cmd->fn].name);
-    } else if (cmd->op == SN_CMD_GEMM) {
-        flops = gemm_flops(&SN_AT(p, SnGemm, gemms)[cmd->fn]);
-    }
-    printf("%6.2f %% %10.3f ms %8" PRIu64 " runs %8.2f GFLOP/s %8.2f GB/s  %-6s %s\n",
-           100 * time / total, time * 1e-6, c->runs, flops * (double)c->runs / time,
-           bytes * (double)c->runs / time, kinds[cmd->op], name);
-}
-
-// What the device decided when it was opened. False: nothing.
-static bool print_decided(const Run *r, FILE *to) {
-    char line[768];
-    uint32_t i = 0;
-    for (; sn_exec_decided(r->exec, i, line, sizeof line); i++) fprintf(to, "%s\n", line);
-    return i > 0;
-}
-
-// What was measured; beside a prompt that is continued it is no output.
-static void print_tuned(const Run *r) {
-    FILE *to = given(r, SN_SET_generate) ? stderr : stdout;
-    if (!print_decided(r, to)) fprintf(to, "--tune: this device has nothing to choose\n");
-}
-
-static SnStatus print_profile(Run *r) {
-    enum { SHOWN = 40 };
-    const SnPlan *p = r->plan;
-    const SnCounter *counters = sn_exec_counters(r->exec);
-    Hot *hot = calloc((size_t)p->cmds.count + 1, sizeof *hot);
-    double total = 0;
-    if (!hot) return sn_fail(&r->e, SN_MACHINE, "out of memory for the profile");
-    for (uint32_t i = 0; i < p->cmds.count; i++) {
-        hot[i] = (Hot){i, counters[i].nanoseconds};
-        total += (double)counters[i].nanoseconds;
-    }
-    qsort(hot, p->cmds.count, sizeof *hot, by_time);
-    printf("profile: %.3f s in %u commands, the first %d:\n", total * 1e-9, p->cmds.count, SHOWN);
-    for (uint32_t i = 0; i < p->cmds.count && i < SHOWN && hot[i].nanoseconds; i++)
-        print_command(p, &hot[i], &counters[hot[i].cmd], total);
-    (void)print_decided(r, stdout);
-    free(hot);
-    return SN_OK;
-}
-
 // ---- being asked to stop -------------------------------------------------------------------------
 
 // Whether nobody can read the output any more: it failed, and the pipe's reader or the terminal has gone.
@@ -462,6 +281,12 @@ static SnStatus compare_data(Run *r) {
 static SnStatus check_data(Run *r) {
     SnStatus s = sn_data_facts(r->data, &r->facts, &r->e);
     return s || !given(r, SN_SET_resume) ? s : compare_data(r);
+}
+
+// What was measured; beside a prompt that is continued it is no output.
+static void print_tuned(const Run *r) {
+    FILE *to = given(r, SN_SET_generate) ? stderr : stdout;
+    if (!sn_print_decided(r->exec, to)) fprintf(to, "--tune: this device has nothing to choose\n");
 }
 
 static SnStatus set_up(Run *r) {
@@ -663,7 +488,7 @@ static void print_start(const Run *r) {
     int64_t micro = sn_trainer_micro(r->trainer);
     printf("%s: %" PRId64 " parameters, %.1f MiB, %s, batch %" PRId64 " = %" PRId64 " x %" PRId64
            ", %" PRId64 " training and %" PRId64 " validation samples, seed %" PRIu64 "\n",
-           SN_STRING(r->plan, r->plan->model_name), count_parameters(r->plan),
+           SN_STRING(r->plan, r->plan->model_name), sn_count_parameters(r->plan),
            (double)sn_exec_bytes(r->exec) / 1048576.0, sn_exec_device(r->exec), at.accum * micro,
            at.accum, micro, sn_data_samples(r->data, SN_TRAIN), sn_data_samples(r->data, SN_VALID),
            at.seed);
@@ -833,8 +658,8 @@ static int early(Run *r) {
                SN_STRING(r->plan, r->plan->sinter));
         return EXIT_SUCCESS;
     }
-    if (given(r, SN_SET_help)) print_help(r);
-    if (given(r, SN_SET_info)) print_info(r);
+    if (given(r, SN_SET_help)) sn_print_help(r->program, r->plan);
+    if (given(r, SN_SET_info)) sn_print_info(r->plan, device);
     if (given(r, SN_SET_help) || given(r, SN_SET_info)) return EXIT_SUCCESS;
     return check_asked(r) || check_limits(r) || sn_environ_check(&r->e) ||
                    sn_device_check(device, &r->e)
@@ -863,7 +688,7 @@ int main(int argc, char **argv) {
     SnStatus s = given(&r, SN_SET_generate) ? SN_OK : sn_signals_open(&r.signals, &r.e);
     if (!s) s = set_up(&r);
     if (!s) s = given(&r, SN_SET_generate) ? generate(&r) : train(&r);
-    if (!s && given(&r, SN_SET_profile)) s = print_profile(&r);
+    if (!s && given(&r, SN_SET_profile)) s = sn_print_profile(r.exec, &r.e);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);
     return close_output(&r, status);
