@@ -180,6 +180,18 @@ static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
     open_scopes(cx, files);
 }
 
+// The samples of an input are the first axis of what is read for it.
+static bool samples_come_first(Elab *cx, const Arg *a, const AxisList *axes) {
+    if (!cx->plan.sample || cx->program->no_plan || !axes->n || axes->at[0] == cx->sample)
+        return true;
+    elab_error(cx, a->loc,
+               list_has(axes, cx->sample)
+                   ? "the samples of '%s' come first in its data: '%s' must be its first axis"
+                   : "'%s' holds no samples: '%s' must be its first axis",
+               str(cx, a->name), str(cx, cx->plan.sample));
+    return false;
+}
+
 // One input of the model: kind and axes must be written.
 static void bind_input(Elab *cx, const Arg *a) {
     Binding *b = declare(cx, cx->scope, a->name, NAME_value, a->name_loc);
@@ -197,6 +209,7 @@ static void bind_input(Elab *cx, const Arg *a) {
         return;
     }
     if (!axes_resolve(cx, &a->dims.out, &axes) || !axes_fit(cx, a->loc, &axes)) return;
+    if (!samples_come_first(cx, a, &axes)) return;
     if (*kind && strcmp(kind, "real") != 0 && elem == ELEM_f32) {
         if (!kind_resolve(cx, a->kind_loc, a->kind, &range)) return;
         elem = ELEM_i32;

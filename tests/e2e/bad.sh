@@ -85,9 +85,9 @@ check_as_build models/convnet.sn -D micro=2
 check_as_build models/convnet.sn -D micro=2 --target sm_90a
 cat >"$work/huge.sn" <<'END'
 axis a = 70000, b = 70000, n = 5, c = n * b, batch = 2
-model m(x: real[batch], i: a[n]) {
+model m(x: real[batch], i: a[batch, n]) {
   param w[a, b] ~ 0
-  loss = mean[batch](x) * sum[c](abs(w[a: i][n * b -> c]))
+  loss = mean[batch](x) * sum[batch, c](abs(w[a: i][n * b -> c]))
 }
 train { data tensors("x"); optimizer sgd; lr constant(1); steps 1 }
 END
