@@ -24,7 +24,7 @@ static bool folds_all(Elab *cx, Loc at, const Value *x, const AxisList *axes, co
 static Value fold_range(Elab *cx, Value r, ReduceKind kind, const Value *x, const AxisList *axes) {
     double count = 1, lo = 0, hi = 0;
     for (uint32_t i = 0; i < axes->n; i++) count *= (double)extent_of(cx, axes->at[i]);
-    if (!count || !value_range(x, &lo, &hi)) return r;
+    if (count == 0 || !value_range(x, &lo, &hi)) return r;
     if (kind == REDUCE_min || kind == REDUCE_max) return value_ranged(r, lo, hi);
     bool counts = kind == REDUCE_sum && is_int(cx, x) && !list_has(axes, cx->sample);
     return counts ? value_ranged(r, count * lo, count * hi) : r;

@@ -78,8 +78,9 @@ static SnStatus open_cuda(const SnProgram *p, const SnDeviceWish *wish, SnDevice
     if (!api) return e ? e->status : mine.status;
     const SnCudaChoice choice = {.api = api,
                                  .ordinal = ordinal,
-                                 .from_ptx = emulated_one || !sn_environ_number(SN_SET_env_cubin),
-                                 .stepwise = !sn_environ_number(SN_SET_env_graphs),
+                                 .from_ptx =
+                                     emulated_one || sn_environ_number(SN_SET_env_cubin) == 0,
+                                 .stepwise = sn_environ_number(SN_SET_env_graphs) == 0,
                                  .tune = wish->tune};
     SnStatus s = sn_cuda_device(p, &choice, out, e);
     if (!s && emulated_one) (*out)->first_nan = p->emulator->first_nan;

@@ -22,7 +22,7 @@ static float point(int64_t i) {
     static const float ends[] = {0.0f, -0.0f, INFINITY, -INFINITY};
     if (i < 4) return ends[i];
     int64_t k = (i - 4) / 2;
-    double x = ldexp(1 + (double)(k % EACH) / EACH, (int)(k / EACH) - 149);
+    double x = ldexp(1 + (double)(k % EACH) / (double)EACH, (int)(k / EACH) - 149);
     return (float)(i % 2 ? -x : x);
 }
 
