@@ -299,6 +299,9 @@ Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file);
 
 // Checks invariants V1.. (verify.c); returns the number of violations, described in *why.
 int ir_verify(const Module *m, Text *why);
+// Part of it, for a function with places in memory (ir/memcheck.c): whether every value lies where it is
+// read when it is read. Needs a module whose ids are valid; returns the number of faults.
+int ir_check_memory(const Module *m, const Func *f, Text *why);
 
 // Roles of an axis for one operand of one node (ir/roles.c):
 //   EACH  result and operand keep the axis, element by element      SUM  summed away (linear)

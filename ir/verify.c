@@ -17,8 +17,10 @@
 //   V14  memory: a place for every node or for none, at multiples of 64 bytes
 //   V15  axes: name unique, size not negative
 //   V16  functions that are no regions: name unique
+//   V17  memory: M1 to M4 of ir/memcheck.c
 //
-// V1 to V4, V8 and V15 make ids safe to follow; the others are checked only when those hold.
+// V1 to V4, V8 and V15 make ids safe to follow; the others are checked only when those hold, V17 only
+// when all others do.
 // Linear in nodes, operands and results.
 #include "ir/attr.h"
 #include "ir/infer.h"
@@ -350,5 +352,6 @@ int ir_verify(const Module *m, Text *why) {
     if (v.n) return v.n;
     check_names(&v);
     for (FuncId i = 0; i < m->funcs.n; i++) check_func(&v, m->funcs.at[i]);
+    for (FuncId i = 0; i < m->funcs.n && !v.n; i++) v.n += ir_check_memory(m, m->funcs.at[i], why);
     return v.n;
 }

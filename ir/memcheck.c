@@ -1,0 +1,407 @@
+// The memory plan of a function, checked without asking the pass that made it (passes/memplan.c): the
+// function is walked in its order beside a picture of the memory that says which value lies where.
+//
+//   M1  every operand of a group, and every value that is assigned, lies whole in its place when it is read
+//   M2  the results of a group do not overlap; states and inputs do not; each has a place, and one of its
+//       own kind
+//   M3  a result overlaps an operand of its group only where it is the same place and type, and the group
+//       reads that operand nowhere but at the element that it writes
+//   M4  when the function ends, its results are whole, what is assigned lies in its state's place, and a
+//       state that is not assigned holds what it held
+//
+// The picture is a segment tree over the distinct ends of all ranges, so that a group costs its operands
+// times the logarithm of the nodes. Needs V1 to V16. A function with values outside of groups (before
+// fuse) is in no order of execution yet and is not looked at.
+#include "ir/ir.h"
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SHOWN = 20, MIXED = UINT32_MAX };
+
+// What lies in a place: 0 nothing, 1 + node, or 1 + nodes + state for what a state held before.
+typedef uint32_t Content;
+
+typedef struct {
+    uint64_t from, to; // regions one behind the other: see address()
+} Span;
+
+typedef struct {
+    const Module *m;
+    const Func *f;
+    Text *why;
+    Arena *a; // of this check
+    int faults;
+    Content *content;  // by node
+    NodeId *next_part; // by node: of a group the first of its parts, of a part the next; NONE
+    uint64_t *ends;    // in order, distinct
+    uint32_t nends, leaves;
+    Content *tree; // of 2 * leaves: of all its leaves, or MIXED
+} Check;
+
+__attribute__((format(printf, 3, 4))) static void fault(Check *c, int rule, const char *fmt, ...) {
+    if (c->faults++ >= MAX_SHOWN || !c->why) return;
+    char text[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    text_printf(c->why, "M%d: function %s: %s\n", rule, sym_str(c->m->syms, c->f->name), text);
+}
+
+// ---- places -------------------------------------------------------------------------------------
+
+static uint64_t address(const Mem *mem) {
+    return ((uint64_t)mem->region << 56) + (uint64_t)mem->offset;
+}
+
+static Span span_of(const Mem *mem, int64_t bytes) {
+    return (Span){address(mem), address(mem) + (uint64_t)bytes};
+}
+
+static int64_t bytes_of(const Check *c, NodeId n) { return type_bytes(type_of(c->m, c->f, n)); }
+static const Mem *place(const Check *c, NodeId n) { return &c->f->mem.at[n]; }
+static Span node_span(const Check *c, NodeId n) { return span_of(place(c, n), bytes_of(c, n)); }
+static bool meet(Span a, Span b) { return a.from < b.to && b.from < a.to; }
+
+static Span state_span(const Check *c, StateId s) {
+    const State *st = &c->m->states.at[s];
+    return span_of(&st->mem, type_bytes(type_at(c->m, st->type)));
+}
+
+static Content before(const Check *c, StateId s) { return 1 + c->f->nodes.n + s; }
+
+// For messages: %12 "h.0.attn.q".
+static const char *called(const Check *c, Content x) {
+    if (!x) return "nothing";
+    if (x > c->f->nodes.n) {
+        Sym path = c->m->states.at[x - 1 - c->f->nodes.n].path;
+        return arena_printf(c->a, "the old state '%s'", sym_str(c->m->syms, path));
+    }
+    Sym name = node_at(c->f, x - 1)->name;
+    return arena_printf(c->a, "%%%u '%s'", x - 1, sym_str(c->m->syms, name));
+}
+
+static const char *where(const Check *c, const Mem *mem) {
+    return arena_printf(c->a, "%s+%lld", region_names[mem->region], (long long)mem->offset);
+}
+
+// ---- the picture --------------------------------------------------------------------------------
+
+static uint32_t leaf_at(const Check *c, uint64_t end) {
+    uint32_t low = 0, high = c->nends;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (c->ends[mid] < end)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void paint(Check *c, uint32_t node, uint32_t first, uint32_t count, Span leaves, Content x) {
+    if (leaves.to <= first || first + count <= leaves.from) return;
+    if (leaves.from <= first && first + count <= leaves.to) {
+        c->tree[node] = x;
+        return;
+    }
+    Content *two = &c->tree[2 * node];
+    if (c->tree[node] != MIXED) two[0] = two[1] = c->tree[node];
+    paint(c, 2 * node, first, count / 2, leaves, x);
+    paint(c, 2 * node + 1, first + count / 2, count / 2, leaves, x);
+    c->tree[node] = two[0] == two[1] ? two[0] : MIXED;
+}
+
+// What else lies in the leaves, x if nothing does.
+static Content other(const Check *c, uint32_t node, uint32_t first, uint32_t count, Span leaves,
+                     Content x) {
+    if (leaves.to <= first || first + count <= leaves.from || c->tree[node] == x) return x;
+    if (c->tree[node] != MIXED) return c->tree[node];
+    Content left = other(c, 2 * node, first, count / 2, leaves, x);
+    return left != x ? left : other(c, 2 * node + 1, first + count / 2, count / 2, leaves, x);
+}
+
+static Span leaves_of(const Check *c, Span s) {
+    return (Span){leaf_at(c, s.from), leaf_at(c, s.to)};
+}
+
+static void put(Check *c, Span s, Content x) {
+    if (s.from < s.to) paint(c, 1, 0, c->leaves, leaves_of(c, s), x);
+}
+
+static Content lies(const Check *c, Span s, Content x) {
+    return s.from < s.to ? other(c, 1, 0, c->leaves, leaves_of(c, s), x) : x;
+}
+
+static int in_order(const void *x, const void *y) {
+    const uint64_t *a = x, *b = y;
+    return *a < *b ? -1 : *a > *b;
+}
+
+static void note_ends(Check *c, Span s) {
+    c->ends[c->nends++] = s.from;
+    c->ends[c->nends++] = s.to;
+}
+
+static void make_picture(Check *c) {
+    c->ends = NEW_ARRAY(c->a, uint64_t, 2 * (c->f->nodes.n + c->m->states.n) + 2);
+    for (NodeId n = 0; n < c->f->nodes.n; n++) note_ends(c, node_span(c, n));
+    for (StateId s = 0; s < c->m->states.n; s++) note_ends(c, state_span(c, s));
+    qsort(c->ends, c->nends, sizeof *c->ends, in_order);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < c->nends; i++)
+        if (!kept || c->ends[kept - 1] != c->ends[i]) c->ends[kept++] = c->ends[i];
+    c->nends = kept;
+    c->leaves = 1;
+    while (c->leaves < kept) c->leaves *= 2;
+    c->tree = NEW_ARRAY(c->a, Content, 2 * (size_t)c->leaves);
+}
+
+// ---- what is there when the function starts -----------------------------------------------------
+
+// Addresses are regions and offsets in one number: an offset that does not fit is no place of anything.
+static bool fits(Check *c, const Mem *mem, int64_t bytes) {
+    int64_t most = (INT64_C(1) << 56) - 1;
+    if (bytes <= most && mem->offset <= most - bytes) return true;
+    fault(c, 2, "%s is no place for %lld bytes", where(c, mem), (long long)bytes);
+    return false;
+}
+
+static bool all_fit(Check *c) {
+    bool good = true;
+    for (NodeId n = 0; n < c->f->nodes.n; n++) good &= fits(c, place(c, n), bytes_of(c, n));
+    for (StateId s = 0; s < c->m->states.n; s++) {
+        const State *st = &c->m->states.at[s];
+        good &= fits(c, &st->mem, type_bytes(type_at(c->m, st->type)));
+    }
+    return good;
+}
+
+static void start_states(Check *c) {
+    for (StateId s = 0; s < c->m->states.n; s++) {
+        const State *st = &c->m->states.at[s];
+        Region own = st->kind == STATE_param   ? REGION_param
+                     : st->kind == STATE_accum ? REGION_accum
+                                               : REGION_moment;
+        if (st->mem.region != own)
+            fault(c, 2, "state '%s' has no place in '%s'", sym_str(c->m->syms, st->path),
+                  region_names[own]);
+        Content there = lies(c, state_span(c, s), 0);
+        if (there) fault(c, 2, "%s overlaps %s", called(c, before(c, s)), called(c, there));
+        put(c, state_span(c, s), before(c, s));
+    }
+}
+
+// Inputs of one name and type are one.
+static bool same_input(const Check *c, NodeId a, Content b) {
+    if (b == 0 || b > c->f->nodes.n) return false;
+    const Node *x = node_at(c->f, a), *y = node_at(c->f, b - 1);
+    return attr_of(c->m, c->f, a)->input.name == attr_of(c->m, c->f, b - 1)->input.name &&
+           x->type == y->type && address(place(c, a)) == address(place(c, b - 1));
+}
+
+static void start_input(Check *c, NodeId n) {
+    Region own = type_of(c->m, c->f, n)->n ? REGION_input : REGION_scalar;
+    Content there = lies(c, node_span(c, n), 0);
+    if (place(c, n)->region != own)
+        fault(c, 2, "input %s has no place in '%s'", called(c, n + 1), region_names[own]);
+    if (!there) put(c, node_span(c, n), n + 1);
+    if (there && !same_input(c, n, there))
+        fault(c, 2, "%s overlaps %s", called(c, n + 1), called(c, there));
+    else if (there)
+        c->content[n] = there;
+}
+
+// ---- groups -------------------------------------------------------------------------------------
+
+static void check_read(Check *c, NodeId reader, NodeId value) {
+    if (bytes_of(c, value) == 0) return;
+    Content want = c->content[value];
+    Content there = place(c, value)->region == REGION_none ? 0 : lies(c, node_span(c, value), want);
+    if (there != want)
+        fault(c, 1, "%s reads %s at %s, where %s lies", called(c, reader + 1), called(c, want),
+              where(c, place(c, value)), called(c, there));
+}
+
+static bool is_fold(const Func *body, NodeId n) { return node_at(body, n)->op == OP_reduce; }
+
+// Whether the body reads operand `index` at no other element than that which result r is written at. In
+// columns, whose results are written when all rows are done, only the addend of the fold is read then.
+static bool reads_where_written(const Check *c, const Node *group, uint32_t index, uint32_t r) {
+    const Attr *at = attr_at(c->m, group->attr);
+    const Func *body = c->m->funcs.at[at->group.body];
+    NodeId result = body->results.at[r].node;
+    if (at->group.kind == GROUP_rows) return false; // later phases read whole rows again
+    bool columns = at->group.kind == GROUP_columns;
+    uint8_t *from = NEW_ARRAY(c->a, uint8_t, body->nodes.n + 1); // 1: the operand, 2: made of it
+    for (NodeId n = 0; n < body->nodes.n; n++) {
+        const Node *node = node_at(body, n);
+        if (node->op == OP_arg) {
+            from[n] = attr_of(c->m, body, n)->arg.index == index;
+            if (from[n] && node->type != node_at(body, result)->type) return false;
+        }
+        for (uint32_t i = 0; i < node->n; i++) {
+            if (!from[operand(body, n, i)]) continue;
+            bool kept = op_is_scalar((Op)node->op) || node->op == OP_stop_gradient ||
+                        (node->op == OP_contract && i == 2) ||
+                        (node->op == OP_scatter_add && i == 0);
+            if (columns) // in a pair: the other of the two is the fold
+                kept = n == result && node->op == OP_add && from[operand(body, n, i)] == 1 &&
+                       is_fold(body, operand(body, n, 1 - i));
+            if (!kept) return false;
+            from[n] = 2;
+        }
+    }
+    return true;
+}
+
+static void check_overlap(Check *c, NodeId group, NodeId result, uint32_t r) {
+    const Node *g = node_at(c->f, group);
+    for (uint32_t i = 0; i < g->n; i++) {
+        NodeId x = operand(c->f, group, i);
+        if (!meet(node_span(c, x), node_span(c, result))) continue;
+        if (address(place(c, x)) != address(place(c, result)) ||
+            node_at(c->f, x)->type != node_at(c->f, result)->type)
+            fault(c, 3, "%s at %s overlaps its operand %s", called(c, result + 1),
+                  where(c, place(c, result)), called(c, c->content[x]));
+        else if (!reads_where_written(c, g, i, r))
+            fault(c, 3, "%s is written over its operand %s, which is read elsewhere too",
+                  called(c, result + 1), called(c, c->content[x]));
+    }
+}
+
+// The node of result r, NONE if there is none: nothing is to read it, but it is written.
+static NodeId result_node(const Check *c, NodeId group, uint32_t r) {
+    NodeId n = c->next_part[group];
+    if (r == 0) return group;
+    while (n != NONE && attr_of(c->m, c->f, n)->part.index != r) n = c->next_part[n];
+    return n;
+}
+
+static void check_group(Check *c, NodeId group) {
+    const Func *body = c->m->funcs.at[attr_of(c->m, c->f, group)->group.body];
+    NodeId results[MAX_OPERANDS];
+    uint32_t count = body->results.n;
+    if (count > MAX_OPERANDS) {
+        fault(c, 2, "%s has %u results", called(c, group + 1), count);
+        return;
+    }
+    for (uint32_t i = 0; i < node_at(c->f, group)->n; i++)
+        check_read(c, group, operand(c->f, group, i));
+    for (uint32_t r = 0; r < count; r++) {
+        NodeId n = results[r] = result_node(c, group, r);
+        bool stored = type_bytes(type_of(c->m, body, body->results.at[r].node)) > 0;
+        if (!stored || n == NONE) {
+            if (stored) fault(c, 2, "result %u of %s has no place", r, called(c, group + 1));
+            results[r] = NONE;
+            continue;
+        }
+        uint32_t region = place(c, n)->region;
+        if (region == REGION_none || region == REGION_input || region == REGION_scalar)
+            fault(c, 2, "%s has no place of its own", called(c, n + 1));
+        check_overlap(c, group, n, r);
+        for (uint32_t k = 0; k < r; k++)
+            if (results[k] != NONE && meet(node_span(c, n), node_span(c, results[k])))
+                fault(c, 2, "%s overlaps %s, another result of its group", called(c, n + 1),
+                      called(c, results[k] + 1));
+    }
+    for (uint32_t r = 0; r < count; r++)
+        if (results[r] != NONE) put(c, node_span(c, results[r]), results[r] + 1);
+}
+
+// ---- assignments, and the end -------------------------------------------------------------------
+
+// Where the value is not written into the state's place, it is copied there here.
+static void check_assign(Check *c, NodeId n) {
+    NodeId value = operand(c->f, n, 0);
+    StateId s = attr_of(c->m, c->f, n)->assign.state;
+    Span to = state_span(c, s), from = node_span(c, value);
+    c->content[n] = c->content[value];
+    check_read(c, n, value);
+    if (address(place(c, n)) != to.from)
+        fault(c, 4, "%s is not in the place of its state", called(c, n + 1));
+    if (from.from == to.from) return;
+    if (meet(from, to)) fault(c, 3, "%s is copied over a part of itself", called(c, value + 1));
+    put(c, to, c->content[value]);
+}
+
+static void check_end(Check *c) {
+    Content *held = NEW_ARRAY(c->a, Content, c->m->states.n + 1);
+    for (StateId s = 0; s < c->m->states.n; s++) held[s] = before(c, s);
+    for (NodeId n = 0; n < c->f->nodes.n; n++)
+        if (node_at(c->f, n)->op == OP_assign)
+            held[attr_of(c->m, c->f, n)->assign.state] = c->content[n];
+    for (StateId s = 0; s < c->m->states.n; s++) {
+        Content there = lies(c, state_span(c, s), held[s]);
+        if (there != held[s])
+            fault(c, 4, "at the end the place of state '%s' holds %s, not %s",
+                  sym_str(c->m->syms, c->m->states.at[s].path), called(c, there),
+                  called(c, held[s]));
+    }
+    for (uint32_t i = 0; i < c->f->results.n; i++) {
+        NodeId n = c->f->results.at[i].node;
+        Content there = bytes_of(c, n) ? lies(c, node_span(c, n), c->content[n]) : c->content[n];
+        if (there != c->content[n])
+            fault(c, 4, "at the end the result '%s' is not whole: %s lies at %s",
+                  sym_str(c->m->syms, c->f->results.at[i].name), called(c, there),
+                  where(c, place(c, n)));
+    }
+}
+
+// ---- the walk -----------------------------------------------------------------------------------
+
+static bool is_executable(const Func *f) {
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        uint32_t op = node_at(f, n)->op;
+        if (op != OP_input && op != OP_state && op != OP_group && op != OP_part && op != OP_assign)
+            return false;
+    }
+    return true;
+}
+
+static void note_values(Check *c) {
+    for (NodeId n = c->f->nodes.n; n-- > 0;) {
+        c->content[n] = n + 1;
+        c->next_part[n] = NONE;
+    }
+    for (NodeId n = c->f->nodes.n; n-- > 0;) { // so that a chain has them in order
+        const Node *node = node_at(c->f, n);
+        if (node->op == OP_state) c->content[n] = before(c, attr_of(c->m, c->f, n)->state.state);
+        if (node->op != OP_part) continue;
+        NodeId group = operand(c->f, n, 0);
+        c->next_part[n] = c->next_part[group];
+        c->next_part[group] = n;
+    }
+}
+
+static void check_state_node(Check *c, NodeId n) {
+    const State *st = &c->m->states.at[attr_of(c->m, c->f, n)->state.state];
+    if (address(place(c, n)) != address(&st->mem))
+        fault(c, 2, "%s is not in the place of its state", called(c, n + 1));
+}
+
+static void walk(Check *c) {
+    c->content = NEW_ARRAY(c->a, Content, c->f->nodes.n);
+    c->next_part = NEW_ARRAY(c->a, NodeId, c->f->nodes.n);
+    note_values(c);
+    make_picture(c);
+    start_states(c);
+    for (NodeId n = 0; n < c->f->nodes.n; n++)
+        if (node_at(c->f, n)->op == OP_input) start_input(c, n);
+    for (NodeId n = 0; n < c->f->nodes.n; n++) {
+        uint32_t op = node_at(c->f, n)->op;
+        if (op == OP_state) check_state_node(c, n);
+        if (op == OP_group) check_group(c, n);
+        if (op == OP_assign) check_assign(c, n);
+    }
+    check_end(c);
+}
+
+int ir_check_memory(const Module *m, const Func *f, Text *why) {
+    if (f->mem.n != f->nodes.n || !f->nodes.n || !is_executable(f)) return 0;
+    Check c = {.m = m, .f = f, .why = why, .a = arena_new()};
+    if (all_fit(&c)) walk(&c);
+    arena_free(c.a);
+    return c.faults;
+}
