@@ -151,8 +151,13 @@ static void record(const Bundle *b) {
         const Node *node = node_at(b->f, b->all[i].n);
         const char *name = sym_str(b->m->syms, node->name);
         if (end - i > 1)
-            ledger_add(b->cx->ledger, true, "bundle", "launch", *name ? name : "group", 0,
-                       node->loc,
+            ledger_add(b->cx->ledger,
+                       (Decision){.done = true,
+                                  .func = sym_str(b->m->syms, b->f->name),
+                                  .pass = "bundle",
+                                  .rule = "launch",
+                                  .subject = *name ? name : "group",
+                                  .loc = node->loc},
                        "%u groups do the same to different tensors: one launch; %lld bytes of "
                        "operands live until it",
                        end - i, (long long)bytes);

@@ -50,9 +50,15 @@ static void cut_fold(PassCx *cx, Rewrite *r, Map *known, NodeId n, int64_t parts
     seq.reduce.axes = (AxisList){1, {part}};
     seq.reduce.by = FOLD_seq;
     r->map[n] = ir_node(&r->b, OP_reduce, &seq, &each, 1, node_at(r->from, n)->type);
-    ledger_add(cx->ledger, true, "chunk", fold_names[a.reduce.by], sym_str(m->syms, name),
-               type_bytes(type_of(m, &r->to, each)), r->b.loc, "%lld partial folds, then their sum",
-               (long long)parts);
+    ledger_add(cx->ledger,
+               (Decision){.done = true,
+                          .func = sym_str(m->syms, r->from->name),
+                          .pass = "chunk",
+                          .rule = fold_names[a.reduce.by],
+                          .subject = sym_str(m->syms, name),
+                          .bytes = type_bytes(type_of(m, &r->to, each)),
+                          .loc = r->b.loc},
+               "%lld partial folds, then their sum", (long long)parts);
 }
 
 static bool chunk_func(PassCx *cx, Func *f, Map *known) {

@@ -318,7 +318,12 @@ static void place_node(Fuse *x, NodeId n) {
     }
     const Node *node = node_at(x->f, n);
     if (why && node->op != OP_contract)
-        ledger_add(x->cx->ledger, false, "fuse", "join", fuse_name(x, n), 0, node->loc,
+        ledger_add(x->cx->ledger,
+                   (Decision){.func = sym_str(x->m->syms, x->f->name),
+                              .pass = "fuse",
+                              .rule = "join",
+                              .subject = fuse_name(x, n),
+                              .loc = node->loc},
                    "stored first: %s", why);
     vec_push(x->a, &x->groups, open_group(x, n));
     join(x, n, x->groups.n - 1);

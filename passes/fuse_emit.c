@@ -89,8 +89,14 @@ static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root
     if (!count) return;
     const Node *node = node_at(x->f, root);
     const char *name = sym_str(x->m->syms, node->name);
-    ledger_add(x->cx->ledger, true, "fuse", group_names[g->kind],
-               *name ? name : op_info[node->op].name, saved, node->loc,
+    ledger_add(x->cx->ledger,
+               (Decision){.done = true,
+                          .func = sym_str(x->m->syms, x->f->name),
+                          .pass = "fuse",
+                          .rule = group_names[g->kind],
+                          .subject = *name ? name : op_info[node->op].name,
+                          .bytes = saved,
+                          .loc = node->loc},
                "%u values stay in registers or cache, %u stored", count, stored);
 }
 

@@ -98,8 +98,14 @@ static bool used_outside(const Fuse *x, NodeId n, const Smooth *s) {
 // Whether it is to be done; either way the ledger says so. bytes: memory traffic that it saves.
 static bool decide(const Fuse *x, NodeId n, const char *what, int64_t bytes) {
     bool take = x->cx->library;
-    ledger_add(x->cx->ledger, take, "fuse", "library", fuse_name(x, n), bytes,
-               node_at(x->f, n)->loc,
+    ledger_add(x->cx->ledger,
+               (Decision){.done = take,
+                          .func = sym_str(x->m->syms, x->f->name),
+                          .pass = "fuse",
+                          .rule = "library",
+                          .subject = fuse_name(x, n),
+                          .bytes = bytes,
+                          .loc = node_at(x->f, n)->loc},
                take ? "%s by the product's own call, in the library's rounding"
                     : "%s could be part of the product's call (--cublaslt-epilogues), in the "
                       "library's rounding",

@@ -145,8 +145,13 @@ static bool better(const Layout *l, NodeId n, Type *order) {
     }
     const char *name = sym_str(l->m->syms, node_at(l->f, n)->name);
     if (before > 0)
-        ledger_add(l->cx->ledger, after < before, "layout", "order", *name ? name : "contraction",
-                   0, node_at(l->f, n)->loc,
+        ledger_add(l->cx->ledger,
+                   (Decision){.done = after < before,
+                              .func = sym_str(l->m->syms, l->f->name),
+                              .pass = "layout",
+                              .rule = "order",
+                              .subject = *name ? name : "contraction",
+                              .loc = node_at(l->f, n)->loc},
                    "%d breaks between axes instead of %d; packers read any strides, no copy",
                    after < before ? after : before, before);
     return after < before;

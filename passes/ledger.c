@@ -31,18 +31,19 @@ static const char *class_of(Arena *a, const char *name) {
 
 static uint64_t line_hash(const Decision *d) {
     uint64_t h = hash_u64(HASH_SEED, d->done);
-    const char *parts[4] = {d->pass, d->rule, d->subject, d->reason};
-    for (int i = 0; i < 4; i++) h = hash_bytes(h, parts[i], strlen(parts[i]) + 1);
+    const char *parts[] = {d->func, d->pass, d->rule, d->subject, d->reason};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        h = hash_bytes(h, parts[i], strlen(parts[i]) + 1);
     return h;
 }
 
 static bool same_line(const Decision *a, const Decision *b) {
-    return a->done == b->done && !strcmp(a->pass, b->pass) && !strcmp(a->rule, b->rule) &&
-           !strcmp(a->subject, b->subject) && !strcmp(a->reason, b->reason);
+    return a->done == b->done && !strcmp(a->func, b->func) && !strcmp(a->pass, b->pass) &&
+           !strcmp(a->rule, b->rule) && !strcmp(a->subject, b->subject) &&
+           !strcmp(a->reason, b->reason);
 }
 
-void ledger_add(Ledger *l, bool done, const char *pass, const char *rule, const char *subject,
-                int64_t bytes, Loc loc, const char *reason_fmt, ...) {
+void ledger_add(Ledger *l, Decision d, const char *reason_fmt, ...) {
     if (!l) return;
     Text reason = {.arena = l->arena};
     char buffer[512];
@@ -51,7 +52,10 @@ void ledger_add(Ledger *l, bool done, const char *pass, const char *rule, const 
     vsnprintf(buffer, sizeof buffer, reason_fmt, ap);
     va_end(ap);
     text_put(&reason, buffer, strlen(buffer));
-    Decision d = {pass, rule, class_of(l->arena, subject), reason.at, bytes, 1, done, loc};
+    d.func = d.func ? arena_str(l->arena, d.func, strlen(d.func)) : "";
+    d.subject = class_of(l->arena, d.subject);
+    d.reason = reason.at;
+    d.count = 1;
     // A slot holds a line number plus one; a line that only collides moves on to the next key.
     for (uint64_t key = line_hash(&d);; key++) {
         uint32_t *slot = map_slot(&l->index, key, NULL);
@@ -63,9 +67,54 @@ void ledger_add(Ledger *l, bool done, const char *pass, const char *rule, const 
         Decision *old = &l->lines.at[*slot - 1];
         if (same_line(old, &d)) {
             old->count++;
-            old->bytes += bytes;
+            old->bytes += d.bytes;
             return;
         }
+    }
+}
+
+// ---- printing -----------------------------------------------------------------------------------
+
+// What a user asks for first comes first; functions that are not here follow as they come.
+static const char *const first[] = {"step",    "prologue",      "micro",      "update",
+                                    "eval",    "eval_prologue", "eval_micro", "eval_finish",
+                                    "predict", "generate",      "init"};
+enum { FIRST = sizeof first / sizeof *first };
+
+typedef void PutLine(const Decision *d, const void *user, Text *to);
+
+static bool comes_first(const char *func) {
+    for (size_t i = 0; i < FIRST; i++)
+        if (strcmp(first[i], func) == 0) return true;
+    return false;
+}
+
+// The lines of one function from line `at` on. head: before the first of them.
+static void put_function(const Ledger *l, const char *func, uint32_t at, const char *head,
+                         PutLine *put, const void *user, Text *to) {
+    for (uint32_t i = at; i < l->lines.n; i++) {
+        if (strcmp(l->lines.at[i].func, func) != 0) continue;
+        text_put(to, head, strlen(head));
+        head = "";
+        put(&l->lines.at[i], user, to);
+    }
+}
+
+static const char *heading(Arena *a, const char *func, bool heads) {
+    return heads ? arena_printf(a, "%s\n", *func ? func : "module") : "";
+}
+
+static void put_all(const Ledger *l, bool heads, PutLine *put, const void *user, Text *to) {
+    Map seen = {.arena = l->arena};
+    text_put(to, "", 0);
+    for (size_t i = 0; i < FIRST; i++)
+        put_function(l, first[i], 0, heading(l->arena, first[i], heads), put, user, to);
+    for (uint32_t i = 0; i < l->lines.n; i++) {
+        const char *func = l->lines.at[i].func;
+        bool fresh;
+        if (comes_first(func)) continue;
+        map_slot(&seen, hash_bytes(HASH_SEED, func, strlen(func)), &fresh);
+        if (fresh) put_function(l, func, i, heading(l->arena, func, heads), put, user, to);
     }
 }
 
@@ -77,14 +126,43 @@ static void print_bytes(Text *to, int64_t bytes) {
     text_printf(to, u ? ", %.1f %s" : ", %.0f %s", x, unit[u]);
 }
 
-void ledger_print(const Ledger *l, Text *to) {
-    text_put(to, "", 0);
-    for (uint32_t i = 0; i < l->lines.n; i++) {
-        const Decision *d = &l->lines.at[i];
-        text_printf(to, "%-10s %-4s %-14s %s", d->pass, d->done ? "yes" : "no", d->rule,
-                    *d->subject ? d->subject : "(unnamed)");
-        if (d->count > 1) text_printf(to, " x %u", d->count);
-        if (d->bytes) print_bytes(to, d->bytes);
-        text_printf(to, ": %s\n", d->reason);
+static void put_line(const Decision *d, const void *user, Text *to) {
+    (void)user;
+    text_printf(to, "  %-10s %-4s %-14s %s", d->pass, d->done ? "yes" : "no", d->rule,
+                *d->subject ? d->subject : "(unnamed)");
+    if (d->count > 1) text_printf(to, " x %u", d->count);
+    if (d->bytes) print_bytes(to, d->bytes);
+    text_printf(to, ": %s\n", d->reason);
+}
+
+void ledger_print(const Ledger *l, Text *to) { put_all(l, true, put_line, NULL, to); }
+
+static void put_field(Text *to, const char *name, const char *value) {
+    text_printf(to, "\"%s\":", name);
+    text_put_json(to, value);
+    text_put(to, ",", 1);
+}
+
+static void put_object(const Decision *d, const void *user, Text *to) {
+    const Diag *diag = user;
+    text_put(to, "{", 1);
+    put_field(to, "function", d->func);
+    put_field(to, "pass", d->pass);
+    put_field(to, "rule", d->rule);
+    text_printf(to, "\"done\":%s,", d->done ? "true" : "false");
+    put_field(to, "subject", d->subject);
+    text_printf(to, "\"count\":%u,\"bytes\":%lld,", d->count, (long long)d->bytes);
+    if (d->loc.file && d->loc.file < diag->files.n) {
+        uint32_t line, column;
+        diag_position(diag, d->loc, &line, &column);
+        put_field(to, "file", diag->files.at[d->loc.file].path);
+        text_printf(to, "\"line\":%u,\"column\":%u,", line, column);
     }
+    text_put(to, "\"reason\":", 9);
+    text_put_json(to, d->reason);
+    text_put(to, "}\n", 2);
+}
+
+void ledger_print_json(const Ledger *l, const Diag *d, Text *to) {
+    put_all(l, false, put_object, d, to);
 }

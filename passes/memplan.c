@@ -367,8 +367,12 @@ static void place_temporaries(Plan *p) {
         if (p->buffer[n])
             p->f->mem.at[n] = (Mem){.region = REGION_temp, .offset = offset[p->buffer[n] - 1]};
     if (count)
-        ledger_add(p->cx->ledger, true, "memplan", "temporaries", sym_str(p->m->syms, p->f->name),
-                   0, (Loc){0},
+        ledger_add(p->cx->ledger,
+                   (Decision){.done = true,
+                              .func = sym_str(p->m->syms, p->f->name),
+                              .pass = "memplan",
+                              .rule = "temporaries",
+                              .subject = sym_str(p->m->syms, p->f->name)},
                    "%u buffers in %lld bytes by %s, liveness bound %lld (%.2f %% above)", count,
                    (long long)top, how, (long long)bound,
                    bound ? 100.0 * (double)(top - bound) / (double)bound : 0.0);

@@ -348,8 +348,15 @@ static void make_accum(Cut *c, NodeId n) {
         rule = "count", why = "a fold of data alone is complete before the first micro-batch";
     else if (c->fold[n])
         rule = "accumulate", why = "a fold over the batch is summed over the micro-batches";
-    ledger_add(c->cx->ledger, true, "microbatch", rule, data ? name_of(c, n) : base,
-               type_bytes(type_at(c->m, type)), node(c, n)->loc, "%s", why);
+    ledger_add(c->cx->ledger,
+               (Decision){.done = true,
+                          .func = sym_str(c->m->syms, c->f->name),
+                          .pass = "microbatch",
+                          .rule = rule,
+                          .subject = data ? name_of(c, n) : base,
+                          .bytes = type_bytes(type_at(c->m, type)),
+                          .loc = node(c, n)->loc},
+               "%s", why);
     c->accum[n] = state_new(c->m, path, type, STATE_accum, node(c, n)->loc);
 }
 

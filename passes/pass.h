@@ -3,9 +3,10 @@
 #include "ir/build.h"
 #include "ir/ir.h"
 
-// One line of `sinter explain`. Decisions that agree in pass, rule, subject and reason are one line
-// with a count: that is how twelve layers read as "x 12".
+// One line of `sinter explain`. Decisions that agree in function, pass, rule, subject and reason are one
+// line with a count: that is how twelve layers read as "x 12".
 typedef struct {
+    const char *func; // name of the function that it is about, "" or NULL: of the whole module
     const char *pass, *rule; // "fuse", "epilogue"
     const char *subject;     // class of the thing: value name with instance numbers as '*'
     const char *reason;
@@ -20,11 +21,15 @@ typedef struct Ledger {
     Map index;
 } Ledger;
 Ledger *ledger_new(Arena *a);
-// subject may hold instance numbers ("h.3.attn.q"): they are replaced by '*'.
-void ledger_add(Ledger *l, bool done, const char *pass, const char *rule, const char *subject,
-                int64_t bytes, Loc loc, const char *reason_fmt, ...)
-    __attribute__((format(printf, 8, 9)));
+// d: all but reason and count. Its subject may hold instance numbers ("h.3.attn.q"): they are replaced
+// by '*'. l may be NULL.
+void ledger_add(Ledger *l, Decision d, const char *reason_fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+// Function by function, the training step's first; lines in the order in which they were added.
 void ledger_print(const Ledger *l, Text *to);
+// The same as JSON, an object a line: function, pass, rule, done, subject, count, bytes, reason, and where
+// it is known file, line and column.
+void ledger_print_json(const Ledger *l, const Diag *d, Text *to);
 
 typedef enum { EPILOGUE_bias, EPILOGUE_any } Epilogue;
 // A row of ir/target.def: all that a pass may know of a target.

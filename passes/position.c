@@ -116,8 +116,14 @@ bool pass_position(PassCx *cx) {
         if (!one) continue;
         const Type *t = type_of(p.m, p.f, r->node);
         int64_t size = t->axes[type_find(t, p.axis)].size, bytes = type_bytes(t);
-        ledger_add(cx->ledger, true, "position", "row", sym_str(p.m->syms, r->name),
-                   size ? bytes - bytes / size : 0, node_at(p.f, r->node)->loc,
+        ledger_add(cx->ledger,
+                   (Decision){.done = true,
+                              .func = sym_str(p.m->syms, p.f->name),
+                              .pass = "position",
+                              .rule = "row",
+                              .subject = sym_str(p.m->syms, r->name),
+                              .bytes = size ? bytes - bytes / size : 0,
+                              .loc = node_at(p.f, r->node)->loc},
                    "generation reads one of %lld positions: the output is computed there",
                    (long long)size);
     }

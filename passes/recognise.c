@@ -77,9 +77,14 @@ static void report(const Search *s, const Softmax *x) {
     const Module *m = s->cx->m;
     Sym name = node_at(s->f, x->exp)->name;
     if (!name) name = node_at(s->f, x->score)->name;
-    ledger_add(s->cx->ledger, false, "recognise", x->attention ? "attention" : "classifier",
-               sym_str(m->syms, name), type_bytes(type_of(m, s->f, x->exp)),
-               node_at(s->f, x->exp)->loc, "kept decomposed: no region of this kind is formed yet");
+    ledger_add(s->cx->ledger,
+               (Decision){.func = sym_str(m->syms, s->f->name),
+                          .pass = "recognise",
+                          .rule = x->attention ? "attention" : "classifier",
+                          .subject = sym_str(m->syms, name),
+                          .bytes = type_bytes(type_of(m, s->f, x->exp)),
+                          .loc = node_at(s->f, x->exp)->loc},
+               "kept decomposed: no region of this kind is formed yet");
 }
 
 static void search_func(PassCx *cx, Func *f) {

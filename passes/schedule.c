@@ -89,8 +89,13 @@ static void record(Schedule *s) {
         while (end < s->f->nodes.n && owner(s->f, end) == n) end++;
         if (node_at(s->f, n)->op != OP_group || s->at[n] == n || s->at[n] == end) continue;
         const char *name = sym_str(s->m->syms, node_at(s->f, n)->name);
-        ledger_add(s->cx->ledger, true, "schedule", "later", *name ? name : "value", 0,
-                   node_at(s->f, n)->loc,
+        ledger_add(s->cx->ledger,
+                   (Decision){.done = true,
+                              .func = sym_str(s->m->syms, s->f->name),
+                              .pass = "schedule",
+                              .rule = "later",
+                              .subject = *name ? name : "value",
+                              .loc = node_at(s->f, n)->loc},
                    "runs just before its first reader, its operands live on anyway");
     }
 }

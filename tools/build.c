@@ -93,7 +93,17 @@ static bool plan_cpu(Driver *d, CpuModule *cpu, ObjectProgram *to) {
 
 // What becomes of a product, in the ledger.
 void driver_decide(void *user, const char *what, Loc loc, bool library, const char *reason) {
-    ledger_add(user, library, "cuda", library ? "cublaslt" : "gemm", what, 0, loc, "%s", reason);
+    const Ledger *l = user;
+    const char *slash = strchr(what, '/'); // FUNCTION/VALUE
+    size_t n = slash ? (size_t)(slash - what) : 0;
+    ledger_add(user,
+               (Decision){.done = library,
+                          .func = arena_str(l->arena, what, n),
+                          .pass = "cuda",
+                          .rule = library ? "cublaslt" : "gemm",
+                          .subject = slash ? slash + 1 : what,
+                          .loc = loc},
+               "%s", reason);
 }
 
 // What ptxas says of a kernel on a target, in the ledger. Registers that spill to memory are a defect of
@@ -105,7 +115,8 @@ static void report_kernel(Driver *d, const CudaTarget *t, const CudaModule *m,
     uint32_t block = cuda_function_block(m, r->function);
     double share = gpu ? gpu_occupancy(gpu, r->registers, r->shared, block).share : 0;
     bool spills = r->spill_loads || r->spill_stores;
-    ledger_add(d->ledger, !spills, "ptxas", t->name, name, 0, (Loc){0},
+    ledger_add(d->ledger,
+               (Decision){.done = !spills, .pass = "ptxas", .rule = t->name, .subject = name},
                "%u threads, %u registers, %u bytes of shared memory: occupancy %.0f %%%s", block,
                r->registers, r->shared, 100 * share, spills ? ", and registers spill" : "");
     if (spills)

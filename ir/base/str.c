@@ -110,6 +110,31 @@ void text_printf(Text *t, const char *fmt, ...) {
     va_end(again);
 }
 
+// Bytes of the UTF-8 character at s, 0 if there is none. (RFC 3629; surrogates pass)
+static size_t character(const unsigned char *s) {
+    size_t n = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+void text_put_json(Text *t, const char *s) {
+    text_put(t, "\"", 1);
+    while (*s) {
+        size_t n = character((const unsigned char *)s);
+        if (n == 0)
+            text_put(t, "\\ufffd", 6);
+        else if (*s == '"' || *s == '\\')
+            text_printf(t, "\\%c", *s);
+        else if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            text_printf(t, "\\u%04x", *s);
+        else
+            text_put(t, s, n);
+        s += n ? n : 1;
+    }
+    text_put(t, "\"", 1);
+}
+
 const char *format_double(char buf[32], double x) {
     if (isnan(x)) return "nan";
     if (isinf(x)) return x < 0 ? "-inf" : "inf";

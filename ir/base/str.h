@@ -20,6 +20,8 @@ typedef struct {
 } Text;
 void text_put(Text *t, const char *s, size_t n);
 void text_printf(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// s as a JSON string, quotes included. What is no UTF-8 becomes U+FFFD.
+void text_put_json(Text *t, const char *s);
 
 // FNV-1a over bytes, seeded with the previous value: start with HASH_SEED. 64-bit.
 #define HASH_SEED 0xcbf29ce484222325ull

@@ -579,16 +579,30 @@ static void test_ledger_counts_layers(void **state) {
     Arena *a = arena_new();
     Ledger *l = ledger_new(a);
     for (int i = 0; i < 12; i++)
-        ledger_add(l, true, "fuse", "epilogue", arena_printf(a, "h.%d.mlp.y", i), 100, (Loc){0},
+        ledger_add(l,
+                   (Decision){.done = true,
+                              .func = "micro",
+                              .pass = "fuse",
+                              .rule = "epilogue",
+                              .subject = arena_printf(a, "h.%d.mlp.y", i),
+                              .bytes = 100},
                    "stays %s", "hot");
-    ledger_add(l, false, "fuse", "epilogue", "h.3.mlp.y", 7, (Loc){0}, "stays hot");
-    assert_int_equal(l->lines.n, 2);
+    const Decision refused = {
+        .func = "micro", .pass = "fuse", .rule = "epilogue", .subject = "h.3.mlp.y", .bytes = 7};
+    Decision elsewhere = refused;
+    elsewhere.func = "init";
+    ledger_add(l, elsewhere, "stays hot");
+    ledger_add(l, refused, "stays hot");
+    assert_int_equal(l->lines.n, 3);
     assert_int_equal(l->lines.at[0].count, 12);
     assert_int_equal(l->lines.at[0].bytes, 1200);
     assert_string_equal(l->lines.at[0].subject, "h.*.mlp.y");
     Text t = {.arena = a};
     ledger_print(l, &t);
-    assert_non_null(strstr(t.at, "h.*.mlp.y x 12, 1.2 KiB: stays hot"));
+    const char *twelve = strstr(t.at, "h.*.mlp.y x 12, 1.2 KiB: stays hot");
+    const char *one = strstr(t.at, "no   epilogue       h.*.mlp.y, 7 B: stays hot");
+    assert_true(twelve && one && strstr(t.at, "micro\n") < twelve && twelve < one);
+    assert_true(one < strstr(t.at, "init\n")); // added before, printed behind
     arena_free(a);
 }
 
