@@ -206,6 +206,8 @@ void sn_trainer_take_back(SnTrainer *t);
 // An update broke off: some states are new and some old, and none of it may be saved.
 bool sn_trainer_is_torn(const SnTrainer *t);
 bool sn_trainer_can_eval(const SnTrainer *t);
+// How many samples that is, below.
+int64_t sn_trainer_eval_samples(const SnTrainer *t, int64_t batches);
 // The mean over `batches` micro-batches of the validation samples, as one batch, or over all samples
 // when there are fewer; over one micro-batch when its samples depend on each other.
 SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);

@@ -237,11 +237,15 @@ bool sn_trainer_can_eval(const SnTrainer *t) {
            sn_data_samples(t->data, SN_VALID) > 0;
 }
 
-SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
-    assert(sn_trainer_can_eval(t));
+int64_t sn_trainer_eval_samples(const SnTrainer *t, int64_t batches) {
     int64_t samples = sn_data_samples(t->data, SN_VALID);
     if (one_pass_eval(t)) batches = 1;
-    if (batches < micros_of(t, samples)) samples = batches * t->micro;
+    return batches < micros_of(t, samples) ? batches * t->micro : samples;
+}
+
+SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
+    assert(sn_trainer_can_eval(t));
+    int64_t samples = sn_trainer_eval_samples(t, batches);
     SnStatus s = load_windows(t, SN_VALID, 0, micros_of(t, samples) * t->micro, e);
     if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, samples, e);
     if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, samples, e);

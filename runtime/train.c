@@ -1,5 +1,5 @@
 // The program that every training executable is: reads the command line, runs the steps, saves,
-// evaluates, prints. Exit statuses live here only, printing here and in info.c.
+// evaluates, prints. Exit statuses live here only, printing here, in info.c and in report.c.
 //
 //   exit 0  done, or stopped by a signal (signals.h) after saving the last complete step
 //        1  data, checkpoint or model values are at fault
@@ -13,6 +13,7 @@
 #include "runtime/info.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
+#include "runtime/report.h"
 #include "runtime/signals.h"
 #include <assert.h>
 #include <errno.h>
@@ -37,19 +38,18 @@ typedef struct {
     SnExec *exec;
     SnData *data;
     SnTrainer *trainer;
-    SnLog *log;
+    SnReport report;
     SnProgress at; // where the run starts
     char *facts;   // of the data
     SnSignals *signals;
-    bool terminal;
-    bool save_failed, log_failed; // the last one
-    bool sick;                    // after a step that is no number: there is nothing more to save
-    bool claimed;                 // the folder that is saved in,
-    int lock;                     // with this; -1: it has no locks
-    uint64_t saved;               // step of the last checkpoint, UINT64_MAX: none
-    bool open;                    // a step was started and is not yet reported,
-    SnProgress opened;            // this one
-    double mark;                  // when the last step was reported, or the open one started
+    bool save_failed;  // the last one
+    bool sick;         // after a step that is no number: there is nothing more to save
+    bool claimed;      // the folder that is saved in,
+    int lock;          // with this; -1: it has no locks
+    uint64_t saved;    // step of the last checkpoint, UINT64_MAX: none
+    bool open;         // a step was started and is not yet reported,
+    SnProgress opened; // this one
+    double mark;       // when the last step was reported, or the open one started
     char path[PATH_MAX];
     SnError e;
 } Run;
@@ -312,6 +312,7 @@ static SnStatus set_up(Run *r) {
 }
 
 static void tear_down(Run *r) {
+    (void)sn_report_close(&r->report, NULL);
     sn_trainer_free(r->trainer);
     sn_data_free(r->data);
     free(r->facts);
@@ -323,10 +324,6 @@ static void tear_down(Run *r) {
 
 // ---- training -----------------------------------------------------------------------------------
 
-static void end_line(const Run *r) {
-    if (r->terminal) fputs("\r\033[K", stdout);
-}
-
 static int keep_count(const Run *r) { return (int)count(r, SN_SET_save_keep); }
 
 // A failure to save does not end a run in the middle: it goes on, says so, and fails at the end.
@@ -336,9 +333,11 @@ static void save(Run *r, int keep) {
     SnProgress at = sn_trainer_progress(r->trainer);
     at.data = r->facts;
     if (!dir || at.step == r->saved) return;
+    double start = seconds();
     r->save_failed =
         sn_checkpoint_save(r->exec, &at, dir, keep, r->path, sizeof r->path, &r->e) != SN_OK;
-    end_line(r);
+    r->report.pace.save = seconds() - start;
+    sn_report_clear(&r->report);
     if (r->save_failed) {
         warn(r, r->e.text);
         return;
@@ -347,46 +346,17 @@ static void save(Run *r, int keep) {
     printf("step %" PRIu64 "  saved %s\n", at.step, r->path);
 }
 
-// Writes all results of a section to the log. What cannot be written is said once, not at every step.
-static void log_results(Run *r, bool eval, SnProgress at, int back, double took) {
-    const char *wanted[2][2] = {{"update", "micro"}, {"eval_finish", "eval_micro"}};
-    const SnPlan *p = r->plan;
-    sn_log_begin(r->log, eval ? "eval" : "train", at.step);
-    for (uint32_t i = 0; i < p->outputs.count; i++) {
-        const SnPort *port = &SN_AT(p, SnPort, outputs)[i];
-        const char *section = SN_STRING(p, port->section), *name = SN_STRING(p, port->name);
-        bool mine = !strcmp(section, wanted[eval][0]) || !strcmp(section, wanted[eval][1]);
-        if (mine && !port->naxes)
-            sn_log_number(r->log, name, sn_trainer_result(r->trainer, name, eval, back));
-    }
-    sn_log_number(r->log, "samples", (double)at.samples);
-    sn_log_number(r->log, "seconds", took);
-    SnError e = {0};
-    bool failed = sn_log_end(r->log, &e) != SN_OK;
-    if (failed && !r->log_failed) {
-        end_line(r);
-        warn(r, e.text);
-    }
-    r->log_failed = failed;
-}
-
-static double unsigned_nan(double x) { return isnan(x) ? fabs(x) : x; } // no "-nan"
-
 static SnStatus evaluate(Run *r) {
     if (!sn_trainer_can_eval(r->trainer)) return SN_OK;
     double start = seconds();
+    SnProgress at = sn_trainer_progress(r->trainer);
     int64_t batches = count(r, SN_SET_eval_batches);
     SnStatus s = sn_trainer_eval(r->trainer, batches, &r->e);
     if (!s) s = sn_exec_wait(r->exec, &r->e);
-    if (s) end_line(r);
-    if (s == SN_STOPPED)
-        printf("step %" PRIu64 "  validation stopped before its end\n",
-               sn_trainer_progress(r->trainer).step);
+    if (s) sn_report_clear(&r->report);
+    if (s == SN_STOPPED) printf("step %" PRIu64 "  validation stopped before its end\n", at.step);
     if (s) return s;
-    end_line(r);
-    printf("step %" PRIu64 "  validation loss %.4f\n", sn_trainer_progress(r->trainer).step,
-           unsigned_nan(sn_trainer_result(r->trainer, "loss", true, 0)));
-    log_results(r, true, sn_trainer_progress(r->trainer), 0, seconds() - start);
+    sn_report_eval(&r->report, &at, seconds() - start);
     return SN_OK;
 }
 
@@ -398,24 +368,8 @@ static const Finite must_be_finite[] = {
     {"loss", "loss"}, {"grad_norm", "norm of the gradient"}, {"lr", "learning rate"}};
 
 static double step_result(const Run *r, const char *name, int back) {
-    return unsigned_nan(sn_trainer_result(r->trainer, name, false, back));
-}
-
-static void print_step(Run *r, SnProgress at, int back, double took) {
-    uint64_t every = (uint64_t)count(r, SN_SET_print_every);
-    if (!r->terminal && at.step % every && at.step != 1 && at.step != at.total) return;
-    double samples = (double)(at.accum * sn_trainer_micro(r->trainer)) / took;
-    int64_t window = sn_trainer_window(r->trainer);
-    end_line(r);
-    printf("step %" PRIu64 "/%" PRIu64 "  loss %.4f", at.step, at.total,
-           step_result(r, "loss", back));
-    if (sn_plan_output(r->plan, "update", "grad_norm"))
-        printf("  norm %.3f", step_result(r, "grad_norm", back));
-    printf("  %.1f ms", took * 1e3);
-    printf(window ? "  %.0f tokens/s" : "  %.1f samples/s",
-           samples * (window ? (double)window : 1));
-    if (!r->terminal || at.step == at.total) putchar('\n');
-    fflush(stdout);
+    double x = sn_trainer_result(r->trainer, name, false, back);
+    return isnan(x) ? fabs(x) : x; // no "-nan"
 }
 
 // The step changed nothing, so the state is that of the step before: it is saved beside what is
@@ -459,8 +413,7 @@ static SnStatus report_step(Run *r, int back) {
     r->mark = now;
     SnStatus s = back ? SN_OK : sn_exec_wait(r->exec, &r->e);
     if (s) return s;
-    print_step(r, at, back, took);
-    log_results(r, false, at, back, took);
+    sn_report_step(&r->report, &at, back, now, took);
     return check_finite(r, at.step, back);
 }
 
@@ -529,31 +482,30 @@ static void rescue(Run *r) {
     r->e = first;
 }
 
-static void print_end(const Run *r, bool stopped) {
+static void print_end(Run *r, bool stopped) {
     uint64_t step = sn_trainer_progress(r->trainer).step;
-    end_line(r);
+    sn_report_clear(&r->report);
     if (stopped) printf("stopped after step %" PRIu64 "\n", step);
     if (!out_directory(r) && step != r->at.step)
         fprintf(stderr, "%s: note: nothing was kept of the %" PRIu64 " steps: there was no --out\n",
                 r->program, step - r->at.step);
 }
 
-// Lines that are missing in the log are told; the run failed for them only if they still cannot be
-// written.
-static SnStatus close_log(Run *r, SnError *e) {
-    uint64_t lost = sn_log_lost(r->log);
-    SnStatus s = sn_log_free(r->log, e);
-    if (!lost) return s;
-    if (s || r->log_failed)
-        return sn_fail(e, SN_MACHINE, "%" PRIu64 " lines of the log were not written", lost);
-    fprintf(stderr, "%s: warning: %" PRIu64 " lines of the log were not written\n", r->program,
-            lost);
-    return SN_OK;
+static SnStatus open_report(Run *r) {
+    r->report = (SnReport){.program = r->program,
+                           .plan = r->plan,
+                           .trainer = r->trainer,
+                           .print_every = (uint64_t)count(r, SN_SET_print_every),
+                           .eval_every = (uint64_t)count(r, SN_SET_eval_every),
+                           .save_every = (uint64_t)count(r, SN_SET_save_every),
+                           .eval_batches = count(r, SN_SET_eval_batches),
+                           .saves = out_directory(r) != NULL};
+    return sn_report_open(&r->report, given(r, SN_SET_log), &r->e);
 }
 
 static SnStatus train(Run *r) {
     SnStatus s = check_directory(r);
-    if (!s) s = sn_log_new(given(r, SN_SET_log), &r->log, &r->e);
+    if (!s) s = open_report(r);
     if (s) return s;
     print_start(r);
     s = steps(r);
@@ -567,7 +519,7 @@ static SnStatus train(Run *r) {
     if (s == SN_STOPPED) stopped = true, s = SN_OK;
     print_end(r, stopped);
     SnError log_error = {0};
-    SnStatus closed = close_log(r, &log_error);
+    SnStatus closed = sn_report_close(&r->report, &log_error);
     if (s) return s;
     if (r->save_failed) return r->e.status = SN_MACHINE; // it could be written to at the start
     if (closed) r->e = log_error;
@@ -684,7 +636,6 @@ int main(int argc, char **argv) {
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
     int status = early(&r);
     if (status >= 0) return close_output(&r, status);
-    r.terminal = isatty(STDOUT_FILENO);
     SnStatus s = given(&r, SN_SET_generate) ? SN_OK : sn_signals_open(&r.signals, &r.e);
     if (!s) s = set_up(&r);
     if (!s) s = given(&r, SN_SET_generate) ? generate(&r) : train(&r);

@@ -1,0 +1,116 @@
+#!/bin/sh
+# What a run tells while it goes on: lines in a pipe or a file, one row that is rewritten
+# on a terminal and never wider than it, colours only where they are wanted.
+. "$(dirname "$0")/common.sh"
+corpus
+cat >"$work/model.sn" <<'END'
+axis vocab = 256, dim = 8
+axis batch, seq
+
+model tiny(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
+  param embed[vocab -> dim] ~ normal(0.02)
+  x = embed[vocab: tokens]
+  output logits = x @[dim] embed
+  loss = mean[batch, seq](cross_entropy[vocab](logits, targets))
+  loss small = 1e-3 * mean[batch, seq](sum[dim](x^2))
+  metric size = mean[batch, seq](sum[dim](abs(x)))
+}
+
+train {
+  data      text("none", split = 0.9)
+  size      batch = 4, seq = 8
+  optimizer adamw
+  lr        constant(1e-3)
+}
+END
+"$sinter" build "$work/model.sn" -o "$work/exe"
+exe=$work/exe
+run="$exe --data $work/text --eval-batches 2 --threads 1"
+cr=$(printf '\r')
+esc=$(printf '\033')
+# has LABEL PATTERN FILE: an extended pattern in a line of the file.
+has() { if grep -qE -- "$2" "$3"; then ok; else bad "$1: no '$2' in: $(head -c 2000 "$3")"; fi; }
+hasnt() { if grep -qE -- "$2" "$3"; then bad "$1: '$2' in: $(grep -E -- "$2" "$3" | head -2)"; else ok; fi; }
+
+# ---- lines ---------------------------------------------------------------------------------------------
+TERM=xterm $run --steps 25 --eval-every 10 --log "$work/log" >"$work/lines" 2>"$work/errors"
+number='-?[0-9.]+(e[-+][0-9]+)?'
+[ "$(grep -cE "^step [0-9]+/25  loss $number  norm $number  lr 1.00e-03  small $number  size $number  $number ms  $number tokens/s(  [0-9:]+ left)?\$" "$work/lines")" = 4 ] && ok ||
+    bad "not the lines of steps 1, 10, 20 and 25: $(cat "$work/lines")"
+has "the first step gives no pace" '^step 1/25 .* tokens/s$' "$work/lines"
+has "time left" '^step 10/25 .*  0:0[0-9] left$' "$work/lines"
+has "nothing left" '^step 25/25 .* tokens/s$' "$work/lines"
+for step in 10 20 25; do
+    has "evaluation" "^step $step  validation loss $number  small $number  size $number  $number ms  $number tokens/s\$" "$work/lines"
+done
+hasnt "a pipe" "$cr|$esc" "$work/lines"
+has "no --out" 'nothing was kept of the 25 steps' "$work/errors"
+# The same numbers as in the log: of step 20, and of the evaluation after it.
+for kind in train eval; do
+    line=$(grep "\"kind\":\"$kind\",\"step\":20," "$work/log/metrics.jsonl")
+    for key in loss size; do
+        value=$(echo "$line" | sed "s/.*\"$key\":\([^,}]*\).*/\1/")
+        shown=$(printf '%.4f' "$value")
+        case $kind in train) at='^step 20/' ;; *) at='^step 20  validation' ;; esac
+        grep "$at" "$work/lines" | grep -qF " $key $shown " && ok || bad "$kind: $key is not $shown: $(grep "$at" "$work/lines")"
+    done
+done
+$run --steps 7 --print-every 3 >"$work/lines" 2>&1
+[ "$(grep -c '^step [1367]/7  ' "$work/lines")" = 4 ] && ok || bad "--print-every: $(cat "$work/lines")"
+
+# ---- terminals -----------------------------------------------------------------------------------------
+if script --version 2>/dev/null | grep -q util-linux; then
+    # terminal COLUMNS COMMAND: what it writes to a terminal of that width, in $work/seen; its rows in $work/rows.
+    terminal() {
+        script -qec "stty cols $1; $2" /dev/null </dev/null >"$work/seen" 2>&1 || bad "on a terminal: $2"
+        # a row is what stands between two returns; colours take no room
+        sed "s/$esc\\[[0-9;]*m//g" "$work/seen" | tr '\r' '\n' | sed "s/^$esc\\[K//" | grep -E '^step [0-9]+/|^[0-9]+/|^[0-9]+%$|^[0-9]+%  ' >"$work/rows" || true
+    }
+    # widest: of the rows
+    widest() { awk '{ if (length($0) > n) n = length($0) } END { print n + 0 }' "$work/rows"; }
+    TERM=xterm
+    export TERM
+    unset NO_COLOR
+    for columns in 0 1 2 10 20 40 79 80 200; do
+        terminal $columns "$run --steps 40"
+        at_most=$columns
+        [ $columns = 0 ] && at_most=80
+        [ "$(widest)" -le $at_most ] && ok || bad "$columns columns: a row of $(widest)"
+        awk -v n=$at_most '/\]/ && length($0) != n { exit 1 }' "$work/rows" && ok || bad "$columns columns: a bar does not fill them"
+        if [ $columns -ge 79 ]; then
+            has "$columns columns" '^step 40/40  \[=*\]  loss' "$work/rows"
+            has "$columns columns" "$esc\\[32m" "$work/seen"
+        fi
+        has "$columns columns" "^step 40  validation loss $number  small" "$work/seen"
+    done
+    has "200 columns" "  small $number  size $number  $number ms  $number tokens/s" "$work/rows"
+    # The row of the bar is taken away before another line is printed.
+    terminal 60 "$run --steps 40 --eval-every 1"
+    hasnt "lines between" '.step [0-9]+  validation' "$work/rows"
+    tr '\r' '\n' <"$work/seen" | grep "  validation" | grep -vqE "^($esc\\[K)?step [0-9]+  validation" &&
+        bad "a line behind a row: $(tr '\r' '\n' <"$work/seen" | grep validation | head -2 | cat -v)" || ok
+    # The window becomes smaller while the run goes on.
+    script -qec "stty cols 150; $run --steps 100000000 & sleep 0.7; stty cols 30; sleep 0.5; kill -TERM \$!; wait" /dev/null </dev/null >"$work/seen" 2>&1 || true
+    sed "s/$esc\\[[0-9;]*m//g" "$work/seen" | tr '\r' '\n' | sed "s/^$esc\\[K//" | grep -E '^(step )?[0-9]+/' >"$work/rows"
+    [ "$(head -2 "$work/rows" | awk '{ print length($0) }' | tail -1)" = 150 ] && ok || bad "not 150 columns: $(head -2 "$work/rows")"
+    [ "$(tail -1 "$work/rows" | awk '{ print length($0) <= 30 && length($0) }')" = 1 ] && ok || bad "not 30 columns: $(tail -1 "$work/rows")"
+    has "stopped" 'stopped after step [0-9]+' "$work/seen"
+    # Colours: any text in NO_COLOR, but no empty one.
+    NO_COLOR=1 terminal 100 "$run --steps 20"
+    hasnt "NO_COLOR" "$esc\\[[0-9;]*m" "$work/seen"
+    has "NO_COLOR" "^step 20/20  \\[=" "$work/rows"
+    NO_COLOR='' terminal 100 "$run --steps 20"
+    has "NO_COLOR is empty" "$esc\\[32m" "$work/seen"
+    # A terminal that cannot do it gets lines; so does a file beside a terminal.
+    for term in dumb ''; do
+        TERM=$term terminal 100 "$run --steps 20"
+        hasnt "TERM=$term" "$esc" "$work/seen"
+        [ "$(tr -d '\r' <"$work/seen" | grep -cE '^step (1|10|20)/20  loss')" = 3 ] && ok || bad "TERM=$term: $(cat "$work/seen")"
+    done
+    terminal 100 "$run --steps 20 | cat"
+    hasnt "a pipe beside a terminal" "$esc" "$work/seen"
+else
+    echo "skipped what a terminal shows: there is no script of util-linux"
+fi
+
+finish
