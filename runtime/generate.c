@@ -166,15 +166,24 @@ static SnStatus generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Ch
     return SN_OK;
 }
 
+static SnStatus find(SnExec *x, Model *m, SnError *e) {
+    if (!sn_plan_section(sn_exec_plan(x), "generate"))
+        return sn_fail(e, SN_USER, "this model cannot generate: it has no output");
+    SnStatus s = find_window(x, m, e);
+    return s ? s : find_logits(x, m, e);
+}
+
+SnStatus sn_can_generate(SnExec *x, SnError *e) {
+    Model m = {0};
+    return find(x, &m, e);
+}
+
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e) {
     Model m = {0};
-    if (!sn_plan_section(sn_exec_plan(x), "generate"))
-        return sn_fail(e, SN_USER, "this model cannot generate: it has no output");
-    if (n < 1) return sn_fail(e, SN_USER, "the prompt is empty");
-    SnStatus s = find_window(x, &m, e);
-    if (!s) s = find_logits(x, &m, e);
+    SnStatus s = find(x, &m, e);
     if (s) return s;
+    if (n < 1) return sn_fail(e, SN_USER, "the prompt is empty");
     for (int64_t i = 0; i < n; i++)
         if (prompt[i] < 0 || (m.window.port->range && prompt[i] >= m.window.port->range))
             return sn_fail(e, SN_USER, "the prompt holds %d, ids end at %lld", prompt[i],

@@ -114,6 +114,57 @@ void sn_print_info(const SnPlan *p, const char *device) {
         if (s->when == SN_RUN && !sn_plan_option(p, s->key, NULL)) print_option(s->key, NULL);
 }
 
+// ---- what comes next ----------------------------------------------------------------------------
+
+// A word of a shell's command line.
+static void print_word(const char *s) {
+    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+    if (*s && !s[strspn(s, plain)]) {
+        printf(" %s", s);
+        return;
+    }
+    fputs(" '", stdout);
+    for (; *s; s++)
+        if (*s == '\'')
+            fputs("'\\''", stdout);
+        else
+            putchar(*s);
+    putchar('\'');
+}
+
+// What a run was given that the next one must be given too, since no checkpoint holds it.
+static bool is_again(SnSettingId id, bool generates) {
+    if (id == SN_SET_data_kind || id == SN_SET_threads || id == SN_SET_device) return true;
+    bool kept = id == SN_SET_steps || id == SN_SET_seed || id == SN_SET_accum;
+    return !generates && !kept && (sn_settings[id].when == SN_RUN || id == SN_SET_log);
+}
+
+static void print_next(const SnNext *n, const char *what, bool generates) {
+    printf("%-13s", what);
+    print_word(n->program);
+    for (int i = 0; i < SN_SETTINGS; i++) {
+        const SnSetting *s = &sn_settings[i];
+        char set[600];
+        if (!n->options->given[i] || !is_again((SnSettingId)i, generates)) continue;
+        snprintf(set, sizeof set, "%s=%s", s->key, n->options->given[i]);
+        printf(*s->flag ? " --%s" : " --set", s->flag);
+        print_word(*s->flag ? n->options->given[i] : set);
+    }
+    printf(" --resume");
+    print_word(n->dir);
+}
+
+void sn_print_next(const SnNext *n) {
+    print_next(n, "to go on:", false);
+    if (n->steps) printf(" --steps %" PRIu64, n->steps);
+    putchar('\n');
+    if (!n->generates && !n->evaluates) return;
+    print_next(n, n->generates ? "to generate:" : "to evaluate:", n->generates);
+    puts(!n->generates ? " --steps 0"
+         : n->text     ? " --generate 'Once upon a time'"
+                       : " --generate '1 2 3'");
+}
+
 // ---- profile ------------------------------------------------------------------------------------
 
 typedef struct {

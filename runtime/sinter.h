@@ -224,6 +224,8 @@ typedef struct {
     uint64_t seed;
 } SnGenerate;
 
+// Whether the model takes ids and gives the numbers from which the next one is drawn; the reason if not.
+SnStatus sn_can_generate(SnExec *x, SnError *e);
 // Continues `prompt` (ids, at least one); each new id goes to `emit`, which returns false to stop.
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e);

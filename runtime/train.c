@@ -32,7 +32,7 @@
 enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
 
 typedef struct {
-    const char *program;
+    const char *program, *typed; // for messages; as on the command line
     SnOptions options;
     const SnPlan *plan;
     SnExec *exec;
@@ -42,6 +42,7 @@ typedef struct {
     SnProgress at; // where the run starts
     char *facts;   // of the data
     SnSignals *signals;
+    double started;
     bool save_failed;  // the last one
     bool sick;         // after a step that is no number: there is nothing more to save
     bool claimed;      // the folder that is saved in,
@@ -491,6 +492,28 @@ static void print_end(Run *r, bool stopped) {
                 r->program, step - r->at.step);
 }
 
+// Where things lie, and what can be done with them.
+static void print_kept(Run *r, bool stopped) {
+    SnProgress at = sn_trainer_progress(r->trainer);
+    const char *log = given(r, SN_SET_log);
+    SnText took = {0};
+    SnError none;
+    if (at.step == r->at.step || r->saved != at.step || r->save_failed) return;
+    sn_line_time(&took, seconds() - r->started);
+    printf("%" PRIu64 " steps in %s: newest checkpoint %s", at.step - r->at.step,
+           took.text ? took.text : "?", r->path);
+    printf(log ? ", losses %s/metrics.jsonl\n" : "\n", log);
+    free(took.text);
+    SnNext next = {.program = r->typed,
+                   .options = &r->options,
+                   .dir = out_directory(r),
+                   .steps = stopped ? 0 : 2 * at.total,
+                   .generates = !sn_can_generate(r->exec, &none),
+                   .text = data_kind(r) == SN_DATA_TEXT,
+                   .evaluates = sn_trainer_can_eval(r->trainer)};
+    sn_print_next(&next);
+}
+
 static SnStatus open_report(Run *r) {
     r->report = (SnReport){.program = r->program,
                            .plan = r->plan,
@@ -508,6 +531,7 @@ static SnStatus train(Run *r) {
     if (!s) s = open_report(r);
     if (s) return s;
     print_start(r);
+    r->started = seconds();
     s = steps(r);
     bool stopped = s == SN_STOPPED;
     if (stopped) s = settle(r);
@@ -518,6 +542,7 @@ static SnStatus train(Run *r) {
     if (!s && !stopped) s = evaluate(r);
     if (s == SN_STOPPED) stopped = true, s = SN_OK;
     print_end(r, stopped);
+    if (!s) print_kept(r, stopped);
     SnError log_error = {0};
     SnStatus closed = sn_report_close(&r->report, &log_error);
     if (s) return s;
@@ -631,6 +656,7 @@ static int close_output(const Run *r, int status) {
 int main(int argc, char **argv) {
     Run r = {
         .plan = (const SnPlan *)(const void *)sn_programs[0].plan, .lock = -1, .saved = UINT64_MAX};
+    r.typed = argc > 0 ? argv[0] : "train";
     r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
     sn_file_prepare();
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What a run tells while it goes on: lines in a pipe or a file, one row that is rewritten
-# on a terminal and never wider than it, colours only where they are wanted.
+# What a run tells while it goes on and when it is done: lines in a pipe or a file, one row that is rewritten
+# on a terminal and never wider than it, colours only where they are wanted, commands that can be typed.
 . "$(dirname "$0")/common.sh"
 corpus
 cat >"$work/model.sn" <<'END'
@@ -24,6 +24,8 @@ train {
 }
 END
 "$sinter" build "$work/model.sn" -o "$work/exe"
+sed 's/^  output logits/  logits/' "$work/model.sn" >"$work/mute.sn"
+"$sinter" build "$work/mute.sn" -o "$work/mute"
 exe=$work/exe
 run="$exe --data $work/text --eval-batches 2 --threads 1"
 cr=$(printf '\r')
@@ -45,6 +47,7 @@ for step in 10 20 25; do
 done
 hasnt "a pipe" "$cr|$esc" "$work/lines"
 has "no --out" 'nothing was kept of the 25 steps' "$work/errors"
+hasnt "no --out" '^to ' "$work/lines"
 # The same numbers as in the log: of step 20, and of the evaluation after it.
 for kind in train eval; do
     line=$(grep "\"kind\":\"$kind\",\"step\":20," "$work/log/metrics.jsonl")
@@ -113,4 +116,35 @@ else
     echo "skipped what a terminal shows: there is no script of util-linux"
 fi
 
+# ---- the end -------------------------------------------------------------------------------------------
+# next KIND: the command that the run proposed, as it was printed
+next() { sed -n "s/^to $1: *//p" "$work/said"; }
+odd="$work/it's \"here\" \$1"
+mkdir "$odd"
+cp "$work/text" "$odd/text"
+"$exe" --data "$odd/text" --out "$odd/run" --log "$odd/log" --steps 3 --set data.split=0.5 --eval-batches=2 --seed 4 >"$work/said"
+has "the end" "^3 steps in 0:0[0-9]: newest checkpoint .*/run/step-00000003.safetensors, losses .*/log/metrics.jsonl\$" "$work/said"
+cp "$work/said" "$work/first"
+eval "$(next 'go on')" >"$work/said" 2>&1 || bad "it cannot go on with: $(next 'go on'): $(tail -1 "$work/said")"
+has "go on" '^resumed from .* at step 3$' "$work/said"
+has "go on" '^3 steps in ' "$work/said"
+[ -e "$odd/run/step-00000006.safetensors" ] && ok || bad "it went on elsewhere"
+[ "$(grep -c '"kind":"train"' "$odd/log/metrics.jsonl")" = 6 ] && ok || bad "it did not go on with the log"
+cp "$work/first" "$work/said"
+eval "$(next generate)" >"$work/words" 2>&1 || bad "generate: $(tail -1 "$work/words")"
+has "generate" '^Once upon a time' "$work/words"
+[ -z "$(next evaluate)" ] && ok || bad "more than three lines"
+"$work/mute" --data "$work/text" --out "$work/mute.out" --steps 2 --eval-batches 1 >"$work/said"
+[ -z "$(next generate)" ] && ok || bad "it proposes to generate"
+eval "$(next evaluate)" >"$work/words" 2>&1 || bad "evaluate: $(tail -1 "$work/words")"
+[ "$(grep -o 'validation loss [^ ]*' "$work/words")" = "$(grep -o 'validation loss [^ ]*' "$work/said")" ] && ok ||
+    bad "it evaluates to something else: $(cat "$work/words")"
+# A run that was stopped goes on to where it was to end.
+$run --steps 100000000 --out "$work/stopped" >"$work/said" 2>&1 &
+pid=$!
+while ! grep -q '^step 10/' "$work/said" && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+kill -TERM $pid
+wait $pid || bad "a stopped run failed"
+next 'go on' >"$work/words"
+has "stopped" "^$exe .*--resume $work/stopped\$" "$work/words"
 finish
