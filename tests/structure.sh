@@ -57,8 +57,12 @@ else
     echo "skipped the layout of C files: no clang-format"
 fi
 
+# ---- layout of the library --------------------------------------------------------------------------
+"$build/sinter" fmt frontend/std.sn >"$work/std" || bad "fmt frontend/std.sn"
+same "frontend/std.sn is not laid out as 'sinter fmt' does" "$work/std" frontend/std.sn
+
 # ---- generated pages -------------------------------------------------------------------------------
-for page in ops passes; do
+for page in ops passes std; do
     "$build/docs" --$page >"$work/page" || bad "docs --$page"
     same "docs/$page.md is not what 'docs --$page' prints" "$work/page" "docs/$page.md"
 done

@@ -1,7 +1,8 @@
-// Writes what is made from tables: docs --ops is docs/ops.md, docs --passes is docs/passes.md, docs --lines is
-// the table of plan lines in docs/language.md, docs --settings those of options in docs/running.md. A test
+// Writes what is made from tables: docs --ops is docs/ops.md, docs --passes is docs/passes.md, docs --std, from the
+// comments of std.sn, is docs/std.md, docs --lines is the table of plan lines in docs/language.md, docs --settings those of options in docs/running.md. A test
 // compares the committed pages with fresh output, so that the tables of ops, attributes, element types, passes
 // and options stay the one place where these facts are written.
+#include "frontend/reference.h"
 #include "ir/attr.h"
 #include "passes/pass.h"
 #include "runtime/setting.h"
@@ -181,9 +182,53 @@ static void print_values(const SnSetting *s) {
     unreachable(s->type);
 }
 
-// '|' ends a cell.
-static void print_escaped(const char *text) {
-    for (; *text; text++) printf(*text == '|' ? "\\%c" : "%c", *text);
+// '|' ends a cell, and so does the line.
+static void print_escaped(const char *text, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        printf(text[i] == '|' ? "\\%c" : "%c", text[i] == '\n' ? ' ' : text[i]);
+}
+
+// What comes before the first ';' is code, what follows is prose.
+static void print_code(const char *text) {
+    size_t n = strcspn(text, ";");
+    if (!n) return;
+    putchar('`');
+    print_escaped(text, n);
+    putchar('`');
+    print_escaped(text + n, strlen(text + n));
+}
+
+static void print_section(const Reference *r, uint32_t section) {
+    printf("\n## %s\n\n", r->sections.at[section].title);
+    if (*r->sections.at[section].text) printf("%s\n\n", r->sections.at[section].text);
+    puts("| | | gives | PyTorch |\n|---|---|---|---|");
+    for (uint32_t i = 0; i < r->entries.n; i++) {
+        const RefEntry *e = &r->entries.at[i];
+        if (e->section != section) continue;
+        fputs("| ", stdout);
+        print_code(e->signature);
+        printf(" | %s%s", e->brief, *e->more ? " " : "");
+        print_escaped(e->more, strlen(e->more));
+        putchar(' ');
+        for (int k = 0; k < REF_FIELDS; k++) {
+            if (k != REF_formula) fputs(" | ", stdout);
+            print_code(e->field[k]);
+        }
+        puts(" |");
+    }
+}
+
+static void print_std(void) {
+    Arena *a = arena_new();
+    const Reference *r = reference_std(a, diag_new(a));
+    puts("# The library\n"
+         "\n"
+         "Made by `build/docs --std` from the comments of `frontend/std.sn`; do not edit. `sinter "
+         "std NAME` "
+         "prints an entry with its text.\n"
+         "[language.md](language.md) has what is built in.");
+    for (uint32_t s = 0; s < r->sections.n; s++) print_section(r, s);
+    arena_free(a);
 }
 
 static void print_setting(const SnSetting *s) {
@@ -191,7 +236,7 @@ static void print_setting(const SnSetting *s) {
     if (s->when == SN_COMMAND) {
         printf("| `--%s", s->flag);
         if (*s->shown) putchar(' ');
-        print_escaped(s->shown);
+        print_escaped(s->shown, strlen(s->shown));
         fputs("` | ", stdout);
     } else {
         printf("| `%s` | ", s->key);
@@ -221,12 +266,14 @@ int main(int argc, char **argv) {
         print_ops();
     } else if (strcmp(page, "--passes") == 0) {
         print_passes();
+    } else if (strcmp(page, "--std") == 0) {
+        print_std();
     } else if (strcmp(page, "--lines") == 0) {
         print_lines();
     } else if (strcmp(page, "--settings") == 0) {
         print_settings();
     } else {
-        fputs("usage: docs --ops | --passes | --lines | --settings\n", stderr);
+        fputs("usage: docs --ops | --passes | --std | --lines | --settings\n", stderr);
         return 2;
     }
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 3;

@@ -78,3 +78,4 @@ int driver_close_output(int rc);
 
 int command_build(Driver *d);
 int command_run(Driver *d);
+int command_std(Driver *d); // o.input: the name of an entry, or NULL for all

@@ -22,6 +22,8 @@ static const char usage[] =
     "                      --target sm_90a of a GPU, there or not\n"
     "  opt FILE --passes=A,B   run some passes on a .ir file and print the result\n"
     "  fmt FILE [-i]       print the file in its canonical layout, or rewrite it in place\n"
+    "  std [NAME]          the library's reference: all of it by section, or one entry with its "
+    "text\n"
     "  ops | passes | targets  what there is\n"
     "\n"
     "options\n"
@@ -295,11 +297,11 @@ static int run_bench(char **argv) {
 static const struct {
     const char *name;
     int (*run)(Driver *d);
-    bool needs_output;
-} commands[] = {{"build", command_build, true},      {"run", command_run, false},
-                {"check", command_check, false},     {"dump", command_dump, false},
-                {"explain", command_explain, false}, {"opt", command_opt, false},
-                {"fmt", command_fmt, false}};
+    bool needs_input, needs_output;
+} commands[] = {{"build", command_build, true, true},      {"run", command_run, true, false},
+                {"check", command_check, true, false},     {"dump", command_dump, true, false},
+                {"explain", command_explain, true, false}, {"opt", command_opt, true, false},
+                {"fmt", command_fmt, true, false},         {"std", command_std, false, false}};
 
 static int run_command(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "--help";
@@ -334,7 +336,7 @@ static int run_command(int argc, char **argv) {
         rc = unknown(&d, "command", name, near);
     else if (parse_options(&d, argc, argv) != 0)
         rc = EXIT_USAGE;
-    else if (!d.o.input)
+    else if (commands[i].needs_input && !d.o.input)
         usage_error("'%s' needs a file", name);
     else if (!driver_targets(&d))
         rc = EXIT_USAGE;

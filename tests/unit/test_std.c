@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "frontend/reference.h"
 #include "ir/interp.h"
 #include "tests/oracle/model.h"
 #include <math.h>
@@ -540,28 +541,73 @@ static bool has_row(const char *name, size_t n) {
     return found;
 }
 
+// And a comment, in a section: what 'sinter std' and docs/std.md are made from.
 static void test_every_function_has_a_row(void **state) {
     (void)state;
-    FILE *f = fopen(SOURCE_DIR "/frontend/std.sn", "r");
-    char line[512];
-    int count = 0;
-    assert_non_null(f);
-    while (fgets(line, sizeof line, f)) {
-        const char *name = strncmp(line, "fn ", 3) == 0      ? line + 3
-                           : strncmp(line, "block ", 6) == 0 ? line + 6
-                                                             : NULL;
-        if (!name) continue;
-        size_t n = strcspn(name, "([ ");
-        if (!has_row(name, n)) fail_msg("no row for '%.*s' of std.sn", (int)n, name);
-        count++;
+    Arena *a = arena_new();
+    Diag *d = diag_new(a);
+    const Reference *r = reference_std(a, d);
+    diag_print(d, stderr, false);
+    assert_int_equal(d->errors, 0);
+    for (uint32_t i = 0; i < r->entries.n; i++) {
+        const RefEntry *e = &r->entries.at[i];
+        if (strchr(e->signature, '(') && !has_row(e->name, strlen(e->name)))
+            fail_msg("no row for '%s' of std.sn", e->name);
+        if (strlen(e->brief) > 80)
+            fail_msg("the first line of '%s' is too long for a list", e->name);
     }
-    fclose(f);
-    assert_true(count >= 35);
+    assert_true(r->entries.n >= 36);
+    arena_free(a);
+}
+
+// What a reader of comments must not take: none, one without a section, a field that is none; and what it takes.
+static void test_comments(void **state) {
+    (void)state;
+    static const char text[] = "# above\n"
+                               "fn none(x) = x\n"
+                               "\n"
+                               "# --- First\n"
+                               "# about it\n"
+                               "# all\n"
+                               "\n"
+                               "# apart\n"
+                               "\n"
+                               "fn bare(x) = x  # at its end\n"
+                               "# brief\n"
+                               "# more\n"
+                               "# words: of none\n"
+                               "# formula: x\n"
+                               "#   + y\n"
+                               "fn full[a](x[a, ..], y = (1, 2)) = x\n"
+                               "# --- Second\n"
+                               "\n"
+                               "# a number\n"
+                               "two = 2\n";
+    Arena *a = arena_new();
+    Diag *d = diag_new(a);
+    const Reference *r = reference_read(a, d, diag_add_file(d, "t", text, sizeof text - 1, false));
+    assert_int_equal(d->errors, 3);
+    assert_string_equal(d->items.at[0].text, "'none' is in no section");
+    assert_string_equal(d->items.at[1].text, "'bare' has no comment");
+    assert_string_equal(d->items.at[2].text, "'words' is no field of an entry");
+    assert_int_equal(r->sections.n, 2);
+    assert_string_equal(r->sections.at[0].title, "First");
+    assert_string_equal(r->sections.at[0].text, "about it\nall");
+    const RefEntry *e = reference_find(r, "full");
+    assert_string_equal(e->signature, "full[a](x[a, ..], y = (1, 2))");
+    assert_string_equal(e->brief, "brief");
+    assert_string_equal(e->field[REF_formula], "x + y");
+    assert_string_equal(e->text, "fn full[a](x[a, ..], y = (1, 2)) = x");
+    assert_int_equal(e->section, 0);
+    assert_int_equal(reference_find(r, "two")->section, 1);
+    assert_null(reference_find(r, "three"));
+    arena_free(a);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_function_has_a_row),
+        cmocka_unit_test(test_comments),
         cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_folds),
         cmocka_unit_test(test_texts),
