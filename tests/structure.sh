@@ -62,7 +62,7 @@ fi
 same "frontend/std.sn is not laid out as 'sinter fmt' does" "$work/std" frontend/std.sn
 
 # ---- generated pages -------------------------------------------------------------------------------
-for page in ops passes std; do
+for page in ops passes std commands; do
     "$build/docs" --$page >"$work/page" || bad "docs --$page"
     same "docs/$page.md is not what 'docs --$page' prints" "$work/page" "docs/$page.md"
 done

@@ -11,7 +11,6 @@
 #include "codegen/plan.h"
 #include "runtime/gemm.h"
 #include "runtime/pool.h"
-#include "runtime/setting.h"
 #include "runtime/sinter.h"
 #include "tools/bench_gpu.h"
 #include "tools/clock.h"
@@ -25,7 +24,7 @@
 #include <unistd.h>
 
 extern char **environ;
-enum { MAX_REPEAT = 31, MAX_PRODUCTS = 256 };
+enum { MAX_REPEAT = 31 /* of command.def */, MAX_PRODUCTS = 256 };
 static const int64_t RING_BYTES = (int64_t)1
                                   << 29; // operands come from a ring larger than the caches
 
@@ -347,93 +346,26 @@ static void bench_builds(Bench *b, const char *directory) {
     rmdir(folder);
 }
 
-typedef struct {
-    int repeat, only; // only: this many threads; 0: 1, 2, 4 …
-    bool json;
-    const char *gpu;
-} BenchOptions;
-
-// The value of "--name=value" or "--name value"; NULL when argv[*i] is another option.
-static const char *value_of(const char *name, int argc, char **argv, int *i) {
-    size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0) return NULL;
-    if (argv[*i][n] == '=') return argv[*i] + n + 1;
-    return argv[*i][n] || *i + 1 >= argc ? NULL : argv[++*i];
-}
-
-// A whole number from 1 on.
-static bool read_count(const char *text, int *to) {
-    const SnSetting *s = &sn_settings[SN_SET_threads];
-    double x;
-    if (!sn_setting_text(s, text, &x)) return false;
-    *to = (int)x;
-    return true;
-}
-
-// One argument and, where it has one, its value.
-static bool read_option(Driver *d, BenchOptions *o, int argc, char **argv, int *i) {
-    const char *v;
-    if (strncmp(argv[*i], "-D", 2) == 0)
-        return driver_define(d, argv[*i][2] ? argv[*i] + 2 : *i + 1 < argc ? argv[++*i] : NULL);
-    if (strcmp(argv[*i], "--json") == 0) return o->json = true;
-    if (strcmp(argv[*i], "--cublaslt-epilogues") == 0) return d->o.lt_epilogues = true;
-    if ((v = value_of("--repeat", argc, argv, i))) return read_count(v, &o->repeat);
-    if ((v = value_of("--threads", argc, argv, i))) return read_count(v, &o->only);
-    if ((v = value_of("--cpu", argc, argv, i))) return (d->o.cpu = v);
-    if ((v = value_of("--target", argc, argv, i))) return (d->o.target = v);
-    if ((v = value_of("--gpu", argc, argv, i))) return (o->gpu = v);
-    if (argv[*i][0] == '-' || d->o.input) return false;
-    return (d->o.input = argv[*i]);
-}
-
-static int read_options(Driver *d, BenchOptions *o, int argc, char **argv) {
-    bool ok = true;
-    for (int i = 1; i < argc && ok; i++) ok = read_option(d, o, argc, argv, &i);
-    if (!ok || !d->o.input || o->repeat > MAX_REPEAT || o->only > 256) {
-        fprintf(stderr,
-                "usage: sinter bench MODEL [-D NAME=VALUE] [--repeat=N] [--threads=N] [--cpu=ISA]\n"
-                "       sinter bench MODEL --target=sm_XX [--gpu=NAME] [--cublaslt-epilogues]\n"
-                "                   [--json] [-D NAME=VALUE] [--repeat=N]\n"
-                "N repetitions: 1 to %d\n",
-                MAX_REPEAT);
-        return EXIT_USAGE;
-    }
-    if (!driver_targets(d)) return EXIT_USAGE;
-    if (d->ncuda <= 1 && !(d->cpu && d->ncuda)) return 0;
-    fprintf(stderr, "sinter: error: bench takes one target at a time\n");
-    return EXIT_USAGE;
-}
-
-static int bench(int argc, char **argv) {
-    Driver d = {.arena = arena_new(), .scratch = arena_new()};
-    d.syms = symtab_new(d.arena);
-    d.diag = diag_new(d.arena);
-    d.ledger = ledger_new(d.arena);
-    BenchOptions o = {.repeat = 5};
-    int rc = read_options(&d, &o, argc, argv);
-    if (rc) return rc;
-    if (d.ncuda) {
-        const GpuBenchOptions gpu = {.gpu = o.gpu, .json = o.json, .repeat = o.repeat};
-        return bench_gpu(&d, &gpu);
-    }
-    Bench b = {.d = &d, .repeat = o.repeat};
-    if (!load(&b)) return driver_report(&d);
+static int bench_cpu(Driver *d) {
+    CHECK(d->o.repeat <= MAX_REPEAT, "%d repetitions", d->o.repeat);
+    Bench b = {.d = d, .repeat = d->o.repeat};
+    if (!load(&b)) return driver_report(d);
     collect(&b, "prologue");
     collect(&b, "micro");
     collect(&b, "update");
     b.ring = calloc(1, (size_t)RING_BYTES);
     if (!b.ring) return EXIT_MACHINE;
     if (!yardstick_available()) puts("oneDNN was not found when sinter was built: no yardstick");
-    printf("%s: ", d.program->model_name);
-    for (uint32_t i = 0; i < d.o.defs.n; i++)
-        printf("-D %s=%s ", d.o.defs.at[i].name, d.o.defs.at[i].value);
+    printf("%s: ", d->program->model_name);
+    for (uint32_t i = 0; i < d->o.defs.n; i++)
+        printf("-D %s=%s ", d->o.defs.at[i].name, d->o.defs.at[i].value);
     printf("f32, %.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(&b) * 1e-9,
            (double)(b.plan->region_bytes[1] + b.plan->region_bytes[2] + b.plan->region_bytes[3] +
                     b.plan->region_bytes[4] + b.plan->region_bytes[5] + b.plan->region_bytes[6]) /
                1048576);
-    int most = sn_pool_default_threads();
-    for (int t = 1; t <= most; t *= 2)
-        if (!o.only || o.only == t) measure(&b, t);
+    int least = d->o.threads ? d->o.threads : 1;
+    int most = d->o.threads ? d->o.threads : sn_pool_default_threads();
+    for (int t = least; t <= most; t *= 2) measure(&b, t);
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n > 0) {
@@ -443,6 +375,17 @@ static int bench(int argc, char **argv) {
     }
     free(b.ring);
     return 0;
+}
+
+static int bench(int argc, char **argv) {
+    Driver d = {.arena = arena_new(), .scratch = arena_new(), .argv = argv};
+    d.syms = symtab_new(d.arena);
+    d.diag = diag_new(d.arena);
+    d.ledger = ledger_new(d.arena);
+    int rc = driver_arguments(&d, CMD_bench, argc - 1, argv + 1);
+    if (rc != ARGUMENTS_READ) return rc;
+    if (d.ncuda > 1 || (d.cpu && d.ncuda)) return usage_error("bench takes one target at a time");
+    return d.ncuda ? bench_gpu(&d) : bench_cpu(&d);
 }
 
 int main(int argc, char **argv) { return driver_close_output(bench(argc, argv)); }

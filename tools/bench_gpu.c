@@ -16,7 +16,6 @@
 
 typedef struct {
     Driver *d;
-    const GpuBenchOptions *o;
     const Gpu *gpu;
     const CudaTarget *target;
     CudaModule *module;
@@ -94,9 +93,9 @@ static void run(Bench *b) {
          .emulator = &sn_emulator},
         {0},
     };
-    b->ran = gpu_run(b->d->arena, programs, b->accum, (double)b->d->program->micro, b->o->repeat,
+    b->ran = gpu_run(b->d->arena, programs, b->accum, (double)b->d->program->micro, b->d->o.repeat,
                      &b->run, &b->not_run);
-    const Gpu *there = b->ran && !b->o->gpu ? gpu_of_device(b->run.device) : NULL;
+    const Gpu *there = b->ran && !b->d->o.gpu ? gpu_of_device(b->run.device) : NULL;
     if (there) b->gpu = there;
 }
 
@@ -209,7 +208,7 @@ static void put_head(const Bench *b) {
     if (b->ran && b->run.emulated)
         printf("emulated   by this CPU: its times say nothing about a GPU\n");
     else if (b->ran)
-        printf("measured   on %s, median of %d\n", b->run.device, b->o->repeat);
+        printf("measured   on %s, median of %d\n", b->run.device, b->d->o.repeat);
     else
         printf("measured   nothing: %s\n", b->not_run.at ? b->not_run.at : "no machine code");
     if (b->compiled)
@@ -401,23 +400,22 @@ static void put_json(const Bench *b) {
 // ---- all of it ----------------------------------------------------------------------------------
 
 static int choose_gpu(Bench *b) {
-    b->gpu = b->o->gpu ? gpu_find(b->o->gpu) : gpu_of_sm(b->target->sm);
+    b->gpu = b->d->o.gpu ? gpu_find(b->d->o.gpu) : gpu_of_sm(b->target->sm);
     if (b->gpu && b->gpu->sm == b->target->sm) return 0;
     if (b->gpu)
         fprintf(stderr, "sinter: error: '%s' is sm_%u, not %s\n", b->gpu->name, b->gpu->sm,
                 b->target->name);
     else
         fprintf(stderr, "sinter: error: unknown GPU '%s'; there are:",
-                b->o->gpu ? b->o->gpu : b->target->name);
+                b->d->o.gpu ? b->d->o.gpu : b->target->name);
     for (uint32_t i = 0; !b->gpu && gpu_at(i); i++)
         fprintf(stderr, "%s %s", i ? "," : "", gpu_at(i)->name);
     if (!b->gpu) fputs("\n", stderr);
     return EXIT_USAGE;
 }
 
-int bench_gpu(Driver *d, const GpuBenchOptions *o) {
+int bench_gpu(Driver *d) {
     Bench b = {.d = d,
-               .o = o,
                .target = d->cuda[0],
                .not_compiled = {.arena = d->arena},
                .not_run = {.arena = d->arena}};
@@ -435,7 +433,7 @@ int bench_gpu(Driver *d, const GpuBenchOptions *o) {
         fprintf(stderr, "sinter: error: %s\n", b.not_run.at ? b.not_run.at : b.not_compiled.at);
         return EXIT_MACHINE;
     }
-    if (o->json)
+    if (d->o.json)
         put_json(&b);
     else
         put_table(&b);

@@ -5,14 +5,8 @@
 #include "tools/driver.h"
 #include "tools/roofline.h"
 
-typedef struct {
-    const char *gpu; // a name of gpus.def, or NULL: the first of the target's architecture
-    bool json;       // one JSON object a line instead of the table
-    int repeat;      // steps measured
-} GpuBenchOptions;
-
-// Options of the command line are in d->o; d->cuda[0] is the target. The exit code.
-int bench_gpu(Driver *d, const GpuBenchOptions *o);
+// d->cuda[0] is the target. The exit code.
+int bench_gpu(Driver *d);
 
 // ---- between the files of the bench
 

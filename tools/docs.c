@@ -1,11 +1,13 @@
-// Writes what is made from tables: docs --ops is docs/ops.md, docs --passes is docs/passes.md, docs --std, from the
-// comments of std.sn, is docs/std.md, docs --lines is the table of plan lines in docs/language.md, docs --settings those of options in docs/running.md. A test
-// compares the committed pages with fresh output, so that the tables of ops, attributes, element types, passes
-// and options stay the one place where these facts are written.
+// Writes what is made from tables: docs --ops is docs/ops.md, --passes docs/passes.md, --commands docs/commands.md,
+// --std, from the comments of std.sn, docs/std.md; --lines is the table of plan lines in docs/language.md,
+// --settings those of options in docs/running.md. A test compares the committed pages with fresh output, so that
+// the tables of ops, attributes, element types, passes, commands and options stay the one place where these
+// facts are written.
 #include "frontend/reference.h"
 #include "ir/attr.h"
 #include "passes/pass.h"
 #include "runtime/setting.h"
+#include "tools/command.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -260,6 +262,43 @@ static void print_settings(void) {
         if (sn_settings[i].when == SN_ENVIRON) print_setting(&sn_settings[i]);
 }
 
+static void print_takers(uint32_t takers) {
+    if (takers == (1u << COMMANDS) - 1) {
+        fputs("all", stdout);
+        return;
+    }
+    for (CommandId c = 0, n = 0; c < COMMANDS; c++)
+        if (takers >> c & 1) printf("%s%s", n++ ? ", " : "", command_info[c].name);
+}
+
+static void print_commands(void) {
+    puts("# Commands\n"
+         "\n"
+         "Made by `build/docs --commands` from `tools/command.def`; do not edit. `sinter COMMAND "
+         "--help` says the same on\na terminal.\n"
+         "\n"
+         "A value is written `--option VALUE` or `--option=VALUE`; of an option that is given "
+         "twice the last one counts.\nA file called `-` is standard input. Exit status: 0 done; 1 "
+         "the input is at fault; 2 the command line is; 3 the\nmachine is (memory, disk, no "
+         "linker). Messages go to stderr as `file:line:column: error: …`.");
+    for (CommandId c = 0; c < COMMANDS; c++) {
+        const CommandInfo *p = &command_info[c];
+        if (!c || strcmp(p->group, p[-1].group) != 0)
+            printf("\n## %c%s\n\n| | | |\n|---|---|---|\n", p->group[0] - 'a' + 'A', p->group + 1);
+        printf("| `sinter %s%s%s` | %s.%s%s | `%s` |\n", p->name, *p->shown ? " " : "", p->shown,
+               p->meaning, *p->more ? " " : "", p->more, p->example);
+    }
+    puts("\n## Options\n\n| option | of | | without |\n|---|---|---|---|");
+    for (OptionId o = 0; o < OPTIONS; o++) {
+        const OptionInfo *p = &option_info[o];
+        char head[128];
+        option_head(o, head, sizeof head);
+        printf("| `%s` | ", head);
+        print_takers(p->takers);
+        printf(" | %s | %s |\n", p->meaning, *p->without ? p->without : "–");
+    }
+}
+
 int main(int argc, char **argv) {
     const char *page = argc == 2 ? argv[1] : "";
     if (strcmp(page, "--ops") == 0) {
@@ -272,8 +311,10 @@ int main(int argc, char **argv) {
         print_lines();
     } else if (strcmp(page, "--settings") == 0) {
         print_settings();
+    } else if (strcmp(page, "--commands") == 0) {
+        print_commands();
     } else {
-        fputs("usage: docs --ops | --passes | --std | --lines | --settings\n", stderr);
+        fputs("usage: docs --ops | --passes | --std | --lines | --settings | --commands\n", stderr);
         return 2;
     }
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 3;

@@ -1,29 +1,17 @@
-// What the subcommands of sinter share: options, reading a file into a module, running passes.
+// What the subcommands of sinter share: reading a file into a module, running passes.
 #pragma once
 #include "codegen/cuda/cuda.h"
-#include "frontend/frontend.h"
 #include "passes/pipeline.h"
+#include "tools/command.h"
 
 enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3, DRIVER_MAX_TARGETS = 8 };
-
-typedef struct {
-    const char *command, *input, *output;
-    const char *target, *cpu;
-    const char *after;  // stop after this pass
-    const char *passes; // run these instead of the pipeline
-    const char *dump_dir, *html, *error_limit;
-    const char *why_a, *why_b;
-    bool kernels, plan, llvm, cuda, time_passes, verify_each, in_place, no_fuse, lt_epilogues;
-    VEC(Define) defs;
-    char **rest; // after "--"
-    int nrest;
-} Options;
 
 typedef struct {
     Arena *arena, *scratch;
     SymTab *syms;
     Diag *diag;
     Options o;
+    char **argv;
     Program *program; // of a .sn file, or read back from the header of a .ir file
     Ledger *ledger;
     const char *source; // text of the input
@@ -37,6 +25,13 @@ typedef struct {
     uint32_t ncuda;
     const char *family; // "cpu" or "cuda"
 } Driver;
+
+// Reads what follows the name of a command into d->o, and resolves --target. ARGUMENTS_READ: the command can
+// run; else the exit code, after a message or the help that was asked for.
+enum { ARGUMENTS_READ = -1 };
+int driver_arguments(Driver *d, CommandId c, int argc, char **argv);
+// Prints the message; EXIT_USAGE.
+int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 // Resolves --target, a list; the family is the first one named. False after a message.
 bool driver_targets(Driver *d);

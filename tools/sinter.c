@@ -10,134 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] =
-    "usage: sinter COMMAND [options] FILE\n"
-    "\n"
-    "  build FILE -o OUT   compile a model (.sn) or a dump (.ir) into a training executable\n"
-    "  run FILE [-- ARGS]  build into the cache, then run with ARGS\n"
-    "  check FILE          report errors only\n"
-    "  dump FILE           print the IR after a pass, the kernels, or the plan\n"
-    "  explain FILE        what was decided, why, and what it saves\n"
-    "  bench MODEL         figures of the training step on this machine, beside oneDNN; with\n"
-    "                      --target sm_90a of a GPU, there or not\n"
-    "  opt FILE --passes=A,B   run some passes on a .ir file and print the result\n"
-    "  fmt FILE [-i]       print the file in its canonical layout, or rewrite it in place\n"
-    "  std [NAME]          the library's reference: all of it by section, or one entry with its "
-    "text\n"
-    "  ops | passes | targets  what there is\n"
-    "\n"
-    "options\n"
-    "  -o OUT              output file\n"
-    "  -D NAME=VALUE       an axis, a constant or a plan option: -D layer=4 -D lr.peak=1e-4\n"
-    "  --cpu ISA           native (default), x86-64-v3, x86-64-v4\n"
-    "  --target A,B        cpu (default), sm_80, sm_89, sm_90a, sm_100a, sm_120\n"
-    "  --after PASS        stop after this pass (dump; default: none has run)\n"
-    "  --kernels --plan --llvm --cuda   dump these instead of the IR\n"
-    "  --dump-dir DIR      write the IR after every pass\n"
-    "  --passes=A,B        run exactly these passes\n"
-    "  --cublaslt-epilogues   products take GELU, its derivative and bias gradients along, in\n"
-    "                      the library's rounding\n"
-    "  --no-fuse           every value in a kernel of its own (same bits, for comparing)\n"
-    "  --time-passes       time of every stage, on stderr\n"
-    "  --verify-each       check all invariants after every pass\n"
-    "  --error-limit N     errors that are shown (default 20; 0: all)\n"
-    "  --help --version\n";
-
-static int usage_error(const char *fmt, const char *what) {
-    fputs("sinter: error: ", stderr);
-    fprintf(stderr, fmt, what); // NOLINT: every format is a literal of this file
-    fputs("\n", stderr);
-    return EXIT_USAGE;
-}
-
-static int unknown(Driver *d, const char *what, const char *name, const char *near) {
-    const char *hint =
-        near ? arena_printf(d->arena, "; did you mean '%s'?", near) : " (see 'sinter --help')";
-    return usage_error("%s", arena_printf(d->arena, "unknown %s '%.100s'%s", what, name, hint));
-}
-
-// ---- options ------------------------------------------------------------------------------------
-
-// The value of option `name` written as "--name value" or "--name=value"; NULL when arg is another.
-static const char *value_of(const char *name, int argc, char **argv, int *i, bool *missing) {
-    size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0) return NULL;
-    if (argv[*i][n] == '=') return argv[*i] + n + 1;
-    if (argv[*i][n]) return NULL;
-    *missing = *i + 1 >= argc;
-    return *missing ? NULL : argv[++*i];
-}
-
-static int set_error_limit(Driver *d) {
-    const char *s = d->o.error_limit;
-    if (!s) return 0;
-    size_t n = strlen(s);
-    if (!n || n > 9 || strspn(s, "0123456789") != n)
-        return usage_error("--error-limit wants a number, not '%s'", s);
-    uint32_t limit = (uint32_t)atoi(s);
-    d->diag->limit = limit ? limit : UINT32_MAX;
-    return 0;
-}
-
-static int parse_options(Driver *d, int argc, char **argv) {
-    Options *o = &d->o;
-    const struct {
-        const char *name;
-        const char **to;
-    } values[] = {{"-o", &o->output},
-                  {"--cpu", &o->cpu},
-                  {"--target", &o->target},
-                  {"--after", &o->after},
-                  {"--passes", &o->passes},
-                  {"--dump-dir", &o->dump_dir},
-                  {"--error-limit", &o->error_limit}};
-    const struct {
-        const char *name;
-        bool *to;
-    } flags[] = {{"--kernels", &o->kernels},
-                 {"--plan", &o->plan},
-                 {"--llvm", &o->llvm},
-                 {"--cuda", &o->cuda},
-                 {"--time-passes", &o->time_passes},
-                 {"--verify-each", &o->verify_each},
-                 {"-i", &o->in_place},
-                 {"--no-fuse", &o->no_fuse},
-                 {"--cublaslt-epilogues", &o->lt_epilogues}};
-    for (int i = 2; i < argc; i++) {
-        bool done = false, missing = false;
-        if (strcmp(argv[i], "--") == 0) {
-            o->rest = argv + i + 1;
-            o->nrest = argc - i - 1;
-            break;
-        }
-        for (size_t k = 0; k < sizeof values / sizeof *values && !done; k++) {
-            const char *v = value_of(values[k].name, argc, argv, &i, &missing);
-            if (missing) return usage_error("option '%s' needs a value", argv[i]);
-            // an empty list of passes is one
-            if (v && !*v && values[k].to != &o->passes)
-                return usage_error("option '%s' needs a value", values[k].name);
-            if (v) *values[k].to = v, done = true;
-        }
-        for (size_t k = 0; k < sizeof flags / sizeof *flags && !done; k++)
-            if (strcmp(argv[i], flags[k].name) == 0) *flags[k].to = true, done = true;
-        if (done) continue;
-        if (strncmp(argv[i], "-D", 2) == 0) {
-            const char *text = argv[i][2] ? argv[i] + 2 : i + 1 < argc ? argv[++i] : "";
-            if (!driver_define(d, text)) return usage_error("-D wants name=value, not '%s'", text);
-        } else if (argv[i][0] == '-' && argv[i][1]) {
-            const char *near = NULL;
-            for (size_t k = 0; k < sizeof values / sizeof *values; k++)
-                near = sn_nearer(argv[i], near, values[k].name);
-            for (size_t k = 0; k < sizeof flags / sizeof *flags; k++)
-                near = sn_nearer(argv[i], near, flags[k].name);
-            return unknown(d, "option", argv[i], near);
-        } else if (o->input) {
-            return usage_error("one input file at a time: '%s' is the second", argv[i]);
-        } else {
-            o->input = argv[i];
-        }
-    }
-    return set_error_limit(d);
+static int unknown_command(const char *name) {
+    const char *near = NULL;
+    for (CommandId c = 0; c < COMMANDS; c++) near = sn_nearer(name, near, command_info[c].name);
+    if (near) return usage_error("unknown command '%.100s'; did you mean '%s'?", name, near);
+    return usage_error("unknown command '%.100s' (see 'sinter --help')", name);
 }
 
 // ---- commands -----------------------------------------------------------------------------------
@@ -208,7 +85,6 @@ static int command_dump(Driver *d) {
 }
 
 static int command_opt(Driver *d) {
-    if (!d->o.passes) return usage_error("'opt' needs --passes=%s", "A,B");
     if (!driver_load(d) || !driver_passes(d, NULL)) return driver_report(d);
     Text t = {.arena = d->arena};
     ir_print_module(&t, d->program->m);
@@ -240,7 +116,7 @@ static int command_explain(Driver *d) {
 
 static int command_fmt(Driver *d) {
     if (d->o.in_place && strcmp(d->o.input, "-") == 0)
-        return usage_error("'fmt %s' needs a file, not standard input", "-i");
+        return usage_error("'fmt -i' needs a file, not standard input");
     if (!read_file(d->arena, d->o.input, &d->source, &d->source_size)) {
         report_unread(d);
         return driver_report(d);
@@ -255,21 +131,24 @@ static int command_fmt(Driver *d) {
     return put(d, &t);
 }
 
-static int list_ops(void) {
+static int command_ops(Driver *d) {
+    (void)d;
     for (uint32_t i = 0; i < OP_COUNT; i++)
         printf("%-14s %u-%u  %s\n", op_info[i].name, op_info[i].min, op_info[i].max,
                op_info[i].meaning);
     return 0;
 }
 
-static int list_passes(void) {
+static int command_passes(Driver *d) {
+    (void)d;
     for (uint32_t i = 0; i < pass_count; i++)
         printf("%-12s %-12s %s\n", pass_table[i].name, pass_table[i].neutral ? "bit-neutral" : "",
                pass_table[i].reason);
     return 0;
 }
 
-static int list_targets(void) {
+static int command_targets(Driver *d) {
+    (void)d;
     for (uint32_t i = 0; i < target_count(); i++) {
         const Target *t = target_at(i);
         printf("%-6s %u lanes, %lld bytes fast memory, nominal %.0f GB/s and %.0f GFLOP/s a core\n",
@@ -282,74 +161,71 @@ static int list_targets(void) {
     return 0;
 }
 
-// The bench is a program beside this one, because it loads the yardstick's libraries.
-static int run_bench(char **argv) {
+// The bench is a program beside this one, because it loads the yardstick's libraries. It reads the command
+// line again.
+static int command_bench(Driver *d) {
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 8);
     if (n > 0) {
         memcpy(self + n, "-bench", 7);
-        execv(self, argv);
+        execv(self, d->argv + 1);
     }
     fprintf(stderr, "sinter: error: cannot run 'sinter-bench': %s\n", strerror(errno));
     return EXIT_MACHINE;
 }
 
-static const struct {
-    const char *name;
-    int (*run)(Driver *d);
-    bool needs_input, needs_output;
-} commands[] = {{"build", command_build, true, true},      {"run", command_run, true, false},
-                {"check", command_check, true, false},     {"dump", command_dump, true, false},
-                {"explain", command_explain, true, false}, {"opt", command_opt, true, false},
-                {"fmt", command_fmt, true, false},         {"std", command_std, false, false}};
+static int command_help(Driver *d) {
+    CommandId c = d->o.input ? command_find(d->o.input) : COMMANDS;
+    if (d->o.input && c == COMMANDS) return unknown_command(d->o.input);
+    if (d->o.input)
+        command_print_help(stdout, c);
+    else
+        command_print_list(stdout);
+    return 0;
+}
 
-static int run_command(int argc, char **argv) {
-    const char *name = argc > 1 ? argv[1] : "--help";
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        fputs(usage, argc > 1 ? stdout : stderr);
-        return argc > 1 ? 0 : EXIT_USAGE;
-    }
-    if (strcmp(name, "--version") == 0) {
-        puts("sinter " SINTER_VERSION);
-        return 0;
-    }
-    if (strcmp(name, "ops") == 0) return list_ops();
-    if (strcmp(name, "passes") == 0) return list_passes();
-    if (strcmp(name, "targets") == 0) return list_targets();
-    if (strcmp(name, "bench") == 0) return run_bench(argv + 1);
+static int (*const functions[COMMANDS])(Driver *d) = {
+#define OPTION(...)
+#define COMMAND(id, ...) command_##id,
+#include "tools/command.def"
+#undef COMMAND
+#undef OPTION
+};
 
+static int run_command(CommandId c, int argc, char **argv) {
     driver_keep_arguments(argc, argv);
-    Driver d = {.arena = arena_new(), .scratch = arena_new()};
+    Driver d = {.arena = arena_new(), .scratch = arena_new(), .argv = argv};
     d.syms = symtab_new(d.arena);
     d.diag = diag_new(d.arena);
     d.ledger = ledger_new(d.arena);
     const char *no_color = getenv("NO_COLOR");
     d.colour = isatty(2) && !(no_color && *no_color);
-    d.o.command = name;
-    int rc = EXIT_USAGE;
-    size_t i = 0;
-    while (i < sizeof commands / sizeof *commands && strcmp(commands[i].name, name) != 0) i++;
-    const char *near = NULL;
-    for (size_t k = 0; k < sizeof commands / sizeof *commands; k++)
-        near = sn_nearer(name, near, commands[k].name);
-    if (i == sizeof commands / sizeof *commands)
-        rc = unknown(&d, "command", name, near);
-    else if (parse_options(&d, argc, argv) != 0)
-        rc = EXIT_USAGE;
-    else if (commands[i].needs_input && !d.o.input)
-        usage_error("'%s' needs a file", name);
-    else if (!driver_targets(&d))
-        rc = EXIT_USAGE;
-    else if (commands[i].needs_output && !d.o.output)
-        usage_error("'%s' needs -o OUT", name);
-    else
-        rc = commands[i].run(&d);
+    int rc = driver_arguments(&d, c, argc - 2, argv + 2);
+    if (rc == ARGUMENTS_READ) rc = functions[c](&d);
     arena_free(d.scratch);
     arena_free(d.arena);
     return rc;
 }
 
+static int run(int argc, char **argv) {
+    if (argc < 2) {
+        command_print_list(stderr);
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        command_print_list(stdout);
+        return 0;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("sinter " SINTER_VERSION);
+        return 0;
+    }
+    CommandId c = command_find(name);
+    return c == COMMANDS ? unknown_command(name) : run_command(c, argc, argv);
+}
+
 int main(int argc, char **argv) {
     sn_file_prepare();
-    return driver_close_output(run_command(argc, argv));
+    return driver_close_output(run(argc, argv));
 }

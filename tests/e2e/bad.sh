@@ -30,6 +30,15 @@ expect 2 "option '--after' needs a value" "$sinter" dump "$model" --after=
 expect 2 "option '-o' needs a value" "$sinter" build "$model" -o=
 expect 2 "needs a file" "$sinter" check
 expect 2 "needs -o OUT" "$sinter" build "$model"
+expect 2 "option '-D' needs a value: NAME=VALUE" "$sinter" check "$model" -D
+expect 2 "'check' does not take '--kernels', an option of 'dump'" "$sinter" check "$model" --kernels
+expect 2 "'dump' does not take '--repeat', an option of 'bench'" "$sinter" dump "$model" --repeat=3
+expect 2 "'fmt' does not take '-D', an option of 'build', 'run', 'check', 'explain', 'bench', 'dump' and 'opt'" "$sinter" fmt "$model" -Dlayer=3
+expect 2 "option '--repeat' takes a whole number from 1 to 31, not '32'" "$sinter" bench "$model" --repeat 32
+expect 2 "only 'run' takes arguments after '--'" "$sinter" build "$model" -o "$work/x" -- --data f
+expect 2 "'ops' takes no '$model'" "$sinter" ops "$model"
+expect 2 "one input at a time" "$sinter" check "$model" "$model"
+expect 2 "unknown command 'biuld'; did you mean 'build'?" "$sinter" help biuld
 expect 2 "unknown option '--fast'" "$sinter" check "$model" --fast
 expect 2 "-D wants name=value" "$sinter" check "$model" -D layer
 expect 2 "unknown target 'tpu'" "$sinter" build "$model" -o "$work/x" --target tpu
@@ -121,7 +130,7 @@ expect 1 "did you mean" "$sinter" check "$work/near.sn" --error-limit 0
 near=$(grep -c "did you mean" "$work/said")
 [ "$near" -le 100 ] && [ "$near" -gt 50 ] && ok || bad "$near suggestions"
 expect 1 "29997 more errors not shown" "$sinter" check "$work/near.sn" --error-limit=3
-expect 2 "--error-limit wants a number" "$sinter" check "$work/near.sn" --error-limit=x
+expect 2 "option '--error-limit' takes a whole number from 0 to 2147483647, not 'x'" "$sinter" check "$work/near.sn" --error-limit=x
 # what is nested without bound ends in a message, not in the stack: also in 2 MB of it
 deep() { # NAME TEXT
     expect 1 "$2" sh -c "ulimit -s 2048; '$sinter' check '$work/$1.sn'"
