@@ -5,6 +5,7 @@
 // and constant of the file and every option of those lines; a -D that nothing used is a fault with a
 // suggestion. Options come out as text, in the order of the rows.
 #include "frontend/elab.h"
+#include "ir/base/path.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -513,47 +514,6 @@ void plan_options(Elab *cx) {
     option(cx, "clip", plan_text(cx, SN_SET_clip));
 }
 
-// ---- paths --------------------------------------------------------------------------------------
-
-// '*' stands for any text within one component. [p, pe) against [s, se); greedy with one fall-back.
-static bool component_matches(const char *p, const char *pe, const char *s, const char *se) {
-    const char *star = NULL, *from = NULL;
-    while (s < se) {
-        if (p < pe && *p == '*') {
-            star = p++, from = s;
-        } else if (p < pe && *p == *s) {
-            p++, s++;
-        } else if (star) {
-            p = star + 1, s = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (p < pe && *p == '*') p++;
-    return p == pe;
-}
-
-static const char *component_end(const char *s) {
-    while (*s && *s != '.') s++;
-    return s;
-}
-
-// Whether the components of the pattern match a run that starts at s.
-static bool run_matches(const char *p, const char *s) {
-    for (;;) {
-        const char *pe = component_end(p), *se = component_end(s);
-        if (!component_matches(p, pe, s, se)) return false;
-        if (!*pe) return true;
-        if (!*se) return false;
-        p = pe + 1, s = se + 1;
-    }
-}
-
 bool path_matches(Elab *cx, Sym pattern, const char *path) {
-    const char *p = str(cx, pattern);
-    for (const char *s = path;; s++) {
-        if (run_matches(p, s)) return true;
-        s = component_end(s);
-        if (!*s) return false;
-    }
+    return path_selects(str(cx, pattern), path);
 }
