@@ -15,6 +15,13 @@
 #include "passes/rewrite.h"
 #include <string.h>
 
+const RefusalInfo refusal_info[REFUSAL_COUNT] = {
+    {"none", "", ""},
+#define REFUSAL(name, reason, change) {#name, reason, change},
+#include "passes/fuse.def"
+#undef REFUSAL
+};
+
 static AxisList axes_of(const Type *t) {
     AxisList l = {.n = t->n};
     for (uint32_t i = 0; i < t->n; i++) l.at[i] = t->axes[i].axis;
@@ -74,40 +81,38 @@ static bool is_suffix(const AxisList *all, const AxisList *part) {
            memcmp(all->at + all->n - part->n, part->at, part->n * sizeof part->at[0]) == 0;
 }
 
-static const char *cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g) {
+static Refusal cannot_fold_rows(const Fuse *x, NodeId n, const FuseGroup *g) {
     const Attr *at = attr_of(x->m, x->f, n);
-    if (g->kind == GROUP_gemm) return "a row fold needs whole rows, a GEMM gives tiles";
-    if (g->updates) return "the group updates a state in place, rows of it cannot be read again";
-    if (at->reduce.part) return "the fold is cut into segments";
-    if (!is_suffix(&g->axes, &at->reduce.axes))
-        return "the fold is not along the group's last axes";
-    if (g->kind == GROUP_rows && !same_list(&g->lane, &at->reduce.axes))
-        return "the group folds other axes";
+    if (g->kind == GROUP_gemm) return REFUSAL_row_tiles;
+    if (g->updates) return REFUSAL_row_update;
+    if (at->reduce.part) return REFUSAL_segments;
+    if (!is_suffix(&g->axes, &at->reduce.axes)) return REFUSAL_not_last;
+    if (g->kind == GROUP_rows && !same_list(&g->lane, &at->reduce.axes)) return REFUSAL_other_rows;
     if (g->kind == GROUP_columns) { // rows are walked in chunks: right when they are what is walked
         AxisList rows = {0};
         for (uint32_t i = 0; i + at->reduce.axes.n < g->axes.n; i++)
             rows.at[rows.n++] = g->axes.at[i];
-        if (!is_suffix(&rows, &g->walk)) return "the group walks other axes than rows";
+        if (!is_suffix(&rows, &g->walk)) return REFUSAL_walk_rows;
     }
-    return NULL;
+    return REFUSAL_none;
 }
 
-static const char *cannot_fold_columns(const Fuse *x, NodeId n, const FuseGroup *g) {
+static Refusal cannot_fold_columns(const Fuse *x, NodeId n, const FuseGroup *g) {
     const Attr *at = attr_of(x->m, x->f, n);
     const AxisList *axes = &at->reduce.axes;
-    if (g->kind == GROUP_gemm) return "a column fold needs all rows, a GEMM gives tiles";
-    if (g->walk.n && !same_list(&g->walk, axes)) return "the group walks other axes";
-    if (g->walk.n && g->part != at->reduce.part) return "the group's folds are cut otherwise";
+    if (g->kind == GROUP_gemm) return REFUSAL_column_tiles;
+    if (g->walk.n && !same_list(&g->walk, axes)) return REFUSAL_walks_other;
+    if (g->walk.n && g->part != at->reduce.part) return REFUSAL_cut;
     // all rows are walked in the fold's order: kept axes may only stand before or after them
     AxisList rows = rows_of(g);
-    if (g->kind == GROUP_rows && !is_suffix(&rows, axes))
-        return "the fold does not walk the group's rows";
+    if (g->kind == GROUP_rows && !is_suffix(&rows, axes)) return REFUSAL_not_walked;
     if (g->kind == GROUP_map) {
         for (uint32_t i = 0; i + axes->n <= g->axes.n; i++)
-            if (memcmp(g->axes.at + i, axes->at, axes->n * sizeof axes->at[0]) == 0) return NULL;
-        return "the folded axes do not lie side by side";
+            if (memcmp(g->axes.at + i, axes->at, axes->n * sizeof axes->at[0]) == 0)
+                return REFUSAL_none;
+        return REFUSAL_apart;
     }
-    return NULL;
+    return REFUSAL_none;
 }
 
 // The same name may stand for a cut of the axis: extents must agree too.
@@ -200,30 +205,29 @@ static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
     return true;
 }
 
-// Why node n cannot be computed in group g; NULL when it can. All that n reads comes from g or earlier.
-static const char *cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
+// Why node n cannot be computed in group g. All that n reads comes from g or earlier.
+static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
     Op op = (Op)node_at(x->f, n)->op;
-    if (op == OP_contract) return "a GEMM opens a group";
-    if (op == OP_scatter_add) return "scattered rows are added in order, by lanes";
-    if (g->closed) return "the group is complete";
+    if (op == OP_contract) return REFUSAL_product;
+    if (op == OP_scatter_add) return REFUSAL_scatter;
+    if (g->closed) return REFUSAL_complete;
     if (g->kind == GROUP_gemm && x->cx->target->epilogue == EPILOGUE_bias && !is_bias(x, n, g))
-        return "this target adds a bias to a product and nothing else";
-    if (g->reads + x->closure[n].reads > MAX_READS)
-        return "the kernel would take too many arguments";
-    if (g->members.n >= MAX_MEMBERS) return "the kernel would hold too many values";
+        return REFUSAL_bias_only;
+    if (g->reads + x->closure[n].reads > MAX_READS) return REFUSAL_arguments;
+    if (g->members.n >= MAX_MEMBERS) return REFUSAL_members;
     AxisList own = domain_of(x, n);
-    if (!same_extents(x, n, g)) return "another iteration space";
+    if (!same_extents(x, n, g)) return REFUSAL_space;
     if (is_fold(x, n)) {
-        if (!same_set(&own, &g->axes)) return "another iteration space";
+        if (!same_set(&own, &g->axes)) return REFUSAL_space;
         return attr_of(x->m, x->f, n)->reduce.by == FOLD_row ? cannot_fold_rows(x, n, g)
                                                              : cannot_fold_columns(x, n, g);
     }
     if (g->kind == GROUP_rows && (updates_state(x, n) || feeds_updates(x, n)))
-        return "a state is updated in place, by a kernel that reads no row twice";
-    if (g->kind == GROUP_gemm && !reads_member) return "does not follow from the GEMM's tile";
+        return REFUSAL_row_twice;
+    if (g->kind == GROUP_gemm && !reads_member) return REFUSAL_no_tile;
     AxisList rows = rows_of(g);
-    if (g->kind == GROUP_rows && same_list(&own, &rows)) return NULL;
-    return same_list(&own, &g->axes) ? NULL : "another iteration space";
+    if (g->kind == GROUP_rows && same_list(&own, &rows)) return REFUSAL_none;
+    return same_list(&own, &g->axes) ? REFUSAL_none : REFUSAL_space;
 }
 
 typedef struct {
@@ -293,40 +297,83 @@ const char *fuse_name(const Fuse *x, NodeId n) {
     return *s ? s : op_info[node_at(x->f, n)->op].name;
 }
 
+typedef VEC(NodeId) NodeVec;
+
+static void visit_keep(Fuse *x, NodeId s, bool moved, void *user) {
+    NodeVec *kept = user;
+    (void)moved;
+    for (uint32_t i = 0; i < kept->n; i++)
+        if (kept->at[i] == s) return;
+    vec_push(x->a, kept, s);
+}
+
+// For those who ask: what n reads from other groups than its own, and why it is not in theirs. why: it did
+// not join the latest of them.
+static void record_pairs(Fuse *x, NodeId n, uint32_t latest, Refusal why) {
+    Ledger *l = x->cx->ledger;
+    NodeVec sources = {0};
+    if (!l || !l->keep_pairs) return;
+    fuse_sources(x, n, visit_keep, &sources);
+    const char *late = "";
+    for (uint32_t i = 0; i < sources.n; i++)
+        if (x->group[sources.at[i]] == latest && !x->is_source[sources.at[i]])
+            late = fuse_name(x, sources.at[i]);
+    for (uint32_t i = 0; i < sources.n; i++) {
+        NodeId s = sources.at[i];
+        if (x->is_source[s] || x->group[s] == x->group[n]) continue;
+        const FuseGroup *g = &x->groups.at[x->group[s]];
+        bool later_one = x->group[s] != latest && !x->cx->unfused;
+        FusePair p = {.source = {fuse_name(x, s), node_at(x->f, s)->loc},
+                      .reader = {fuse_name(x, n), node_at(x->f, n)->loc},
+                      .func = x->f->name,
+                      .from = x->group[s],
+                      .to = x->group[n],
+                      .why = x->cx->unfused ? REFUSAL_unfused
+                             : later_one    ? REFUSAL_later
+                                            : why,
+                      .besides = later_one ? cannot_join(x, n, g, true) : REFUSAL_none,
+                      .late = late,
+                      .bytes = type_bytes(type_of(x->m, x->f, s)),
+                      .reads = g->reads + x->closure[n].reads};
+        vec_push(l->arena, &l->pairs, p);
+    }
+}
+
+// The group that n joins; else *why it does not join the latest that it reads from.
+static uint32_t group_for(Fuse *x, NodeId n, const Reads *r, Refusal *why) {
+    *why = REFUSAL_none;
+    if (x->cx->unfused) return GROUP_NONE;
+    if (r->latest != GROUP_NONE) {
+        FuseGroup *g = &x->groups.at[r->latest];
+        if (accumulates_fold(x, n, g)) return r->latest;
+        *why = r->column ? REFUSAL_at_end : r->moved ? REFUSAL_moved : cannot_join(x, n, g, true);
+        if (!*why) return r->latest;
+    }
+    bool sibling = r->sibling != GROUP_NONE && later(r->sibling, r->latest) &&
+                   !cannot_join(x, n, &x->groups.at[r->sibling], false);
+    return sibling ? r->sibling : GROUP_NONE;
+}
+
 static void place_node(Fuse *x, NodeId n) {
     Reads r = {.latest = GROUP_NONE, .sibling = GROUP_NONE};
     fuse_sources(x, n, visit_read, &r);
-    const char *why = NULL;
-    if (r.latest != GROUP_NONE && !x->cx->unfused) {
-        FuseGroup *g = &x->groups.at[r.latest];
-        if (accumulates_fold(x, n, g)) {
-            join(x, n, r.latest);
-            return;
-        }
-        why = r.column  ? "reads a result that is complete only at the end"
-              : r.moved ? "reads the group's values at another place"
-                        : cannot_join(x, n, g, true);
-        if (!why) {
-            join(x, n, r.latest);
-            return;
-        }
+    Refusal why;
+    uint32_t at = group_for(x, n, &r, &why);
+    if (at == GROUP_NONE) {
+        const Node *node = node_at(x->f, n);
+        if (why && node->op != OP_contract)
+            ledger_add(x->cx->ledger,
+                       (Decision){.func = sym_str(x->m->syms, x->f->name),
+                                  .pass = "fuse",
+                                  .rule = refusal_info[why].name,
+                                  .subject = fuse_name(x, n),
+                                  .loc = node->loc},
+                       "stored first: %s", refusal_info[why].reason);
+        at = x->groups.n;
+        vec_push(x->a, &x->groups, open_group(x, n));
     }
-    if (r.sibling != GROUP_NONE && !x->cx->unfused && later(r.sibling, r.latest) &&
-        !cannot_join(x, n, &x->groups.at[r.sibling], false)) {
-        join(x, n, r.sibling);
-        return;
-    }
-    const Node *node = node_at(x->f, n);
-    if (why && node->op != OP_contract)
-        ledger_add(x->cx->ledger,
-                   (Decision){.func = sym_str(x->m->syms, x->f->name),
-                              .pass = "fuse",
-                              .rule = "join",
-                              .subject = fuse_name(x, n),
-                              .loc = node->loc},
-                   "stored first: %s", why);
-    vec_push(x->a, &x->groups, open_group(x, n));
-    join(x, n, x->groups.n - 1);
+    join(x, n, at);
+    record_pairs(x, n, r.latest, why);
 }
 
 static bool needs_group(const Fuse *x, NodeId n) {
@@ -347,7 +394,9 @@ static void place(Fuse *x, NodeId n) {
         place_node(x, product);
         x->groups.at[x->group[product]].closed = true;
     }
-    if (n != product) join(x, n, x->group[product]);
+    if (n == product) return;
+    join(x, n, x->group[product]);
+    record_pairs(x, n, GROUP_NONE, REFUSAL_none);
 }
 
 // A state's old value that leaves the function, as a result or in another state, while the state is

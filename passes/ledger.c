@@ -14,7 +14,7 @@ Ledger *ledger_new(Arena *a) {
 }
 
 // "h.3.attn.q" -> "h.*.attn.q": every component that is a number becomes a star.
-static const char *class_of(Arena *a, const char *name) {
+const char *ledger_class(Arena *a, const char *name) {
     Text t = {.arena = a};
     text_put(&t, "", 0);
     for (const char *s = name; *s;) {
@@ -53,7 +53,7 @@ void ledger_add(Ledger *l, Decision d, const char *reason_fmt, ...) {
     va_end(ap);
     text_put(&reason, buffer, strlen(buffer));
     d.func = d.func ? arena_str(l->arena, d.func, strlen(d.func)) : "";
-    d.subject = class_of(l->arena, d.subject);
+    d.subject = ledger_class(l->arena, d.subject);
     d.reason = reason.at;
     d.count = 1;
     // A slot holds a line number plus one; a line that only collides moves on to the next key.
@@ -118,20 +118,12 @@ static void put_all(const Ledger *l, bool heads, PutLine *put, const void *user,
     }
 }
 
-static void print_bytes(Text *to, int64_t bytes) {
-    const char *unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double x = (double)bytes;
-    int u = 0;
-    for (; x >= 1024 && u < 4; u++) x /= 1024;
-    text_printf(to, u ? ", %.1f %s" : ", %.0f %s", x, unit[u]);
-}
-
 static void put_line(const Decision *d, const void *user, Text *to) {
     (void)user;
     text_printf(to, "  %-10s %-4s %-14s %s", d->pass, d->done ? "yes" : "no", d->rule,
                 *d->subject ? d->subject : "(unnamed)");
     if (d->count > 1) text_printf(to, " x %u", d->count);
-    if (d->bytes) print_bytes(to, d->bytes);
+    if (d->bytes) text_printf(to, ", %s", bytes_text(to->arena, d->bytes));
     text_printf(to, ": %s\n", d->reason);
 }
 
@@ -143,9 +135,16 @@ static void put_field(Text *to, const char *name, const char *value) {
     text_put(to, ",", 1);
 }
 
+typedef struct {
+    const Diag *diag;
+    const char *target;
+} Json;
+
 static void put_object(const Decision *d, const void *user, Text *to) {
-    const Diag *diag = user;
-    text_put(to, "{", 1);
+    const Json *j = user;
+    const Diag *diag = j->diag;
+    text_put(to, "{\"kind\":\"decision\",", 20);
+    put_field(to, "target", j->target);
     put_field(to, "function", d->func);
     put_field(to, "pass", d->pass);
     put_field(to, "rule", d->rule);
@@ -163,6 +162,7 @@ static void put_object(const Decision *d, const void *user, Text *to) {
     text_put(to, "}\n", 2);
 }
 
-void ledger_print_json(const Ledger *l, const Diag *d, Text *to) {
-    put_all(l, false, put_object, d, to);
+void ledger_print_json(const Ledger *l, const Diag *d, const char *target, Text *to) {
+    const Json j = {d, target};
+    put_all(l, false, put_object, &j, to);
 }

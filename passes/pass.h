@@ -15,10 +15,41 @@ typedef struct {
     bool done; // false: considered and refused
     Loc loc;
 } Decision;
+// Why two values are not computed by one kernel: passes/fuse.def.
+typedef enum {
+    REFUSAL_none,
+#define REFUSAL(name, reason, change) REFUSAL_##name,
+#include "passes/fuse.def"
+#undef REFUSAL
+    REFUSAL_COUNT
+} Refusal;
+typedef struct {
+    const char *name, *reason, *change;
+} RefusalInfo;
+extern const RefusalInfo refusal_info[REFUSAL_COUNT];
+
+// A group that reads a value of another: what fuse decided about it. The body of group n of function f
+// is named "f.gn".
+typedef struct {
+    struct {
+        const char *name;
+        Loc loc;
+    } source, reader;
+    Sym func;
+    uint32_t from, to; // numbers of the groups
+    Refusal why;
+    Refusal besides;  // why == later: the reader could not join the source's group anyway
+    const char *late; // and what it reads of the later group
+    int64_t bytes;    // of the source
+    uint32_t reads;   // values that a kernel of both would read
+} FusePair;
+
 typedef struct Ledger {
     Arena *arena;
     VEC(Decision) lines;
     Map index;
+    bool keep_pairs; // set before the passes: every pair of neighbours is kept
+    VEC(FusePair) pairs;
 } Ledger;
 Ledger *ledger_new(Arena *a);
 // d: all but reason and count. Its subject may hold instance numbers ("h.3.attn.q"): they are replaced
@@ -27,9 +58,11 @@ void ledger_add(Ledger *l, Decision d, const char *reason_fmt, ...)
     __attribute__((format(printf, 3, 4)));
 // Function by function, the training step's first; lines in the order in which they were added.
 void ledger_print(const Ledger *l, Text *to);
-// The same as JSON, an object a line: function, pass, rule, done, subject, count, bytes, reason, and where
-// it is known file, line and column.
-void ledger_print_json(const Ledger *l, const Diag *d, Text *to);
+// The same as JSON, an object a line: kind "decision", target, function, pass, rule, done, subject, count,
+// bytes, reason, and where it is known file, line and column.
+void ledger_print_json(const Ledger *l, const Diag *d, const char *target, Text *to);
+// A name with '*' for instance numbers: "h.3.attn.q" -> "h.*.attn.q".
+const char *ledger_class(Arena *a, const char *name);
 
 typedef enum { EPILOGUE_bias, EPILOGUE_any } Epilogue;
 // A row of ir/target.def: all that a pass may know of a target.

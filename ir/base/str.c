@@ -110,6 +110,14 @@ void text_printf(Text *t, const char *fmt, ...) {
     va_end(again);
 }
 
+char *bytes_text(Arena *a, int64_t bytes) {
+    const char *unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double x = (double)bytes;
+    int u = 0;
+    for (; x >= 1024 && u < 4; u++) x /= 1024;
+    return arena_printf(a, u ? "%.1f %s" : "%.0f %s", x, unit[u]);
+}
+
 // Bytes of the UTF-8 character at s, 0 if there is none. (RFC 3629; surrogates pass)
 static size_t character(const unsigned char *s) {
     size_t n = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf5 ? 4 : 0;

@@ -20,6 +20,7 @@ typedef struct {
 } Text;
 void text_put(Text *t, const char *s, size_t n);
 void text_printf(Text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+char *bytes_text(Arena *a, int64_t bytes); // "36.0 KiB", for people
 // s as a JSON string, quotes included. What is no UTF-8 becomes U+FFFD.
 void text_put_json(Text *t, const char *s);
 
