@@ -143,7 +143,7 @@ typedef struct {
 static void put_object(const Decision *d, const void *user, Text *to) {
     const Json *j = user;
     const Diag *diag = j->diag;
-    text_put(to, "{\"kind\":\"decision\",", 20);
+    text_printf(to, "{\"kind\":\"decision\",");
     put_field(to, "target", j->target);
     put_field(to, "function", d->func);
     put_field(to, "pass", d->pass);

@@ -39,6 +39,7 @@ static int set_option(Driver *d, OptionId o, const char *text) {
     case OPTION_FLAG: *(bool *)member(d, o) = true; return 0;
     case OPTION_COUNT: return set_count(d, o, text);
     case OPTION_TEXT: *(const char **)member(d, o) = text; return 0;
+    case OPTION_PAIR: unreachable(o); // has two
     case OPTION_DEFINE:
         if (driver_define(d, text)) return 0;
         return usage_error("%s wants name=value, not '%.100s'", option_info[o].name, text);
@@ -99,6 +100,18 @@ static int unknown_option(CommandId c, const char *arg) {
                        command_info[c].name);
 }
 
+// Both values; `first` is NULL where it is an argument of its own.
+static int set_pair(Driver *d, OptionId o, const char *first, int argc, char **argv, int *i) {
+    const char **pair = member(d, o);
+    if (!first && *i + 1 < argc) first = argv[++*i];
+    const char *second = *i + 1 < argc ? argv[++*i] : NULL;
+    if (!first || !second || !*first || !*second)
+        return usage_error("option '%s' needs two values: %s", option_info[o].name,
+                           option_info[o].shown);
+    pair[0] = first, pair[1] = second;
+    return 0;
+}
+
 // One option and, where it has one, its value; the exit code, or 0.
 static int read_option(Driver *d, CommandId c, int argc, char **argv, int *i) {
     const char *arg = strcmp(argv[*i], "-h") == 0 ? option_info[OPT_help].name : argv[*i], *value;
@@ -109,6 +122,7 @@ static int read_option(Driver *d, CommandId c, int argc, char **argv, int *i) {
         return usage_error("'%s' does not take '%s', an option of %s", command_info[c].name,
                            p->name, takers_of(d, o));
     if (p->type == OPTION_FLAG) return set_option(d, o, NULL);
+    if (p->type == OPTION_PAIR) return set_pair(d, o, value, argc, argv, i);
     if (!value && *i + 1 < argc) value = argv[++*i];
     // an empty list of passes is one
     if (!value || (!*value && o != OPT_passes))

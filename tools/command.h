@@ -29,12 +29,14 @@ typedef struct {
 #define COMMAND(...)
 #define OPTION_FLAG(id)       bool id;
 #define OPTION_COUNT(id)      int id; // 0: not given, and there is no number that holds without
-#define OPTION_TEXT(id)       const char *id; // NULL: not given
+#define OPTION_TEXT(id)       const char *id;    // NULL: not given
+#define OPTION_PAIR(id)       const char *id[2]; // NULL: not given
 #define OPTION_DEFINE(id)     VEC(Define) id;
 #define OPTION(id, type, ...) OPTION_##type(id)
 #include "tools/command.def"
 #undef OPTION
 #undef OPTION_DEFINE
+#undef OPTION_PAIR
 #undef OPTION_TEXT
 #undef OPTION_COUNT
 #undef OPTION_FLAG
@@ -52,7 +54,7 @@ typedef struct {
     const char *group, *meaning, *more, *example;
 } CommandInfo;
 
-typedef enum { OPTION_FLAG, OPTION_COUNT, OPTION_TEXT, OPTION_DEFINE } OptionType;
+typedef enum { OPTION_FLAG, OPTION_COUNT, OPTION_TEXT, OPTION_PAIR, OPTION_DEFINE } OptionType;
 typedef struct {
     OptionType type;
     const char *name, *shown;

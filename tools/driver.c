@@ -359,6 +359,7 @@ bool driver_passes(Driver *d, const char *last) {
                  .micro_at = d->program->micro_at,
                  .unfused = d->o.no_fuse,
                  .library = d->o.lt_epilogues};
+    d->ledger->keep_pairs = d->o.why_not[0] != NULL;
     PassHooks hooks = {
         .user = d, .before = before_pass, .after = after_pass, .verify = d->o.verify_each};
     if (d->o.dump_dir && mkdir(d->o.dump_dir, 0777) != 0 && errno != EEXIST) {

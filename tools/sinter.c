@@ -4,6 +4,7 @@
 #include "runtime/file.h"
 #include "runtime/setting.h"
 #include "tools/driver.h"
+#include "tools/explain.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -93,14 +94,12 @@ static int command_opt(Driver *d) {
 }
 
 // The decisions for d->family.
-static bool explain(Driver *d, Text *t) {
+static bool explain_family(Driver *d, Text *t) {
     KernelProgram k;
     if (!driver_passes(d, NULL) || !program_lower(d->arena, d->program->m, d->diag, &k))
         return false;
     if (strcmp(d->family, "cuda") == 0 && !print_cuda(d, &k, NULL)) return false;
-    if (d->cpu && d->ncuda) text_printf(t, "# %s\n", d->family);
-    ledger_print(d->ledger, t);
-    return true;
+    return explain(d, t);
 }
 
 static int command_explain(Driver *d) {
@@ -108,8 +107,8 @@ static int command_explain(Driver *d) {
     text_put(&t, "", 0);
     bool both = d->cpu && d->ncuda;
     if (both) d->family = "cpu";
-    bool ok = driver_load(d) && explain(d, &t);
-    if (ok && both) ok = driver_reload(d, "cuda") && explain(d, &t);
+    bool ok = driver_load(d) && explain_family(d, &t);
+    if (ok && both) ok = driver_reload(d, "cuda") && explain_family(d, &t);
     int rc = driver_report(d);
     return ok && !rc ? put(d, &t) : rc ? rc : EXIT_USER;
 }

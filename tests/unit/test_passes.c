@@ -606,9 +606,38 @@ static void test_ledger_counts_layers(void **state) {
     arena_free(a);
 }
 
+static void test_ledger_as_json(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Ledger *l = ledger_new(a);
+    Diag *d = diag_new(a);
+    uint16_t file = diag_add_file(d, "a \"b\".sn", "x\ny = 1\n", 8, false);
+    ledger_add(l,
+               (Decision){.pass = "fuse",
+                          .rule = "join",
+                          .subject = "q\"\\\x01\xc3\xa9\xff.3",
+                          .bytes = 5,
+                          .loc = {.file = file, .start = 2, .end = 3}},
+               "a\tb");
+    ledger_add(l, (Decision){.done = true, .func = "f", .pass = "p", .rule = "r", .subject = ""},
+               "c");
+    Text t = {.arena = a};
+    ledger_print_json(l, d, "cpu", &t);
+    assert_string_equal(
+        t.at, "{\"kind\":\"decision\",\"target\":\"cpu\",\"function\":\"\",\"pass\":\"fuse\","
+              "\"rule\":\"join\",\"done\":false,\"subject\":\"q\\\"\\\\\\u0001\xc3\xa9\\ufffd.*\","
+              "\"count\":1,\"bytes\":5,\"file\":\"a \\\"b\\\".sn\",\"line\":2,\"column\":1,"
+              "\"reason\":\"a\\u0009b\"}\n"
+              "{\"kind\":\"decision\",\"target\":\"cpu\",\"function\":\"f\",\"pass\":\"p\","
+              "\"rule\":\"r\",\"done\":true,\"subject\":\"\",\"count\":1,\"bytes\":0,"
+              "\"reason\":\"c\"}\n");
+    arena_free(a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ledger_counts_layers),
+        cmocka_unit_test(test_ledger_as_json),
         cmocka_unit_test(test_neutral_passes_keep_every_bit),
         cmocka_unit_test(test_bundles_keep_every_bit),
         cmocka_unit_test(test_simplify_keeps_the_meaning),
