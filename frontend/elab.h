@@ -11,6 +11,7 @@
 //   elab_random.c  draws, initial values
 //   elab_expr.c    dispatch over expressions;  elab_call.c: calls;  elab_stmt.c: statements
 //   elab_plan.c    the plan half and -D;  elab_train.c: gradients, clipping, optimizers
+//   elab_notes.c   warnings, and what is told of each parameter
 //
 // An axis of the language is an AxisId of the IR: one per place of declaration and extent. An axis
 // that a body declares is therefore the same in each use of equal extent (equal tables merge over
@@ -133,6 +134,9 @@ typedef struct {
     NodeId init;      // in the function init
     uint64_t context; // of the declaration, rounds aside: parameters of one class agree in it
     uint16_t inst;
+    const Expr *initial;
+    const struct OptimizerRule *rule; // of a parameter that learns
+    StateId of;                       // of a moment
 } StateInfo;
 
 // A value gathered over the rounds of a repeat: y[n: t] = e.
@@ -165,7 +169,7 @@ typedef struct {
 } Yield;
 
 // The plan half, resolved.
-typedef struct {
+typedef struct OptimizerRule {
     const PlanLine *line;
     const AstFunc *func;
     const CallArgList *options;
@@ -206,6 +210,12 @@ typedef struct {
     AxisId
         axis; // whose extent it is: it counts if a value that is needed has the axis. 0: it counts
 } Settled;
+
+// A value that the model's text gives to '_': it counts as read.
+typedef struct {
+    const Func *f;
+    NodeId node;
+} Dropped;
 
 typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;
 
@@ -250,6 +260,7 @@ struct Elab {
     VEC(StateInfo) states;   // by StateId
     VEC(StateId) changed;    // states with a new value in this function
     VEC(Settled) settled;    // in this function
+    VEC(Dropped) dropped;    // in all
     VEC(Value) losses;
     VEC(Yield) yields;
     Map yield_at; // name -> yield + 1
@@ -407,3 +418,8 @@ const SizeLine *plan_size(const Elab *cx, Sym axis); // or NULL
 bool path_matches(Elab *cx, Sym pattern, const char *path);
 void train_finish(Elab *cx);  // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function
+
+// ---- elab_notes.c -------------------------------------------------------------------------------
+void warn_of_plan(Elab *cx);   // after train_finish
+void warn_of_inputs(Elab *cx); // after all functions
+void state_notes(Elab *cx);    // for Program.notes

@@ -176,9 +176,9 @@ static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
         info->use = user_loc(cx, d->name_loc);
         info->decl = d->name_loc;
         info->calls = calls_here(cx);
-        cx->states.at[*slot].context =
-            hash_u64(cx->context, ((uint64_t)d->loc.start << 32) | d->loc.end);
-        cx->states.at[*slot].inst = cx->b->inst;
+        info->context = hash_u64(cx->context, ((uint64_t)d->loc.start << 32) | d->loc.end);
+        info->inst = cx->b->inst;
+        info->initial = d->init;
         init_state(cx, *slot, d->init, cx->scope);
     } else if (!reuse_state(cx, d, path, type, *slot)) {
         return;
@@ -280,7 +280,11 @@ static void collect(Elab *cx, const Target *t, Value v) {
 }
 
 static void assign_target(Elab *cx, const Target *t, Value v) {
-    if (strcmp(str(cx, t->name), "_") == 0) return;
+    if (strcmp(str(cx, t->name), "_") == 0) {
+        if (v.kind == V_TENSOR && v.home == cx->b->f)
+            vec_push(cx->arena, &cx->dropped, ((Dropped){v.home, v.node}));
+        return;
+    }
     if (t->kind == TARGET_index) {
         collect(cx, t, v);
         return;

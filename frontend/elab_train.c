@@ -292,8 +292,11 @@ static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
     cx->path = cx->base = cx->m->states.at[s].path;
     cx->context = cx->states.at[s].context;
     cx->b->inst = cx->states.at[s].inst;
+    StateId first = cx->m->states.n;
     Value w = call_expand(cx, r->func, r->at, &(AxisList){0}, false, values, locs, 0, false);
     cx->path = cx->base = 0;
+    cx->states.at[s].rule = r;
+    for (StateId k = first; k < cx->m->states.n; k++) cx->states.at[k].of = s;
     if (w.kind == V_ERROR) return false;
     AxisList have = axes_of(cx, &w), want = axes_of(cx, &values[0]);
     if (w.kind != V_TENSOR || !is_real(cx, &w) || !same_axes(&have, &want)) {
@@ -362,4 +365,5 @@ void train_finish(Elab *cx) {
     update_all(cx, loss);
     cx->b->phase = PHASE_U;
     keep_states(cx);
+    if (!cx->diag->errors) warn_of_plan(cx);
 }

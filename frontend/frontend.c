@@ -316,6 +316,8 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     settled_check(cx);
     plan_options(cx);
     if (outputs) build_generate(cx, files);
+    warn_of_inputs(cx);
+    state_notes(cx);
     return cx->diag->errors ? NULL : cx->program;
 }
 

@@ -26,6 +26,13 @@ typedef struct {
     double value;
 } RunScalar;
 
+// What was written about a state. NULL: nothing, or the state does not learn.
+typedef struct {
+    const char *initial;          // "normal(0.02)"
+    const char *optimizer, *rate; // of a parameter that learns
+    StateId of;                   // of a moment: its parameter
+} StateNote;
+
 typedef struct {
     Module *m;
     const char *model_name; // "gpt2"
@@ -36,6 +43,7 @@ typedef struct {
     Loc model_at;           // the model's name
     VEC(PlanOption) options;
     VEC(RunScalar) scalars;
+    VEC(StateNote) notes; // by StateId
 } Program;
 
 // Compiles the file (already added to d). Errors go to d; NULL when there were any.

@@ -11,6 +11,7 @@
 // New nodes carry the name "d." + value, the place and block of the forward node, and phase W when
 // they belong to the derivative by a parameter, else B. O(nodes) for each distinct loss.
 #include "passes/autodiff.h"
+#include <stdlib.h>
 #include <string.h>
 
 static Module *module_of(const Gradient *g) { return g->b->m; }
@@ -93,6 +94,19 @@ static void mark_needed(Autodiff *ad, NodeId loss, const uint8_t *wanted) {
             for (uint32_t j = 0; j < x->n; j++) needed |= ad->needed[operand(f, n, j)];
         ad->needed[n] = needed && is_real(ad, n);
     }
+}
+
+void autodiff_reached(const Module *m, const Func *f, NodeId value, uint8_t *states) {
+    uint8_t *on = calloc((size_t)value + 1, 1); // a path to the value
+    CHECK(on, "out of memory");
+    on[value] = 1;
+    for (NodeId n = value + 1; n-- > 0;) {
+        const Node *x = node_at(f, n);
+        if (!on[n] || elem_info[type_of(m, f, n)->elem].kind != ELEM_FLOAT) continue;
+        if (x->op == OP_state) states[attr_of(m, f, n)->state.state] = 1;
+        for (uint32_t j = 0; gradient_table[x->op] && j < x->n; j++) on[operand(f, n, j)] = 1;
+    }
+    free(on);
 }
 
 static bool is_choice(const Node *x) {

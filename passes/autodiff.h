@@ -22,6 +22,9 @@ typedef struct {
     NodeId in[8];
 } Gradient;
 
+// Marks, by StateId, the states that derivatives of a real value of f reach: by others it has none.
+void autodiff_reached(const Module *m, const Func *f, NodeId value, uint8_t *states);
+
 // Whether the derivative by operand i is needed; new nodes then belong to it (phase and name).
 bool gradient_for(Gradient *g, uint32_t i);
 // Adds v to the derivative by operand i. v has the axes of the node, or just the operand's.

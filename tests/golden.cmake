@@ -34,9 +34,11 @@ if(TARGET sinter)
              WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 
-  # Messages, byte for byte (tools/golden.c).
+  # Messages and tables, byte for byte (tools/golden.c).
   add_executable(golden ${CMAKE_SOURCE_DIR}/tools/golden.c)
   set_target_properties(golden PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   add_test(NAME messages COMMAND golden $<TARGET_FILE:sinter> tests/diag
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  add_test(NAME parameters COMMAND golden $<TARGET_FILE:sinter> tests/params params
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endif()

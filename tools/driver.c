@@ -216,6 +216,7 @@ static bool compile(Driver *d) {
     d->file = diag_add_file(d->diag, d->o.input, d->source, d->source_size, false);
     if (!ends_with(d->o.input, ".ir")) {
         d->program = frontend_compile(a, d->syms, d->diag, d->file, d->o.defs.at, d->o.defs.n);
+        if (d->program && !d->diag->errors) driver_warn(d);
         return d->program != NULL && d->diag->errors == 0;
     }
     d->program = NEW(a, Program);
@@ -435,6 +436,16 @@ bool driver_check(Driver *d) {
 int driver_report(Driver *d) {
     diag_print(d->diag, stderr, d->colour);
     return d->diag->errors ? EXIT_USER : 0;
+}
+
+int driver_put(Driver *d, const Text *t) {
+    if (d->o.output) {
+        if (write_file(d->arena, d->o.output, t->at, t->n)) return 0;
+        fprintf(stderr, "sinter: error: cannot write '%s': %s\n", d->o.output, strerror(errno));
+        return EXIT_MACHINE;
+    }
+    fwrite(t->at, 1, t->n, stdout);
+    return driver_close_output(0); // errno is still that of the write
 }
 
 int driver_close_output(int rc) {

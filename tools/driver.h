@@ -51,6 +51,10 @@ bool driver_passes(Driver *d, const char *last);
 bool driver_check(Driver *d);
 // Whether the file has a plan to build from. False after reporting.
 bool driver_needs_plan(Driver *d);
+// Warns of parameters that the loss does not depend on.
+void driver_warn(Driver *d);
+// "h.*.attn.wq" of "h.3.attn.wq": what the rounds of a repeat have in common.
+const char *driver_round_name(Arena *a, const char *path);
 // The module with the header that a later run resumes from.
 void driver_print_module(Driver *d, const char *after, Text *to);
 // Prints diagnostics; the exit code they mean (0 or 1).
@@ -71,6 +75,10 @@ void driver_decide(void *user, const char *what, Loc loc, bool library, const ch
 // At the end of a program: rc, or the machine's fault after a message when what was printed did not arrive.
 int driver_close_output(int rc);
 
+// Prints a text, or writes it to -o; the exit code.
+int driver_put(Driver *d, const Text *t);
+
 int command_build(Driver *d);
+int command_params(Driver *d);
 int command_run(Driver *d);
 int command_std(Driver *d); // o.input: the name of an entry, or NULL for all

@@ -3,7 +3,8 @@
 // an error is reported and 0 where none is. A file of a pair without the other fails. Runs from the
 // root of the sources, because messages name the path as it was given.
 //
-// golden SINTER DIR -w writes the .txt files instead: read the difference before committing it.
+// golden SINTER DIR COMMAND compares what another command writes to stdout; nothing may come on stderr.
+// A last argument -w writes the .txt files instead: read the difference before committing it.
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,10 +30,16 @@ static char *read_path(const char *path) {
     return text;
 }
 
+typedef struct {
+    const char *sinter, *command;
+    bool prints; // the text is on stdout, else on stderr
+} Tool;
+
 // What the command writes to one stream (the other is dropped), and its exit code.
-static char *run(const char *sinter, const char *source, const char *streams, int *code) {
+static char *run(const Tool *t, const char *source, bool out, int *code) {
     char command[2 * MAX_PATH];
-    snprintf(command, sizeof command, "NO_COLOR=1 '%s' check '%s' %s", sinter, source, streams);
+    snprintf(command, sizeof command, "NO_COLOR=1 '%s' %s '%s' %s", t->sinter, t->command, source,
+             out ? "2>/dev/null" : "2>&1 >/dev/null");
     FILE *p = popen(command, "r");
     char *text = read_stream(p);
     if (!text) exit(3);
@@ -60,35 +67,35 @@ static void show(const char *want, const char *got) {
            line, (int)strcspn(g, "\n"), g);
 }
 
-static bool compare(const char *source, const char *text, const char *sinter) {
+static bool compare(const char *source, const char *text, const Tool *t) {
     int code, again;
-    char *out = run(sinter, source, "2>/dev/null", &code);
-    char *err = run(sinter, source, "2>&1 >/dev/null", &again), *want = read_path(text);
+    char *got = run(t, source, t->prints, &code);
+    char *other = run(t, source, !t->prints, &again), *want = read_path(text);
     bool ok = true;
     if (!want) {
         ok = fail(source, "no .txt beside it");
-    } else if (strcmp(want, err) != 0) {
-        ok = fail(source, "another message");
-        show(want, err);
-    } else if (*out) {
-        ok = fail(source, "it prints to stdout");
-    } else if (code != again || code != (strstr(err, "error:") != NULL)) {
+    } else if (strcmp(want, got) != 0) {
+        ok = fail(source, "another text");
+        show(want, got);
+    } else if (*other) {
+        ok = fail(source, t->prints ? "it prints to stderr" : "it prints to stdout");
+    } else if (code != again || code != (strstr(got, "error:") != NULL)) {
         printf("  exit code %d\n", code);
         ok = fail(source, "another exit code");
     }
-    free(out);
-    free(err);
+    free(got);
+    free(other);
     free(want);
     return ok;
 }
 
-static bool write_text(const char *source, const char *text, const char *sinter) {
+static bool write_text(const char *source, const char *text, const Tool *t) {
     int code;
-    char *err = run(sinter, source, "2>&1 >/dev/null", &code);
+    char *got = run(t, source, t->prints, &code);
     FILE *f = fopen(text, "wb");
-    bool ok = f && fputs(err, f) >= 0;
+    bool ok = f && fputs(got, f) >= 0;
     if (f && fclose(f) != 0) ok = false;
-    free(err);
+    free(got);
     return ok || fail(source, "cannot write its .txt");
 }
 
@@ -118,11 +125,13 @@ static int list(const char *dir, char **names) {
 }
 
 int main(int argc, char **argv) {
-    bool writing = argc == 4 && strcmp(argv[3], "-w") == 0;
-    if (argc != 3 && !writing) {
-        fputs("usage: golden SINTER DIR [-w]\n", stderr);
+    bool writing = argc > 3 && strcmp(argv[argc - 1], "-w") == 0;
+    argc -= writing;
+    if (argc != 3 && argc != 4) {
+        fputs("usage: golden SINTER DIR [COMMAND] [-w]\n", stderr);
         return 2;
     }
+    Tool t = {argv[1], argc == 4 ? argv[3] : "check", argc == 4};
     char **names = calloc(MAX_FILES, sizeof *names);
     if (!names) return 3;
     int n = list(argv[2], names), failed = n == 0;
@@ -130,10 +139,10 @@ int main(int argc, char **argv) {
         char source[MAX_PATH], text[MAX_PATH];
         snprintf(source, sizeof source, "%s/%s.sn", argv[2], names[i]);
         snprintf(text, sizeof text, "%s/%s.txt", argv[2], names[i]);
-        failed += !(writing ? write_text(source, text, argv[1]) : compare(source, text, argv[1]));
+        failed += !(writing ? write_text(source, text, &t) : compare(source, text, &t));
         free(names[i]);
     }
     free(names);
-    printf("%d messages, %d failed\n", n, failed);
+    printf("%d texts, %d failed\n", n, failed);
     return failed != 0;
 }

@@ -25,16 +25,6 @@ static int command_check(Driver *d) {
     return driver_report(d);
 }
 
-static int put(Driver *d, const Text *t) {
-    if (d->o.output) {
-        if (write_file(d->arena, d->o.output, t->at, t->n)) return 0;
-        fprintf(stderr, "sinter: error: cannot write '%s': %s\n", d->o.output, strerror(errno));
-        return EXIT_MACHINE;
-    }
-    fwrite(t->at, 1, t->n, stdout);
-    return driver_close_output(0); // errno is still that of the write
-}
-
 // Kernels as CUDA C, and in the ledger what becomes of products. t: NULL, or receives the text.
 static bool print_cuda(Driver *d, const KernelProgram *kernels, Text *t) {
     PlanInfo info = {0};
@@ -82,7 +72,7 @@ static int command_dump(Driver *d) {
     if (lowered ? !dump_lowered(d, &t) : false) return driver_report(d);
     if (!lowered) driver_print_module(d, d->o.after ? d->o.after : d->resume, &t);
     int rc = driver_report(d);
-    return rc ? rc : put(d, &t);
+    return rc ? rc : driver_put(d, &t);
 }
 
 static int command_opt(Driver *d) {
@@ -90,7 +80,7 @@ static int command_opt(Driver *d) {
     Text t = {.arena = d->arena};
     ir_print_module(&t, d->program->m);
     int rc = driver_report(d);
-    return rc ? rc : put(d, &t);
+    return rc ? rc : driver_put(d, &t);
 }
 
 // The decisions for d->family.
@@ -110,7 +100,7 @@ static int command_explain(Driver *d) {
     bool ok = driver_load(d) && explain_family(d, &t);
     if (ok && both) ok = driver_reload(d, "cuda") && explain_family(d, &t);
     int rc = driver_report(d);
-    return ok && !rc ? put(d, &t) : rc ? rc : EXIT_USER;
+    return ok && !rc ? driver_put(d, &t) : rc ? rc : EXIT_USER;
 }
 
 static int command_fmt(Driver *d) {
@@ -127,7 +117,7 @@ static int command_fmt(Driver *d) {
     if (d->o.in_place) d->o.output = d->o.input;
     Text t = {.arena = d->arena, .at = text, .n = strlen(text)};
     if (d->o.in_place && t.n == d->source_size && memcmp(text, d->source, t.n) == 0) return 0;
-    return put(d, &t);
+    return driver_put(d, &t);
 }
 
 static int command_ops(Driver *d) {

@@ -128,6 +128,31 @@ static void put_source(const Diag *d, Loc at, uint32_t line, uint32_t col, Text 
     text_printf(to, "%s\n", plain);
 }
 
+const char *diag_text(const Diag *d, Arena *a, Loc at) {
+    const SourceFile *f = &d->files.at[at.file];
+    Text t = {.arena = a};
+    bool quoted = false, blank = false;
+    text_put(&t, "", 0);
+    for (size_t i = at.start; i < at.end && i < f->size; i++) {
+        char c = f->text[i];
+        if (!quoted && c == '#') {
+            while (i < at.end && i < f->size && f->text[i] != '\n') i++;
+            c = ' ';
+        }
+        if (!quoted && (c == ' ' || c == '\t' || c == '\r' || c == '\n')) {
+            blank = t.n > 0;
+            continue;
+        }
+        if (c == '"') quoted = !quoted;
+        if (blank) text_put(&t, " ", 1);
+        blank = false;
+        text_put(&t, &c, 1);
+        if (quoted && c == '\\' && i + 1 < at.end && i + 1 < f->size)
+            text_put(&t, &f->text[++i], 1);
+    }
+    return t.at;
+}
+
 // Built first and written at once: stderr has no buffer.
 void diag_print(const Diag *d, FILE *file, bool colour) {
     static const char *const names[] = {"error", "warning", "note"};

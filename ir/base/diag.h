@@ -55,6 +55,8 @@ void diag_format(char *buf, size_t size, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 // Line and column, both from 1; a column counts bytes, a tab is one. O(log lines).
 void diag_position(const Diag *d, Loc at, uint32_t *line, uint32_t *col);
+// The text at a place as one line: comments are left out, blanks between words are one. In the arena.
+const char *diag_text(const Diag *d, Arena *a, Loc at);
 // Writes all items in the order reported, then how many errors were not kept. Control characters in
 // source lines and names are shown as '?', so that a hostile file cannot drive the terminal.
 void diag_print(const Diag *d, FILE *to, bool colour);

@@ -41,10 +41,23 @@ bool path_is(const char *pattern, const char *path) {
     return end && !*end;
 }
 
-bool path_selects(const char *pattern, const char *path) {
+// The last end of a run, or of those that end at `at`.
+static const char *find_end(const char *pattern, const char *path, const char *at) {
+    const char *last = NULL;
     for (const char *s = path;; s++) {
-        if (run_end(pattern, s)) return true;
+        const char *end = run_end(pattern, s);
+        if (end && (!at || end == at)) last = end;
         s = component_end(s);
-        if (!*s) return false;
+        if (!*s) return last;
     }
 }
+
+const char *path_end(const char *pattern, const char *path) {
+    return find_end(pattern, path, NULL);
+}
+
+bool path_ends_at(const char *pattern, const char *path, const char *end) {
+    return find_end(pattern, path, end) != NULL;
+}
+
+bool path_selects(const char *pattern, const char *path) { return path_end(pattern, path) != NULL; }
