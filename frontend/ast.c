@@ -120,8 +120,8 @@ static bool same_expr(const Expr *a, const Expr *b) {
                SAME_LIST(a->view.items, b->view.items, same_view);
     case E_unary: return a->unary.op == b->unary.op && same_expr(a->unary.x, b->unary.x);
     case E_binary:
-        return a->binary.op == b->binary.op && same_expr(a->binary.a, b->binary.a) &&
-               same_expr(a->binary.b, b->binary.b);
+        return a->binary.op == b->binary.op && a->binary.outer == b->binary.outer &&
+               same_expr(a->binary.a, b->binary.a) && same_expr(a->binary.b, b->binary.b);
     case E_contract:
         return SAME_LIST(a->contract.axes, b->contract.axes, same_ax) &&
                same_expr(a->contract.a, b->contract.a) && same_expr(a->contract.b, b->contract.b);

@@ -155,6 +155,7 @@ struct Expr {
         struct {
             BinaryOp op;
             Expr *a, *b;
+            bool outer; // 'a +[] b': over the axes of both
             Loc op_loc;
         } binary;
         struct {

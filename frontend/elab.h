@@ -339,21 +339,22 @@ Elem elem_of(const Elab *cx, const Value *v);
 // for what is no tensor, or belongs to another function and is no state.
 NodeId node_of(Elab *cx, const Value *v, Elem elem, Loc at);
 Value value_real(Elab *cx, Value v, Loc at); // int and number as real; bool is an error
-// Rule 3. False, reported, when no operand has all axes.
-bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, bool outer);
+// Rule 3. False, reported, when no operand has all axes. outer: how the form is written that takes the
+// axes of all operands, for the message; "": there is none; NULL: this is it.
+bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, const char *outer);
 Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at);
 bool axes_fit(Elab *cx, Loc at, const AxisList *l); // not too many elements; reports
 bool same_axes(const AxisList *a, const AxisList *b);
 
 // ---- elab_math.c --------------------------------------------------------------------------------
 Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b);
-Value math_outer(Elab *cx, const Expr *e, Value a, Value b);
 Value math_extent(Elab *cx, const AxisList *axes, Loc at); // the product of their extents
 Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x);
 Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y);
 // Elementwise functions by name: exp, sqrt, max … ; false when the name is none.
 bool math_function(Elab *cx, const Expr *e, const char *name, const Value *args, uint32_t n,
                    Value *out);
+bool math_takes_several(const char *name); // min, max, where: with [] as an outer operator has
 extern const char *const math_names[];
 extern const uint32_t math_name_count;
 

@@ -54,15 +54,16 @@ static Value builtin_call(Elab *cx, const Expr *e, const char *name, const Value
     enter(cx, e);
     if (strcmp(name, "iota") == 0) return iota_call(cx, e, n);
     if (random_function(cx, e, name, args, n, &out)) return out;
-    bool folds = e->call.has_axes || strcmp(name, "min") != 0;
-    folds = folds && (e->call.has_axes || strcmp(name, "max") != 0);
+    bool outer = e->call.has_axes && !e->call.axes.n && n > 1 && math_takes_several(name);
+    bool along = e->call.has_axes && !outer; // not max[](a, b)
+    bool folds = along || !math_takes_several(name);
     if (folds && fold_function(cx, e, name, args, n, &out)) {
-        if (e->call.has_axes) return out;
+        if (along) return out;
         return elab_error(cx, e->loc, "'%s' needs the axes to remove, as in %s[axis](x)", name,
                           name);
     }
-    if (!e->call.has_axes && math_function(cx, e, name, args, n, &out)) return out;
-    if (e->call.has_axes)
+    if (!along && math_function(cx, e, name, args, n, &out)) return out;
+    if (along)
         for (uint32_t i = 0; i < math_name_count; i++)
             if (strcmp(math_names[i], name) == 0)
                 return elab_error(cx, e->call.axes_loc,

@@ -137,12 +137,12 @@ static bool result_fits(Elab *cx, const Expr *e, const Value *a, const Value *b,
 Value fold_contract(Elab *cx, const Expr *e, Value a, Value b) {
     AxisList axes;
     if (!axes_resolve(cx, &e->contract.axes, &axes)) return value_error();
-    if (!axes.n) return math_outer(cx, e, a, b);
+    if (!axes.n) return math_binary(cx, e, BIN_mul, a, b);
     bool good = operand_has(cx, e, e->contract.a, &a, &axes);
     good &= operand_has(cx, e, e->contract.b, &b, &axes);
     if (!good || !result_fits(cx, e, &a, &b, &axes)) return value_error();
     if (is_int(cx, &a) && is_int(cx, &b)) {
-        Value product = math_outer(cx, e, a, b);
+        Value product = math_binary(cx, e, BIN_mul, a, b);
         return product.kind == V_ERROR ? product
                                        : fold_axes(cx, e->loc, REDUCE_sum, product, &axes);
     }

@@ -96,7 +96,7 @@ static Value fill_outside(Elab *cx, const View *v, Value got, NodeId index, int6
                           const Value *outside) {
     Value inside = in_range(cx, index, n), all[3] = {inside, got, *outside};
     Elem elem = elem_of(cx, &got);
-    if (!axes_align(cx, v->loc, all, 3, false)) return value_error();
+    if (!axes_align(cx, v->loc, all, 3, "")) return value_error();
     NodeId other = node_of(cx, outside, elem, v->outside->loc);
     return other == NONE ? value_error()
                          : value_node(cx, ir_select(cx->b, inside.node, got.node, other));

@@ -217,11 +217,25 @@ static Value power_simple(Elab *cx, const Expr *e, const Value *x, double n) {
     return value_node(cx, r);
 }
 
-static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a, const Value *b,
-                           bool outer) {
+// What e is called in messages.
+static const char *binary_name(const Expr *e, BinaryOp op) {
+    return e->kind == E_contract ? "@[]" : ast_binary_name(op);
+}
+
+// Whether the axes of the operands of e fit together; reports.
+static bool align(Elab *cx, const Expr *e, const Value *vs, uint32_t n) {
+    const char *outer = NULL;
+    if (e->kind == E_binary && !e->binary.outer)
+        outer = arena_printf(cx->arena, "'%s[]'", ast_binary_name(e->binary.op));
+    if (e->kind == E_call && !e->call.has_axes)
+        outer = arena_printf(cx->arena, "%s[](…)", str(cx, e->call.name));
+    return axes_align(cx, e->loc, vs, n, outer);
+}
+
+static Value tensor_binary(Elab *cx, const Expr *e, BinaryOp op, const Value *a, const Value *b) {
     Value both[2] = {*a, *b};
-    Elem elem = common_elem(cx, e, op, outer ? "@[]" : ast_binary_name(op), a, b);
-    if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, outer)) return value_error();
+    Elem elem = common_elem(cx, e, op, binary_name(e, op), a, b);
+    if (elem == ELEM_COUNT || !align(cx, e, both, 2)) return value_error();
     if (op == BIN_pow && b->kind == V_NUM && !b->live) {
         Value simple = power_simple(cx, e, a, b->num);
         if (!value_is_absent(&simple)) return simple;
@@ -249,7 +263,7 @@ static Value bool_binary(BinaryOp op, bool a, bool b) {
 
 Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b) {
     Value both[2] = {a, b};
-    if (!operands_plain(cx, e, ast_binary_name(op), both, 2)) return value_error();
+    if (!operands_plain(cx, e, binary_name(e, op), both, 2)) return value_error();
     bool logic = op == BIN_and || op == BIN_or, test = op == BIN_eq || op == BIN_ne;
     Value v;
     if (a.kind == V_NUM && b.kind == V_NUM && !logic)
@@ -257,11 +271,11 @@ Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b) {
     else if (a.kind == V_BOOL && b.kind == V_BOOL && (logic || test))
         v = bool_binary(op, a.truth, b.truth);
     else
-        return tensor_binary(cx, e, op, &a, &b, false);
+        return tensor_binary(cx, e, op, &a, &b);
     if (!a.live && !b.live) return v;
     Value x = run_value(cx, &a, e->loc), y = run_value(cx, &b, e->loc);
     if (x.kind == V_ERROR || y.kind == V_ERROR) return value_error();
-    return live_result(v, tensor_binary(cx, e, op, &x, &y, false));
+    return live_result(v, tensor_binary(cx, e, op, &x, &y));
 }
 
 Value math_extent(Elab *cx, const AxisList *axes, Loc at) {
@@ -273,13 +287,6 @@ Value math_extent(Elab *cx, const AxisList *axes, Loc at) {
     NodeId n = node_of(cx, &samples, ELEM_f32, at), k = node_of(cx, &others, ELEM_f32, at);
     if (n == NONE || k == NONE) return value_error();
     return live_result(v, value_node(cx, ir_binary(cx->b, OP_mul, n, k)));
-}
-
-Value math_outer(Elab *cx, const Expr *e, Value a, Value b) {
-    Value both[2] = {a, b};
-    if (!operands_plain(cx, e, "@[]", both, 2)) return value_error();
-    if (a.kind == V_NUM && b.kind == V_NUM) return math_binary(cx, e, BIN_mul, a, b);
-    return tensor_binary(cx, e, BIN_mul, &a, &b, true);
 }
 
 Value math_unary(Elab *cx, const Expr *e, UnaryOp op, Value x) {
@@ -323,7 +330,7 @@ Value math_where(Elab *cx, const Expr *e, Value c, Value x, Value y) {
     Elem elem = is_bool(cx, &x)                    ? ELEM_bool
                 : is_int(cx, &x) && is_int(cx, &y) ? ELEM_i32
                                                    : ELEM_f32;
-    if (!axes_align(cx, e->loc, all, 3, false)) return value_error();
+    if (!align(cx, e, all, 3)) return value_error();
     NodeId cn = node_of(cx, &c, ELEM_bool, e->loc);
     NodeId xn = node_of(cx, &x, elem, e->loc), yn = node_of(cx, &y, elem, e->loc);
     if (cn == NONE || xn == NONE || yn == NONE) return value_error();
@@ -375,7 +382,7 @@ static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Va
 static Value extreme_tensors(Elab *cx, const Expr *e, bool max, const Value *a, const Value *b) {
     Value both[2] = {*a, *b};
     Elem elem = common_elem(cx, e, BIN_add, max ? "max" : "min", a, b);
-    if (elem == ELEM_COUNT || !axes_align(cx, e->loc, both, 2, false)) return value_error();
+    if (elem == ELEM_COUNT || !align(cx, e, both, 2)) return value_error();
     NodeId x = node_of(cx, a, elem, e->loc), y = node_of(cx, b, elem, e->loc);
     if (x == NONE || y == NONE) return value_error();
     Value v = value_node(cx, ir_binary(cx->b, max ? OP_max : OP_min, x, y));
@@ -449,6 +456,10 @@ static Value finite_call(Elab *cx, const Expr *e, const Value *x) {
         return unary_number(cx, value_bool(isfinite(x->num)), OP_isfinite, x, e->loc);
     NodeId n = node_of(cx, x, ELEM_f32, e->loc);
     return n == NONE ? value_error() : value_node(cx, ir_unary(cx->b, OP_isfinite, n));
+}
+
+bool math_takes_several(const char *name) {
+    return strcmp(name, "min") == 0 || strcmp(name, "max") == 0 || strcmp(name, "where") == 0;
 }
 
 static bool arity(Elab *cx, const Expr *e, const char *name, uint32_t n, uint32_t want,

@@ -213,20 +213,20 @@ static bool covers(const AxisList *all, const AxisList *part) {
     return true;
 }
 
-static void unaligned(Elab *cx, Loc at, const Value *vs, uint32_t n) {
+static void unaligned(Elab *cx, Loc at, const Value *vs, uint32_t n, const char *outer) {
     Text t = {.arena = cx->arena};
     for (uint32_t i = 0, shown = 0; i < n; i++)
         if (vs[i].kind == V_TENSOR)
             text_printf(&t, "%s%s", shown++ ? " and " : "", type_text(cx, &vs[i]));
     elab_error(cx, at, "no operand has all axes of the others: found %s%s", t.at,
-               n == 2 ? "; '@[]' is the outer product" : "");
+               *outer ? arena_printf(cx->arena, "; the outer form is %s", outer) : "");
     for (uint32_t i = 1; i < n; i++) {
         AxisList a = axes_of(cx, &vs[i - 1]), b = axes_of(cx, &vs[i]);
         axes_alike(cx, &a, &b);
     }
 }
 
-bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, bool outer) {
+bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, const char *outer) {
     AxisList all = {0};
     bool real = false, covered = false;
     for (uint32_t i = 0; i < n; i++) {
@@ -242,8 +242,8 @@ bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, bool outer) {
         AxisList l = axes_of(cx, &vs[i]);
         covered |= covers(&l, &all);
     }
-    if (real && !covered && !outer) {
-        unaligned(cx, at, vs, n);
+    if (real && !covered && outer) {
+        unaligned(cx, at, vs, n, outer);
         return false;
     }
     return axes_fit(cx, at, &all);

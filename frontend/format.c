@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     char open;
     Mode mode;
-    bool contract; // '@['
+    bool joins; // '[' of an operator
 } Open;
 
 typedef struct {
@@ -39,7 +39,7 @@ typedef struct {
     Mode next_brace;
     int prev;        // the last token of the line; 0 at its start
     bool prev_unary; // prev is a sign, not a difference
-    bool prev_at;    // prev is the ']' of '@[…]'
+    bool prev_joins; // prev is the ']' of an operator: '@[…]', '+[]'
     bool continued;  // the statement goes on from the line before
     int last;        // token of the line before, 0 for a comment
 } Layout;
@@ -48,9 +48,8 @@ static bool is_keyword(int k) { return k >= T_USE && k <= T_NOT; }
 
 // A token after which an expression starts, so that '-' is a sign.
 static bool expects_value(int k) {
-    return k == 0 || is_keyword(k) || k == T_IDIV || k == T_LE || k == T_GE || k == T_EQ ||
-           k == T_NE || k == T_ARROW || k == T_SEP ||
-           (k > 0 && k < 128 && strchr("([{,;:=+-*/%^<>~", k));
+    return k == 0 || is_keyword(k) || k == T_ARROW || k == T_SEP || parse_operator(k) ||
+           (k > 0 && k < 128 && strchr("([{,;:=~", k));
 }
 
 static const Open *innermost(const Layout *l) {
@@ -58,19 +57,20 @@ static const Open *innermost(const Layout *l) {
 }
 
 static bool space_before_bracket(const Layout *l, int k) {
-    if (k == '[' && l->prev == '@') return false;
+    if (k == '[' && parse_operator(l->prev)) return false;
     if (k == '[' && l->prev == T_STRING) return true; // the layout of a weight
-    if (l->prev == T_NAME || l->prev == ')' || (l->prev == ']' && !l->prev_at)) return false;
+    if (l->prev == T_NAME || l->prev == ')' || (l->prev == ']' && !l->prev_joins)) return false;
     return true;
 }
 
-// Whether one space stands between l->prev and a token.
-static bool space_between(const Layout *l, int k) {
-    int p = l->prev;
+// Whether one space stands between l->prev and a token; a power with brackets has spaces, one without none.
+static bool space_between(const Layout *l, const Token *t) {
+    int p = l->prev, k = t->kind;
     if (p == 0) return false;
     if (k == ',' || k == ';' || k == ')' || k == ']') return false;
     if (p == '(' || p == '[' || l->prev_unary || p == T_DOTS) return false;
-    if (p == '.' || k == '.' || p == '^' || k == '^') return false;
+    if (p == '.' || k == '.' || p == '^') return false;
+    if (k == '^') return t[1].kind == '[';
     if (k == '(' || k == '[') return space_before_bracket(l, k);
     if (p == '{' && k == '}') return false;
     if (k == ':') return false;
@@ -81,25 +81,24 @@ static void open_layout(Layout *l, int k) {
     const Open *top = innermost(l);
     Mode mode = l->next_brace;
     if (mode == MODE_code && top && top->mode == MODE_plan) mode = MODE_plan;
-    vec_push(l->arena, &l->stack, ((Open){(char)k, mode, k == '[' && l->prev == '@'}));
+    vec_push(l->arena, &l->stack, ((Open){(char)k, mode, k == '[' && parse_operator(l->prev)}));
     if (k == '{') l->next_brace = MODE_code;
 }
 
 // Puts one token of code after those already on the line.
 static void put_token(Layout *l, Text *line, const Token *t) {
     int k = t->kind;
-    bool unary = k == '-' && (expects_value(l->prev) || l->prev_at);
-    if (space_between(l, k)) text_put(line, " ", 1);
+    bool unary = k == '-' && (expects_value(l->prev) || l->prev_joins);
+    if (space_between(l, t)) text_put(line, " ", 1);
     text_put(line, l->text + t->loc.start, t->loc.end - t->loc.start);
-    bool closes_contract = false;
+    bool joins = false;
     if (k == '(' || k == '[' || k == '{') open_layout(l, k);
-    if ((k == ')' || k == ']' || k == '}') && l->stack.n)
-        closes_contract = l->stack.at[--l->stack.n].contract;
+    if ((k == ')' || k == ']' || k == '}') && l->stack.n) joins = l->stack.at[--l->stack.n].joins;
     if (k == T_TRAIN) l->next_brace = MODE_plan;
     if (k == T_WEIGHTS) l->next_brace = MODE_weights;
     l->prev = k;
     l->prev_unary = unary;
-    l->prev_at = closes_contract;
+    l->prev_joins = joins;
 }
 
 // The first word of a plan line and its column: "optimizer adamw", "lr        cosine(…)".
@@ -150,14 +149,14 @@ static uint32_t put_line(Layout *l, uint32_t i, bool blank) {
     const Token *t = &l->tokens.at[i];
     text_printf(&code, "%*s", (int)line_indent(l, t->kind), "");
     l->prev = 0;
-    l->prev_unary = l->prev_at = false;
+    l->prev_unary = l->prev_joins = false;
     int last = 0;
     if (starts_option(l, t, t + 1)) put_option(l, &code, t), last = t->kind, t++;
     for (; t->kind != RAW_NEWLINE && t->kind != RAW_COMMENT && t->kind != T_END; t++) {
         put_token(l, &code, t);
         last = t->kind;
     }
-    if (last) l->continued = parse_continues(last) && last != '{';
+    if (last) l->continued = l->prev_joins || (parse_continues(last) && last != '{');
     l->last = last;
     line.code = code.at ? code.at : "";
     line.columns = screen_columns(line.code);

@@ -14,6 +14,11 @@ enum { MAX_SOURCE = 16 << 20 }; // bytes
 
 // ---- statement ends -----------------------------------------------------------------------------
 
+bool parse_operator(int kind) {
+    bool long_one = kind == T_IDIV || kind == T_LE || kind == T_GE || kind == T_EQ || kind == T_NE;
+    return long_one || (kind > 0 && kind < 128 && strchr("+-*/%^@<>", kind));
+}
+
 // Whether a line may not end after this token.
 bool parse_continues(int kind) {
     switch (kind) {
@@ -24,13 +29,9 @@ bool parse_continues(int kind) {
     case T_NOT:
     case T_THEN:
     case T_ELSE:
-    case T_ARROW:
-    case T_IDIV:
-    case T_LE:
-    case T_GE:
-    case T_EQ:
-    case T_NE: return true;
-    default: return kind > 0 && kind < 128 && strchr("{,=+-*/%^@<>~.", kind) != NULL;
+    case T_ARROW: return true;
+    default:
+        return parse_operator(kind) || (kind > 0 && kind < 128 && strchr("{,=~.", kind) != NULL);
     }
 }
 
@@ -59,17 +60,20 @@ static bool open_bracket(Parse *p, int kind, Loc loc) {
     }
     Mode mode =
         p->next_brace == MODE_code && current_mode(p) == MODE_plan ? MODE_plan : p->next_brace;
-    p->stack[p->depth++] = (Bracket){(char)kind, mode, loc};
+    bool joins = kind == '[' && parse_operator(p->prev);
+    p->stack[p->depth++] = (Bracket){(char)kind, mode, joins, loc};
     if (kind == '{') p->next_brace = MODE_code;
     return true;
 }
 
-static void close_bracket(Parse *p, int kind) {
+// Whether what closes belongs to an operator.
+static bool close_bracket(Parse *p, int kind) {
     if (kind == '}') parse_reset_brackets(p);
     p->stray = kind == '}' && !p->depth;
-    if (!p->depth) return;
+    if (!p->depth) return false;
     char open = kind == '}' ? '{' : kind == ')' ? '(' : '[';
-    if (p->stack[p->depth - 1].open == open) p->depth--;
+    if (p->stack[p->depth - 1].open != open) return false;
+    return p->stack[--p->depth].joins;
 }
 
 static void end_statement(Parse *p) {
@@ -82,7 +86,7 @@ static int hand_out(Parse *p, int kind, Loc loc) {
     if (kind == '{') parse_reset_brackets(p);
     if ((kind == '(' || kind == '[' || kind == '{') && !open_bracket(p, kind, loc))
         kind = T_SN_error;
-    if (kind == ')' || kind == ']' || kind == '}') close_bracket(p, kind);
+    bool joins = (kind == ')' || kind == ']' || kind == '}') && close_bracket(p, kind);
     if (kind == T_TRAIN) p->next_brace = MODE_plan;
     if (kind == T_WEIGHTS) p->next_brace = MODE_weights;
     if (kind == T_SEP) end_statement(p);
@@ -97,7 +101,7 @@ static int hand_out(Parse *p, int kind, Loc loc) {
         p->paths = false;
     else if (kind == ':' && !in_brackets(p))
         p->paths = true;
-    p->prev = kind;
+    p->prev = joins ? '@' : kind; // '@[a]' is an operator as a whole
     return kind;
 }
 

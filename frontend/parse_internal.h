@@ -24,8 +24,9 @@ typedef struct {
 typedef VEC(Token) TokenList;
 
 typedef struct {
-    char open; // ( [ {
-    Mode mode; // of '{'
+    char open;  // ( [ {
+    Mode mode;  // of '{'
+    bool joins; // '[' that belongs to an operator
     Loc loc;
 } Bracket;
 
@@ -66,6 +67,7 @@ struct Parse {
 bool parse_text(Parse *p, Diag *d, uint16_t file);
 int parse_token(SN_STYPE *value, Loc *loc, Parse *p);
 bool parse_continues(int kind); // a line may not end after this token
+bool parse_operator(int kind);  // an operator that may have brackets: '@[a]', '+[]'
 void parse_reset_brackets(Parse *p);
 Expr *parse_expr(Parse *p, Loc loc, Expr e);
 Stmt *parse_stmt(Parse *p, Loc loc, Stmt s);

@@ -83,8 +83,9 @@ static void sn_error(const Loc *loc, Parse *p, const char *message);
 #define PUSH(list, x) vec_push(p->arena, &(list), x)
 #define EXPR(where, ...) parse_expr(p, where, (Expr){__VA_ARGS__})
 #define STMT(where, ...) parse_stmt(p, where, (Stmt){__VA_ARGS__})
-#define BINARY(where, o, x, y, at)                                                                 \
-    EXPR(where, .kind = E_binary, .binary = {.op = (o), .a = (x), .b = (y), .op_loc = (at)})
+#define BINARY(where, o, all, x, y, at)                                                            \
+    EXPR(where, .kind = E_binary,                                                                  \
+         .binary = {.op = (o), .a = (x), .b = (y), .outer = (all), .op_loc = (at)})
 #define ITEM(where, k, field, value)                                                               \
     PUSH(p->ast->items, ((Item){.kind = (k), .loc = (where), .field = value}))
 }
@@ -110,6 +111,7 @@ static void sn_error(const Loc *loc, Parse *p, const char *message);
 %type <dims> dims dims_opt dims_in
 %type <expr> expr or and not cmp add mul unary pow post primary name call results extent
 %type <op> cmp_op add_op mul_op
+%type <flag> outer
 %type <label> as label_opt at_opt
 %type <carg> carg
 %type <cargs> cargs carg_list items
@@ -331,12 +333,12 @@ expr: IF expr THEN expr ELSE expr
         { $$ = EXPR(@$, .kind = E_if, .cond = {.cond = $2, .yes = $4, .no = $6}); }
     | or
     ;
-or  : or OR and { $$ = BINARY(@$, BIN_or, $1, $3, @2); } | and ;
-and : and AND not { $$ = BINARY(@$, BIN_and, $1, $3, @2); } | not ;
+or  : or OR and { $$ = BINARY(@$, BIN_or, false, $1, $3, @2); } | and ;
+and : and AND not { $$ = BINARY(@$, BIN_and, false, $1, $3, @2); } | not ;
 not : NOT not { $$ = EXPR(@$, .kind = E_unary, .unary = {.op = UN_not, .x = $2}); } | cmp ;
-cmp : add cmp_op add { $$ = BINARY(@$, $2, $1, $3, @2); } | add ;
-add : add add_op mul { $$ = BINARY(@$, $2, $1, $3, @2); } | mul ;
-mul : mul mul_op unary { $$ = BINARY(@$, $2, $1, $3, @2); }
+cmp : add cmp_op outer add { $$ = BINARY(@$, $2, $3, $1, $4, @2); } | add ;
+add : add add_op outer mul { $$ = BINARY(@$, $2, $3, $1, $4, @2); } | mul ;
+mul : mul mul_op outer unary { $$ = BINARY(@$, $2, $3, $1, $4, @2); }
     | mul '@' '[' axes ']' unary
         {
             Loc at = {@2.file, @2.start, @5.end};
@@ -345,8 +347,19 @@ mul : mul mul_op unary { $$ = BINARY(@$, $2, $1, $3, @2); }
     | unary
     ;
 unary: '-' unary { $$ = EXPR(@$, .kind = E_unary, .unary = {.op = UN_neg, .x = $2}); } | pow ;
-pow : post '^' unary { $$ = BINARY(@$, BIN_pow, $1, $3, @2); } | post ;
+pow : post '^' outer unary { $$ = BINARY(@$, BIN_pow, $3, $1, $4, @2); } | post ;
 
+/* '[' never begins an expression, so after an operator it can only be this. */
+outer
+    : %empty { $$ = false; }
+    | '[' axes ']'
+        {
+            $$ = true;
+            if ($2.n)
+                diag_error(p->diag, @$, "the brackets of an elementwise operator are empty: '[]' takes the "
+                                        "axes of both sides; '@[…]' sums over axes");
+        }
+    ;
 cmp_op: '<' { $$ = BIN_lt; } | LE { $$ = BIN_le; } | EQ { $$ = BIN_eq; } | NE { $$ = BIN_ne; }
     | GE { $$ = BIN_ge; } | '>' { $$ = BIN_gt; } ;
 add_op: '+' { $$ = BIN_add; } | '-' { $$ = BIN_sub; } ;
@@ -515,6 +528,7 @@ static Words sort_expected(Words w, bool at_end) {
         drop(&w, at_end ? (const Word[]){"a statement", NULL} : ENDS);
     } else if (has(&w, "a string") && has(&w, "'('")) {
         group(&w, EXPRESSION, "an expression");
+        drop(&w, (const Word[]){"'['", NULL}); // of an operator
         if (has(&w, "end of line")) drop(&w, ENDS);
         return w;
     }

@@ -236,6 +236,55 @@ static void test_folds(void **s) {
     GIVES("output y = mean[batch, seq](real(tokens)) + iota[two] * batch", "[two=2]", 2.8, 3.8);
 }
 
+// The outer forms: what lacks axes is repeated along them, on either side, and in all of three.
+static void test_outer(void **s) {
+    (void)s;
+    GIVES("a = 1.0 * iota[two]\n b = 0.5 * iota[three]\n output y = a +[] b", "f32[two=2, three=3]",
+          0, 0.5, 1, 1, 1.5, 2);
+    GIVES("a = 1.0 * iota[two]\n b = 0.5 * iota[three]\n output y = b -[] a", "f32[three=3, two=2]",
+          0, -1, 0.5, -0.5, 1, 0);
+    GIVES("a = 1.0 + iota[two]\n b = 6.0 + iota[three]\n output y = b /[] a", "f32[three=3, two=2]",
+          6, 3, 7, 3.5, 8, 4);
+    GIVES("a = 2.5 + iota[two]\n b = 7.0 + iota[three]\n output y = b //[] a +[] b %[] a",
+          "f32[three=3, two=2]", 4, 2, 3.5, 3, 4.5, 4);
+    GIVES("a = 2.0 + iota[two]\n b = 0.0 + iota[three]\n output y = a ^[] b", "f32[two=2, three=3]",
+          1, 2, 4, 1, 3, 9);
+    GIVES("a = 1.0 + iota[two]\n b = 1.0 + iota[three]\n output y = a *[] b - a @[] b",
+          "[two=2, three=3]", 0, 0, 0, 0, 0, 0);
+    GIVES("a = 1.0 + iota[two]\n b = 0.0 + iota[three]\n"
+          "output y = real(a <[] b) + 2 * real(a <=[] b) + 4 * real(a ==[] b) + 8 * real(a !=[] b)"
+          " + 16 * real(a >=[] b) + 32 * real(a >[] b)",
+          "f32[two=2, three=3]", 56, 22, 11, 56, 56, 22);
+    // One after the other, looser ones last; with numbers, ints and bools as the plain operator.
+    GIVES("a = 1.0 * iota[two]\n b = 10.0 * iota[three]\n c = 100.0 * iota[dim]\n"
+          "output y = (a +[] b +[] c)[dim: 3, three: 2]",
+          "f32[two=2]", 320, 321);
+    GIVES("a = 1.0 + iota[two]\n b = 1.0 * iota[three]\n output y = a +[] b *[] a",
+          "f32[three=3, two=2]", 1, 2, 2, 4, 3, 6);
+    GIVES("output y = iota[two] -[] iota[three]", "i32[two=2, three=3]", 0, -1, -2, 1, 0, -1);
+    GIVES("a = 0.5 * iota[two]\n output y = a +[] iota[three]", "f32[two=2, three=3]", 0, 1, 2, 0.5,
+          1.5, 2.5);
+    GIVES("a = 0.5 * iota[two]\n output y = 1 -[] a +[] 2", "f32[two=2]", 3, 2.5);
+    GIVES("output y = real((iota[two] == 1) !=[] (iota[three] == 1))", "f32[two=2, three=3]", 0, 1,
+          0, 1, 0, 1);
+    // Common axes align.
+    GIVES("a = iota[two] + 10 * iota[dim] + 0.0\n b = 100 * iota[three] + 1000 * iota[dim] + 0.0\n"
+          "output y = (a +[] b)[dim: 2]",
+          "[two=2, three=3]", 2020, 2120, 2220, 2021, 2121, 2221);
+    // Functions of several values; with one value the brackets are those of a fold.
+    GIVES("a = 1.0 * iota[two]\n b = iota[three] - 0.5\n output y = max[](a, b)",
+          "f32[two=2, three=3]", 0, 0.5, 1.5, 1, 1, 1.5);
+    GIVES("a = 1.0 * iota[two]\n b = iota[three] - 0.5\n output y = min[](b, a, 0.75)",
+          "f32[three=3, two=2]", -0.5, -0.5, 0, 0.5, 0, 0.75);
+    GIVES("a = 1.0 * iota[two]\n b = -0.5 * iota[three]\n output y = where[](iota[two] == 1, a, b)",
+          "f32[two=2, three=3]", 0, -0.5, -1, 1, 1, 1);
+    GIVES("a = 1.0 * iota[two]\n output y = max[](a) + iota[two]", "[two=2]", 0, 2);
+    // The range of an index passes through.
+    GIVES("output y = iota[six][six: iota[two] +[] iota[three]]", "[two=2, three=3]", 0, 1, 2, 1, 2,
+          3);
+    GIVES("a = real(tokens)\n output y = sum[batch](a -[] iota[two])[seq: 0]", "[two=2]", 3, 2);
+}
+
 static void test_repeat(void **s) {
     (void)s;
     GIVES("y = 0 * iota[two]\n repeat 4 at t { y = y * 2 + t }\n output r = y", "[two=2]", 11, 11);
@@ -722,6 +771,7 @@ int main(void) {
         cmocka_unit_test(test_views),
         cmocka_unit_test(test_index),
         cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_outer),
         cmocka_unit_test(test_repeat),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_shipped_models),

@@ -55,6 +55,9 @@ static void test_spaces(void **state) {
     assert_format("x = f ( a,b ) [c->d*e] [ g:-1  else -h ]",
                   "x = f(a, b)[c -> d * e][g: -1 else -h]\n");
     assert_format("x=a@[b,..r](-c)@[ ]-d", "x = a @[b, ..r] (-c) @[] -d\n");
+    assert_format("x=a+[ ]b*[](c)-[]-d^[]-e^f<[]g", "x = a +[] b *[] (c) -[] -d ^[] -e^f <[] g\n");
+    assert_format("x=max[ ](a>=[]b,c)/[]d", "x = max[](a >=[] b, c) /[] d\n");
+    assert_format("x=a@[b]\nc==[]\nd\ny=2", "x = a @[b]\n  c ==[]\n  d\ny = 2\n");
     assert_format("x=(a , b)[1+c->d]", "x = (a, b)[1 + c -> d]\n");
     assert_format("x = if not(a) then(b)else-c", "x = if not (a) then (b) else -c\n");
     assert_format("x = sum [a] (b)  as  shared  c", "x = sum[a](b) as shared c\n");

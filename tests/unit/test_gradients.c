@@ -87,6 +87,7 @@ static const Model models[] = {
     {"tests/models/weighted.sn", "vocab=7 dim=6 hidden=9 size.batch=3 size.seq=4 micro.batch=1",
      1e-3, NULL},
     {"tests/models/layers.sn", "", 1e-3, NULL},
+    {"tests/models/forms.sn", "", 1e-3, NULL},
 };
 enum { MODELS = sizeof models / sizeof *models };
 

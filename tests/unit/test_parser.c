@@ -126,7 +126,7 @@ static void put_expr(Out o, const Expr *e) {
     case E_binary:
         text_printf(o.t, "(");
         put_expr(o, e->binary.a);
-        text_printf(o.t, " %s ", ast_binary_name(e->binary.op));
+        text_printf(o.t, " %s%s ", ast_binary_name(e->binary.op), e->binary.outer ? "[]" : "");
         put_expr(o, e->binary.b);
         text_printf(o.t, ")");
         return;
@@ -177,6 +177,13 @@ static void test_operators(void **state) {
     assert_expr("(if a then b else c) + 1", "((if a b c) + 1)");
     assert_expr("a @[s] b * c @[t, ..r] d", "(((a @s b) * c) @t,..r d)");
     assert_expr("a @[] b ^ (-c / d)", "(a @ (b ^ ((- c) / d)))");
+    assert_expr("a +[] b *[] c -[] -d", "((a +[] (b *[] c)) -[] (- d))");
+    assert_expr("a < b +[] c ^[] -d ^ e", "(a < (b +[] (c ^[] (- (d ^ e)))))");
+    assert_expr("a <[] b /[] c //[] d %[] e", "(a <[] (((b /[] c) //[] d) %[] e))");
+    assert_expr("a <=[] b or a ==[] b or a !=[] b or a >=[] b or a >[] b",
+                "(((((a <=[] b) or (a ==[] b)) or (a !=[] b)) or (a >=[] b)) or (a >[] b))");
+    assert_expr("f(a) -[] (b)[c -> d]", "(f(a) -[] {b rename:c>d})");
+    assert_expr("max[](a, b)", "max[](a,b)");
     assert_expr("(a, b + 1)", "<a,(b + 1)>");
     assert_expr("(a)", "a");
 }
@@ -218,6 +225,7 @@ static void test_line_ends(void **state) {
     assert_items("x = 3\ny = 4\n\n\nz = 5", 3);
     assert_items("x =\n  3 +\n\n  # why\n  4 *\n 5\ny = 2", 2);
     assert_items("x = f(a,\n  b\n  + c)\ny = x[a\n ->\n b]", 2);
+    assert_items("x = a @[b]\n  c +[]\n\n  d <[\n]\n  e\ny = x[a]\nz = a[b: 0]\nw = 2", 4);
     assert_items("x = 3\r\ny = 4\r\n", 2);
     assert_items("\xef\xbb\xbfx = 3", 1);
     assert_items("fn f(x) =\n  x\nmodel m(x) {\n  if a { y = 1 }\n\n  else { y = 2 }\n}\n", 2);
