@@ -1,7 +1,6 @@
 // See help.h. Linear in the text; letters of several bytes count as one column.
 #include "runtime/help.h"
 #include "runtime/setting.h"
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -61,4 +60,31 @@ void sn_help_row(FILE *to, int width, const char *head, const char *text) {
         fprintf(to, "\n%*s", column, "");
     }
     put_words(to, width, column, column, text);
+}
+
+void sn_help_word(FILE *to, const char *word) {
+    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+    if (*word && !word[strspn(word, plain)]) {
+        fputs(word, to);
+        return;
+    }
+    fputc('\'', to);
+    for (; *word; word++)
+        if (*word == '\'')
+            fputs("'\\''", to);
+        else
+            fputc(*word, to);
+    fputc('\'', to);
+}
+
+bool sn_help_is_command(const char *program) {
+    size_t n = strlen(program);
+    return n > 3 && strcmp(program + n - 3, " --") == 0;
+}
+
+void sn_help_program(FILE *to, const char *program) {
+    if (sn_help_is_command(program))
+        fputs(program, to);
+    else
+        sn_help_word(to, program);
 }

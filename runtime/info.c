@@ -1,6 +1,7 @@
 // See info.h. These print, as train.c does; the rest of the runtime does not.
 #include "runtime/info.h"
 #include "runtime/cuda/module.h"
+#include "runtime/help.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -11,7 +12,9 @@
 
 void sn_print_help(const char *program, const SnPlan *p) {
     char line[256];
-    printf("usage: %s [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n", program,
+    fputs("usage: ", stdout);
+    sn_help_program(stdout, program);
+    printf(" [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n",
            SN_STRING(p, p->model_name));
     for (uint32_t i = 0; sn_options_help(p, i, line, sizeof line); i++) puts(line);
     puts("\nA run that is interrupted saves its last complete step and exits with status 0; a "
@@ -116,22 +119,6 @@ void sn_print_info(const SnPlan *p, const char *device) {
 
 // ---- what comes next ----------------------------------------------------------------------------
 
-// A word of a shell's command line.
-static void print_word(const char *s) {
-    const char *plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
-    if (*s && !s[strspn(s, plain)]) {
-        printf(" %s", s);
-        return;
-    }
-    fputs(" '", stdout);
-    for (; *s; s++)
-        if (*s == '\'')
-            fputs("'\\''", stdout);
-        else
-            putchar(*s);
-    putchar('\'');
-}
-
 // What a run was given that the next one must be given too, since no checkpoint holds it.
 static bool is_again(SnSettingId id, bool generates) {
     if (id == SN_SET_data_kind || id == SN_SET_threads || id == SN_SET_device) return true;
@@ -140,18 +127,18 @@ static bool is_again(SnSettingId id, bool generates) {
 }
 
 static void print_next(const SnNext *n, const char *what, bool generates) {
-    printf("%-13s", what);
-    print_word(n->program);
+    printf("%-13s ", what);
+    sn_help_program(stdout, n->program);
     for (int i = 0; i < SN_SETTINGS; i++) {
         const SnSetting *s = &sn_settings[i];
         char set[600];
         if (!n->options->given[i] || !is_again((SnSettingId)i, generates)) continue;
         snprintf(set, sizeof set, "%s=%s", s->key, n->options->given[i]);
-        printf(*s->flag ? " --%s" : " --set", s->flag);
-        print_word(*s->flag ? n->options->given[i] : set);
+        printf(*s->flag ? " --%s " : " --set ", s->flag);
+        sn_help_word(stdout, *s->flag ? n->options->given[i] : set);
     }
-    printf(" --resume");
-    print_word(n->dir);
+    printf(" --resume ");
+    sn_help_word(stdout, n->dir);
 }
 
 void sn_print_next(const SnNext *n) {

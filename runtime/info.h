@@ -3,6 +3,7 @@
 #include "runtime/options.h"
 #include <stdio.h>
 
+// program: see sn_help_program.
 void sn_print_help(const char *program, const SnPlan *plan);
 // device: the name that was asked for, or NULL.
 void sn_print_info(const SnPlan *plan, const char *device);
@@ -11,7 +12,7 @@ int64_t sn_count_parameters(const SnPlan *plan); // numbers in all parameters
 bool sn_print_decided(const SnExec *x, FILE *to);
 // The commands that go on from a run's checkpoints, as they are to be typed.
 typedef struct {
-    const char *program; // as it was typed
+    const char *program; // see sn_help_program
     const SnOptions *options;
     const char *dir; // of the checkpoints
     uint64_t steps;  // to go on to; 0: to what the run was told

@@ -10,6 +10,7 @@
 // enters anything that is not.
 #define _GNU_SOURCE
 #include "runtime/file.h"
+#include "runtime/help.h"
 #include "runtime/info.h"
 #include "runtime/options.h"
 #include "runtime/pool.h"
@@ -32,7 +33,7 @@
 enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
 
 typedef struct {
-    const char *program, *typed; // for messages; as on the command line
+    const char *program, *typed; // for messages; how it is called
     SnOptions options;
     const SnPlan *plan;
     SnExec *exec;
@@ -635,7 +636,7 @@ static int early(Run *r) {
                SN_STRING(r->plan, r->plan->sinter));
         return EXIT_SUCCESS;
     }
-    if (given(r, SN_SET_help)) sn_print_help(r->program, r->plan);
+    if (given(r, SN_SET_help)) sn_print_help(r->typed, r->plan);
     if (given(r, SN_SET_info)) sn_print_info(r->plan, device);
     if (given(r, SN_SET_help) || given(r, SN_SET_info)) return EXIT_SUCCESS;
     return check_asked(r) || check_limits(r) || sn_environ_check(&r->e) ||
@@ -653,11 +654,18 @@ static int close_output(const Run *r, int status) {
     return EXIT_MACHINE;
 }
 
+// What messages begin with: the file's name; of a program that lies in sinter's cache, the model's.
+static const char *program_name(const Run *r) {
+    const char *slash = strrchr(r->typed, '/'), *model = SN_STRING(r->plan, r->plan->model_name);
+    if (sn_help_is_command(r->typed)) return *model ? model : "train";
+    return slash ? slash + 1 : r->typed;
+}
+
 int main(int argc, char **argv) {
     Run r = {
         .plan = (const SnPlan *)(const void *)sn_programs[0].plan, .lock = -1, .saved = UINT64_MAX};
     r.typed = argc > 0 ? argv[0] : "train";
-    r.program = argc > 0 && strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : "train";
+    r.program = program_name(&r);
     sn_file_prepare();
     if (sn_options_parse(argc, argv, &r.options, &r.e)) return usage_error(&r);
     int status = early(&r);

@@ -3,6 +3,7 @@
 #include "codegen/link.h"
 #include "codegen/plan.h"
 #include "runtime/folder.h"
+#include "runtime/help.h"
 #include "tools/clock.h"
 #include "tools/driver.h"
 #include "tools/roofline.h"
@@ -294,6 +295,21 @@ static uint64_t content_key(Driver *d, const CpuIsa *isa) {
     return hash_file_times(h, library(d->arena, "libsinter_train.a"));
 }
 
+// The command line up to the executable's own options: as its name, it stands in the executable's messages
+// and in what it says can be typed next.
+static char *typed(Driver *d) {
+    char *text = NULL;
+    size_t size;
+    FILE *to = open_memstream(&text, &size);
+    if (!to) return NULL;
+    for (char **arg = d->argv; *arg && arg + 1 != d->o.rest; arg++) {
+        sn_help_word(to, *arg);
+        fputc(' ', to);
+    }
+    fputs("--", to);
+    return fclose(to) == 0 ? text : NULL;
+}
+
 int command_run(Driver *d) {
     CpuIsa isa;
     int rc = resolve_isa(d, &isa);
@@ -313,7 +329,8 @@ int command_run(Driver *d) {
         if (rc) return rc;
     }
     char **argv = NEW_ARRAY(d->arena, char *, d->o.nrest + 2);
-    argv[0] = exe;
+    argv[0] = typed(d);
+    if (!argv[0]) argv[0] = exe;
     for (int i = 0; i < d->o.nrest; i++) argv[i + 1] = d->o.rest[i];
     execv(exe, argv);
     diag_error(d->diag, (Loc){0}, "cannot run '%s': %s", exe, strerror(errno));

@@ -32,6 +32,19 @@ if cmp -s "$(last first)" "$(last other)"; then bad "the changed file was not se
 (cd "$work/model" && run piped - <mlp.sn)
 same "a model from standard input" "$(last other)" "$(last piped)"
 if "$sinter" run "$work/model/mlp.sn" --cpu nothing 2>/dev/null; then bad "an unknown CPU ran"; else ok; fi
+# the executable in the cache speaks as the model, and says what to type as it was typed
+code=0
+"$sinter" run "$work/model/mlp.sn" -- --dta x >"$work/log" 2>&1 || code=$?
+[ "$code" = 2 ] && grep -q "^mlp: error: unknown option '--dta'" "$work/log" && ok || bad "a message of a run: $(cat "$work/log")"
+cp "$work/model/mlp.sn" "$work/model/it's a copy.sn"
+(cd "$work/model" && "$sinter" run "it's a copy.sn" -D hidden=32 -- --help) >"$work/log" || bad "run -- --help"
+[ "$(head -1 "$work/log")" = "usage: $sinter run 'it'\\''s a copy.sn' -D hidden=32 -- [OPTION]..." ] && ok || bad "usage of a run: $(head -1 "$work/log")"
+"$sinter" run "$work/model/mlp.sn" >"$work/log" 2>&1 || true
+grep -q "^mlp: error: " "$work/log" && ok || bad "a run without arguments: $(cat "$work/log")"
+next=$(sed -n 's/^to go on: *//p' "$work/other.log")
+case $next in "$sinter run $work/model/mlp.sn -- "*) ok ;; *) bad "what to type next: $next" ;; esac
+sh -c "$next --out $work/next" >"$work/log" 2>&1 || bad "'$next': $(tail -1 "$work/log")"
+[ -f "$work/next/step-00000004.safetensors" ] && ok || bad "'$next' went to no step 4"
 # a run of one step learns; --steps is also the length of the schedule, unless that is set by its name
 sed 's/^  lr .*/  lr cosine(peak = 0.5, warmup = 0, steps = 9)/' "$root/models/mlp.sn" >"$work/cosine.sn"
 "$sinter" build "$work/cosine.sn" -o "$work/cosine" || bad "build cosine"
