@@ -5,6 +5,7 @@
 #include "runtime/setting.h"
 #include "tools/driver.h"
 #include "tools/explain.h"
+#include "tools/version.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -181,22 +182,15 @@ static int (*const functions[COMMANDS])(Driver *d) = {
 #undef OPTION
 };
 
-static int run_command(CommandId c, int argc, char **argv) {
+static int run_command(Driver *d, int argc, char **argv) {
+    CommandId c = command_find(argv[1]);
+    if (c == COMMANDS) return unknown_command(argv[1]);
     driver_keep_arguments(argc, argv);
-    Driver d = {.arena = arena_new(), .scratch = arena_new(), .argv = argv};
-    d.syms = symtab_new(d.arena);
-    d.diag = diag_new(d.arena);
-    d.ledger = ledger_new(d.arena);
-    const char *no_color = getenv("NO_COLOR");
-    d.colour = isatty(2) && !(no_color && *no_color);
-    int rc = driver_arguments(&d, c, argc - 2, argv + 2);
-    if (rc == ARGUMENTS_READ) rc = functions[c](&d);
-    arena_free(d.scratch);
-    arena_free(d.arena);
-    return rc;
+    int rc = driver_arguments(d, c, argc - 2, argv + 2);
+    return rc == ARGUMENTS_READ ? functions[c](d) : rc;
 }
 
-static int run(int argc, char **argv) {
+static int run(Driver *d, int argc, char **argv) {
     if (argc < 2) {
         command_print_list(stderr);
         return EXIT_USAGE;
@@ -207,14 +201,22 @@ static int run(int argc, char **argv) {
         return 0;
     }
     if (strcmp(name, "--version") == 0) {
-        puts("sinter " SINTER_VERSION);
+        version_print(stdout);
         return 0;
     }
-    CommandId c = command_find(name);
-    return c == COMMANDS ? unknown_command(name) : run_command(c, argc, argv);
+    return run_command(d, argc, argv);
 }
 
 int main(int argc, char **argv) {
     sn_file_prepare();
-    return driver_close_output(run(argc, argv));
+    Driver d = {.arena = arena_new(), .scratch = arena_new(), .argv = argv};
+    d.syms = symtab_new(d.arena);
+    d.diag = diag_new(d.arena);
+    d.ledger = ledger_new(d.arena);
+    const char *no_color = getenv("NO_COLOR");
+    d.colour = isatty(2) && !(no_color && *no_color);
+    int rc = driver_close_output(run(&d, argc, argv));
+    arena_free(d.scratch);
+    arena_free(d.arena);
+    return rc;
 }

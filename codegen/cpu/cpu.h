@@ -20,6 +20,8 @@ typedef struct {
 // runs, tuned for it. False with the reason in *why.
 bool cpu_isa_resolve(Arena *a, const char *name, CpuIsa *isa, Text *why);
 
+void cpu_print_version(Text *to); // of LLVM, as it is loaded: "19.1.7"
+
 typedef struct CpuModule CpuModule;
 // Lives until cpu_module_free; the arena holds its tables and must live as long.
 CpuModule *cpu_module_new(Arena *a, const CpuIsa *isa);

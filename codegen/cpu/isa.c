@@ -77,3 +77,9 @@ bool cpu_isa_resolve(Arena *a, const char *name, CpuIsa *isa, Text *why) {
                     .here = (level->features & ~host) == 0};
     return true;
 }
+
+void cpu_print_version(Text *to) {
+    unsigned major, minor, patch;
+    LLVMGetVersion(&major, &minor, &patch);
+    text_printf(to, "%u.%u.%u", major, minor, patch);
+}

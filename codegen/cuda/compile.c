@@ -151,6 +151,15 @@ bool cuda_available(Text *why) {
     return nvrtc_open(&rt, why);
 }
 
+bool cuda_print_version(Text *to) {
+    Nvrtc rt;
+    Text why = {.arena = to->arena};
+    if (!nvrtc_open(&rt, &why)) return false;
+    text_printf(to, "%d.%d", rt.major, rt.minor);
+    if (rt.file) text_printf(to, " (%s)", rt.file);
+    return true;
+}
+
 bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *out, Text *why) {
     Nvrtc rt;
     *out = (CudaImages){.warnings = {.arena = a}};

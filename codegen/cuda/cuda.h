@@ -75,7 +75,8 @@ typedef struct {
     const char *cache_dir; // NULL: no cache
     uint32_t threads;
 } CudaCompile;
-bool cuda_available(Text *why); // NVRTC is installed; else *why says what is missing
+bool cuda_available(Text *why);    // NVRTC is installed; else *why says what is missing
+bool cuda_print_version(Text *to); // "12.8 (the library's file)"; false: NVRTC is not installed
 bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *out, Text *why);
 
 // The images as a program of an executable holds them; data is shared.

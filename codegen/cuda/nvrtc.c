@@ -58,13 +58,15 @@ static bool symbol(void *lib, const char *name, void *to, Text *why) {
     return p != NULL;
 }
 
-static uint64_t bytes_of_file(int (*any)(int *, int *)) {
+// The file that a function is from.
+static void find_file(Nvrtc *rt, int (*any)(int *, int *)) {
     Dl_info info;
     struct stat st;
     void *p = NULL;
     memcpy(&p, &any, sizeof p);
-    if (!dladdr(p, &info) || !info.dli_fname || stat(info.dli_fname, &st) != 0) return 0;
-    return (uint64_t)st.st_size;
+    if (!dladdr(p, &info) || !info.dli_fname) return;
+    rt->file = info.dli_fname;
+    if (stat(rt->file, &st) == 0) rt->file_bytes = (uint64_t)st.st_size;
 }
 
 bool nvrtc_open(Nvrtc *rt, Text *why) {
@@ -85,7 +87,7 @@ bool nvrtc_open(Nvrtc *rt, Text *why) {
                 symbol(lib, "nvrtcGetProgramLogSize", &rt->log_size, why) &&
                 symbol(lib, "nvrtcGetProgramLog", &rt->log, why);
     if (!good) return false;
-    rt->file_bytes = bytes_of_file(rt->version);
+    find_file(rt, rt->version);
     if (rt->version(&rt->major, &rt->minor) == NVRTC_OK) return true;
     text_printf(why, "NVRTC does not tell its version");
     return false;

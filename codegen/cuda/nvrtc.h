@@ -20,7 +20,8 @@ typedef struct {
     int (*log_size)(NvrtcHandle p, size_t *n);
     int (*log)(NvrtcHandle p, char *to);
     int major, minor;
-    uint64_t file_bytes; // size of the library's file: tells builds of one version apart
+    const char *file;    // the library's, or NULL
+    uint64_t file_bytes; // its size: tells builds of one version apart
 } Nvrtc;
 
 // Finds the library: $SINTER_NVRTC alone when it is set (a path), else libnvrtc.so, .so.13, .so.12 in

@@ -42,6 +42,16 @@ fi
 "$sinter" build models/absent.sn --help >"$work/again" || bad "exit code $? of --help behind a file"
 same "--help behind a file" "$work/again" "$work/build"
 
+# the version: of what was built from what, and of the libraries
+"$sinter" --version >"$work/version" || bad "--version"
+commit=unknown
+[ -e "$root/.git" ] && commit=$(git -C "$root" describe --always --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
+llvm=$(llvm-config-19 --version)
+for line in "1:sinter [0-9][0-9.]*" "2:commit  $commit\(-dirty\)*" "3:LLVM    $llvm" "4:NVRTC   \(not found\|[0-9]*\.[0-9]* (.*)\)"; do
+    sed -n "${line%%:*}p" "$work/version" | grep -qx "${line#*:}" && ok || bad "--version has no '${line#*:}'"
+done
+SINTER_NVRTC=/nowhere "$sinter" --version | grep -qx "NVRTC   not found" && ok || bad "NVRTC is found where it is not"
+
 # lines fit the terminal, down to 40 columns
 for width in 200 80 57 40; do
     for command in "" $commands; do
