@@ -20,7 +20,7 @@ static void timed(const Driver *d, const char *what, double *since) {
     *since = t;
 }
 
-// The directory of this program: the runtime's archives lie beside it, or in ../lib/sinter.
+// A library of executables: beside this program, or where it is installed.
 static const char *library(Arena *a, const char *name) {
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -28,7 +28,8 @@ static const char *library(Arena *a, const char *name) {
     self[n] = 0;
     *strrchr(self, '/') = 0;
     const char *beside = arena_printf(a, "%s/%s", self, name);
-    return access(beside, R_OK) == 0 ? beside : arena_printf(a, "%s/../lib/sinter/%s", self, name);
+    return access(beside, R_OK) == 0 ? beside
+                                     : arena_printf(a, "%s/" SINTER_LIBRARIES "/%s", self, name);
 }
 
 // The plan half of the model file, and what microbatch found out.
@@ -241,6 +242,12 @@ static int build_loaded(Driver *d, const CpuIsa *isa) {
 
 // What the targets need of this machine; 0, or the exit code after a message.
 static int check_machine(Driver *d) {
+    const char *train = library(d->arena, "libsinter_train.a");
+    if (access(train, R_OK) != 0) {
+        diag_error(d->diag, (Loc){0}, "cannot read '%s', which every executable is linked with: %s",
+                   train, strerror(errno));
+        return machine_error(d);
+    }
     Text why = {.arena = d->arena};
     if (!d->ncuda || cuda_available(&why)) return 0;
     diag_error(d->diag, (Loc){0}, "%s", why.at);

@@ -2,7 +2,7 @@
 // --std, from the comments of std.sn, docs/std.md; --lines is the table of plan lines in docs/language.md,
 // --settings those of options in docs/running.md. A test compares the committed pages with fresh output, so that
 // the tables of ops, attributes, element types, passes, commands and options stay the one place where these
-// facts are written.
+// facts are written. --manual is the manual page that is installed.
 #include "frontend/reference.h"
 #include "ir/attr.h"
 #include "passes/pass.h"
@@ -299,6 +299,48 @@ static void print_commands(void) {
     }
 }
 
+// A text of a manual page: roff reads '-' as a hyphen, and '.' and "'" at the start of a line as its own.
+static void print_roff(const char *text) {
+    if (*text == '.' || *text == '\'') fputs("\\&", stdout);
+    for (; *text; text++)
+        if (*text == '-' || *text == '\\')
+            printf(*text == '-' ? "\\-" : "\\e");
+        else
+            putchar(*text);
+    putchar('\n');
+}
+
+static void print_manual(void) {
+    puts(".\\\" Made by docs --manual from tools/command.def.\n"
+         ".TH SINTER 1\n.SH NAME\nsinter \\- compiles a model description into a training "
+         "executable\n.SH SYNOPSIS\n.B sinter\n.I COMMAND\n[OPTION]... [FILE]\n.SH COMMANDS");
+    for (CommandId c = 0; c < COMMANDS; c++) {
+        const CommandInfo *p = &command_info[c];
+        char text[512];
+        fputs(".TP\n.B ", stdout);
+        snprintf(text, sizeof text, "%s %s", p->name, p->shown);
+        print_roff(text);
+        snprintf(text, sizeof text, "%s. %s", p->meaning, p->more);
+        print_roff(text);
+        fputs(".br\nExample: ", stdout);
+        print_roff(p->example);
+    }
+    puts(".SH OPTIONS");
+    for (OptionId o = 0; o < OPTIONS; o++) {
+        char text[256];
+        fputs(".TP\n.B ", stdout);
+        option_head(o, text, sizeof text);
+        print_roff(text);
+        option_meaning(o, text, sizeof text);
+        print_roff(text);
+        fputs("(of ", stdout);
+        print_takers(option_info[o].takers);
+        puts(")");
+    }
+    puts(".SH EXIT STATUS\n0 done, 1 the input is at fault, 2 the command line, 3 the machine "
+         "(memory, disk, no linker).");
+}
+
 int main(int argc, char **argv) {
     const char *page = argc == 2 ? argv[1] : "";
     if (strcmp(page, "--ops") == 0) {
@@ -313,8 +355,12 @@ int main(int argc, char **argv) {
         print_settings();
     } else if (strcmp(page, "--commands") == 0) {
         print_commands();
+    } else if (strcmp(page, "--manual") == 0) {
+        print_manual();
     } else {
-        fputs("usage: docs --ops | --passes | --std | --lines | --settings | --commands\n", stderr);
+        fputs(
+            "usage: docs --ops | --passes | --std | --lines | --settings | --commands | --manual\n",
+            stderr);
         return 2;
     }
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 3;
