@@ -3,6 +3,7 @@
 #include "codegen/cpu/cpu.h"
 #include "runtime/file.h"
 #include "runtime/setting.h"
+#include "tools/complete.h"
 #include "tools/driver.h"
 #include "tools/explain.h"
 #include "tools/version.h"
@@ -190,6 +191,17 @@ static int run_command(Driver *d, int argc, char **argv) {
     return rc == ARGUMENTS_READ ? functions[c](d) : rc;
 }
 
+// For completion.bash: --complete PROGRAM WORD...
+static int complete(Driver *d, int argc, char **argv) {
+    if (argc < 3)
+        return usage_error("'--complete' needs a program and the words of its command line");
+    if (strcmp(argv[2], "train") == 0)
+        complete_train(argc - 3, argv + 3);
+    else
+        complete_sinter(d, argc - 3, argv + 3);
+    return 0;
+}
+
 static int run(Driver *d, int argc, char **argv) {
     if (argc < 2) {
         command_print_list(stderr);
@@ -204,6 +216,7 @@ static int run(Driver *d, int argc, char **argv) {
         version_print(stdout);
         return 0;
     }
+    if (strcmp(name, "--complete") == 0) return complete(d, argc, argv);
     return run_command(d, argc, argv);
 }
 

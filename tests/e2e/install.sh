@@ -20,7 +20,8 @@ grep . "$work/told" >"$work/manifest"
 same "what was installed" "$work/there" "$work/manifest"
 for file in bin/sinter lib/sinter/libsinter_train.a lib/sinter/libsinter_emulator.a \
     include/sinter/runtime/sinter.h share/doc/sinter/README.md share/doc/sinter/LICENSE \
-    share/doc/sinter/docs/running.md share/doc/sinter/models/gpt2.sn share/man/man1/sinter.1; do
+    share/doc/sinter/docs/running.md share/doc/sinter/models/gpt2.sn share/man/man1/sinter.1 \
+    share/bash-completion/completions/sinter; do
     [ -s "$prefix/$file" ] && ok || bad "no $file"
 done
 [ ! -x "$build/sinter-bench" ] || [ -x "$prefix/bin/sinter-bench" ] && ok || bad "no bin/sinter-bench"
@@ -93,6 +94,53 @@ for header in "$prefix"/include/sinter/runtime/*.h; do
     echo "#include <runtime/$(basename "$header")>" >header.c
     check "$header alone" cc -fsyntax-only -Wall -Werror -I"$prefix/include/sinter" header.c
 done
+# completion, as bash asks for it: the words so far, and what is offered
+cat >complete.bash <<'C'
+. "$1/share/bash-completion/completions/sinter"
+shopt -s nullglob
+offers() { # EXPECTED, sorted, WORD...: the last one is begun
+    expected=$1
+    shift
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    # the function that was registered for the name of the program
+    $(complete -p "${1##*/}" | sed 's/.*-F \([^ ]*\).*/\1/') "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+    got=$(printf '%s\n' "${COMPREPLY[@]}" | LC_ALL=C sort | paste -sd ' ')
+    [ "$got" = "$expected" ] && echo ok || echo "FAIL: '$*' offers '$got', not '$expected'"
+}
+listed() { LC_ALL=C sort | paste -sd ' '; }
+offers "$(sinter --help | sed -n '/^options$/q; s/^  \([a-z]\{1,\}\).*/\1/p' | listed)" sinter ""
+offers "bench build" sinter b
+offers "--help --version" sinter -
+offers "$(sinter dump --help | sed -n 's/^  \(--*[a-zD-]*\).*/\1/p' | grep -- -- | listed)" sinter dump --
+offers "memplan microbatch" sinter dump m.sn --after m
+offers "cpu" sinter build --target = c
+offers "cpu,sm_100a cpu,sm_120" sinter build --target cpu,sm_1
+offers "autodiff,tidy" sinter opt x.ir --passes = autodiff,t
+offers "native x86-64-v3 x86-64-v4" sinter build --cpu =
+offers "H100\\ PCIe H100\\ SXM" sinter bench --gpu "H100 "
+offers "" sinter check --kern
+offers "fmt" sinter help f
+offers "log_softmax" sinter std log_softm
+mkdir files files/folder
+touch files/a.sn "files/b c.ir" files/d.txt
+offers "files/a.sn files/b c.ir files/folder" sinter check files/
+offers "files/a.sn files/folder" sinter fmt files/
+offers "files/folder" sinter dump --dump-dir files/
+(cd files && offers "folder" sinter dump --dump-dir =)
+offers "files/d.txt" sinter build a.sn -o files/d
+offers "--eval-batches --eval-every" sinter run a.sn -- --eval
+offers "data.stride=" sinter run a.sn -- --set data.st
+offers "true" train --set data.shuffle = t
+offers "tensors text" ./train --set data.kind = te
+offers "files/d.txt" ./train --data files/d
+offers "files/folder" ./train --out files/
+offers "" ./train --steps ""
+C
+if command -v bash >/dev/null; then
+    bash complete.bash "$prefix" 2>&1 || fail "the completion ends"
+else
+    echo "skipped the completion: no bash"
+fi
 # another prefix: nothing knows where it was installed
 cp -R "$prefix" moved
 chmod -R u+w moved
