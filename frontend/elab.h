@@ -135,7 +135,8 @@ typedef struct {
     uint64_t context; // of the declaration, rounds aside: parameters of one class agree in it
     uint16_t inst;
     const Expr *initial;
-    const struct OptimizerRule *rule; // of a parameter that learns
+    const struct OptimizerRule *rule; // of a parameter that learns,
+    const PlanLine *rate;             // and its rate
     StateId of;                       // of a moment
 } StateInfo;
 
@@ -174,6 +175,7 @@ typedef struct OptimizerRule {
     const AstFunc *func;
     const CallArgList *options;
     Loc at;
+    double rate; // times the rate of its parameters
 } OptimizerRule;
 typedef struct {
     Sym axis;
@@ -196,7 +198,8 @@ typedef struct {
     VEC(SizeLine) sizes;
     Map size_at; // axis -> size + 1, the last
     VEC(OptimizerRule) optimizers;
-    VEC(const PlanLine *) freezes;
+    VEC(const PlanLine *) freezes, rates;
+    double length; // of the first schedule that has one, as written; 0: none has
     VEC(Option) defines;
     Sym sample;
     GivenSetting set[SN_SETTINGS];
@@ -408,6 +411,8 @@ bool plan_bind_inputs(Elab *cx);
 void plan_options(Elab *cx);
 const Option *plan_define(Elab *cx, const char *name);       // marks it used
 const PlanLine *plan_line(const Elab *cx, const char *name); // the first of that name, or NULL
+double plan_written(Elab *cx,
+                    const char *name); // the number of its line, whatever -D says; 0: none
 const char *plan_text(const Elab *cx, SnSettingId id); // given, or what holds without, or NULL
 double plan_number(const Elab *cx, SnSettingId id, double otherwise);
 // Whether v is a value of the row; reports at 'at'. key: what it is the value of. Numbers go to *x.
@@ -417,7 +422,8 @@ const Option *plan_define_number(Elab *cx, const SnSetting *s, const char *key);
 Value plan_constant(Elab *cx, const char *name);     // what -D says of a constant, or absent
 const SizeLine *plan_size(const Elab *cx, Sym axis); // or NULL
 bool path_matches(Elab *cx, Sym pattern, const char *path);
-void train_finish(Elab *cx);  // after the model's body, in MODE_step
+const char *rate_name(Elab *cx, const PlanLine *l); // "lr", or "lr.GROUP"
+void train_finish(Elab *cx);                        // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function
 
 // ---- elab_notes.c -------------------------------------------------------------------------------

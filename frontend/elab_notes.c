@@ -135,7 +135,7 @@ static const char *written(Elab *cx, Loc at, const char *line, const AstFunc *f)
     text_put(&t, text, strlen(text));
     for (uint32_t i = 0; i < cx->plan.defines.n; i++) {
         const Option *o = &cx->plan.defines.at[i];
-        bool takes = !f;
+        bool takes = !f && !strchr(o->name + n + 1, '.'); // of this group
         if (strncmp(o->name, line, n) != 0 || o->name[n] != '.') continue;
         for (uint32_t k = 0; f && k < f->args.n; k++)
             takes |= strcmp(str(cx, f->args.at[k].name), o->name + n + 1) == 0;
@@ -144,14 +144,19 @@ static const char *written(Elab *cx, Loc at, const char *line, const AstFunc *f)
     return t.at;
 }
 
+static const char *written_rate(Elab *cx, const StateInfo *i) {
+    const char *text = written(cx, i->rate->items.at[0].value->loc, rate_name(cx, i->rate), NULL);
+    if (i->rule->rate == 1) return text;
+    return arena_printf(cx->arena, "%s * %s", number_text(cx, i->rule->rate), text);
+}
+
 void state_notes(Elab *cx) {
-    const PlanLine *rate = plan_line(cx, "lr");
     for (StateId s = 0; s < cx->m->states.n; s++) {
         const StateInfo *i = &cx->states.at[s];
         StateNote n = {.of = i->of};
         if (i->initial) n.initial = diag_text(cx->diag, cx->arena, i->initial->loc);
         if (i->rule) n.optimizer = written(cx, i->rule->at, "optimizer", i->rule->func);
-        if (i->rule && rate) n.rate = written(cx, rate->items.at[0].value->loc, "lr", NULL);
+        if (i->rule) n.rate = written_rate(cx, i);
         vec_push(cx->arena, &cx->program->notes, n);
     }
 }

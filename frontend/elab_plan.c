@@ -228,12 +228,24 @@ const PlanLine *plan_line(const Elab *cx, const char *name) {
     return cx->plan.lines[sn_line_find(name) - sn_lines];
 }
 
-static bool shape_good(const PlanLine *l, const SnLine *k) {
+double plan_written(Elab *cx, const char *name) {
+    const PlanLine *l = plan_line(cx, name);
+    Value v = l ? eval(cx, l->items.at[0].value) : value_error();
+    return v.kind == V_NUM ? v.num : 0;
+}
+
+static bool is_rate(const Elab *cx, const CallArg *a) {
+    return a->name && strcmp(str(cx, a->name), "rate") == 0;
+}
+
+static bool shape_good(const Elab *cx, const PlanLine *l, const SnLine *k) {
     bool one = l->items.n == 1 && !l->items.at[0].name, named = l->items.n > 0;
     for (uint32_t i = 0; i < l->items.n; i++) named &= l->items.at[i].name != 0;
     switch (k->shape) {
     case SN_LINE_VALUE:
     case SN_LINE_CALL: return one;
+    case SN_LINE_SCALED:
+        return one || (l->items.n == 2 && !l->items.at[0].name && is_rate(cx, &l->items.at[1]));
     case SN_LINE_OPTIONS:
     case SN_LINE_AXES: return named;
     case SN_LINE_NOTHING: return l->items.n == 0;
@@ -247,6 +259,8 @@ static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
                                         [SN_LINE_OPTIONS] = "options by name",
                                         [SN_LINE_AXES] = "axes with extents",
                                         [SN_LINE_CALL] = "one name, with options in brackets",
+                                        [SN_LINE_SCALED] =
+                                            "one name, with options in brackets, and a rate",
                                         [SN_LINE_NOTHING] = "names after ':'"};
     const PlanLine **first = &cx->plan.lines[k - sn_lines];
     bool paths = k->paths == SN_PATHS_MAY || l->has_paths == (k->paths == SN_PATHS_MUST);
@@ -254,7 +268,7 @@ static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
         elab_error(cx, l->loc, "'%s' takes no ': names'", k->name);
         return false;
     }
-    if (!paths || !shape_good(l, k)) {
+    if (!paths || !shape_good(cx, l, k)) {
         elab_error(cx, l->loc, "'%s' takes %s, as in '%s'", k->name, takes[k->shape], k->form);
         return false;
     }
@@ -346,9 +360,19 @@ static void read_size(Elab *cx, const PlanLine *l) {
     }
 }
 
+// What the rate of the parameters of a line is multiplied by.
+static double read_factor(Elab *cx, const CallArg *a) {
+    Value v = eval(cx, a->value);
+    double x = 1;
+    // a rate is what the row of 'lr.peak' takes
+    (void)plan_takes(cx, &sn_settings[SN_SET_lr_peak], "rate", a->value->loc, &v, &x);
+    return x;
+}
+
 static void read_optimizer(Elab *cx, const PlanLine *l) {
     const Expr *e = l->items.at[0].value;
-    OptimizerRule r = {.line = l};
+    OptimizerRule r = {.line = l, .rate = 1};
+    if (l->items.n > 1) r.rate = read_factor(cx, &l->items.at[1]);
     if (!(r.func = line_block(cx, e, &r.options))) return;
     r.at = e->loc;
     if (r.func->args.n < 3 || r.func->axes.n) {
@@ -359,6 +383,27 @@ static void read_optimizer(Elab *cx, const PlanLine *l) {
         return;
     }
     vec_push(cx->arena, &cx->plan.optimizers, r);
+}
+
+static bool same_group(const PlanLine *a, const PlanLine *b) {
+    return a->has_paths == b->has_paths &&
+           (!a->has_paths || a->paths.at[0].text == b->paths.at[0].text);
+}
+
+// The scalars of a schedule are named by the first of its paths, so two lines may not begin alike.
+static void read_rate(Elab *cx, const PlanLine *l) {
+    for (uint32_t i = 0; i < cx->plan.rates.n; i++) {
+        const PlanLine *old = cx->plan.rates.at[i];
+        if (!same_group(l, old)) continue;
+        if (l->has_paths)
+            elab_error(cx, l->paths.at[0].loc, "a second 'lr' line that begins with '%s'",
+                       str(cx, l->paths.at[0].text));
+        else
+            elab_error(cx, l->what_loc, "a second 'lr' line without ': names'");
+        elab_note(cx, old->what_loc, "the first is here");
+        return;
+    }
+    vec_push(cx->arena, &cx->plan.rates, l);
 }
 
 static void read_micro(Elab *cx, const PlanLine *l) {
@@ -423,6 +468,7 @@ static void read_line(Elab *cx, const PlanLine *l) {
     if (strcmp(what, "size") == 0) read_size(cx, l);
     if (strcmp(what, "micro") == 0) read_micro(cx, l);
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
+    if (strcmp(what, "lr") == 0) read_rate(cx, l);
     if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
 }
 

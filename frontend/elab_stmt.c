@@ -325,7 +325,7 @@ static bool is_reserved(const char *name) {
     const char *all[] = {"loss", "grad_norm", "lr", "kind", "step", "samples", "seconds"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(name, all[i]) == 0) return true;
-    return false;
+    return strncmp(name, "lr.", 3) == 0; // of a group
 }
 
 static void yield(Elab *cx, const Target *t, Value v, ResultKind kind) {

@@ -3,14 +3,16 @@
 //
 //   g    = d loss / d w                              op grad, which autodiff replaces
 //   norm = sqrt(sum of g^2 over all parameters)      added in the order of the states
-//   ok   = isfinite(loss) and isfinite(norm) and isfinite(lr)
+//   ok   = isfinite(loss) and isfinite(norm) and isfinite(lr)   every rate
 //   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013); with a 'clip' line
-//   w    = optimizer(w, g, lr, options)              a block of the language, once a parameter
+//   w    = optimizer(w, g, factor * lr, options)     a block of the language, once a parameter; the
+//                                                    rate of the last 'lr' line that matches it
 //   s    = select(ok, s, old s)                      every state: parameters, moments, the model's
 //
 // A step that is not ok changes no byte of any state; what happens then is the executable's affair.
-// The numeric arguments of the schedule are scalars of the run (inputs "lr.peak", …), so that the
-// executable can change them; the options of an optimizer are constants of the build.
+// The numeric arguments of a schedule are scalars of the run (inputs "lr.peak", …; "lr.GROUP.peak", … of the
+// line 'lr …: GROUP'), so that the executable can change them; the options of an optimizer are constants of
+// the build.
 #include "frontend/elab.h"
 #include <string.h>
 
@@ -43,6 +45,7 @@ static bool freeze_states(Elab *cx) {
     }
     for (uint32_t i = 0; i < cx->plan.optimizers.n; i++)
         check_paths(cx, cx->plan.optimizers.at[i].line);
+    for (uint32_t i = 0; i < cx->plan.rates.n; i++) check_paths(cx, cx->plan.rates.at[i]);
     return cx->diag->errors == errors;
 }
 
@@ -77,27 +80,81 @@ void train_results(Elab *cx) {
     }
 }
 
-// ---- the schedule -------------------------------------------------------------------------------
+// ---- places ---------------------------------------------------------------------------------------
+
+static void at_state(Elab *cx, StateId s) {
+    cx->b->name = cx->m->states.at[s].path;
+    cx->b->loc = cx->m->states.at[s].loc;
+    cx->b->tmpl = 0;
+    cx->b->inst = cx->states.at[s].inst;
+}
+
+// What belongs to the whole step and to no state.
+static void at_step(Elab *cx, const char *name, Loc loc) {
+    cx->b->name = sym(cx->syms, name);
+    cx->b->loc = loc;
+    cx->b->tmpl = 0;
+    cx->b->inst = 0;
+}
+
+// The step is ok while this scalar is a finite number.
+static void require_finite(Elab *cx, NodeId scalar) {
+    at_step(cx, "ok", (Loc){0});
+    NodeId finite = ir_unary(cx->b, OP_isfinite, scalar);
+    cx->ok = cx->ok == NONE ? finite : ir_binary(cx->b, OP_and, cx->ok, finite);
+}
+
+// ---- schedules ----------------------------------------------------------------------------------
+
+// A rate of the plan: of all parameters, or of the group that its line's first path names.
+typedef struct {
+    const PlanLine *line;
+    const char *name; // of its result; before those of its scalars
+    Value value;
+    bool taken; // some parameter has it
+} Rate;
+
+const char *rate_name(Elab *cx, const PlanLine *l) {
+    return l->has_paths ? arena_printf(cx->arena, "lr.%s", str(cx, l->paths.at[0].text)) : "lr";
+}
 
 static void run_scalar(Elab *cx, const char *name, double value) {
     vec_push(cx->arena, &cx->program->scalars, ((RunScalar){name, ELEM_f32, value}));
 }
 
-// One argument of the schedule as a scalar of the run: -D, then the plan, then the default. The length of the
-// run and of the schedule are one where only one is given.
-static Value schedule_argument(Elab *cx, const Arg *arg, Value given, Loc at) {
-    const char *name = arena_printf(cx->arena, "lr.%s", str(cx, arg->name));
+// Whether a schedule of this length is to be as long as the run when -D gives the run another length: one
+// for all parameters is; others are when they are as long as the run, or as the first one, in the text.
+static bool follows_run(Elab *cx, const Rate *r, double length) {
+    double run = plan_written(cx, "steps"), first = cx->plan.length;
+    return !r->line->has_paths || length == run || length == first || (!run && !first);
+}
+
+// The length of a schedule: that of -D steps as well; where no line says how long the run is, the first
+// schedule does.
+static Value schedule_length(Elab *cx, const Rate *r, const Option *d, Value given, Loc at) {
     GivenSetting *steps = &cx->plan.set[SN_SET_steps];
-    bool length = strcmp(name, "lr.steps") == 0;
-    const Option *d = plan_define_number(cx, sn_setting_find(name), name);
-    double x;
-    if (length && !d && plan_define(cx, "steps")) d = plan_define(cx, "steps");
+    bool first = !cx->plan.length;
+    const Option *run = plan_define(cx, sn_settings[SN_SET_steps].key);
+    if (given.kind == V_NUM && !d && run && follows_run(cx, r, given.num)) d = run;
+    if (given.kind == V_NUM && first) cx->plan.length = given.num;
     if (d) given = value_num(d->value, false);
-    if (value_is_absent(&given) && arg->init) given = eval(cx, arg->init);
-    if (given.kind != V_NUM) return given;
-    if (!plan_takes(cx, sn_setting_find(name), name, at, &given, &x)) return value_error();
-    if (length && (d || !steps->text))
+    bool decides = (d && !r->line->has_paths) || !steps->text;
+    if (given.kind == V_NUM && decides)
         *steps = (GivenSetting){number_text(cx, given.num), given.num, at};
+    return given;
+}
+
+// One argument of a schedule as a scalar of the run: -D, then the plan, then the default.
+static Value schedule_argument(Elab *cx, const Rate *r, const Arg *arg, Value given, Loc at) {
+    const char *name = arena_printf(cx->arena, "%s.%s", r->name, str(cx, arg->name));
+    const SnSetting *s = sn_setting_find(name);
+    const Option *d = plan_define_number(cx, s, name);
+    double x;
+    if (value_is_absent(&given) && arg->init) given = eval(cx, arg->init);
+    if (s == &sn_settings[SN_SET_lr_steps]) given = schedule_length(cx, r, d, given, at);
+    if (d) given = value_num(d->value, false);
+    if (given.kind != V_NUM) return given;
+    if (!plan_takes(cx, s, name, at, &given, &x)) return value_error();
     run_scalar(cx, name, given.num);
     TypeId t = type_make(cx, ELEM_f32, &(AxisList){0});
     return value_node(cx, ir_input(cx->b, name, t, 0));
@@ -128,12 +185,8 @@ static const AstFunc *schedule_of(Elab *cx, const Expr *e, const CallArgList **o
     return NULL;
 }
 
-static Value learning_rate(Elab *cx) {
-    const PlanLine *l = plan_line(cx, "lr");
-    if (!l)
-        return elab_error(cx, cx->plan.optimizers.at[0].line->loc,
-                          "the plan has an optimizer but no 'lr' line");
-    const Expr *e = l->items.at[0].value;
+static Value learning_rate(Elab *cx, const Rate *r) {
+    const Expr *e = r->line->items.at[0].value;
     CallArgList constant = {0};
     const CallArgList *options = &constant;
     const AstFunc *f = schedule_of(cx, e, &options, &constant);
@@ -142,10 +195,10 @@ static Value learning_rate(Elab *cx) {
     Loc *locs = NEW_ARRAY(cx->arena, Loc, f->args.n + 1);
     for (uint32_t i = 0; i < f->args.n; i++) values[i] = value_absent(), locs[i] = e->loc;
     if (!call_place(cx, f, options, 0, values, locs)) return value_error();
-    cx->b->name = sym(cx->syms, "lr");
+    cx->b->name = sym(cx->syms, r->name);
     cx->b->loc = e->loc;
     for (uint32_t i = 0; i < f->args.n; i++)
-        values[i] = schedule_argument(cx, &f->args.at[i], values[i], locs[i]);
+        values[i] = schedule_argument(cx, r, &f->args.at[i], values[i], locs[i]);
     Value v = call_expand(cx, f, e->loc, &(AxisList){0}, false, values, locs, 0, false);
     v = value_real(cx, v, e->loc);
     if (v.kind == V_NUM) v = value_expand(cx, v, &(AxisList){0}, ELEM_f32, e->loc);
@@ -153,22 +206,59 @@ static Value learning_rate(Elab *cx) {
     return axes.n ? elab_error(cx, e->loc, "a rate has no axes, found %s", type_text(cx, &v)) : v;
 }
 
+// The rate of a parameter: of several lines that match it the last counts.
+static Rate *rate_of(Elab *cx, Rate *rates, const char *path) {
+    for (uint32_t i = cx->plan.rates.n; i-- > 0;)
+        if (!rates[i].line->has_paths || covered_by(cx, rates[i].line, path)) return &rates[i];
+    return NULL;
+}
+
+// A line whose parameters all have the rate of later lines is a fault.
+static bool rates_taken(Elab *cx, Rate *rates) {
+    bool good = true;
+    for (StateId s = 0; s < cx->m->states.n; s++) {
+        const State *state = &cx->m->states.at[s];
+        Rate *r = state->kind == STATE_param ? rate_of(cx, rates, str(cx, state->path)) : NULL;
+        if (r) r->taken = true;
+    }
+    for (uint32_t i = 0; i < cx->plan.rates.n; i++) {
+        const PlanLine *l = rates[i].line;
+        if (rates[i].taken || !l->has_paths) continue;
+        elab_error(cx, l->loc, "no parameter has this rate: later lines are for all of '%s'",
+                   str(cx, l->paths.at[0].text));
+        good = false;
+    }
+    return good;
+}
+
+// All rates of the plan, in the order of its lines; NULL, reported, when one is none. That of all parameters
+// is computed first: its scalars come first, and its length is the run's where no line says that.
+static Rate *all_rates(Elab *cx) {
+    uint32_t n = cx->plan.rates.n;
+    Rate *rates = NEW_ARRAY(cx->arena, Rate, n + 1);
+    if (!n) {
+        elab_error(cx, cx->plan.optimizers.at[0].line->loc,
+                   "the plan has an optimizer but no 'lr' line");
+        return NULL;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const PlanLine *l = cx->plan.rates.at[i];
+        rates[i] = (Rate){.line = l, .name = rate_name(cx, l)};
+    }
+    bool good = rates_taken(cx, rates);
+    for (int groups = 0; groups < 2; groups++)
+        for (uint32_t i = 0; i < n; i++) {
+            if (rates[i].line->has_paths != groups) continue;
+            rates[i].value = learning_rate(cx, &rates[i]);
+            good &= rates[i].value.kind == V_TENSOR;
+            if (rates[i].value.kind != V_TENSOR) continue;
+            result(cx, rates[i].name, rates[i].value.node, RESULT_metric);
+            require_finite(cx, rates[i].value.node);
+        }
+    return good ? rates : NULL;
+}
+
 // ---- gradients ----------------------------------------------------------------------------------
-
-static void at_state(Elab *cx, StateId s) {
-    cx->b->name = cx->m->states.at[s].path;
-    cx->b->loc = cx->m->states.at[s].loc;
-    cx->b->tmpl = 0;
-    cx->b->inst = cx->states.at[s].inst;
-}
-
-// What belongs to the whole step and to no state.
-static void at_step(Elab *cx, const char *name, Loc loc) {
-    cx->b->name = sym(cx->syms, name);
-    cx->b->loc = loc;
-    cx->b->tmpl = 0;
-    cx->b->inst = 0;
-}
 
 static NodeId square_sum(Elab *cx, NodeId g) {
     NodeId square = ir_binary(cx->b, OP_mul, g, g);
@@ -205,13 +295,6 @@ static void clip_gradients(Elab *cx, NodeId norm, NodeId *grads, const StateId *
         at_state(cx, params[i]);
         grads[i] = ir_binary(b, OP_mul, grads[i], scale);
     }
-}
-
-// The step is ok while this scalar is a finite number.
-static void require_finite(Elab *cx, NodeId scalar) {
-    at_step(cx, "ok", (Loc){0});
-    NodeId finite = ir_unary(cx->b, OP_isfinite, scalar);
-    cx->ok = cx->ok == NONE ? finite : ir_binary(cx->b, OP_and, cx->ok, finite);
 }
 
 // The only way in which a step changes a state. The choice has the name of what it chooses.
@@ -275,11 +358,22 @@ static bool rule_options(Elab *cx, const OptimizerRule *r, Value *values, Loc *l
     return good;
 }
 
-static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
+static Value times_factor(Elab *cx, Value rate, double factor) {
+    if (factor == 1) return rate;
+    NodeId k = ir_const(cx->b, ELEM_f32, factor);
+    return value_node(cx, ir_binary(cx->b, OP_mul, rate.node, k));
+}
+
+static bool update(Elab *cx, StateId s, NodeId g, Rate *rates) {
     const char *path = str(cx, cx->m->states.at[s].path);
     OptimizerRule *r = rule_of(cx, path);
     if (!r) {
         elab_error(cx, cx->m->states.at[s].loc, "no optimizer line covers '%s'", path);
+        return false;
+    }
+    const Rate *rate = rate_of(cx, rates, path);
+    if (!rate) {
+        elab_error(cx, cx->m->states.at[s].loc, "no 'lr' line covers '%s'", path);
         return false;
     }
     Value *values = NEW_ARRAY(cx->arena, Value, r->func->args.n);
@@ -288,7 +382,7 @@ static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
     if (!rule_options(cx, r, values, locs)) return false;
     values[0] = cx->states.at[s].current;
     values[1] = value_node(cx, g);
-    values[2] = rate;
+    values[2] = times_factor(cx, rate->value, r->rate);
     cx->path = cx->base = cx->m->states.at[s].path;
     cx->context = cx->states.at[s].context;
     cx->b->inst = cx->states.at[s].inst;
@@ -296,6 +390,7 @@ static bool update(Elab *cx, StateId s, NodeId g, Value rate) {
     Value w = call_expand(cx, r->func, r->at, &(AxisList){0}, false, values, locs, 0, false);
     cx->path = cx->base = 0;
     cx->states.at[s].rule = r;
+    cx->states.at[s].rate = rate->line;
     for (StateId k = first; k < cx->m->states.n; k++) cx->states.at[k].of = s;
     if (w.kind == V_ERROR) return false;
     AxisList have = axes_of(cx, &w), want = axes_of(cx, &values[0]);
@@ -338,16 +433,12 @@ static void update_all(Elab *cx, NodeId loss) {
     NodeId norm = gradient_norm(cx, grads, params, n);
     require_finite(cx, norm);
     if (plan_number(cx, SN_SET_clip, 0) > 0) clip_gradients(cx, norm, grads, params, n);
-    Value rate = learning_rate(cx);
-    if (rate.kind == V_TENSOR) {
-        result(cx, "lr", rate.node, RESULT_metric);
-        require_finite(cx, rate.node);
-    }
+    Rate *rates = all_rates(cx);
     cx->optimizing = true;
     // The model's bodies are done: axes that they declared are now those of parameters only.
     for (AxisId a = 0; a < cx->axis_info.n; a++) cx->axis_info.at[a].depth = 0;
-    bool good = rate.kind != V_ERROR;
-    for (uint32_t i = 0; i < n && good; i++) good = update(cx, params[i], grads[i], rate);
+    bool good = rates != NULL;
+    for (uint32_t i = 0; i < n && good; i++) good = update(cx, params[i], grads[i], rates);
     cx->optimizing = false;
 }
 

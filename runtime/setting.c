@@ -37,12 +37,19 @@ const SnLine *sn_line_find(const char *name) {
     return NULL;
 }
 
+// Whether a scalar of a group, "lr.GROUP.peak", is what the row "lr.peak" is without one.
+static bool of_group(const SnSetting *s, const char *key) {
+    const char *dot = strchr(s->key, '.'), *last = strrchr(key, '.');
+    return s->when == SN_SCALAR && last && !strncmp(key, s->key, (size_t)(dot - s->key) + 1) &&
+           !strcmp(last, dot);
+}
+
 const SnSetting *sn_setting_find(const char *key) {
     const SnSetting *any = NULL;
     for (uint32_t i = 0; i < SN_SETTINGS && *key; i++) {
         const char *have = sn_settings[i].key;
         size_t n = strlen(have);
-        if (!strcmp(have, key)) return &sn_settings[i];
+        if (!strcmp(have, key) || of_group(&sn_settings[i], key)) return &sn_settings[i];
         if (n && have[n - 1] == '*' && !strncmp(have, key, n - 1) && key[n - 1])
             any = &sn_settings[i];
     }

@@ -44,6 +44,7 @@ typedef enum {
     SN_LINE_OPTIONS,
     SN_LINE_AXES,
     SN_LINE_CALL,
+    SN_LINE_SCALED,
     SN_LINE_NOTHING
 } SnShape;
 typedef enum { SN_PATHS_NO, SN_PATHS_MAY, SN_PATHS_MUST } SnPaths;
@@ -61,7 +62,8 @@ extern const SnLine sn_lines[];
 extern const uint32_t sn_line_count;
 const SnLine *sn_line_find(const char *name); // NULL: the language has none
 
-// The row of a key; of "lr.floor" that of "lr.*" when it has none of its own. NULL: there is none.
+// The row of a key; of "lr.floor" that of "lr.*" when it has none of its own, of "lr.GROUP.peak" that of
+// "lr.peak". NULL: there is none.
 const SnSetting *sn_setting_find(const char *key);
 // The row of an option of the executable, n letters without "--".
 const SnSetting *sn_setting_flag(const char *name, size_t n);

@@ -128,15 +128,19 @@ static const char *device_name(const Run *r) {
     return name ? name : sn_setting_environ(SN_SET_env_device);
 }
 
-// The scalar that --lr means: lr.peak, lr.value, lr, or else the first one of the schedule.
+static const char *scalar_name(const SnPlan *p, uint32_t i) {
+    return SN_STRING(p, SN_AT(p, SnScalar, scalars)[i].name);
+}
+
+// The scalar that --lr means, of the schedule that is no group's: lr.peak, lr.value, or else its first one.
 static const char *rate_scalar(const SnPlan *p) {
-    const char *names[] = {"lr.peak", "lr.value", "lr"};
+    const char *names[] = {"lr.peak", "lr.value"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (sn_plan_scalar(p, names[i])) return names[i];
     for (uint32_t i = 0; i < p->scalars.count; i++) {
-        const char *name = SN_STRING(p, SN_AT(p, SnScalar, scalars)[i].name);
-        if (!strncmp(name, "lr.", 3) && strcmp(name, "lr.steps") && strcmp(name, "lr.warmup"))
-            return name;
+        const char *name = scalar_name(p, i);
+        bool base = !strncmp(name, "lr.", 3) && !strchr(name + 3, '.');
+        if (base && strcmp(name, "lr.steps") && strcmp(name, "lr.warmup")) return name;
     }
     return NULL;
 }
@@ -145,7 +149,9 @@ static const char *rate_scalar(const SnPlan *p) {
 static SnStatus check_asked(Run *r) {
     SnStatus s = sn_options_check(&r->options, r->plan, &r->e);
     if (s || !given(r, SN_SET_lr) || rate_scalar(r->plan)) return s;
-    return sn_fail(&r->e, SN_USER, "--lr: this program has no learning rate to set");
+    return sn_fail(&r->e, SN_USER,
+                   "--lr: this program has no learning rate of all parameters to set; --info lists "
+                   "its scalars");
 }
 
 // What the model cannot do, as far as the command line asks for it.
@@ -158,9 +164,24 @@ static SnStatus check_limits(Run *r) {
                    "other");
 }
 
-// After a checkpoint was read: what the command line gives wins. tied: the schedule is as long as the run.
-static void apply_scalars(Run *r, bool tied) {
-    if (given(r, SN_SET_steps) && tied) sn_exec_set(r->exec, "lr.steps", (double)r->at.total);
+// Gives the run's length to the schedules that are as long as it was before the command line, or as the one
+// of all parameters, which follows a new run in any case.
+static void set_lengths(Run *r, uint64_t before) {
+    const char *base = sn_settings[SN_SET_lr_steps].key;
+    float run = (float)before, first = (float)sn_exec_get(r->exec, base, (double)run);
+    bool tied = !given(r, SN_SET_resume) || first == run;
+    for (uint32_t i = 0; i < r->plan->scalars.count; i++) {
+        const char *name = scalar_name(r->plan, i);
+        if (sn_setting_find(name) != &sn_settings[SN_SET_lr_steps]) continue;
+        float length = (float)sn_exec_get(r->exec, name, 0);
+        if (length == run || (tied && length == first))
+            sn_exec_set(r->exec, name, (double)r->at.total);
+    }
+}
+
+// After a checkpoint was read: what the command line gives wins. before: the length of the run without it.
+static void apply_scalars(Run *r, uint64_t before) {
+    if (given(r, SN_SET_steps)) set_lengths(r, before);
     if (given(r, SN_SET_lr)) sn_exec_set(r->exec, rate_scalar(r->plan), number_or(r, SN_SET_lr, 0));
     for (uint32_t i = 0; i < r->options.nscalars; i++) { // what is set by its own name wins
         char key[128];
@@ -219,13 +240,13 @@ static SnStatus set_progress(Run *r) {
         .seed = (uint64_t)count(r, SN_SET_seed)};
     const SnProgress asked = r->at;
     const char *resume = given(r, SN_SET_resume);
-    bool tied = true;
+    const char *length = sn_plan_option(r->plan, sn_settings[SN_SET_steps].key, NULL);
+    uint64_t before = length ? strtoull(length, NULL, 10) : asked.total;
     if (resume) {
         SnFound found;
         SnStatus s = sn_checkpoint_load(r->exec, resume, &r->at, &found, &r->e);
         if (s) return s;
-        float length = (float)r->at.total; // another one was set by its name, and stays
-        tied = (float)sn_exec_get(r->exec, "lr.steps", (double)length) == length;
+        before = r->at.total;
         if (*found.note) warn(r, found.note);
         if (!given(r, SN_SET_generate))
             printf("resumed from %s at step %" PRIu64 "\n", found.path, r->at.step);
@@ -234,7 +255,7 @@ static SnStatus set_progress(Run *r) {
     if (given(r, SN_SET_steps)) r->at.total = asked.total;
     if (given(r, SN_SET_accum)) r->at.accum = asked.accum;
     if (given(r, SN_SET_seed) && !given(r, SN_SET_generate)) r->at.seed = asked.seed;
-    apply_scalars(r, tied);
+    apply_scalars(r, before);
     return SN_OK;
 }
 
@@ -397,13 +418,25 @@ static SnStatus diverged(Run *r, uint64_t step, const Finite *f, double value, b
                    f->what, value, step, kept, nan);
 }
 
+static SnStatus check_result(Run *r, uint64_t step, const Finite *f, int back) {
+    if (!sn_plan_output(r->plan, "update", f->result)) return SN_OK;
+    double value = step_result(r, f->result, back);
+    return isfinite(value) ? SN_OK : diverged(r, step, f, value, back > 0);
+}
+
 static SnStatus check_finite(Run *r, uint64_t step, int back) {
-    for (size_t i = 0; i < sizeof must_be_finite / sizeof *must_be_finite; i++) {
-        if (!sn_plan_output(r->plan, "update", must_be_finite[i].result)) continue;
-        double value = step_result(r, must_be_finite[i].result, back);
-        if (!isfinite(value)) return diverged(r, step, &must_be_finite[i], value, back > 0);
+    SnStatus s = SN_OK;
+    for (size_t i = 0; i < sizeof must_be_finite / sizeof *must_be_finite && !s; i++)
+        s = check_result(r, step, &must_be_finite[i], back);
+    for (uint32_t i = 0; i < r->plan->outputs.count && !s; i++) { // the rates of groups
+        Finite f = {SN_STRING(r->plan, SN_AT(r->plan, SnPort, outputs)[i].name), "learning rate"};
+        char what[160];
+        if (strncmp(f.result, "lr.", 3)) continue;
+        snprintf(what, sizeof what, "learning rate '%.128s'", f.result);
+        f.what = what;
+        s = check_result(r, step, &f, back);
     }
-    return SN_OK;
+    return s;
 }
 
 // Reports the open step. back 1: another one has been started since, and is not waited for.

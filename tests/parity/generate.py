@@ -198,6 +198,45 @@ def cosine(peak, warmup, steps, floor):
     return rate
 
 
+def linear(peak, warmup, steps):
+    """The rate of step 1, 2, ... as torch's LambdaLR would be given it."""
+    def rate(step):
+        done = min(1, max(0, (step - 1 - warmup) / (steps - warmup)))
+        return peak * (step / warmup if step < warmup else 1 - done)
+    return rate
+
+
+class Both:
+    """Two of torch's optimizers as one; each group has a 'rate', a function of the step."""
+
+    def __init__(self, *all):
+        self.all = all
+        self.param_groups = [g for o in all for g in o.param_groups]
+
+    def zero_grad(self):
+        for o in self.all:
+            o.zero_grad()
+
+    def step(self):
+        for o in self.all:
+            o.step()
+
+
+def groups(params):
+    """The plan of tests/models/groups.sn."""
+    base, table, down = cosine(1e-2, 4, 20, 0.1), linear(3e-3, 2, 12), lambda step: 0.05
+    half = lambda rate: lambda step: 0.5 * rate(step)
+    params["up.b"].requires_grad_(False)
+
+    def group(names, rate, decay):
+        return {"params": [params[k] for k in names], "weight_decay": decay, "rate": rate}
+    adam = torch.optim.AdamW([group(["up.w"], base, 0.1), group(["embed"], table, 0.1),
+                              group(["norm.scale"], half(base), 0.0), group(["down.b"], half(down), 0.0)],
+                             lr=0.0, betas=(0.9, 0.95), eps=1e-8)
+    twice = lambda step: 2 * down(step)
+    return Both(adam, torch.optim.SGD([group(["down.w"], twice, 0.0)], lr=0.0, momentum=0.9))
+
+
 def adamw(decayed, decay=0.1, betas=(0.9, 0.95)):
     def make(params):
         groups = [{"params": [w for k, w in params.items() if decayed(k)], "weight_decay": decay},
@@ -228,6 +267,8 @@ MODELS = {
     "weighted": (weighted, 15, {"vocab": 31, "dim": 16, "hidden": 40, "size.batch": 4, "size.seq": 8,
                                 "lr.peak": 1e-2, "clip": 2.2},
                  adamw(lambda k: True), lambda step: 1e-2),
+    "groups": (weighted, 17, {"vocab": 31, "dim": 16, "hidden": 40, "size.batch": 4, "size.seq": 8,
+                            "clip": 2.6}, groups, None),
     "vit": (vit, 16, {"row": 8, "col": 12, "py": 4, "px": 4, "class": 5, "dim": 16, "head": 2, "layer": 2,
                       "size.batch": 4, "clip": 4, **LR},
             adamw(lambda k: True, 0.05, (0.9, 0.999)), SCHEDULE),
@@ -282,11 +323,11 @@ def generate(name):
         loss.backward()
         losses.append(loss.item())
         if step == 0:
-            grads = {k: v.grad.numpy().astype(np.float32) for k, v in p.now.items()}
+            grads = {k: v.grad.numpy().astype(np.float32) for k, v in p.now.items() if v.requires_grad}
         if "clip" in d:
             clipped += torch.nn.utils.clip_grad_norm_(p.now.values(), d["clip"]).item() > d["clip"]
         for g in optimizer.param_groups:
-            g["lr"] = rate(step + 1)
+            g["lr"] = g.get("rate", rate)(step + 1)
         optimizer.step()
     tensors = {"losses": np.array(losses)}
     tensors.update({"param." + k: v for k, v in first.items()})
