@@ -100,8 +100,7 @@ static bool same_call(const Expr *a, const Expr *b) {
            a->call.has_axes == b->call.has_axes && a->call.arrow == b->call.arrow &&
            a->call.has_args == b->call.has_args && a->call.label == b->call.label &&
            a->call.shared == b->call.shared && SAME_LIST(a->call.axes, b->call.axes, same_ax) &&
-           SAME_LIST(a->call.to, b->call.to, same_ax) &&
-           SAME_LIST(a->call.args, b->call.args, same_arg);
+           a->call.left == b->call.left && SAME_LIST(a->call.args, b->call.args, same_arg);
 }
 
 static bool same_expr(const Expr *a, const Expr *b) {

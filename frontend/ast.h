@@ -133,9 +133,9 @@ struct Expr {
             Sym qualifier, name;
             Loc name_loc;
             bool has_axes; // brackets are written
-            AxList axes;   // [axes], or the left side of [a -> b]
-            bool arrow;    // [a -> b]: exactly one axis in 'axes' and one in 'to'
-            AxList to;
+            bool arrow;    // [a, b -> c]: 'left' of the axes stand before '->'
+            AxList axes;
+            uint32_t left;
             Loc axes_loc;
             bool has_args; // ( ) is written; f[axes] alone is f[axes]()
             CallArgList args;
@@ -275,8 +275,9 @@ typedef struct {
     Loc loc;
     Sym name;
     Loc name_loc;
-    bool has_axes;
+    bool has_axes, arrow; // [a, b -> c]: 'left' of the axes stand before '->'
     AxList axes;
+    uint32_t left;
     ArgList args;
     StmtList body;   // of 'fn f(x) = e': one S_return
     bool short_form; // '= e'

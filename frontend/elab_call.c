@@ -238,6 +238,34 @@ static bool bind_argument(Elab *cx, const AstFunc *f, const Arg *arg, Value v, L
     return value_name_free(cx, arg->name, arg->name_loc);
 }
 
+// "[row, cin -> row2, cout]"
+static const char *declared_axes(Elab *cx, const AstFunc *f) {
+    Text t = {.arena = cx->arena};
+    for (uint32_t i = 0; i < f->axes.n; i++)
+        text_printf(&t, "%s%s%s",
+                    !i                         ? "["
+                    : f->arrow && i == f->left ? " -> "
+                                               : ", ",
+                    f->axes.at[i].pack ? ".." : "", str(cx, f->axes.at[i].name));
+    return text_printf(&t, "]"), t.at;
+}
+
+static bool axes_differ(Elab *cx, const AstFunc *f, Loc at, const char *found) {
+    elab_error(cx, at, "'%s' takes the axes %s, found %s", str(cx, f->name), declared_axes(cx, f),
+               found);
+    elab_note(cx, f->name_loc, "'%s' is declared here", str(cx, f->name));
+    return false;
+}
+
+// On both sides of '->' as many as declared; a pack makes up for one side.
+static bool sides_agree(Elab *cx, const AstFunc *f, Loc at, uint32_t left, uint32_t right) {
+    uint32_t want[2] = {f->left, f->axes.n - f->left};
+    bool pack[2] = {false, false};
+    for (uint32_t i = 0; i < f->axes.n; i++) pack[i >= f->left] |= f->axes.at[i].pack;
+    if ((pack[0] || left == want[0]) && (pack[1] || right == want[1])) return true;
+    return axes_differ(cx, f, at, arena_printf(cx->arena, "%u -> %u", left, right));
+}
+
 // f[axes]: names take one each, the pack what is left.
 static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool has_axes) {
     uint32_t names = 0, packs = 0, next = 0;
@@ -249,6 +277,8 @@ static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, 
     if (!f->axes.n && has_axes) return elab_error(cx, at, "'%s' takes no axes in [ ]", name), false;
     if (f->axes.n && !has_axes)
         return elab_error(cx, at, "'%s' needs its axes, as in %s[…](…)", name, name), false;
+    if (f->arrow && (axes->n < names || (!packs && axes->n > names)))
+        return axes_differ(cx, f, at, arena_printf(cx->arena, "%u", axes->n));
     if (axes->n < names || (!packs && axes->n > names)) {
         elab_error(cx, at, "'%s' takes %u ax%s in [ ]%s, found %u", name, names,
                    names == 1 ? "is" : "es", packs ? " or more" : "", axes->n);
@@ -389,11 +419,26 @@ bool call_place(Elab *cx, const AstFunc *f, const CallArgList *args, uint32_t fi
     return good;
 }
 
+// Packs spread out; *left of them stand before '->'. What goes through unchanged stands on both sides.
+static bool call_axes(Elab *cx, const Expr *e, AxisList *axes, uint32_t *left) {
+    const AxList *l = &e->call.axes;
+    AxList before = *l, after = *l;
+    AxisList to;
+    before.n = e->call.left;
+    after.at += e->call.left, after.n -= e->call.left;
+    if (!axes_resolve(cx, &before, axes) || !axes_resolve(cx, &after, &to)) return false;
+    *left = axes->n;
+    for (uint32_t i = 0; i < to.n; i++)
+        if (!list_add(axes, to.at[i]))
+            return elab_error(cx, e->call.axes_loc, "more than %d axes", MAX_AXES), false;
+    return true;
+}
+
 static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
     if (f->kind == FUNC_model)
         return elab_error(cx, e->call.name_loc, "calling the model '%s' is not compiled yet",
                           str(cx, f->name));
-    if (e->call.arrow)
+    if (e->call.arrow && !f->arrow)
         return elab_error(cx, e->call.axes_loc, "'%s' takes axes, not a map of axes",
                           str(cx, f->name));
     if (f->kind == FUNC_fn && e->call.label)
@@ -401,10 +446,12 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
                           "'as' names what a block owns, and the fn '%s' owns nothing",
                           str(cx, f->name));
     AxisList axes = {0};
+    uint32_t left = 0;
     Value *values = NEW_ARRAY(cx->arena, Value, f->args.n + 1);
     Loc *locs = NEW_ARRAY(cx->arena, Loc, f->args.n + 1);
     for (uint32_t i = 0; i < f->args.n; i++) values[i] = value_absent(), locs[i] = e->loc;
-    bool good = !e->call.has_axes || axes_resolve(cx, &e->call.axes, &axes);
+    bool good = !e->call.has_axes || call_axes(cx, e, &axes, &left);
+    if (e->call.arrow && good) good = sides_agree(cx, f, e->call.axes_loc, left, axes.n - left);
     good &= call_place(cx, f, &e->call.args, 0, values, locs);
     if (!good) return value_error();
     return call_expand(cx, f, e->loc, &axes, e->call.has_axes, values, locs, e->call.label,

@@ -263,8 +263,10 @@ static Value bool_binary(BinaryOp op, bool a, bool b) {
 
 Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b) {
     Value both[2] = {a, b};
-    if (!operands_plain(cx, e, binary_name(e, op), both, 2)) return value_error();
     bool logic = op == BIN_and || op == BIN_or, test = op == BIN_eq || op == BIN_ne;
+    if (test && a.kind == V_STRING && b.kind == V_STRING)
+        return value_bool((strcmp(a.text, b.text) == 0) == (op == BIN_eq));
+    if (!operands_plain(cx, e, binary_name(e, op), both, 2)) return value_error();
     Value v;
     if (a.kind == V_NUM && b.kind == V_NUM && !logic)
         v = number_binary(op, &a, &b);

@@ -313,20 +313,22 @@ static bool all_plain(const ViewList *items) {
     return true;
 }
 
-// The brackets of a call: a list of axes, or 'a -> b'.
+// The brackets of a call: a list of axes with one '->' at most, which was read as a rename of its neighbours.
 static void set_axes(Parse *p, Expr *call, const ViewList *items) {
-    bool arrow = items->n == 1 && items->at[0].kind == VIEW_rename && !is_plain(&items->at[0]);
     for (uint32_t i = 0; i < items->n; i++) {
         const View *v = &items->at[i];
-        if (!arrow && (!is_plain(v) || !is_axis(&v->from))) {
-            diag_error(p->diag, v->loc, "a call takes axes in '[ ]', or one 'a -> b'");
+        bool arrow = v->kind == VIEW_rename && !is_plain(v);
+        if ((arrow && call->call.arrow) || (!arrow && (!is_plain(v) || !is_axis(&v->from)))) {
+            diag_error(p->diag, v->loc, "a call takes axes in '[ ]', with one '->' at most");
             return;
         }
         vec_push(p->arena, &call->call.axes, v->from.parts.at[0].factors.at[0]);
+        if (!arrow) continue;
+        call->call.arrow = true;
+        call->call.left = call->call.axes.n;
+        vec_push(p->arena, &call->call.axes, v->to.parts.at[0].factors.at[0]);
     }
     call->call.has_axes = true;
-    call->call.arrow = arrow;
-    if (arrow) vec_push(p->arena, &call->call.to, items->at[0].to.parts.at[0].factors.at[0]);
 }
 
 Expr *parse_call(Parse *p, Loc loc, Expr *name, const ViewList *items, Loc items_loc,

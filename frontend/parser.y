@@ -59,8 +59,9 @@ typedef struct Parse Parse;
         bool shared;
     } label;
     struct {
-        bool given;
+        bool given, arrow;
         AxList axes;
+        uint32_t left;
     } fn_axes;
 }
 
@@ -185,15 +186,20 @@ func
         {
             AstFunc *f = NEW(p->arena, AstFunc);
             *f = (AstFunc){.kind = $1, .loc = @$, .name = $2, .name_loc = @2, .has_axes = $3.given,
-                           .axes = $3.axes, .args = $5, .body = $7};
+                           .arrow = $3.arrow, .axes = $3.axes, .left = $3.left, .args = $5, .body = $7};
             f->short_form = f->body.n == 1 && p->text[@7.start] == '=';
             ITEM(@$, ITEM_func, func, f);
         }
     ;
 func_kind: FN { $$ = FUNC_fn; } | BLOCK { $$ = FUNC_block; } | MODEL { $$ = FUNC_model; } ;
 func_axes
-    : %empty { $$.given = false, $$.axes = (AxList){0}; }
-    | '[' axes ']' { $$.given = true, $$.axes = $2; }
+    : %empty { $$.given = $$.arrow = false, $$.left = 0, $$.axes = (AxList){0}; }
+    | '[' axes ']' { $$.given = true, $$.arrow = false, $$.left = 0, $$.axes = $2; }
+    | '[' axes ARROW axes ']'
+        {
+            $$.given = $$.arrow = true, $$.left = $2.n, $$.axes = $2;
+            for (uint32_t i = 0; i < $4.n; i++) PUSH($$.axes, $4.at[i]);
+        }
     ;
 func_body
     : body

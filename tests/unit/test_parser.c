@@ -80,8 +80,12 @@ static void put_call(Out o, const Expr *e) {
     text_printf(o.t, "%s", name_of(o, e->call.name));
     if (e->call.has_axes) {
         text_printf(o.t, "[");
-        put_axes(o, &e->call.axes, ",");
-        if (e->call.arrow) text_printf(o.t, ">"), put_axes(o, &e->call.to, ",");
+        AxList left = e->call.axes, right = e->call.axes;
+        left.n = e->call.left;
+        right.at += e->call.left, right.n -= e->call.left;
+        put_axes(o, &left, ",");
+        if (e->call.arrow) text_printf(o.t, ">");
+        put_axes(o, &right, ",");
         text_printf(o.t, "]");
     }
     text_printf(o.t, "%s", e->call.has_args ? "(" : "");
