@@ -380,8 +380,7 @@ static KId lower_node(Lower *l, NodeId n, PosId at, KId mask) {
         at = lower_with(l, at, attr->slice.to, attr->slice.from,
                         shifted(l, lower_at(l, at, attr->slice.to), attr->slice.start));
     if (op == OP_expand) at = narrowed(l, at, type_of(l->m, l->f, x));
-    CHECK(op == OP_rename || op == OP_slice || op == OP_expand || op == OP_stop_gradient ||
-              op == OP_copy,
+    CHECK(op_info[op].reads >= READS_SAME && op_info[op].reads <= READS_VIEW,
           "lower: op '%s' inside a kernel", op_info[op].name);
     return lower_value(l, x, at, mask);
 }

@@ -39,11 +39,8 @@ static bool same_mem(const Mem *a, const Mem *b) {
 
 // A function that fuse and memplan have not seen is the user's doing: --passes without them.
 static bool is_planned(const Func *f) {
-    for (NodeId n = 0; n < f->nodes.n; n++) {
-        Op op = (Op)node_at(f, n)->op;
-        if (op != OP_input && op != OP_state && op != OP_group && op != OP_part && op != OP_assign)
-            return false;
-    }
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (!op_is_executable(node_at(f, n)->op)) return false;
     return f->mem.n == f->nodes.n;
 }
 

@@ -280,11 +280,6 @@ static Type map_live(const Type *t, const NodeId *map) {
     return r;
 }
 
-static bool type_is_free(Op op) {
-    return op_info[op].kind == OPK_LEAF || op == OP_expand || op == OP_copy || op == OP_group ||
-           op == OP_part || op == OP_split || op == OP_slice || op == OP_pad;
-}
-
 // The type of a copy whose operands may have changed: the rule's, in the old order where that still
 // is one.
 static TypeId copied_type(Builder *b, const Node *n, const Attr *attr, const NodeId *operands,
@@ -293,7 +288,7 @@ static TypeId copied_type(Builder *b, const Node *n, const Attr *attr, const Nod
     for (uint32_t i = 0; i < n->n; i++) types[i] = node_at(b->f, operands[i])->type;
     Text why = {.arena = b->m->arena};
     Op op = (Op)n->op;
-    TypeId given = type_is_free(op) ? type_intern(b->m, old) : NONE;
+    TypeId given = op_info[op].type == TYPE_FREE ? type_intern(b->m, old) : NONE;
     TypeId found = ir_infer(b->m, op, attr, types, n->n, given, &why);
     CHECK(found != NONE, "copy of %s: %s", op_info[op].name, why.at ? why.at : "?");
     if (given != NONE || type_at(b->m, found)->n != old->n) return found;

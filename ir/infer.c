@@ -638,10 +638,10 @@ static bool type_part(Rule *r) {
 // ---- dispatch
 
 static bool (*const rules[OP_COUNT])(Rule *) = {
-#define SCALAR(name, arity, rule, cost, meaning) rule_scalar,
+#define SCALAR(name, ...) rule_scalar,
 #include "ir/scalar.def"
 #undef SCALAR
-#define OPCODE(name, min, max, attr, kind, meaning) type_##name,
+#define OPCODE(name, ...) type_##name,
 #include "ir/ops.def"
 #undef OPCODE
 };
@@ -680,8 +680,8 @@ static bool apply_given(Rule *r) {
     if (g->n != r->out->n)
         return FAIL(r, "the result of '%s' has %u axes, not %u", op_name(r), r->out->n, g->n);
     // What is updated or kept in place has one order.
-    bool fixed = r->op == OP_scatter_add || r->op == OP_assign || r->op == OP_state ||
-                 (r->op == OP_contract && r->n == 3);
+    bool fixed = op_info[r->op].type == TYPE_FIXED ||
+                 (op_info[r->op].acc >= 0 && (uint32_t)op_info[r->op].acc < r->n);
     if (fixed && !same_list(g, r->out))
         return FAIL(r, "the axes of the result of '%s' cannot be reordered", op_name(r));
     *r->out = *g;

@@ -209,10 +209,10 @@ static bool interp_part(Run *r, NodeId n, Tensor *out) {
 }
 
 static bool (*const evaluators[OP_COUNT])(Run *, NodeId, Tensor *) = {
-#define SCALAR(name, arity, rule, cost, meaning) interp_scalar,
+#define SCALAR(name, ...) interp_scalar,
 #include "ir/scalar.def"
 #undef SCALAR
-#define OPCODE(name, min, max, attr, kind, meaning) interp_##name,
+#define OPCODE(name, ...) interp_##name,
 #include "ir/ops.def"
 #undef OPCODE
 };

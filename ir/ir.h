@@ -32,12 +32,12 @@ typedef struct {
 extern const ElemInfo elem_info[ELEM_COUNT];
 
 typedef enum {
-#define SCALAR(name, arity, rule, cost, meaning) OP_##name,
+#define SCALAR(name, ...) OP_##name,
 #include "ir/scalar.def"
 #undef SCALAR
     OP_SCALARS, // number of scalar ops; the scalar ops come first
     OP_before_first = OP_SCALARS - 1,
-#define OPCODE(name, min, max, attr, kind, meaning) OP_##name,
+#define OPCODE(name, ...) OP_##name,
 #include "ir/ops.def"
 #undef OPCODE
     OP_COUNT
@@ -47,6 +47,13 @@ typedef enum {
 typedef enum {
     OPK_SCALAR, OPK_LEAF, OPK_VIEW, OPK_FOLD, OPK_CONTRACT, OPK_INDEX, OPK_ORDER, OPK_REGION
 } OpKind;
+// Columns of ops.def, explained there. Of ops that have operands, from READS_SAME to READS_PICK are those
+// that compute an element from at most one element of each.
+typedef enum { TYPE_RULE, TYPE_FIXED, TYPE_FREE } OpType;
+typedef enum {
+    READS_NOTHING, READS_STORED, READS_OWN, READS_SAME, READS_ORDER, READS_VIEW, READS_PICK, READS_MANY
+} OpReads;
+typedef enum { IN_ANY, IN_TOP, IN_BODY } OpPlace;
 typedef enum {
     RULE_NONE, RULE_FLOAT, RULE_ARITH, RULE_LOGIC, RULE_SHIFT, RULE_COMPARE, RULE_PREDICATE,
     RULE_SELECT, RULE_CAST
@@ -68,10 +75,22 @@ typedef struct {
     uint8_t kind;     // OpKind
     uint8_t rule;     // ScalarRule, scalars only
     uint8_t cost;     // scalars: adds per element
+    uint8_t swap;     // scalars: the first two operands may change places
+    int8_t acc;       // the operand that the op adds to, or -1
+    uint8_t type;     // OpType
+    uint8_t reads;    // OpReads
+    uint8_t in;       // OpPlace
 } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
 
 static inline bool op_is_scalar(Op op) { return op < OP_SCALARS; }
+static inline bool op_reads_one(uint32_t op) {
+    return op_info[op].reads >= READS_SAME && op_info[op].reads <= READS_PICK;
+}
+// What a function consists of when it can be run: values that lie in memory, groups, assignments.
+static inline bool op_is_executable(uint32_t op) {
+    return (op_info[op].reads == READS_STORED || op_info[op].reads == READS_OWN) && op != OP_grad;
+}
 
 typedef enum {
     REDUCE_sum,
@@ -274,6 +293,14 @@ StateId state_find(const Module *m, Sym path); // NONE when absent
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }
 static inline Node *node_at(const Func *f, NodeId n) { return &f->nodes.at[n]; }
+// The accumulator's operand number, -1 where the node has none.
+static inline int node_acc(const Node *n) {
+    return op_info[n->op].acc < n->n ? op_info[n->op].acc : -1;
+}
+// Whether operand i is read only at the element that is computed from it: one may be written over the other.
+static inline bool node_reads_in_place(const Node *n, uint32_t i) {
+    return op_info[n->op].reads == READS_SAME || (int)i == node_acc(n);
+}
 static inline const Type *type_of(const Module *m, const Func *f, NodeId n) {
     return &m->types.at[f->nodes.at[n].type];
 }

@@ -243,9 +243,7 @@ static bool reads_where_written(const Check *c, const Node *group, uint32_t inde
         }
         for (uint32_t i = 0; i < node->n; i++) {
             if (!from[operand(body, n, i)]) continue;
-            bool kept = op_is_scalar((Op)node->op) || node->op == OP_stop_gradient ||
-                        (node->op == OP_contract && i == 2) ||
-                        (node->op == OP_scatter_add && i == 0);
+            bool kept = node_reads_in_place(node, i);
             if (columns) // in a pair: the other of the two is the fold
                 kept = n == result && node->op == OP_add && from[operand(body, n, i)] == 1 &&
                        is_fold(body, operand(body, n, 1 - i));
@@ -352,11 +350,8 @@ static void check_end(Check *c) {
 // ---- the walk -----------------------------------------------------------------------------------
 
 static bool is_executable(const Func *f) {
-    for (NodeId n = 0; n < f->nodes.n; n++) {
-        uint32_t op = node_at(f, n)->op;
-        if (op != OP_input && op != OP_state && op != OP_group && op != OP_part && op != OP_assign)
-            return false;
-    }
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (!op_is_executable(node_at(f, n)->op)) return false;
     return true;
 }
 

@@ -16,12 +16,30 @@ const ElemInfo elem_info[ELEM_COUNT] = {
 // ATTR_none or ATTR_cast: what a scalar rule asks of the attribute.
 #define RULE_ATTR(rule) (RULE_##rule == RULE_CAST ? ATTR_cast : ATTR_none)
 const OpInfo op_info[OP_COUNT] = {
-#define SCALAR(name, arity, rule, cost, meaning)                                                   \
-    {#name, meaning, arity, arity, RULE_ATTR(rule), OPK_SCALAR, RULE_##rule, cost},
+#define SCALAR(op, arity, result, adds, swaps, text)                                               \
+    {.name = #op,                                                                                  \
+     .meaning = text,                                                                              \
+     .min = arity,                                                                                 \
+     .max = arity,                                                                                 \
+     .attr = RULE_ATTR(result),                                                                    \
+     .rule = RULE_##result,                                                                        \
+     .cost = adds,                                                                                 \
+     .swap = swaps,                                                                                \
+     .acc = -1,                                                                                    \
+     .reads = READS_SAME},
 #include "ir/scalar.def"
 #undef SCALAR
-#define OPCODE(name, min, max, attr, kind, meaning)                                                \
-    {#name, meaning, min, max, ATTR_##attr, OPK_##kind, RULE_NONE, 0},
+#define OPCODE(op, least, most, record, sort, adds_to, result, from, place, text)                  \
+    {.name = #op,                                                                                  \
+     .meaning = text,                                                                              \
+     .min = least,                                                                                 \
+     .max = most,                                                                                  \
+     .attr = ATTR_##record,                                                                        \
+     .kind = OPK_##sort,                                                                           \
+     .acc = adds_to,                                                                               \
+     .type = TYPE_##result,                                                                        \
+     .reads = READS_##from,                                                                        \
+     .in = IN_##place},
 #include "ir/ops.def"
 #undef OPCODE
 };

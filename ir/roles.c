@@ -106,10 +106,10 @@ static Role role_group(const Query *q) { return q->in || q->out ? ROLE_WHOLE : R
 static Role role_part(const Query *q) { return role_group(q); }
 
 static Role (*const roles[OP_COUNT])(const Query *) = {
-#define SCALAR(name, arity, rule, cost, meaning) by_presence,
+#define SCALAR(name, ...) by_presence,
 #include "ir/scalar.def"
 #undef SCALAR
-#define OPCODE(name, min, max, attr, kind, meaning) role_##name,
+#define OPCODE(name, ...) role_##name,
 #include "ir/ops.def"
 #undef OPCODE
 };

@@ -447,7 +447,7 @@ double scalar_eval_f64(Op op, Elem elem, Elem to, double a, double b, double c) 
     if (op == OP_cast && elem == ELEM_f32 && to != ELEM_bool) return int_of_f64(to, a);
     if (op == OP_cast && elem == ELEM_f32) return a != 0;
     if (elem == ELEM_f32 && op != OP_bitcast) return eval_f64(op, a, b, c);
-    bool compare = op == OP_eq || op == OP_ne || op == OP_lt || op == OP_le;
+    bool compare = op_info[op].rule == RULE_COMPARE;
     Elem result = op == OP_cast || op == OP_bitcast ? to : compare ? ELEM_bool : elem;
     uint32_t r = scalar_eval(op, elem, to, scalar_to_bits(elem, a), scalar_to_bits(elem, b),
                              scalar_to_bits(elem, c));

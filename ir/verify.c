@@ -224,10 +224,9 @@ static void check_live(Verifier *v, const Node *n) {
 }
 
 static void check_residence(Verifier *v, const Node *n) {
-    bool outside = n->op == OP_state || n->op == OP_grad || n->op == OP_assign ||
-                   n->op == OP_group || n->op == OP_part;
-    if (v->f->region && outside) bad(v, 10, "not possible in a region");
-    if (!v->f->region && n->op == OP_arg) bad(v, 10, "only possible in a region");
+    uint8_t in = op_info[n->op].in;
+    if (v->f->region && in == IN_TOP) bad(v, 10, "not possible in a region");
+    if (!v->f->region && in == IN_BODY) bad(v, 10, "only possible in a region");
 }
 
 // Same elements in the same order; run-time lengths are numbered per function.

@@ -45,9 +45,9 @@ static bool view_step(const Module *m, const Func *f, NodeId n, const Type *from
     return true;
 }
 
+// What reads one element of its only operand, where strides say.
 static bool is_affine_view(Op op) {
-    return op == OP_rename || op == OP_split || op == OP_slice || op == OP_expand ||
-           op == OP_merge || op == OP_stop_gradient || op == OP_copy;
+    return !op_is_scalar(op) && op_info[op].reads >= READS_SAME && op_info[op].reads <= READS_VIEW;
 }
 
 bool ir_view(const Module *m, const Func *f, NodeId n, View *out) {

@@ -72,8 +72,8 @@ static int64_t computed_operands(const Bundle *b, NodeId group) {
     int64_t sum = 0;
     for (uint32_t i = 0; i < node_at(b->f, group)->n; i++) {
         NodeId o = operand(b->f, group, i);
-        Op op = (Op)node_at(b->f, o)->op;
-        if (op != OP_state && op != OP_input) sum += type_bytes(type_of(b->m, b->f, o));
+        if (op_info[node_at(b->f, o)->op].reads != READS_STORED)
+            sum += type_bytes(type_of(b->m, b->f, o));
     }
     return sum;
 }

@@ -5,23 +5,14 @@
 // O(n).
 #include "passes/rewrite.h"
 
-// Commutative in every bit. Not min and max: which of -0 and +0 they return may depend on the
-// order.
-static bool commutes(uint32_t op) {
-    return op == OP_add || op == OP_mul || op == OP_and || op == OP_or || op == OP_xor ||
-           op == OP_eq || op == OP_ne || op == OP_fma;
-}
-
 // Two nodes with the same key are candidates; `mergeable` nodes have no effect and no region.
-static bool mergeable(const Node *n) {
-    return n->op != OP_assign && n->op != OP_group && n->op != OP_part && n->op != OP_grad;
-}
+static bool mergeable(const Node *n) { return op_info[n->op].reads != READS_OWN; }
 
 // The operands in the order in which they are compared.
 static void sorted_operands(const Rewrite *r, NodeId n, NodeId out[MAX_OPERANDS]) {
     const Node *x = node_at(r->from, n);
     for (uint32_t j = 0; j < x->n; j++) out[j] = r->map[operand(r->from, n, j)];
-    if (x->n >= 2 && commutes(x->op) && out[0] > out[1]) {
+    if (op_info[x->op].swap && out[0] > out[1]) {
         NodeId t = out[0];
         out[0] = out[1];
         out[1] = t;
@@ -43,7 +34,7 @@ static bool same_node(const Func *f, NodeId have, const Node *x, const NodeId *o
     if (y->op != x->op || y->type != x->type || y->attr != x->attr || y->clone != x->clone ||
         y->n != x->n)
         return false;
-    bool same = true, swapped = x->n >= 2 && commutes(x->op);
+    bool same = true, swapped = op_info[x->op].swap;
     for (uint32_t j = 0; j < x->n; j++) {
         same &= operand(f, have, j) == ops[j];
         swapped &= operand(f, have, j) == ops[j < 2 ? 1 - j : j];

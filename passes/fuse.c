@@ -377,9 +377,8 @@ static void place_node(Fuse *x, NodeId n) {
 }
 
 static bool needs_group(const Fuse *x, NodeId n) {
-    Op op = (Op)node_at(x->f, n)->op;
-    return !x->is_source[n] && !x->is_inline[n] && op != OP_assign && op != OP_group &&
-           op != OP_part && x->group[n] == GROUP_NONE;
+    return !x->is_source[n] && !x->is_inline[n] && x->group[n] == GROUP_NONE &&
+           op_info[node_at(x->f, n)->op].reads != READS_OWN;
 }
 
 // A node that a product's call computes is where the product is. The product may come later, when all

@@ -14,13 +14,6 @@ enum {
     MAX_SCALAR_COST = 8,   // a value without axes that costs more is computed once
 };
 
-static bool is_leaf_value(Op op) { return op == OP_const || op == OP_iota || op == OP_random; }
-static bool is_map(Op op) {
-    return op_is_scalar(op) || op == OP_rename || op == OP_split || op == OP_merge ||
-           op == OP_slice || op == OP_pad || op == OP_concat || op == OP_expand ||
-           op == OP_gather || op == OP_stop_gradient || op == OP_copy;
-}
-
 // The memory that a contraction or gather reads for operand o: the base of its views, or o itself
 // when they are not affine.
 static NodeId memory_of(Fuse *x, NodeId o) {
@@ -128,8 +121,8 @@ static bool is_crowded(const Fuse *x, NodeId n) {
 static bool may_inline(Fuse *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
     if (x->need[n]) return false;
-    if (is_leaf_value(op)) return true;
-    if (!is_map(op) || (x->cx->unfused && op_is_scalar(op))) return false;
+    if (op_info[op].reads == READS_NOTHING) return true;
+    if (!op_reads_one(op) || (x->cx->unfused && op_is_scalar(op))) return false;
     const Closure *c = &x->closure[n];
     const Type *t = type_of(x->m, x->f, n);
     if (is_crowded(x, n)) return false;
@@ -144,10 +137,8 @@ static bool may_inline(Fuse *x, NodeId n) {
 }
 
 void fuse_mark_inline(Fuse *x) {
-    for (NodeId n = 0; n < x->f->nodes.n; n++) {
-        Op op = (Op)node_at(x->f, n)->op;
-        x->is_source[n] = op == OP_input || op == OP_state;
-    }
+    for (NodeId n = 0; n < x->f->nodes.n; n++)
+        x->is_source[n] = op_info[node_at(x->f, n)->op].reads == READS_STORED;
     mark_needed(x);
     fuse_find_library(x);
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
@@ -156,9 +147,10 @@ void fuse_mark_inline(Fuse *x) {
     }
 }
 
+// An operand that is read by other indices than the result is written by.
 static bool moves_index(Op op, uint32_t operand_index) {
-    return op == OP_rename || op == OP_split || op == OP_merge || op == OP_slice || op == OP_pad ||
-           op == OP_concat || (op == OP_gather && operand_index == 0);
+    return (op_info[op].reads == READS_VIEW || op_info[op].reads == READS_PICK) &&
+           !(op_info[op].kind == OPK_INDEX && operand_index == 1);
 }
 
 void fuse_sources(Fuse *x, NodeId n, FuseVisit *visit, void *user) {

@@ -389,10 +389,10 @@ static void gradient_scatter_add(Gradient *g) {
 #define gradient_part          NULL
 
 GradientFn *const gradient_table[OP_COUNT] = {
-#define SCALAR(name, arity, rule, cost, meaning) gradient_##name,
+#define SCALAR(name, ...) gradient_##name,
 #include "ir/scalar.def"
 #undef SCALAR
-#define OPCODE(name, min, max, attr, kind, meaning) gradient_##name,
+#define OPCODE(name, ...) gradient_##name,
 #include "ir/ops.def"
 #undef OPCODE
 };

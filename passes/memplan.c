@@ -38,13 +38,6 @@ static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALI
 
 // ---- may the group write over this operand? -----------------------------------------------------
 
-static bool moves(Op op, uint32_t operand_index) {
-    return op == OP_rename || op == OP_split || op == OP_merge || op == OP_slice || op == OP_pad ||
-           op == OP_concat || op == OP_expand || op == OP_reduce || op == OP_gather ||
-           op == OP_copy || (op == OP_contract && operand_index < 2) ||
-           (op == OP_scatter_add && operand_index > 0);
-}
-
 // True when result r of the group reads operand number `index` only where it writes: then both may be
 // the same memory. Needs equal types and no path from the operand through anything that moves.
 static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uint32_t r) {
@@ -62,7 +55,7 @@ static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uin
     for (NodeId n = arg + 1; n < body->nodes.n; n++)
         for (uint32_t i = 0; i < node_at(body, n)->n; i++) {
             if (!tainted[operand(body, n, i)]) continue;
-            if (moves((Op)node_at(body, n)->op, i)) return false;
+            if (!node_reads_in_place(node_at(body, n), i)) return false;
             // a library's product may be written over its accumulator and nothing else
             if (call && node_at(body, n)->op != OP_contract && operand(body, n, i) == arg)
                 return false;

@@ -92,18 +92,12 @@ static bool type_sampled(const Cut *c, const Type *t) {
     return false;
 }
 
-// The accumulator operand of a fold: its number, or -1.
-static int acc_operand(const Node *x) {
-    if (x->op == OP_contract && x->n == 3) return 2;
-    return x->op == OP_scatter_add ? 0 : -1;
-}
-
 // Sums can be cut anywhere; `any` likewise, from false.
 static bool adds_up(const Cut *c, NodeId n) {
     const Node *x = node(c, n);
     uint32_t kind = attr_of(c->m, c->f, n)->reduce.kind;
     if (x->op == OP_reduce) return kind == REDUCE_sum || kind == REDUCE_any;
-    return x->op == OP_contract || x->op == OP_scatter_add;
+    return op_info[x->op].acc >= 0;
 }
 
 // A fold of data that needs another one complete (a gradient that no state enters) cannot be taken
@@ -172,7 +166,7 @@ static bool check_feedback(Cut *c, NodeId n) {
     if (!c->fold[n] && !(c->has[n] && c->read[n])) return true;
     for (uint32_t j = 0; j < x->n; j++) {
         NodeId o = operand(c->f, n, j);
-        bool known = c->fold[n] && (int)j == acc_operand(x);
+        bool known = c->fold[n] && (int)j == node_acc(x);
         if (known || !c->late[o]) continue;
         explain(c, c->source[o], "folds over the batch and feeds back into it", x->loc);
         return false;
@@ -223,11 +217,13 @@ static bool check_cut(Cut *c) {
 // Whether the accumulator operand of fold n is itself a fold that only n reads: then both add to
 // the same buffer.
 static NodeId chained_below(const Cut *c, NodeId n) {
-    int j = acc_operand(node(c, n));
+    int j = node_acc(node(c, n));
     if (j < 0 || !c->fold[n]) return NONE;
     NodeId o = operand(c->f, n, (uint32_t)j);
-    bool sums = node(c, o)->op == OP_contract || node(c, o)->op == OP_scatter_add;
-    return c->fold[o] && sums && c->uses[o] == 1 && c->param[o] == c->param[n] ? o : NONE;
+    return c->fold[o] && op_info[node(c, o)->op].acc >= 0 && c->uses[o] == 1 &&
+                   c->param[o] == c->param[n]
+               ? o
+               : NONE;
 }
 
 // What fold n starts from besides the folds: a value without the sample axis that is added once, in
@@ -235,7 +231,7 @@ static NodeId chained_below(const Cut *c, NodeId n) {
 static NodeId start_value(const Cut *c, NodeId n) {
     NodeId below;
     while ((below = chained_below(c, n)) != NONE) n = below;
-    int j = acc_operand(node(c, n));
+    int j = node_acc(node(c, n));
     if (j < 0) return NONE;
     NodeId o = operand(c->f, n, (uint32_t)j);
     bool zero = node(c, o)->op == OP_const && attr_of(c->m, c->f, o)->constant.value == 0;
@@ -267,7 +263,7 @@ static void need_operands(Cut *c, int part, NodeId n) {
     for (uint32_t j = 0; j < x->n; j++) {
         NodeId o = operand(c->f, n, j);
         bool summed = sums_here(c, part, n);
-        if (summed && !in_place && (int)j == acc_operand(x)) {
+        if (summed && !in_place && (int)j == node_acc(x)) {
             if (o == chained_below(c, n)) c->need[part][o] = 1;
             continue; // else the accumulator takes its place
         }
@@ -381,8 +377,6 @@ static TypeId cut_type(Cut *c, TypeId type) {
 }
 
 // Whether the order of the result is that of an operand.
-static bool fixed_order(const Node *x) { return acc_operand(x) >= 0; }
-
 static NodeId run_scalar(Part *p, const char *name) {
     return ir_input(&p->b, name, type_scalar(p->c->m, ELEM_i32), 0);
 }
@@ -410,7 +404,7 @@ static NodeId recopy(Part *p, NodeId n) {
     for (uint32_t j = 0; j < x->n; j++)
         in[j] = c->fold[n] ? fold_operand(p, n, j) : p->map[operand(c->f, n, j)];
     Attr a = *attr_at(c->m, x->attr);
-    TypeId given = fixed_order(x) ? NONE : cut_type(c, x->type);
+    TypeId given = node_acc(x) >= 0 ? NONE : cut_type(c, x->type);
     return ir_node(&p->b, (Op)x->op, x->attr ? &a : NULL, in, x->n, given);
 }
 
@@ -437,8 +431,8 @@ static NodeId add_to_accum(Part *p, NodeId n) {
     NodeId below = chained_below(c, n);
     NodeId acc = below != NONE ? p->map[below] : ir_state(&p->b, c->accum[c->end[n]]);
     NodeId in[3];
-    uint32_t j = x->op == OP_contract ? 2 : 0;
-    for (uint32_t i = 0; i < 3; i++) in[i] = i == j ? acc : fold_operand(p, n, i);
+    for (uint32_t i = 0; i < 3; i++)
+        in[i] = i == (uint32_t)op_info[x->op].acc ? acc : fold_operand(p, n, i);
     Attr a = *attr_at(c->m, x->attr);
     return ir_node(&p->b, (Op)x->op, &a, in, 3, NONE);
 }

@@ -43,7 +43,7 @@ static AxisId find_positions(const Module *m, const Func *f) {
 // Whether n can be computed for one position from operands at that position.
 static bool is_pointwise(const Position *p, NodeId n) {
     const Node *x = node_at(p->f, n);
-    if (!x->n || x->op == OP_scatter_add || (x->op == OP_contract && x->n == 3)) return false;
+    if (!x->n || node_acc(x) >= 0) return false;
     if (x->op == OP_reduce && attr_of(p->m, p->f, n)->reduce.by != FOLD_row) return false;
     for (uint32_t j = 0; j < x->n; j++) {
         Role role = ir_role(p->m, p->f, n, j, p->axis);

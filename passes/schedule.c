@@ -48,7 +48,7 @@ static NodeId first_reader(const Schedule *s, NodeId group) {
 static bool may_wait(const Schedule *s, NodeId group, NodeId to) {
     for (uint32_t i = 0; i < node_at(s->f, group)->n; i++) {
         NodeId o = operand(s->f, group, i);
-        if (node_at(s->f, o)->op == OP_input || node_at(s->f, o)->op == OP_state) continue;
+        if (op_info[node_at(s->f, o)->op].reads == READS_STORED) continue;
         bool later = false;
         for (uint32_t k = s->users.first[o]; k < s->users.first[o + 1] && !later; k++)
             later = s->users.list[k] != group && s->at[s->users.list[k]] >= to;

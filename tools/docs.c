@@ -29,10 +29,24 @@ static const char scalars_head[] = "\n## Scalar ops\n"
                                    "\n"
                                    "Elementwise on tensors, and the operations of kernels. "
                                    "Operands align by axis name and broadcast.\n"
-                                   "Cost is in additions per element, for decisions only.\n"
+                                   "Cost is in additions per element, for decisions only. *swap*: "
+                                   "the first two operands may change places.\n"
                                    "\n"
-                                   "| op | operands | types | cost | result |\n"
-                                   "|---|---|---|---|---|\n";
+                                   "| op | operands | types | cost | | result |\n"
+                                   "|---|---|---|---|---|---|\n";
+
+static const char tensors_head[] =
+    "\n## Tensor ops\n"
+    "\n"
+    "The columns are those of `ir/ops.def`, which says what the passes conclude from them.\n"
+    "\n"
+    "- *type*: `rule`, it follows from the operands and may be wanted in another order of axes; "
+    "`given`, by who makes the node.\n"
+    "- *reads*, to compute one element: `nothing` but the index; `memory`, it lies there; of each "
+    "operand the `same` element; that, but in another `order` in memory; one at a `view`'s index; "
+    "one that it has to `pick`; `many`. "
+    "*adds to*: the operand that is an accumulator, read at the same element.\n"
+    "- *in*: where alone it may stand.\n";
 
 // In the order of ScalarRule.
 static const char *const rule_texts[] = {
@@ -82,8 +96,8 @@ static void print_elems(void) {
 static void print_scalars(void) {
     for (uint32_t i = 0; i < OP_SCALARS; i++) {
         const OpInfo *o = &op_info[i];
-        printf("| `%s` | %u | %s | %u | %s |\n", o->name, o->min, rule_texts[o->rule], o->cost,
-               o->meaning);
+        printf("| `%s` | %u | %s | %u | %s | %s |\n", o->name, o->min, rule_texts[o->rule], o->cost,
+               o->swap ? "swap" : "", o->meaning);
     }
 }
 
@@ -117,16 +131,25 @@ static void print_attributes(const OpInfo *o) {
 }
 
 static void print_kind(OpKind kind) {
-    printf("\n## %s\n\n%s\n\n| op | operands | attributes | meaning |\n|---|---|---|---|\n",
+    static const char *const type[] = {
+        [TYPE_RULE] = "rule", [TYPE_FIXED] = "rule, one order", [TYPE_FREE] = "given"};
+    static const char *const reads[] = {
+        [READS_NOTHING] = "nothing", [READS_STORED] = "memory", [READS_OWN] = "–",
+        [READS_SAME] = "same",       [READS_ORDER] = "order",   [READS_VIEW] = "view",
+        [READS_PICK] = "pick",       [READS_MANY] = "many"};
+    static const char *const in[] = {[IN_ANY] = "", [IN_TOP] = "no region", [IN_BODY] = "region"};
+    printf("\n### %s\n\n%s\n\n| op | operands | attributes | type | reads | in | meaning |\n"
+           "|---|---|---|---|---|---|---|\n",
            kind_titles[kind], kind_texts[kind]);
     for (uint32_t i = OP_SCALARS; i < OP_COUNT; i++) {
         const OpInfo *o = &op_info[i];
         if (o->kind != kind) continue;
         printf("| `%s` | %u", o->name, o->min);
         if (o->max != o->min) printf(" to %u", o->max);
+        if (o->acc >= 0) printf(", adds to %d", o->acc);
         fputs(" | ", stdout);
         print_attributes(o);
-        printf(" | %s |\n", o->meaning);
+        printf(" | %s | %s | %s | %s |\n", type[o->type], reads[o->reads], in[o->in], o->meaning);
     }
 }
 
@@ -135,6 +158,7 @@ static void print_ops(void) {
     print_elems();
     fputs(scalars_head, stdout);
     print_scalars();
+    fputs(tensors_head, stdout);
     for (OpKind k = OPK_LEAF; k <= OPK_REGION; k++) print_kind(k);
 }
 

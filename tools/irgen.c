@@ -287,7 +287,7 @@ static NodeId gen_again(Gen *g) {
     NodeId in[8];
     for (uint32_t j = 0; j < x->n; j++) in[j] = operand(g->b.f, n, j);
     Attr a = *attr_at(g->m, x->attr);
-    bool keeps_order = x->op == OP_scatter_add || (x->op == OP_contract && x->n == 3);
+    bool keeps_order = node_acc(x) >= 0;
     return gen_try(g, (Op)x->op, x->attr ? &a : NULL, in, x->n, keeps_order ? NONE : x->type);
 }
 
