@@ -87,13 +87,21 @@ typedef struct {
 } PassCx;
 
 // Every pass: true when it changed something; a no-op on its own output; the verifier holds after it.
-#define PASS(name, neutral, after, reason) bool pass_##name(PassCx *cx);
+#define PASS(name, ...) bool pass_##name(PassCx *cx);
 #include "passes/passes.def"
 #undef PASS
 
+typedef enum {
+    PASS_none,
+#define PASS(name, ...) PASS_##name,
+#include "passes/passes.def"
+#undef PASS
+} PassId; // of pass_table[id - 1]
+
 typedef struct {
     const char *name, *reason;
-    bool neutral; // may not change one bit of any result
+    bool neutral;    // may not change one bit of any result
+    PassId requires; // or PASS_none
     bool (*run)(PassCx *cx);
 } PassInfo;
 extern const PassInfo pass_table[];

@@ -6,10 +6,15 @@
 #include <time.h>
 
 const PassInfo pass_table[] = {
-#define PASS(name, neutral, after, reason) {#name, reason, neutral, pass_##name},
+#define PASS(name, neutral, requires, reason)                                                      \
+    {#name, reason, neutral, PASS_##requires, pass_##name},
 #include "passes/passes.def"
 #undef PASS
 };
+#define PASS(name, neutral, requires, reason)                                                      \
+    _Static_assert(PASS_##requires < PASS_##name, #name " comes before " #requires);
+#include "passes/passes.def"
+#undef PASS
 const uint32_t pass_count = (uint32_t)(sizeof pass_table / sizeof pass_table[0]);
 
 const PassInfo *pass_find(const char *name, size_t n) {
@@ -62,12 +67,37 @@ bool pipeline_run(PassCx *cx, const char *first, const char *last, const PassHoo
     return true;
 }
 
+static bool holds(const PassInfo *const *list, uint32_t n, const PassInfo *p) {
+    for (uint32_t i = 0; i < n; i++)
+        if (list[i] == p) return true;
+    return false;
+}
+
+// Whatever pass i requires and what that requires. One that is to come as well as gone by is no fault: a
+// pass does nothing to its own output, so a list may always begin with what it needs.
+static bool check_order(PassCx *cx, const PassInfo *const *list, uint32_t n, uint32_t i) {
+    for (PassId r = list[i]->requires; r != PASS_none; r = pass_table[r - 1].requires) {
+        const PassInfo *needed = &pass_table[r - 1];
+        if (holds(list, i, needed) || !holds(&list[i], n - i, needed)) continue;
+        diag_error(cx->m->diag, (Loc){0}, "pass '%s' comes before '%s', which it requires",
+                   list[i]->name, needed->name);
+        return false;
+    }
+    return true;
+}
+
 bool pipeline_run_list(PassCx *cx, const char *names, const PassHooks *hooks) {
+    VEC(const PassInfo *) list = {0};
     for (const char *s = names; *s;) {
         size_t n = strcspn(s, ",");
         const PassInfo *p = need_pass(cx, s, n);
-        if (!p || !run_one(cx, p, hooks)) return false;
+        if (!p) return false;
+        vec_push(cx->m->arena, &list, p);
         s += n + (s[n] == ',');
     }
+    for (uint32_t i = 0; i < list.n; i++)
+        if (!check_order(cx, list.at, list.n, i)) return false;
+    for (uint32_t i = 0; i < list.n; i++)
+        if (!run_one(cx, list.at[i], hooks)) return false;
     return true;
 }

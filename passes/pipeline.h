@@ -17,7 +17,8 @@ typedef struct {
 // Stops and returns false when a pass reported an error to the module's diagnostics, or a name is
 // unknown (reported likewise). The scratch arena is reset after each pass.
 bool pipeline_run(PassCx *cx, const char *first, const char *last, const PassHooks *hooks);
-// Runs the passes of a list of names with commas between them, in the order written.
+// Runs the passes of a list of names with commas between them, in the order written. A list with a pass
+// before another that it requires (passes.def) is an error, and nothing of it runs.
 bool pipeline_run_list(PassCx *cx, const char *names, const PassHooks *hooks);
 const PassInfo *pass_find(const char *name, size_t n); // NULL when unknown
 

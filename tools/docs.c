@@ -173,11 +173,16 @@ static void print_passes(void) {
          "leaves, "
          "`sinter explain FILE` what it decided.\n"
          "\n"
-         "| | pass | | why here |\n"
-         "|---|---|---|---|");
-    for (uint32_t i = 0; i < pass_count; i++)
-        printf("| %u | `%s` | %s | %s |\n", i + 1, pass_table[i].name,
-               pass_table[i].neutral ? "same bits" : "", pass_table[i].reason);
+         "A list of passes (`--passes`) with one before another that it *requires* is refused.\n"
+         "\n"
+         "| | pass | | requires | why here |\n"
+         "|---|---|---|---|---|");
+    for (uint32_t i = 0; i < pass_count; i++) {
+        const PassInfo *p = &pass_table[i];
+        printf("| %u | `%s` | %s | ", i + 1, p->name, p->neutral ? "same bits" : "");
+        if (p->requires != PASS_none) printf("`%s`", pass_table[p->requires - 1].name);
+        printf(" | %s |\n", p->reason);
+    }
 }
 
 static void print_lines(void) {

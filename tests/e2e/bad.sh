@@ -62,7 +62,11 @@ same "a dump through a link" "$work/dumped" "$work/target"
 if [ -p "$work/pipe" ]; then ok; else bad "a pipe was replaced by a file"; fi
 expect 1 "the passes fuse and memplan come last" "$sinter" build "$model" --passes=simplify,dce -o "$work/x"
 expect 1 "the passes fuse and memplan come last" "$sinter" dump "$model" --passes=memplan --plan
-expect 1 "the passes fuse and memplan come last" "$sinter" dump "$model" --passes=memplan,fuse --kernels
+# a list of passes in an order that passes.def refuses: nothing of it runs; direct, and by what is required in turn
+expect 1 "pass 'fuse' comes before 'chunk', which it requires" "$sinter" dump "$model" --passes=simplify,fuse,chunk
+expect 1 "pass 'memplan' comes before 'fuse', which it requires" "$sinter" dump "$model" --passes=memplan,fuse --kernels
+expect 1 "no pass is called 'fuze'" "$sinter" dump "$model" --passes=simplify,fuze
+"$sinter" dump "$model" --passes=dce,autodiff,dce -o "$work/twice" && ok || bad "a pass twice in a list"
 
 # model text
 printf 'axis batch\nmodel m(x: real[batch]) { loss = sum[batch](x) \\\n }\n' >"$work/slash.sn"
