@@ -45,7 +45,8 @@ typedef enum {
     V_BOOL,  // known at build
     V_TENSOR,
     V_TUPLE, // no item: nothing
-    V_STRING
+    V_STRING,
+    V_FUNC // a function, as an argument: a name to call and to pass on, nothing else
 } ValueKind;
 
 // coef[i] * iota[axis[i]] + … + c
@@ -71,7 +72,9 @@ typedef struct Value {
     NodeId node;
     uint32_t n; // TUPLE
     const struct Value *items;
-    const char *text; // STRING
+    const char *text;    // STRING; FUNC: its name
+    const AstFunc *func; // FUNC; NULL: one of the language
+    Loc from;            // FUNC: where it was written as an argument
 } Value;
 
 // What a name means. Values, axes, packs and functions are four name spaces.
@@ -82,6 +85,7 @@ typedef struct {
     uint8_t space, lazy; // NameSpace; LazyState of a constant or axis of a file
     bool is_state;       // declared by 'state': a new value is kept to the next step
     Loc loc;
+    Loc given; // of an argument: where its value is written, or the call
     StateId state;
     Value value; // of an axis: a live extent
     AxisId axis;
@@ -385,6 +389,8 @@ void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope);
 
 // ---- elab_expr.c, elab_call.c, elab_stmt.c ------------------------------------------------------
 Value eval(Elab *cx, const Expr *e);
+Value eval_argument(Elab *cx, const Expr *e);             // a value, or a function by its name
+bool function_named(Elab *cx, const Expr *e, Value *out); // whether e is the name of a function
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name);
 Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym name); // owner.name: reports
 Value eval_in_file(Elab *cx, const Binding *b, const Expr *e);   // of a constant or axis of a file
@@ -392,6 +398,8 @@ bool value_number(Elab *cx, const Expr *e, const char *what, const Value *v); //
 bool eval_number(Elab *cx, const Expr *e, const char *what, double *out);     // reports
 bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out);     // whole, >= 0
 Value eval_call(Elab *cx, const Expr *e);
+bool builtin_known(const char *name);             // a function of the language
+const char *function_suggest(Elab *cx, Sym name); // the nearest function by spelling, or NULL
 // values[i] belongs to argument i, locs[i] to its place; absent ones have kind V_TUPLE and n = 0.
 Value call_expand(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool has_axes,
                   Value *values, const Loc *locs, Sym label, bool shared);

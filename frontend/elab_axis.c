@@ -270,6 +270,7 @@ const char *type_text(Elab *cx, const Value *v) {
     case V_BOOL: return v->truth ? "true" : "false";
     case V_TUPLE: return v->n ? arena_printf(cx->arena, "a tuple of %u", v->n) : "nothing";
     case V_STRING: return "a string";
+    case V_FUNC: return arena_printf(cx->arena, "the function '%s'", v->text);
     case V_TENSOR: {
         static const char *const kinds[] = {"real", "int", "int", "bool"};
         AxisList l = axes_of(cx, v);

@@ -29,19 +29,34 @@ static Value iota_call(Elab *cx, const Expr *e, uint32_t n) {
     return value_ranged(v, 0, size ? (double)size - 1 : 0);
 }
 
+static bool among(const char *name, const char *const *list, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(name, list[i]) == 0) return true;
+    return false;
+}
+
+bool builtin_known(const char *name) {
+    return among(name, plain_builtins, PLAIN_BUILTINS) || among(name, math_names, math_name_count);
+}
+
+const char *function_suggest(Elab *cx, Sym name) {
+    const char *near = scope_suggest(cx, cx->scope, name, NAME_func);
+    if (!near) near = suggest_of(str(cx, name), math_names, math_name_count);
+    return near ? near : suggest_of(str(cx, name), plain_builtins, PLAIN_BUILTINS);
+}
+
 static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
-    for (uint32_t i = 0; i < LATER_BUILTINS; i++)
-        if (strcmp(name, later_builtins[i]) == 0)
-            return elab_error(cx, e->call.name_loc, "'%s' is not compiled yet", name);
+    if (among(name, later_builtins, LATER_BUILTINS))
+        return elab_error(cx, e->call.name_loc, "'%s' is not compiled yet", name);
     Binding *v = scope_find(cx->scope, e->call.name, NAME_value);
     if (v) {
         elab_error(cx, e->call.name_loc, "'%s' is a value, not a function", name);
         elab_note(cx, v->loc, "'%s' is defined here", name);
+        if (v->given.file)
+            elab_note(cx, v->given, "'%s' is %s, given here", name, type_text(cx, &v->value));
         return value_error();
     }
-    const char *near = scope_suggest(cx, cx->scope, e->call.name, NAME_func);
-    if (!near) near = suggest_of(name, math_names, math_name_count);
-    if (!near) near = suggest_of(name, plain_builtins, PLAIN_BUILTINS);
+    const char *near = function_suggest(cx, e->call.name);
     if (near)
         return elab_error(cx, e->call.name_loc, "unknown function '%s'; did you mean '%s'?", name,
                           near);
@@ -63,16 +78,13 @@ static Value builtin_call(Elab *cx, const Expr *e, const char *name, const Value
                           name);
     }
     if (!along && math_function(cx, e, name, args, n, &out)) return out;
-    if (along)
-        for (uint32_t i = 0; i < math_name_count; i++)
-            if (strcmp(math_names[i], name) == 0)
-                return elab_error(cx, e->call.axes_loc,
-                                  "'%s' works on each element and takes no axes", name);
+    if (along && among(name, math_names, math_name_count))
+        return elab_error(cx, e->call.axes_loc, "'%s' works on each element and takes no axes",
+                          name);
     return unknown_function(cx, e, name);
 }
 
-static Value call_builtin(Elab *cx, const Expr *e) {
-    const char *name = str(cx, e->call.name);
+static Value call_builtin(Elab *cx, const Expr *e, const char *name) {
     uint32_t n = e->call.args.n;
     Value *args = NEW_ARRAY(cx->arena, Value, n + 1);
     bool error = false;
@@ -86,9 +98,6 @@ static Value call_builtin(Elab *cx, const Expr *e) {
         error = true;
     }
     if (error) return value_error();
-    if (e->call.label)
-        elab_error(cx, e->call.label_loc, "'as' names what a block owns, and '%s' owns nothing",
-                   name);
     return builtin_call(cx, e, name, args, n);
 }
 
@@ -216,6 +225,18 @@ static bool argument_new(Elab *cx, const Arg *arg) {
     return false;
 }
 
+// A function is given where the default is none, or has none and is not bound to be a value: and the
+// other way round.
+static bool match_function(Elab *cx, const Match *m) {
+    Value f;
+    const Arg *arg = m->arg;
+    bool is = m->value->kind == V_FUNC, wanted = arg->init && function_named(cx, arg->init, &f);
+    bool value = arg->kind || arg->dims.given || (arg->init && arg->init->kind != E_if);
+    if (wanted && !is) return mismatch(cx, m, "must be a function"), false;
+    if (!wanted && is && value) return mismatch(cx, m, "must be a value"), false;
+    return true;
+}
+
 static bool bind_argument(Elab *cx, const AstFunc *f, const Arg *arg, Value v, Loc at, bool given) {
     if (!argument_new(cx, arg)) return false;
     if (!given) {
@@ -224,17 +245,20 @@ static bool bind_argument(Elab *cx, const AstFunc *f, const Arg *arg, Value v, L
             elab_note(cx, arg->loc, "'%s' is declared here", str(cx, arg->name));
             return false;
         }
-        v = eval(cx, arg->init);
+        v = eval_argument(cx, arg->init);
     }
     if (v.kind == V_ERROR) return false;
     Match m = {f, arg, &v, at};
+    if (given && !match_function(cx, &m)) return false;
     if (v.kind == V_TUPLE && !v.n) return mismatch(cx, &m, "must be a value"), false;
     if (arg->dims.given && v.kind == V_TUPLE) return mismatch(cx, &m, "is one tensor"), false;
     if (arg->dims.given && arg->dims.arrow && !match_map(cx, &m)) return false;
     if (arg->dims.given && !arg->dims.arrow && !match_list(cx, &m, &arg->dims.out, axes_of(cx, &v)))
         return false;
     if (!match_kind(cx, &m, &v)) return false;
-    scope_add(cx, cx->scope, arg->name, NAME_value, arg->name_loc)->value = v;
+    Binding *b = scope_add(cx, cx->scope, arg->name, NAME_value, arg->name_loc);
+    b->value = v;
+    b->given = at;
     return value_name_free(cx, arg->name, arg->name_loc);
 }
 
@@ -393,7 +417,7 @@ bool call_place(Elab *cx, const AstFunc *f, const CallArgList *args, uint32_t fi
     uint32_t position = first;
     for (uint32_t i = 0; i < args->n; i++) {
         const CallArg *a = &args->at[i];
-        Value v = eval(cx, a->value);
+        Value v = eval_argument(cx, a->value);
         uint32_t to = a->name ? argument_index(f, a->name, first + i) : position++;
         if (to >= f->args.n) {
             if (a->name)
@@ -441,10 +465,6 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
     if (e->call.arrow && !f->arrow)
         return elab_error(cx, e->call.axes_loc, "'%s' takes axes, not a map of axes",
                           str(cx, f->name));
-    if (f->kind == FUNC_fn && e->call.label)
-        return elab_error(cx, e->call.label_loc,
-                          "'as' names what a block owns, and the fn '%s' owns nothing",
-                          str(cx, f->name));
     AxisList axes = {0};
     uint32_t left = 0;
     Value *values = NEW_ARRAY(cx->arena, Value, f->args.n + 1);
@@ -458,8 +478,28 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
                        e->call.shared);
 }
 
+static Value call_named(Elab *cx, const Expr *e) {
+    const Binding *b = scope_find(cx->scope, e->call.name, NAME_func);
+    const char *name = str(cx, e->call.name);
+    if (e->call.label && (!b || b->func->kind == FUNC_fn) && (b || builtin_known(name)))
+        return elab_error(cx, e->call.label_loc,
+                          "'as' names what a block owns, and '%s' owns nothing", name);
+    return b ? call_function(cx, e, b->func) : call_builtin(cx, e, name);
+}
+
+// A call of an argument. What it is differs by use, so 'as' may stand there for a fn too, and faults
+// tell what was given.
+static Value call_argument(Elab *cx, const Expr *e, const Value *f) {
+    uint32_t errors = cx->diag->errors;
+    Value v = f->func ? call_function(cx, e, f->func) : call_builtin(cx, e, f->text);
+    if (cx->diag->errors > errors)
+        elab_note(cx, f->from, "'%s' is '%s', given here", str(cx, e->call.name), f->text);
+    return v;
+}
+
 Value eval_call(Elab *cx, const Expr *e) {
     if (e->call.qualifier) return eval_member(cx, e, e->call.qualifier, e->call.name);
-    const Binding *b = scope_find(cx->scope, e->call.name, NAME_func);
-    return b ? call_function(cx, e, b->func) : call_builtin(cx, e);
+    const Binding *v = scope_find(cx->scope, e->call.name, NAME_value);
+    bool argument = v && v->value.kind == V_FUNC;
+    return argument ? call_argument(cx, e, &v->value) : call_named(cx, e);
 }

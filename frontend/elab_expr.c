@@ -66,13 +66,11 @@ static bool builtin_name(Elab *cx, const char *name, Value *out) {
 
 static Value unknown_name(Elab *cx, const Expr *e, Sym name) {
     const char *text = str(cx, name);
-    if (scope_find(cx->scope, name, NAME_func))
+    if (scope_find(cx->scope, name, NAME_func) || builtin_known(text))
         return elab_error(cx, e->loc, "'%s' is a function: call it as %s(…)", text, text);
-    for (uint32_t i = 0; i < math_name_count; i++)
-        if (strcmp(math_names[i], text) == 0)
-            return elab_error(cx, e->loc, "'%s' is a function: call it as %s(…)", text, text);
     const char *near = scope_suggest(cx, cx->scope, name, NAME_value);
     if (!near) near = scope_suggest(cx, cx->scope, name, NAME_axis);
+    if (!near) near = function_suggest(cx, name);
     if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", text, near);
     return elab_error(cx, e->loc, "unknown name '%s'", text);
 }
@@ -114,11 +112,20 @@ Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
     return elab_error(cx, e->loc, "no file is known as '%s'", of);
 }
 
+static Value named_value(Elab *cx, const Expr *e, Binding *b) {
+    if (!binding_force(cx, b)) return value_error();
+    if (b->value.kind != V_FUNC) return b->value;
+    elab_error(cx, e->loc, "'%s' is a function here, '%s', and a value is needed", str(cx, b->name),
+               b->value.text);
+    elab_note(cx, b->value.from, "'%s' is given here", b->value.text);
+    return value_error();
+}
+
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name) {
     if (qualifier) return eval_member(cx, e, qualifier, name);
     for (Scope *s = cx->scope; s; s = s->parent) {
         Binding *b = scope_local(s, name, NAME_value);
-        if (b) return binding_force(cx, b) ? b->value : value_error();
+        if (b) return named_value(cx, e, b);
         b = scope_local(s, name, NAME_axis);
         if (b) return axis_value(cx, b);
     }
@@ -152,13 +159,40 @@ bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out) {
     return false;
 }
 
-static Value eval_if(Elab *cx, const Expr *e) {
+// The side of an 'if' that exists; NULL after an error.
+static const Expr *side_taken(Elab *cx, const Expr *e) {
     Value c = value_settle(cx, eval(cx, e->cond.cond), e->cond.cond->loc, "an 'if'");
-    if (c.kind == V_ERROR) return c;
-    if (c.kind == V_BOOL) return eval(cx, c.truth ? e->cond.yes : e->cond.no);
-    return elab_error(cx, e->cond.cond->loc,
-                      "'if' is settled at build, but this is %s; data choose by where(…)",
-                      type_text(cx, &c));
+    if (c.kind == V_BOOL) return c.truth ? e->cond.yes : e->cond.no;
+    if (c.kind != V_ERROR)
+        elab_error(cx, e->cond.cond->loc,
+                   "'if' is settled at build, but this is %s; data choose by where(…)",
+                   type_text(cx, &c));
+    return NULL;
+}
+
+static Value eval_if(Elab *cx, const Expr *e) {
+    const Expr *side = side_taken(cx, e);
+    return side ? eval(cx, side) : value_error();
+}
+
+// A value or an axis of that name goes before a function, as everywhere.
+bool function_named(Elab *cx, const Expr *e, Value *out) {
+    if (e->kind != E_name || e->name.qualifier) return false;
+    Sym name = e->name.name;
+    const Binding *b = scope_find(cx->scope, name, NAME_value);
+    if (b) return *out = b->value, b->value.kind == V_FUNC;
+    if (scope_find(cx->scope, name, NAME_axis)) return false;
+    b = scope_find(cx->scope, name, NAME_func);
+    *out =
+        (Value){.kind = V_FUNC, .text = str(cx, name), .func = b ? b->func : NULL, .from = e->loc};
+    return b || builtin_known(out->text);
+}
+
+Value eval_argument(Elab *cx, const Expr *e) {
+    Value f;
+    while (e && e->kind == E_if) e = side_taken(cx, e);
+    if (!e) return value_error();
+    return function_named(cx, e, &f) ? f : eval(cx, e);
 }
 
 static Value eval_tuple(Elab *cx, const Expr *e) {

@@ -179,6 +179,7 @@ NodeId node_of(Elab *cx, const Value *v, Elem elem, Loc at) {
     }
     case V_TUPLE:
     case V_STRING:
+    case V_FUNC:
         elab_error(cx, at, "expected a tensor or number, found %s", type_text(cx, v));
         return NONE;
     }

@@ -326,6 +326,39 @@ static void test_calls(void **s) {
                "output r = flat(iota[three] + 10 * iota[two])[three: 1]", "[two=2]", 101, 111);
 }
 
+// A function as an argument: of the file, of std, of the language, with axes, passed on; it sees the file in
+// which it is written, and values of the same name go before it.
+static void test_function_arguments(void **s) {
+    (void)s;
+#define APPLY "fn apply(x, f, by = 1) = f(x) + by\nfn bump(x, by = 10) = x + by\n"
+    GIVES_WITH(APPLY, "output r = apply(iota[two], bump)", "i32[two=2]", 11, 12);
+    GIVES_WITH(APPLY, "output r = apply(iota[two] - 0.5, f = relu, by = 0)", "f32[two=2]", 0, 0.5);
+    GIVES_WITH(APPLY, "output r = apply(iota[two] - 3, abs)", "i32[two=2]", 4, 3);
+    GIVES_WITH(APPLY, "output r = apply(iota[two], f = if two < 3 then square else nonsense)",
+               "i32[two=2]", 1, 2);
+    GIVES_WITH(APPLY "fn on(x, f) = apply(x, f = f, by = 0)\n", "output r = on(iota[two], bump)",
+               "i32[two=2]", 10, 11);
+    GIVES_WITH("fn twice(x, f = square, g = f) = f(g(x))\n",
+               "output r = twice(iota[two] + 2) + twice(iota[two], g = abs)", "i32[two=2]", 16, 82);
+    GIVES_WITH("fn along(x, how) = how[three](x)\n",
+               "z = iota[two] * 10 + iota[three]\n"
+               "output r = along(z, sum) + along(z, max) + along(z, how = mean)",
+               "f32[two=2]", 6, 56);
+    GIVES_WITH("fn along(x, how = logsumexp) = how[three](x)\n",
+               "output r = exp(along(log(iota[three] + iota[two] + 1.0)))", "f32[two=2]", 6, 9);
+    // The callee's file, not its caller's names; a value of that name goes before the function.
+    GIVES_WITH("by = 5\nfn own(x) = x + by\nfn call(x, f) { by = 100\n return f(x) + by }\n",
+               "by = 1000\n output r = call(iota[two], own) + by", "i32[two=2]", 1105, 1106);
+    GIVES_WITH("fn take(x, square) = x + square\n",
+               "square = 3\n output r = take(iota[two], square) + take(iota[two], square = 1)",
+               "i32[two=2]", 4, 6);
+    GIVES_WITH("fn take(x, square) = square(x)\n",
+               "output r = take(iota[two] + 3, square) + take(iota[two] + 3, abs)", "i32[two=2]",
+               12, 20);
+    GIVES_WITH("fn local(square, x) { square = square(x)\n return square + square(x) }\n",
+               "output r = local(abs, iota[two] + 3)", "i32[two=2]", 12, 20);
+}
+
 // ---- structure ----------------------------------------------------------------------------------
 
 static const State *state(const Built *b, const char *path) {
@@ -420,6 +453,48 @@ static void test_rounds(void **s) {
     for (AxisId a = 1; a < b.p->m->axes.n; a++)
         halves += !strncmp(sym_str(b.syms, b.p->m->axes.at[a].name), "half", 4);
     assert_int_equal(halves, 1);
+}
+
+// What a block owns that was given as an argument has the path of a direct call.
+static void test_block_arguments(void **s) {
+    (void)s;
+    const char *text =
+        HEAD "axis ff = 6\n"
+             "block mlp(x[dim, ..], act = gelu, norm = rmsnorm) {\n"
+             " param up[dim -> ff], down[ff -> dim] ~ normal(0.02)\n"
+             " return act(norm[dim](x) as pre @[dim] up) @[ff] down\n}\n"
+             "block two(x, act, norm = layernorm) {\n"
+             " x = x + mlp(x, norm = norm, act = act)\n"
+             " return norm[dim](x) as post\n}\n"
+             "block twice(x, of) { x = of(x) as a\n return of(x) as b + of(x) }\n"
+             "model m(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {\n"
+             " param w[vocab -> dim] ~ normal(0.02)\n x = w[vocab: tokens]\n"
+             " x = mlp(x, relu) as one\n x = mlp(x, norm = softmax) as bare\n"
+             " repeat 2 as h { x = two(x, act = silu) as in }\n"
+             " x = two(x, act = tanh, norm = rmsnorm) as last\n"
+             " x = twice(x, of = mlp) as of\n"
+             " loss = mean[batch, seq](cross_entropy[vocab](x @[dim] w, targets))\n}\n" PLAN;
+    Built b = build_good(text, NULL, 0);
+    static const char *const paths[] = {"one.up",
+                                        "one.down",
+                                        "one.pre.scale",
+                                        "bare.up",
+                                        "h.0.in.mlp.up",
+                                        "h.1.in.mlp.down",
+                                        "h.0.in.mlp.pre.scale",
+                                        "h.1.in.mlp.pre.shift",
+                                        "h.1.in.post.scale",
+                                        "h.1.in.post.shift",
+                                        "last.mlp.pre.scale",
+                                        "last.post.scale",
+                                        "of.a.up",
+                                        "of.b.down",
+                                        "of.mlp.up",
+                                        "of.mlp.pre.scale"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) state(&b, paths[i]);
+    assert_false(has_state(&b, "bare.pre.scale"));
+    assert_false(has_state(&b, "last.post.shift"));
+    arena_free(b.a);
 }
 
 static void test_shared_and_stat(void **s) {
@@ -772,10 +847,12 @@ int main(void) {
         cmocka_unit_test(test_index),
         cmocka_unit_test(test_folds),
         cmocka_unit_test(test_outer),
+        cmocka_unit_test(test_function_arguments),
         cmocka_unit_test(test_repeat),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_shipped_models),
         cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_block_arguments),
         cmocka_unit_test(test_shared_and_stat),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_rules_of_names),
