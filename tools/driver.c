@@ -7,6 +7,7 @@
 #include "ir/base/file.h"
 #include "runtime/pool.h"
 #include "runtime/setting.h"
+#include "tools/page.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -325,6 +326,7 @@ static void after_pass(void *user, const PassInfo *pass, const Module *m, double
     if (d->o.time_passes)
         fprintf(stderr, "%-12s %8.2f ms%s\n", pass->name, seconds * 1e3,
                 changed ? "" : "  (no change)");
+    if (d->o.html) page_add(d, pass->name, pass->reason, changed);
     if (d->o.dump_dir) {
         Text t = {.arena = d->arena};
         driver_print_module(d, pass->name, &t);
@@ -373,6 +375,7 @@ bool driver_passes(Driver *d, const char *last) {
         return false;
     }
     bool ok;
+    if (d->o.html) page_add(d, "front end", "", true);
     if (d->o.passes) {
         ok = pipeline_run_list(&cx, d->o.passes, &hooks);
     } else {

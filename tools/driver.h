@@ -14,6 +14,7 @@ typedef struct {
     char **argv;
     Program *program; // of a .sn file, or read back from the header of a .ir file
     Ledger *ledger;
+    Text page;          // --html: what page_add has written
     const char *source; // text of the input
     size_t source_size;
     uint16_t file;

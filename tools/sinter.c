@@ -6,6 +6,7 @@
 #include "tools/complete.h"
 #include "tools/driver.h"
 #include "tools/explain.h"
+#include "tools/page.h"
 #include "tools/version.h"
 #include <errno.h>
 #include <limits.h>
@@ -69,8 +70,12 @@ static int command_dump(Driver *d) {
     bool lowered = d->o.kernels || d->o.plan || d->o.llvm || d->o.cuda;
     Text t = {.arena = d->arena};
     text_put(&t, "", 0);
-    bool run = lowered || d->o.after || d->o.passes || d->o.dump_dir;
+    bool run = lowered || d->o.after || d->o.passes || d->o.dump_dir || d->o.html;
     if (run && !driver_passes(d, lowered ? NULL : d->o.after)) return driver_report(d);
+    if (d->o.html) {
+        page_write(d);
+        return driver_report(d);
+    }
     if (lowered ? !dump_lowered(d, &t) : false) return driver_report(d);
     if (!lowered) driver_print_module(d, d->o.after ? d->o.after : d->resume, &t);
     int rc = driver_report(d);

@@ -26,6 +26,36 @@ grep -A2 '^// k[0-9]*: map.h.0.mlp.gelu' "$work/gpt2.cu" | grep -q "^//   .*h.0.
     bad "no launch above a kernel"
 [ "$(grep -c '^extern "C" __global__' "$work/gpt2.cu")" = "$(grep -A1 '^// k[0-9]*: ' "$work/gpt2.cu" | grep -c '^//   ')" ] && ok ||
     bad "a kernel without a launch above it"
+# the page: every pass, the decisions and the memory plan, in one file that nothing in a model can break out of
+"$sinter" dump "$root/models/mlp.sn" --html "$work/page.html" >"$work/said" 2>&1 || bad "page: $(cat "$work/said")"
+[ ! -s "$work/said" ] && ok || bad "the page is printed too"
+for pass in "front end" $("$sinter" passes | cut -d' ' -f1); do
+    grep -q "^{\"name\":\"$pass\"," "$work/page.html" && ok || bad "no column for $pass"
+done
+grep -q '"function":"micro","nodes":' "$work/page.html" && grep -q '"kind":"decision"' "$work/page.html" && ok ||
+    bad "no memory plan or no decisions"
+printf 'axis n = 8\nfunc step {\n  %%0 = input : f32[n=8] {name=x}\n  %%1 = exp %%0 : f32[n=8] "</script><b>"\n  output y = %%1\n}\n' >"$work/hostile.ir"
+"$sinter" dump "$work/hostile.ir" --html "$work/hostile.html" || bad "page of a hostile name"
+[ "$(sed -n '/id="data"/,/^<script>/p' "$work/hostile.html" | grep -c '</script>')" = 1 ] && ok || bad "a name ends the page's data"
+"$sinter" dump "$root/models/mlp.sn" --html "$work/absent/page.html" >"$work/said" 2>&1 && bad "a page into no folder"
+grep -q "cannot write '$work/absent/page.html': No such file" "$work/said" && ok || bad "said: $(cat "$work/said")"
+# in a browser: its own script finds the value and fills the page
+if [ "$long" = 1 ]; then
+    browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+    if [ -n "$browser" ]; then
+        "$sinter" dump "$root/models/gpt2.sn" -D layer=2 --html "$work/gpt2.html"
+        page="file:"//"$work/gpt2.html#micro%2Fh.0.attn.softmax"
+        "$browser" --headless=new --no-sandbox --disable-gpu --virtual-time-budget=8000 --window-size=1900,1100 \
+            --dump-dom "$page" >"$work/dom" 2>/dev/null
+        [ "$(grep -o 'class="[a-z ]* on"' "$work/dom" | wc -l)" -ge 20 ] && grep -q '<h3>decisions</h3>' "$work/dom" && ok ||
+            bad "the page does not follow a value"
+        "$browser" --headless=new --no-sandbox --disable-gpu --virtual-time-budget=8000 --window-size=1900,1100 \
+            --screenshot="$work/page.png" "$page" >/dev/null 2>&1
+        [ -s "$work/page.png" ] && ok || bad "no picture of the page"
+    else
+        echo "skipped: the page in a browser, which is not installed"
+    fi
+fi
 # an internal error leaves the module before the failing pass, and the rest of the pipeline takes it
 cd "$work"
 rc=0
