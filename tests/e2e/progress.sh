@@ -61,6 +61,14 @@ done
 $run --steps 7 --print-every 3 >"$work/lines" 2>&1
 [ "$(grep -c '^step [1367]/7  ' "$work/lines")" = 4 ] && ok || bad "--print-every: $(cat "$work/lines")"
 
+# Evaluations to come are part of the time left: two thousand steps take a tenth of a second without them.
+$run --steps 2000 --eval-every 1 --eval-batches 400 >"$work/lines" 2>&1 &
+pid=$!
+while ! grep -q '^step 10/' "$work/lines" && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+kill -TERM $pid
+wait $pid || bad "a stopped run failed"
+has "evaluations in the time left" '^step 10/2000 .*  ([1-9]|0:0[3-9]|0:[1-9])[0-9:]* left$' "$work/lines"
+
 # ---- terminals -----------------------------------------------------------------------------------------
 if script --version 2>/dev/null | grep -q util-linux; then
     # terminal COLUMNS COMMAND: what it writes to a terminal of that width, in $work/seen; its rows in $work/rows.
