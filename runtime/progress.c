@@ -115,6 +115,9 @@ static bool is_own(const SnNumber *x) {
     return true;
 }
 
+// A rate of a group of parameters is one of the model's own numbers, but for its form.
+static Form form_of(const SnNumber *x) { return strncmp(x->name, "lr.", 3) ? in_loss : in_rate; }
+
 // One of the known numbers; "" when the step has none of that name.
 static void known_number(const SnStepLine *l, Item i, char *to) {
     char x[32];
@@ -163,7 +166,7 @@ static void put_item(SnText *to, const SnStepLine *l, Item i) {
 static void put_own(SnText *to, const SnStepLine *l) {
     char x[32];
     for (uint32_t j = 0; j < l->n; j++) {
-        number(x, l->numbers[j].value, in_loss);
+        number(x, l->numbers[j].value, form_of(&l->numbers[j]));
         if (is_own(&l->numbers[j])) sn_text_add(to, "  %s %s", l->numbers[j].name, x);
     }
 }
@@ -198,7 +201,7 @@ void sn_line_eval(SnText *to, const SnStepLine *l) {
 static void short_own(const SnNumber *m, char to[TEXT]) {
     char x[32];
     short_name(to, m->name);
-    number(x, m->value, in_loss);
+    number(x, m->value, form_of(m));
     strcat(strcat(to, " "), x);
 }
 

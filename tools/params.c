@@ -184,6 +184,7 @@ static void print_totals(Table *t, Text *to) {
     const Module *m = t->d->program->m;
     for (StateId s = 0; s < m->states.n; s++) {
         const State *x = &m->states.at[s];
+        if (x->kind == STATE_accum) continue;
         int of = x->kind == STATE_param ? x->frozen != 0 : x->kind == STATE_moment ? 2 : 3;
         count[of] += count_of(t->d, s);
         tensors[of]++;
@@ -256,7 +257,10 @@ int command_params(Driver *d) {
     int rc = driver_report(d);
     if (!ok || rc) return rc ? rc : EXIT_USER;
     for (StateId s = 0; s < d->program->m->states.n; s++)
-        if (d->o.json)
+        if (d->program->m->states.at[s].kind ==
+            STATE_accum) // of a dump: no step leaves anything in it
+            continue;
+        else if (d->o.json)
             print_json(&t, &to, s);
         else
             add_row(&t, row_of(&t, s), d->o.all, &at);

@@ -231,8 +231,8 @@ int main(int argc, char **argv) {
     d.syms = symtab_new(d.arena);
     d.diag = diag_new(d.arena);
     d.ledger = ledger_new(d.arena);
-    const char *no_color = getenv("NO_COLOR");
-    d.colour = isatty(2) && !(no_color && *no_color);
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    d.colour = isatty(2) && term && *term && strcmp(term, "dumb") != 0 && !(no_color && *no_color);
     int rc = driver_close_output(run(&d, argc, argv));
     arena_free(d.scratch);
     arena_free(d.arena);

@@ -252,6 +252,14 @@ static void numbers_are_short(void **state) {
     }
 }
 
+static void rates_of_groups_are_rates(void **state) {
+    (void)state;
+    const SnNumber two[] = {{"loss", 1}, {"lr", 0.25}, {"lr.embed", 0.0005}, {"lrx", 0.5}};
+    SnStepLine l = {.step = 1, .total = 2, .numbers = two, .n = 4};
+    l.took = l.speed = l.left = (double)NAN;
+    line_is(&l, "step 1/2  loss 1.0000  lr 2.50e-01  lr.embed 5.00e-04  lrx 0.5000");
+}
+
 static void times_are_read_easily(void **state) {
     (void)state;
     const struct {
@@ -314,6 +322,7 @@ int main(void) {
         cmocka_unit_test(colours_are_asked_for),
         cmocka_unit_test(a_plain_line_holds_all),
         cmocka_unit_test(numbers_are_short),
+        cmocka_unit_test(rates_of_groups_are_rates),
         cmocka_unit_test(times_are_read_easily),
         cmocka_unit_test(the_first_step_does_not_count),
         cmocka_unit_test(evaluations_ahead_are_counted),
