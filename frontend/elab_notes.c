@@ -21,10 +21,13 @@ static bool is_open(const char *pattern) {
     return strchr(last, '*') && strcmp(last, "*") != 0;
 }
 
-// Whether a line decides about a parameter: of several optimizer lines the last one that names it, if it learns.
+// Whether a line decides about a parameter: of several lines of an optimizer or a rate that name it the last
+// one, if it learns.
 static bool is_decided_by(const Elab *cx, const PlanLine *l, StateId s) {
-    const OptimizerRule *r = cx->states.at[s].rule;
-    return is_param(cx, s) && (strcmp(str(cx, l->what), "optimizer") != 0 || (r && r->line == l));
+    const StateInfo *i = &cx->states.at[s];
+    if (!is_param(cx, s)) return false;
+    if (i->rule) return i->rule->line == l || i->rate == l;
+    return strcmp(str(cx, l->what), "freeze") == 0;
 }
 
 // Whether another pattern of the line names the block that ends there, with its whole name.
@@ -87,6 +90,7 @@ void warn_of_plan(Elab *cx) {
     for (uint32_t i = 0; i < cx->plan.freezes.n; i++) warn_of_line(cx, cx->plan.freezes.at[i]);
     for (uint32_t i = 0; i < cx->plan.optimizers.n; i++)
         warn_of_line(cx, cx->plan.optimizers.at[i].line);
+    for (uint32_t i = 0; i < cx->plan.rates.n; i++) warn_of_line(cx, cx->plan.rates.at[i]);
     warn_of_frozen(cx);
 }
 
