@@ -11,15 +11,24 @@
 // ---- information --------------------------------------------------------------------------------
 
 void sn_print_help(const char *program, const SnPlan *p) {
-    char line[256];
+    int width = sn_help_width();
+    SnOptionHelp help;
     fputs("usage: ", stdout);
     sn_help_program(stdout, program);
-    printf(" [OPTION]...\n\nTrains %s, or continues a prompt with it.\n\n",
+    printf(" [OPTION]...\n\nTrains %s, or continues a prompt with it.\n",
            SN_STRING(p, p->model_name));
-    for (uint32_t i = 0; sn_options_help(p, i, line, sizeof line); i++) puts(line);
-    puts("\nA run that is interrupted saves its last complete step and exits with status 0; a "
-         "second\nSIGINT or SIGTERM ends it at once.");
-    puts("Exit status: 1 data or checkpoint at fault, 2 command line, 3 machine.");
+    for (const SnGroup *g = sn_groups; g->first < SN_SETTINGS; g++) {
+        printf("\n%s\n", g->title);
+        for (SnSettingId id = g->first; id < g[1].first; id++)
+            if (sn_option_help(p, id, &help)) sn_help_row(stdout, width, help.head, help.text);
+    }
+    putchar('\n');
+    sn_help_text(
+        stdout, width,
+        "A run that is interrupted saves its last complete step and exits with status 0; a "
+        "second SIGINT or SIGTERM ends it at once.");
+    sn_help_text(stdout, width,
+                 "Exit status: 1 data or checkpoint at fault, 2 command line, 3 machine.");
 }
 
 int64_t sn_count_parameters(const SnPlan *p) {

@@ -7,25 +7,25 @@
 
 // ---- help ---------------------------------------------------------------------------------------
 
-static void help_line(const SnPlan *plan, const SnSetting *s, char *line, size_t size) {
-    char head[64];
+bool sn_option_help(const SnPlan *plan, SnSettingId id, SnOptionHelp *to) {
+    const SnSetting *s = &sn_settings[id];
+    const SnScalar *scalar = s->when == SN_SCALAR ? sn_plan_scalar(plan, s->key) : NULL;
     const char *without = s->without ? s->without : s->words;
+    char number[32];
+    if (s->when == SN_BUILD || s->when == SN_ARGUMENT || (s->when == SN_SCALAR && !scalar))
+        return false;
+    if (scalar) {
+        snprintf(number, sizeof number, "%g", scalar->value);
+        without = number;
+    }
     if (*s->flag)
-        snprintf(head, sizeof head, "--%s%s%s", s->flag, *s->shown ? " " : "", s->shown);
+        snprintf(to->head, sizeof to->head, "--%s%s%s", s->flag, *s->shown ? " " : "", s->shown);
     else
-        snprintf(head, sizeof head, "%s%s", s->when == SN_ENVIRON ? "" : "--set ", s->key);
+        snprintf(to->head, sizeof to->head, "%s%s", s->when == SN_ENVIRON ? "" : "--set ", s->key);
     if (s->when == SN_RUN) without = sn_plan_option(plan, s->key, without);
-    snprintf(line, size, "  %-22s %s%s%s", head, s->meaning, *without ? "; default: " : "",
+    snprintf(to->text, sizeof to->text, "%s%s%s", s->meaning, *without ? "; default: " : "",
              without);
-}
-
-const char *sn_options_help(const SnPlan *plan, uint32_t i, char *line, size_t size) {
-    for (const SnSetting *s = sn_settings; s < sn_settings + SN_SETTINGS; s++)
-        if ((s->when == SN_RUN || s->when > SN_SCALAR) && !i--) {
-            help_line(plan, s, line, size);
-            return line;
-        }
-    return NULL;
+    return true;
 }
 
 // ---- values -------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ static SnStatus unknown_flag(const char *arg, size_t n, SnError *e) {
 SnStatus sn_options_parse(int argc, char **argv, SnOptions *to, SnError *e) {
     memset(to, 0, sizeof *to);
     for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
+        const char *arg = strcmp(argv[i], "-h") ? argv[i] : "--help";
         if (strncmp(arg, "--", 2) || !arg[2])
             return sn_fail(e, SN_USER, "unexpected argument '%.200s'; --help lists the options",
                            arg);

@@ -19,5 +19,9 @@ const char *sn_options_scalar(const SnOptions *o, uint32_t i, char *key, size_t 
 SnStatus sn_options_check(const SnOptions *o, const SnPlan *plan, SnError *e);
 // Refuses values of the environment's variables that are none.
 SnStatus sn_environ_check(SnError *e);
-// Text for --help, line i, with what holds in this program; NULL after the last.
-const char *sn_options_help(const SnPlan *plan, uint32_t i, char *line, size_t size);
+// What --help says of a setting: how it is written, and what it means with what holds in this program.
+typedef struct {
+    char head[64], text[512];
+} SnOptionHelp;
+// False: it is not given to an executable by a name of its own.
+bool sn_option_help(const SnPlan *plan, SnSettingId id, SnOptionHelp *to);

@@ -9,6 +9,7 @@
 
 #define LINE(...)
 #define LATER(...)
+#define GROUP(...)
 #define IS(text) text, NULL
 #define AS(text) NULL, text
 #define SETTING(id, key, flag, shown, when, type, values, without, meaning)                        \
@@ -17,10 +18,18 @@ const SnSetting sn_settings[SN_SETTINGS] = {
 #include "runtime/plan.def"
 };
 #undef SETTING
+#undef GROUP
+
+#define SETTING(...)
+#define GROUP(id) {#id, SN_FIRST_##id},
+const SnGroup sn_groups[] = {
+#include "runtime/plan.def"
+    {"", SN_SETTINGS}};
+#undef GROUP
 #undef LINE
 #undef LATER
 
-#define SETTING(...)
+#define GROUP(...)
 #define ONCE  true
 #define OFTEN false
 #define LINE(name, shape, paths, times, form, meaning)                                             \

@@ -9,9 +9,11 @@
 typedef enum {
 #define LINE(...)
 #define LATER(...)
+#define GROUP(id)        SN_FIRST_##id, SN_BEFORE_##id = SN_FIRST_##id - 1,
 #define SETTING(id, ...) SN_SET_##id,
 #include "runtime/plan.def"
 #undef SETTING
+#undef GROUP
     SN_SETTINGS
 } SnSettingId;
 
@@ -38,6 +40,13 @@ typedef struct {
 } SnSetting;
 
 extern const SnSetting sn_settings[SN_SETTINGS];
+
+typedef struct {
+    const char *title;
+    SnSettingId first; // the group ends where the next one begins
+} SnGroup;
+// In order; behind the last one a row whose first setting is SN_SETTINGS.
+extern const SnGroup sn_groups[];
 
 typedef enum {
     SN_LINE_VALUE,

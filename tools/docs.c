@@ -279,13 +279,23 @@ static void print_setting(const SnSetting *s) {
     printf("%s |\n", s->meaning);
 }
 
+// What only the command line has.
+static void print_group(const SnGroup *g) {
+    bool any = false;
+    for (SnSettingId i = g->first; i < g[1].first; i++) {
+        if (sn_settings[i].when != SN_COMMAND) continue;
+        if (!any) printf("| *%s* | | | |\n", g->title);
+        any = true;
+        print_setting(&sn_settings[i]);
+    }
+}
+
 static void print_settings(void) {
     puts("| option of the plan | values | without | in the executable | |\n|---|---|---|---|---|");
     for (int i = 0; i < SN_SETTINGS; i++)
         if (sn_settings[i].when <= SN_SCALAR) print_setting(&sn_settings[i]);
     puts("\n| option of the executable | values | without | |\n|---|---|---|---|");
-    for (int i = 0; i < SN_SETTINGS; i++)
-        if (sn_settings[i].when == SN_COMMAND) print_setting(&sn_settings[i]);
+    for (const SnGroup *g = sn_groups; g->first < SN_SETTINGS; g++) print_group(g);
     puts("\n| environment | values | without | |\n|---|---|---|---|");
     for (int i = 0; i < SN_SETTINGS; i++)
         if (sn_settings[i].when == SN_ENVIRON) print_setting(&sn_settings[i]);

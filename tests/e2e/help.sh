@@ -26,6 +26,14 @@ for command in $commands; do
     same "$command -h" "$work/again" "$work/$command"
 done
 [ "$(echo "$commands" | wc -w)" -ge 12 ] || bad "only these commands: $commands"
+# a training executable
+"$sinter" build "$root/models/mlp.sn" -o "$work/mlp" || bad "build"
+help train env -C "$work" ./mlp --help
+"$work/mlp" --steps 3 -h >"$work/again" || bad "mlp -h"
+sed '1s/.*/usage: .\/mlp [OPTION].../' "$work/again" >"$work/named"
+same "mlp -h" "$work/named" "$work/train"
+[ "$(sed -n 's/^  --\([a-z-]*\).*/\1/p' "$work/train" | sort | uniq -d)" = set ] && ok || bad "an option stands twice"
+COLUMNS=57 "$work/mlp" --help | awk 'length($0) > 57 && !/^usage/ { exit 1 }' && ok || bad "lines longer than the terminal"
 for file in "$golden"/*.txt; do
     [ -f "$work/$(basename "$file" .txt)" ] || bad "$file belongs to no command"
 done
