@@ -16,23 +16,34 @@ typedef struct {
 } LowerRef;
 typedef VEC(LowerRef) LowerRefs;
 
-// A product with what a library's call can compute besides, and nothing else; bias.index etc. mean
-// something where `has` says so.
+// What a product has beside its operands, as SnGemm.has says, and where: one ref for each part that is an
+// argument, meaningless for others.
+enum { LOWER_PARTS = SN_GEMM_SUM + 1 };
+typedef struct {
+    uint32_t has;
+    LowerRef part[LOWER_PARTS];
+} LowerParts;
+
+static inline void lower_part(LowerParts *to, SnGemmPart part, LowerRef ref) {
+    to->has |= sn_gemm_bit(part);
+    to->part[part] = ref;
+}
+
+// A product with what a library's call can compute besides, and nothing else.
 typedef struct {
     bool known;
-    bool has_bias, has_aux, has_sum;
     SnFunction function;
     SnSums sums;
-    LowerRef result, bias, aux, sum; // result: what the product stores as C
+    LowerParts parts; // without the accumulator, which is the product's own
 } LowerCall;
 
 typedef struct {
     Kernel *kernel; // the kernel, or the epilogue of the GEMM; NULL: a plain GEMM
     LowerRefs refs; // arguments of `kernel`, one per KArg
     bool is_gemm;
-    SnGemm
-        gemm; // c_arg, acc_arg, epilogue: 1 when present, else UINT32_MAX; filled by the plan writer
-    LowerRef a, b, c, acc;
+    SnGemm gemm; // has, epilogue, function and sums are filled in by the plan writer
+    LowerRef a, b, acc;
+    LowerParts parts;
     LowerCall call; // of a gemm: the same group for targets whose products are a library's
     bool in_place;  // scatter: result 0 starts as a copy of operand `acc` and is added to in place
 } Lowered;

@@ -33,9 +33,8 @@ static NodeId summed_by(const Lower *l, NodeId n) {
 static bool add_sum(const Lower *l, NodeId n, LowerRef ref, NodeId contract, bool swapped,
                     NodeId gradient, LowerCall *out) {
     NodeId x = summed_by(l, n), a = operand(l->f, contract, 0), b = operand(l->f, contract, 1);
-    if (out->has_sum || (x != a && x != b && x != gradient)) return false;
-    out->has_sum = true;
-    out->sum = ref;
+    if (out->sums || (x != a && x != b && x != gradient)) return false;
+    lower_part(&out->parts, SN_GEMM_SUM, ref);
     out->sums = x == gradient ? SN_SUMS_C : (x == a) != swapped ? SN_SUMS_A : SN_SUMS_B;
     return true;
 }
@@ -47,7 +46,7 @@ static bool add_function(const Lower *l, NodeId n, LowerRef ref, NodeId contract
     Smooth s;
     stop[v] = 1;
     if (out->function || !smooth_of(l->m, l->f, n, stop, &s)) return false;
-    out->result = ref;
+    lower_part(&out->parts, SN_GEMM_C, ref);
     if (smooth_is_gelu(l->m, l->f, &s, v)) {
         out->function = SN_FUNCTION_GELU;
         return true;
@@ -58,19 +57,17 @@ static bool add_function(const Lower *l, NodeId n, LowerRef ref, NodeId contract
         !smooth_is_gelu_gradient(l->m, l->f, &s, contract, aux))
         return false;
     out->function = SN_FUNCTION_GELU_GRADIENT;
-    out->has_aux = true;
-    out->aux = arg_ref(l, aux);
+    lower_part(&out->parts, SN_GEMM_AUX, arg_ref(l, aux));
     return true;
 }
 
 LowerCall lower_call(const Lower *l, NodeId contract, const AxisList *columns, bool swapped) {
     LowerCall c = {.known = true};
     NodeId v = contract, gradient = NONE;
-    for (NodeId n = contract + 1; n < l->f->nodes.n && !c.has_bias; n++) {
+    for (NodeId n = contract + 1; n < l->f->nodes.n && v == contract; n++) {
         NodeId bias = bias_of(l, n, contract, columns);
         if (bias == NONE) continue;
-        c.has_bias = true;
-        c.bias = arg_ref(l, bias);
+        lower_part(&c.parts, SN_GEMM_BIAS, arg_ref(l, bias));
         v = n;
     }
     bool stores_v = false;
@@ -89,16 +86,15 @@ LowerCall lower_call(const Lower *l, NodeId contract, const AxisList *columns, b
             c.known &= add_sum(l, n, (LowerRef){true, i}, contract, swapped, gradient, &c);
     }
     if (c.function == SN_FUNCTION_GELU && stores_v) {
-        c.has_aux = true;
-        c.aux = of_v;
+        lower_part(&c.parts, SN_GEMM_AUX, of_v);
     } else if (!c.function) {
         c.known &= stores_v;
-        c.result = of_v;
+        lower_part(&c.parts, SN_GEMM_C, of_v);
     } else {
         c.known &= !stores_v;
     }
     bool sums_c = c.function == SN_FUNCTION_GELU_GRADIENT;
-    c.known &= !c.has_sum ||
-               (sums_c == (c.sums == SN_SUMS_C) && !c.has_bias && c.function != SN_FUNCTION_GELU);
+    c.known &= !c.sums ||
+               (sums_c == (c.sums == SN_SUMS_C) && v == contract && c.function != SN_FUNCTION_GELU);
     return c;
 }

@@ -142,17 +142,15 @@ static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const D
 }
 
 static bool take_accumulator(Lower *l, NodeId contract, Lowered *out) {
-    SnGemm *g = &out->gemm;
-    g->acc_arg = UINT32_MAX;
     if (node_at(l->f, contract)->n < 3) return true;
     NodeId acc = operand(l->f, contract, 2);
     if (node_at(l->f, acc)->op != OP_arg) {
         l->failed = "an accumulator that is not in memory";
         return false;
     }
-    out->acc = (LowerRef){false, (uint32_t)attr_of(l->m, l->f, acc)->arg.index};
-    g->acc_arg = 1;
-    g->acc_first = l->acc[out->acc.index];
+    uint32_t index = (uint32_t)attr_of(l->m, l->f, acc)->arg.index;
+    lower_part(&out->parts, SN_GEMM_ACC, (LowerRef){false, index});
+    out->gemm.acc_first = l->acc[index];
     return true;
 }
 
@@ -199,18 +197,15 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
     out->a = a.ref;
     out->b = b.ref;
     if (!take_accumulator(l, contract, out)) return false;
-    g->c_arg = g->epilogue = UINT32_MAX;
     AxisList columns = {.n = n.n};
     for (uint32_t i = 0; i < n.n; i++) columns.at[i] = n.axis[i];
     out->call = lower_call(l, contract, &columns, swapped);
     if (plain(l->f, contract)) {
-        out->c = (LowerRef){true, 0};
-        g->c_arg = 1;
+        lower_part(&out->parts, SN_GEMM_C, (LowerRef){true, 0});
         return true;
     }
-    if (out->call.has_sum) return true; // no kernel on a tile sums rows
+    if (out->call.sums) return true; // no kernel on a tile sums rows
     if (!build_epilogue(l, contract, &batch, &m, &n, one_lane)) return false;
-    g->epilogue = 1;
     out->kernel = l->k;
     return true;
 }

@@ -148,29 +148,18 @@ static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     Text why = {.arena = w->a};
     if (!w->info->gemm(w->info->user, g, what, loc, &kernel, &why)) refuse(w, loc, &why);
     if (!kernel.block) return; // the library
+    g->has |= sn_gemm_bit(SN_GEMM_KERNEL);
     for (g->kernel = 0; g->kernel < w->kernels.n; g->kernel++)
         if (same_launch(&w->kernels.at[g->kernel], &kernel)) return;
     kernel.name = put(w, "gemm");
-    kernel.nargs = 3u + (g->acc_arg != UINT32_MAX) + (g->bias_arg != 0);
-    kernel.writes = 0x4;
-    kernel.reads = ((UINT64_C(1) << kernel.nargs) - 1) & ~kernel.writes;
+    kernel.nargs = sn_gemm_arg(g, SN_GEMM_EPILOGUE);
+    kernel.writes = sn_gemm_writes(g);
+    kernel.reads = sn_gemm_reads(g);
     vec_push(w->a, &w->kernels, kernel);
 }
 
-static uint32_t push_ref(Writer *w, const Func *f, const Step *s, LowerRef r, uint32_t at) {
+static void push_ref(Writer *w, const Func *f, const Step *s, LowerRef r) {
     vec_push(w->a, &w->args, ref_arg(w, f, s->node, r));
-    return w->args.n - 1 - at;
-}
-
-// Everything that the library's call computes.
-static void add_call(Writer *w, const Func *f, const Step *s, SnGemm *g, uint32_t at) {
-    const LowerCall *c = &s->low.call;
-    g->epilogue = UINT32_MAX;
-    g->function = c->function;
-    g->sums = c->sums;
-    if (c->has_bias) g->bias_arg = push_ref(w, f, s, c->bias, at);
-    if (c->has_aux) g->aux_arg = push_ref(w, f, s, c->aux, at);
-    if (c->has_sum) g->sum_arg = push_ref(w, f, s, c->sum, at);
 }
 
 static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) {
@@ -178,22 +167,22 @@ static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) 
     SnGemm g = l->gemm;
     uint32_t at = w->args.n;
     bool call = w->info->gemm && l->call.known;
-    push_ref(w, f, s, l->a, at);
-    push_ref(w, f, s, l->b, at);
-    if (call)
-        g.c_arg = push_ref(w, f, s, l->call.result, at);
-    else if (g.c_arg != UINT32_MAX)
-        g.c_arg = push_ref(w, f, s, l->c, at);
-    if (g.acc_arg != UINT32_MAX) g.acc_arg = push_ref(w, f, s, l->acc, at);
-    g.kernel = UINT32_MAX;
-    if (call) add_call(w, f, s, &g, at);
-    g.epilogue_args = w->args.n - at;
+    LowerParts parts = l->parts;
+    for (SnGemmPart i = SN_GEMM_C; call && i <= SN_GEMM_SUM; i++)
+        if (l->call.parts.has & sn_gemm_bit(i)) lower_part(&parts, i, l->call.parts.part[i]);
+    push_ref(w, f, s, l->a);
+    push_ref(w, f, s, l->b);
+    for (SnGemmPart i = SN_GEMM_C; i <= SN_GEMM_SUM; i++)
+        if (parts.has & sn_gemm_bit(i)) push_ref(w, f, s, parts.part[i]);
+    g.has = parts.has;
+    if (call) g.function = l->call.function, g.sums = l->call.sums;
     if (l->kernel && !call) {
+        g.has |= sn_gemm_bit(SN_GEMM_EPILOGUE);
         g.epilogue = add_kernel(w, l->kernel, false);
-        for (uint32_t i = 0; i < l->refs.n; i++) push_ref(w, f, s, l->refs.at[i], at);
+        for (uint32_t i = 0; i < l->refs.n; i++) push_ref(w, f, s, l->refs.at[i]);
     }
     Text why = {.arena = w->a};
-    if (!call && !l->kernel && l->call.has_sum) {
+    if (!call && !l->kernel && l->call.sums) {
         text_printf(&why, "sums beside a product, which only a library's call computes");
         refuse(w, node_at(f, s->node)->loc, &why);
     }

@@ -61,7 +61,7 @@ static bool better_swapped(const SnGemm *g) {
     int64_t m = extent_of(g->m, g->nm), n = extent_of(g->n, g->nn);
     if (n < SN_GEMM_LANES && m >= 2 * n) return true;
     if (m < SN_GEMM_LANES && n >= 2 * m) return false;
-    bool stores_only = g->epilogue == UINT32_MAX && g->c_arg != UINT32_MAX;
+    bool stores_only = sn_gemm_has(g, SN_GEMM_C) && !sn_gemm_has(g, SN_GEMM_EPILOGUE);
     return stores_only && inner_stride_c(g->n, g->nn) != 1 && inner_stride_c(g->m, g->nm) == 1;
 }
 
@@ -311,10 +311,10 @@ static Cx resolve(const SnGemmJob *j, void *const *bufs, const SnEnv *env, void 
     Cx cx = {.j = j, .bufs = bufs, .env = env, .shared = shared, .scratch = scratch};
     cx.a = (const float *)bufs[j->swapped] + j->base_a;
     cx.b = (const float *)bufs[!j->swapped] + j->base_b;
-    if (g->c_arg != UINT32_MAX) cx.c = (float *)bufs[g->c_arg] + j->base_c;
-    cx.add = g->acc_arg != UINT32_MAX;
+    if (sn_gemm_has(g, SN_GEMM_C)) cx.c = (float *)bufs[sn_gemm_arg(g, SN_GEMM_C)] + j->base_c;
+    cx.add = sn_gemm_has(g, SN_GEMM_ACC);
     if (cx.add && !(g->acc_first && env->first))
-        cx.acc = (const float *)bufs[g->acc_arg] + j->base_c;
+        cx.acc = (const float *)bufs[sn_gemm_arg(g, SN_GEMM_ACC)] + j->base_c;
     return cx;
 }
 
@@ -439,7 +439,7 @@ static void finish(const Cx *cx, int64_t c_at, float *t, int64_t ld, int64_t i, 
 static void call_epilogue(const Cx *cx, int64_t element, const float *t, int64_t ld, int64_t i,
                           int64_t rows, int64_t n0, int64_t lanes, float *turned) {
     const SnGemmJob *j = cx->j;
-    void *const *bufs = cx->bufs + j->gemm->epilogue_args;
+    void *const *bufs = cx->bufs + sn_gemm_arg(j->gemm, SN_GEMM_EPILOGUE);
     int64_t row0 = element * j->m.size + i;
     if (!j->swapped) {
         j->epilogue(bufs, cx->env, t, ld, row0, row0 + rows, n0, n0 + lanes);

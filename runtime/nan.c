@@ -17,12 +17,9 @@ static uint64_t written_floats(const SnPlan *p, const SnCmd *c) {
     }
     case SN_CMD_GEMM: {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
-        uint64_t own = g->c_arg == UINT32_MAX ? 0 : UINT64_C(1) << g->c_arg;
-        if (g->sum_arg) own |= UINT64_C(1) << g->sum_arg;
-        if (g->aux_arg) own |= UINT64_C(1) << g->aux_arg;
-        if (g->epilogue == UINT32_MAX) return own;
+        if (!sn_gemm_has(g, SN_GEMM_EPILOGUE)) return sn_gemm_writes(g);
         const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
-        return own | (k->writes & k->floats) << g->epilogue_args;
+        return sn_gemm_writes(g) | (k->writes & k->floats) << sn_gemm_arg(g, SN_GEMM_EPILOGUE);
     }
     case SN_CMD_FILL:
     case SN_CMD_COPY: break;
@@ -71,8 +68,9 @@ static void put_first(const SnPlan *p, uint32_t arg, int64_t element, char *text
 
 // The call stored it: what it multiplied, GELU's argument, or sums.
 static bool call_stores(const SnGemm *g, const SnArg *args, uint32_t value) {
-    return args[g->c_arg].value == value || (g->sum_arg && args[g->sum_arg].value == value) ||
-           (g->function == SN_FUNCTION_GELU && g->aux_arg && args[g->aux_arg].value == value);
+    for (uint64_t left = sn_gemm_writes(g); left; left &= left - 1)
+        if (args[__builtin_ctzll(left)].value == value) return true;
+    return false;
 }
 
 // The product of cuBLASLt that left this value; NULL: none did.
@@ -80,7 +78,8 @@ static const SnCmd *product_of(const SnPlan *p, const SnCmd *reader, uint32_t va
     for (const SnCmd *c = reader; value && c-- > SN_AT(p, SnCmd, cmds);) {
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
-        if (g->kernel == UINT32_MAX && call_stores(g, SN_AT(p, SnArg, args) + c->args, value))
+        if (!sn_gemm_has(g, SN_GEMM_KERNEL) &&
+            call_stores(g, SN_AT(p, SnArg, args) + c->args, value))
             return c;
     }
     return NULL;

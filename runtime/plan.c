@@ -174,8 +174,24 @@ static bool good_lt(const SnGemm *g, int64_t total) {
 static bool good_gemm_kernel(const SnPlan *p, const SnGemm *g) {
     if (g->kernel >= p->kernels.count) return false;
     const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->kernel];
-    return k->nargs == 3u + (g->acc_arg != UINT32_MAX) + (g->bias_arg != 0) && !k->table &&
+    const uint32_t knows = sn_gemm_bit(SN_GEMM_C) | sn_gemm_bit(SN_GEMM_ACC) |
+                           sn_gemm_bit(SN_GEMM_BIAS) | sn_gemm_bit(SN_GEMM_KERNEL);
+    return !(g->has & ~knows) && k->nargs == sn_gemm_arg(g, SN_GEMM_EPILOGUE) && !k->table &&
            !k->nkeys;
+}
+
+static bool runs_on_cpu(const SnGemm *g) {
+    const uint32_t knows =
+        sn_gemm_bit(SN_GEMM_C) | sn_gemm_bit(SN_GEMM_ACC) | sn_gemm_bit(SN_GEMM_EPILOGUE);
+    return !(g->has & ~knows) && !g->function && !g->sums;
+}
+
+static bool runs_on_cuda(const SnPlan *p, const SnGemm *g, int64_t total) {
+    if (g->has >= sn_gemm_bit(SN_GEMM_PARTS) || !sn_gemm_has(g, SN_GEMM_C) ||
+        sn_gemm_has(g, SN_GEMM_EPILOGUE))
+        return false;
+    return sn_gemm_has(g, SN_GEMM_KERNEL) ? good_gemm_kernel(p, g)
+                                          : p->workspace > 0 && good_lt(g, total);
 }
 
 static SnStatus check_gemms(const Check *c) {
@@ -193,15 +209,13 @@ static SnStatus check_gemms(const Check *c) {
         if (!good_dims(g->batch, g->nbatch, &total) || !good_dims(g->m, g->nm, &total) ||
             !good_dims(g->n, g->nn, &total) || !good_dims(g->k, g->nk, &total))
             return FAIL("extents of matrix product %u", i);
-        if (g->epilogue != UINT32_MAX &&
+        bool epilogue = sn_gemm_has(g, SN_GEMM_EPILOGUE);
+        if (epilogue &&
             (g->epilogue >= p->kernels.count || !SN_AT(p, SnKernel, kernels)[g->epilogue].tile))
             return FAIL("epilogue of matrix product %u", i);
-        if (g->epilogue == UINT32_MAX && g->c_arg == UINT32_MAX)
+        if (!epilogue && !sn_gemm_has(g, SN_GEMM_C))
             return FAIL("matrix product %u stores nothing", i);
-        if (p->device == SN_DEVICE_CUDA &&
-            (g->epilogue != UINT32_MAX || g->c_arg == UINT32_MAX ||
-             !(g->kernel == UINT32_MAX ? p->workspace > 0 && good_lt(g, total)
-                                       : good_gemm_kernel(p, g))))
+        if (!(p->device == SN_DEVICE_CPU ? runs_on_cpu(g) : runs_on_cuda(p, g, total)))
             return FAIL("matrix product %u cannot run on this device", i);
     }
     return SN_OK;
@@ -213,32 +227,31 @@ static int64_t extent_of(const SnDim *d, uint32_t n) {
     return all;
 }
 
-static bool good_vector(uint32_t arg, int64_t n, const SnCmd *cmd, const SnArg *args) {
-    return arg < cmd->nargs && args[arg].bytes % 4 == 0 && args[arg].bytes / 4 == n;
+// The bytes of a part's argument; -1: it has no such part.
+static int64_t part_bytes(const SnGemm *g, const SnArg *args, SnGemmPart part) {
+    return sn_gemm_has(g, part) ? args[sn_gemm_arg(g, part)].bytes : -1;
 }
 
-static bool no_extras(const SnGemm *g) {
-    return !g->bias_arg && !g->aux_arg && !g->sum_arg && !g->function && !g->sums;
+static bool good_vector(int64_t bytes, int64_t n) {
+    return bytes < 0 || (bytes % 4 == 0 && bytes / 4 == n);
 }
 
 // What a call computes besides its product: each with the argument that it needs, and no other.
-static bool good_extras(const SnGemm *g, const SnCmd *cmd, const SnArg *args) {
+static bool good_extras(const SnGemm *g, const SnArg *args) {
     int64_t m = extent_of(g->m, g->nm), n = extent_of(g->n, g->nn);
+    bool bias = sn_gemm_has(g, SN_GEMM_BIAS), aux = sn_gemm_has(g, SN_GEMM_AUX);
+    bool acc = sn_gemm_has(g, SN_GEMM_ACC);
     if (g->function >= SN_FUNCTIONS || g->sums >= SN_SUMS) return false;
-    if (g->bias_arg && !good_vector(g->bias_arg, n, cmd, args)) return false;
-    if (g->aux_arg >= cmd->nargs || (g->aux_arg && args[g->aux_arg].bytes != args[g->c_arg].bytes))
-        return false;
-    if ((g->sum_arg != 0) != (g->sums != SN_SUMS_NONE)) return false;
-    if (g->sum_arg && !good_vector(g->sum_arg, g->sums == SN_SUMS_A ? m : n, cmd, args))
-        return false;
-    if ((g->function || g->sums) && g->kernel != UINT32_MAX) return false;
+    if (!good_vector(part_bytes(g, args, SN_GEMM_BIAS), n)) return false;
+    if (aux && part_bytes(g, args, SN_GEMM_AUX) != part_bytes(g, args, SN_GEMM_C)) return false;
+    if (sn_gemm_has(g, SN_GEMM_SUM) != (g->sums != SN_SUMS_NONE)) return false;
+    if (!good_vector(part_bytes(g, args, SN_GEMM_SUM), g->sums == SN_SUMS_A ? m : n)) return false;
+    if ((g->function || g->sums) && sn_gemm_has(g, SN_GEMM_KERNEL)) return false;
     switch ((SnFunction)g->function) {
-    case SN_FUNCTION_NONE:
-        return !g->aux_arg && (!g->sums || (g->sums != SN_SUMS_C && !g->bias_arg));
-    case SN_FUNCTION_GELU: return !g->sums && g->acc_arg == UINT32_MAX;
+    case SN_FUNCTION_NONE: return !aux && (!g->sums || (g->sums != SN_SUMS_C && !bias));
+    case SN_FUNCTION_GELU: return !g->sums && !acc;
     case SN_FUNCTION_GELU_GRADIENT:
-        return g->aux_arg && !g->bias_arg && g->acc_arg == UINT32_MAX &&
-               (!g->sums || g->sums == SN_SUMS_C);
+        return aux && !bias && !acc && (!g->sums || g->sums == SN_SUMS_C);
     case SN_FUNCTIONS: break;
     }
     return false;
@@ -260,39 +273,39 @@ static bool good_lt_args(const SnGemm *g, const SnArg *args) {
     const SnLt *l = &g->lt;
     const SnArg *a = &args[l->swap ? 1 : 0], *b = &args[l->swap ? 0 : 1];
     int64_t base_a = l->swap ? g->base_b : g->base_a, base_b = l->swap ? g->base_a : g->base_b;
-    bool good =
-        holds(base_a, l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k, l->lda, l->batch,
-              l->stride_a, a->bytes) &&
-        holds(base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb, l->batch,
-              l->stride_b, b->bytes) &&
-        holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c, args[g->c_arg].bytes);
-    if (g->acc_arg != UINT32_MAX)
+    bool good = holds(base_a, l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k, l->lda,
+                      l->batch, l->stride_a, a->bytes) &&
+                holds(base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb,
+                      l->batch, l->stride_b, b->bytes) &&
+                holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
+                      part_bytes(g, args, SN_GEMM_C));
+    if (sn_gemm_has(g, SN_GEMM_ACC))
         good = good && holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
-                             args[g->acc_arg].bytes);
-    bool extras = g->bias_arg || g->function || g->sums;
+                             part_bytes(g, args, SN_GEMM_ACC));
+    bool aux = sn_gemm_has(g, SN_GEMM_AUX);
+    bool extras = sn_gemm_has(g, SN_GEMM_BIAS) || g->function || g->sums;
     if (extras) good = good && l->swap && l->rows == extent_of(g->n, g->nn);
     if (g->sums) good = good && l->batch == 1 && l->cols == extent_of(g->m, g->nm);
-    if (g->aux_arg) good = good && l->ldc % 8 == 0 && l->stride_c % 8 == 0 && g->base_c % 8 == 0;
+    if (aux) good = good && l->ldc % 8 == 0 && l->stride_c % 8 == 0 && g->base_c % 8 == 0;
     return good;
 }
 
 static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
     const SnGemm *g = &SN_AT(c->plan, SnGemm, gemms)[cmd->fn];
     const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
-    if (cmd->nargs < 2 || (g->c_arg != UINT32_MAX && g->c_arg >= cmd->nargs) ||
-        (g->acc_arg != UINT32_MAX && g->acc_arg >= cmd->nargs) ||
-        !(c->plan->device == SN_DEVICE_CUDA ? good_extras(g, cmd, args) : no_extras(g)) ||
-        (g->epilogue != UINT32_MAX && g->epilogue_args > cmd->nargs))
+    uint32_t nargs = sn_gemm_arg(g, SN_GEMM_EPILOGUE);
+    if (sn_gemm_has(g, SN_GEMM_EPILOGUE))
+        nargs += SN_AT(c->plan, SnKernel, kernels)[g->epilogue].nargs;
+    bool cuda = c->plan->device == SN_DEVICE_CUDA;
+    if (cmd->nargs != nargs || nargs > SN_MAX_ARGS || (cuda && !good_extras(g, args)))
         return FAIL("arguments of command %u", at);
-    if (cmd->nargs > SN_MAX_ARGS) return FAIL("arguments of command %u", at);
-    if (c->plan->device == SN_DEVICE_CUDA && g->kernel == UINT32_MAX && !good_lt_args(g, args))
+    if (cuda && !sn_gemm_has(g, SN_GEMM_KERNEL) && !good_lt_args(g, args))
         return FAIL("command %u reaches outside of its buffers", at);
     bool good = inside(g, offsetof(SnDim, a), g->base_a, args[0].bytes) &&
                 inside(g, offsetof(SnDim, b), g->base_b, args[1].bytes);
-    if (g->c_arg != UINT32_MAX)
-        good = good && inside(g, offsetof(SnDim, c), g->base_c, args[g->c_arg].bytes);
-    if (g->acc_arg != UINT32_MAX)
-        good = good && inside(g, offsetof(SnDim, c), g->base_c, args[g->acc_arg].bytes);
+    for (SnGemmPart i = SN_GEMM_C; i <= SN_GEMM_ACC; i++)
+        if (sn_gemm_has(g, i))
+            good = good && inside(g, offsetof(SnDim, c), g->base_c, part_bytes(g, args, i));
     return good ? SN_OK : FAIL("command %u reaches outside of its buffers", at);
 }
 

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 4u
+#define SN_PLAN_VERSION 5u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -134,28 +134,50 @@ typedef enum {
 } SnFunction;
 // Sums: over m of C; over k of A (one for each m) or of B (one for each n).
 typedef enum { SN_SUMS_NONE, SN_SUMS_C, SN_SUMS_A, SN_SUMS_B, SN_SUMS } SnSums;
+// What a product may have beside A and B, one bit of `has` each. The command's arguments are A, B, then
+// one for each of the first five that it has, in this order, then the bufs of the epilogue.
+typedef enum {
+    SN_GEMM_C,        // it is stored; else the epilogue alone stores
+    SN_GEMM_ACC,      // added last, laid out as C
+    SN_GEMM_BIAS,     // CUDA: one value for each n, added after acc
+    SN_GEMM_AUX,      // CUDA: laid out as C: what GELU is applied to, written or (gradient) read
+    SN_GEMM_SUM,      // CUDA: one value for each of what is left when the rows of `sums` are added
+    SN_GEMM_EPILOGUE, // CPU: kernel number `epilogue` runs on its tiles
+    SN_GEMM_KERNEL, // CUDA: kernel number `kernel` does it all, with the arguments A, B, C, acc, bias
+                    // that there are; else cuBLASLt does, as `lt` says
+    SN_GEMM_PARTS
+} SnGemmPart;
 typedef struct {
     uint32_t nbatch, nm, nn, nk;
     SnDim batch[SN_GEMM_DIMS], m[SN_GEMM_DIMS], n[SN_GEMM_DIMS], k[SN_GEMM_DIMS];
     int64_t base_a, base_b, base_c; // element offsets
-    // args of the command: 0 = A, 1 = B, then C and acc as they exist, then the epilogue's bufs
-    uint32_t c_arg;     // UINT32_MAX: no C is stored (the epilogue stores)
-    uint32_t acc_arg;   // UINT32_MAX: none; else added last, laid out as C
+    uint32_t has;
     uint32_t acc_first; // acc is an accumulator: zeros when env->first
-    uint32_t epilogue;  // UINT32_MAX, or index in kernels; its bufs start at arg epilogue_args
-    uint32_t epilogue_args;
-    // CUDA: what the call computes besides. Arguments of the command, 0: none.
-    uint32_t bias_arg; // one value for each n, added after acc
-    uint32_t aux_arg;  // laid out as C: what GELU is applied to, written or (gradient) read
-    uint32_t sum_arg;  // one value for each of what is left when the rows of `sums` are added
+    uint32_t epilogue, kernel;
     uint32_t function; // SnFunction of what is stored in C
     uint32_t sums;     // SnSums
-    uint32_t pad;
-    uint32_t
-        kernel; // CUDA: UINT32_MAX: cuBLASLt does it, as `lt` says; else the kernel that does it:
-                // its arguments are A, B, C, then acc and bias as they exist
     SnLt lt;
 } SnGemm;
+static inline uint32_t sn_gemm_bit(SnGemmPart part) { return 1u << part; }
+static inline int sn_gemm_has(const SnGemm *g, SnGemmPart part) { return g->has >> part & 1; }
+// The argument of a part that it has: of the epilogue the first one.
+static inline uint32_t sn_gemm_arg(const SnGemm *g, SnGemmPart part) {
+    return 2 + (uint32_t)__builtin_popcount(g->has & (sn_gemm_bit(part) - 1));
+}
+// Which arguments the product itself reads and writes, one bit each; the epilogue's are its kernel's.
+static inline uint64_t sn_gemm_writes(const SnGemm *g) {
+    uint64_t set = 0;
+    for (uint32_t i = SN_GEMM_C; i <= SN_GEMM_SUM; i++) {
+        SnGemmPart part = (SnGemmPart)i;
+        int writes = part == SN_GEMM_C || part == SN_GEMM_SUM ||
+                     (part == SN_GEMM_AUX && g->function == SN_FUNCTION_GELU);
+        if (writes && sn_gemm_has(g, part)) set |= UINT64_C(1) << sn_gemm_arg(g, part);
+    }
+    return set;
+}
+static inline uint64_t sn_gemm_reads(const SnGemm *g) {
+    return ((UINT64_C(1) << sn_gemm_arg(g, SN_GEMM_EPILOGUE)) - 1) & ~sn_gemm_writes(g);
+}
 
 typedef struct {
     SnStr name;

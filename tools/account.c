@@ -80,10 +80,10 @@ static double elements(const SnGemm *g, Matrix which) {
 
 static void product_cost(const SnGemm *g, AccountLine *l) {
     double c = elements(g, OF_c), read = elements(g, OF_a) + elements(g, OF_b);
-    if (g->acc_arg != UINT32_MAX) read += c;
-    if (g->aux_arg) read += c; // or written
-    if (g->bias_arg) read += extent_of(g->n, g->nn);
-    if (g->sum_arg) read += g->sums == SN_SUMS_A ? extent_of(g->m, g->nm) : extent_of(g->n, g->nn);
+    if (sn_gemm_has(g, SN_GEMM_ACC)) read += c;
+    if (sn_gemm_has(g, SN_GEMM_AUX)) read += c; // or written
+    if (sn_gemm_has(g, SN_GEMM_BIAS)) read += extent_of(g->n, g->nn);
+    if (g->sums) read += g->sums == SN_SUMS_A ? extent_of(g->m, g->nm) : extent_of(g->n, g->nn);
     l->bytes = F32 * (read + c);
     l->flops = 2 * extent_of(g->batch, g->nbatch) * extent_of(g->m, g->nm) *
                extent_of(g->n, g->nn) * extent_of(g->k, g->nk);
@@ -100,7 +100,7 @@ static AccountLine line_of(const SnPlan *p, const SnCmd *c) {
         break;
     case SN_CMD_GEMM:
         l.gemm = &SN_AT(p, SnGemm, gemms)[c->fn];
-        if (l.gemm->kernel != UINT32_MAX) l.kernel = &kernels[l.gemm->kernel];
+        if (sn_gemm_has(l.gemm, SN_GEMM_KERNEL)) l.kernel = &kernels[l.gemm->kernel];
         product_cost(l.gemm, &l);
         break;
     case SN_CMD_FILL: l.bytes = (double)SN_AT(p, SnArg, args)[c->args].bytes; break;

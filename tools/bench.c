@@ -121,13 +121,7 @@ static void collect(Bench *b, const char *section) {
 
 // The plain product that oneDNN is given, for our driver: no accumulator, no epilogue.
 static void plain_gemm(const Product *p, SnGemm *g) {
-    *g = (SnGemm){.nbatch = 1,
-                  .nm = 1,
-                  .nn = 1,
-                  .nk = 1,
-                  .c_arg = 2,
-                  .acc_arg = UINT32_MAX,
-                  .epilogue = UINT32_MAX};
+    *g = (SnGemm){.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
     g->batch[0] = (SnDim){p->batch, p->m * p->k, p->k * p->n, p->m * p->n};
     g->m[0] = (SnDim){p->m, p->a_k ? p->k : 1, 0, p->n};
     g->n[0] = (SnDim){p->n, 0, p->b_k ? p->k : 1, 1};

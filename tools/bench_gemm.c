@@ -108,13 +108,7 @@ typedef struct {
 } Ours;
 
 static void ours_prepare(const Bench *b, const Shape *s, Ours *o) {
-    *o = (Ours){.gemm = {.nbatch = 1,
-                         .nm = 1,
-                         .nn = 1,
-                         .nk = 1,
-                         .c_arg = 2,
-                         .acc_arg = UINT32_MAX,
-                         .epilogue = UINT32_MAX}};
+    *o = (Ours){.gemm = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)}};
     SnGemm *g = &o->gemm;
     g->batch[0] = (SnDim){s->batch, s->m * s->k, s->k * s->n, s->m * s->n};
     g->m[0] = (SnDim){s->m, s->a_k ? s->k : 1, 0, s->n};

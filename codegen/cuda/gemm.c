@@ -34,9 +34,9 @@ static Shape shape_of(const SnGemm *g) {
         extents_unit(&m, IN_C) && !extents_unit(&n, IN_C); // lanes of a warp store along memory
     Shape x = {.swapped = s,
                .base = {s ? g->base_b : g->base_a, s ? g->base_a : g->base_b, g->base_c},
-               .add = g->acc_arg != UINT32_MAX,
+               .add = sn_gemm_has(g, SN_GEMM_ACC),
                .add_first = g->acc_first != 0,
-               .bias = g->bias_arg != 0,
+               .bias = sn_gemm_has(g, SN_GEMM_BIAS),
                .bias_rows = s};
     x.batch = extents_of(g->batch, g->nbatch, s);
     x.m = s ? extents_of(g->n, g->nn, s) : m;

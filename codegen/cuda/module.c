@@ -161,9 +161,10 @@ const Text *cuda_batch(const CudaModule *m, uint32_t batch) { return &m->batches
 // The kernel that a command starts, or NULL.
 static const SnKernel *started_by(const SnPlan *p, const SnCmd *c) {
     const SnKernel *kernels = SN_AT(p, SnKernel, kernels);
-    uint32_t own = c->op == SN_CMD_GEMM ? SN_AT(p, SnGemm, gemms)[c->fn].kernel : UINT32_MAX;
-    if (c->op == SN_CMD_KERNEL) own = c->fn;
-    return own == UINT32_MAX ? NULL : &kernels[own];
+    if (c->op == SN_CMD_KERNEL) return &kernels[c->fn];
+    if (c->op != SN_CMD_GEMM) return NULL;
+    const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
+    return sn_gemm_has(g, SN_GEMM_KERNEL) ? &kernels[g->kernel] : NULL;
 }
 
 // What starts function f: op, line of the model, grid and threads.

@@ -50,12 +50,12 @@ static int64_t columns(const SnGemm *g) {
 
 // What the call computes besides the product has its columns along C's adjacent elements.
 static bool takes_extras(const SnGemm *g, const CudaLt *lt, Text *why) {
-    if (!g->bias_arg && !g->function && !g->sums) return true;
+    if (!sn_gemm_has(g, SN_GEMM_BIAS) && !g->function && !g->sums) return true;
     if (!lt->swap || lt->m != columns(g)) {
         text_printf(why, "the columns are not C's adjacent elements");
         return false;
     }
-    if (g->aux_arg && lt->ldc % 8 != 0) {
+    if (sn_gemm_has(g, SN_GEMM_AUX) && lt->ldc % 8 != 0) {
         text_printf(why, "rows of %lld elements, not a multiple of 8", (long long)lt->ldc);
         return false;
     }
@@ -69,12 +69,13 @@ static bool takes_extras(const SnGemm *g, const CudaLt *lt, Text *why) {
 // For the ledger: what the call does.
 static const char *call_text(const SnGemm *g) {
     if (g->function == SN_FUNCTION_GELU)
-        return g->aux_arg ? "one call, with GELU and what it is applied to" : "one call, with GELU";
+        return sn_gemm_has(g, SN_GEMM_AUX) ? "one call, with GELU and what it is applied to"
+                                           : "one call, with GELU";
     if (g->function == SN_FUNCTION_GELU_GRADIENT)
         return g->sums ? "one call, with GELU's derivative and the sum of its rows"
                        : "one call, with GELU's derivative";
     if (g->sums) return "one call, with the sum of an operand's rows";
-    return g->bias_arg ? "one call, its bias included" : "one call";
+    return sn_gemm_has(g, SN_GEMM_BIAS) ? "one call, its bias included" : "one call";
 }
 
 static bool gemm(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *to, Text *why) {

@@ -191,7 +191,7 @@ static void prepare_gemms(CpuDevice *x, void (*const *functions)(void), int64_t 
     for (uint32_t i = 0; i < p->gemms.count; i++) {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
         SnEpilogueFn epilogue = NULL;
-        if (g->epilogue != UINT32_MAX) {
+        if (sn_gemm_has(g, SN_GEMM_EPILOGUE)) {
             const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
             epilogue = (SnEpilogueFn)functions[k->fn];
         }

@@ -138,12 +138,8 @@ static void modes_of(const Cuda *x, const SnCmd *c, uint64_t *reads, uint64_t *w
     }
     case SN_CMD_GEMM: {
         const SnGemm *g = &SN_AT(x->plan, SnGemm, gemms)[c->fn];
-        *reads = 3 | (g->acc_arg == UINT32_MAX ? 0 : UINT64_C(1) << g->acc_arg);
-        if (g->bias_arg != 0) *reads |= UINT64_C(1) << g->bias_arg;
-        *writes = UINT64_C(1) << g->c_arg;
-        if (g->sum_arg != 0) *writes |= UINT64_C(1) << g->sum_arg;
-        if (g->aux_arg != 0)
-            *(g->function == SN_FUNCTION_GELU ? writes : reads) |= UINT64_C(1) << g->aux_arg;
+        *reads = sn_gemm_reads(g);
+        *writes = sn_gemm_writes(g);
         return;
     }
     case SN_CMD_FILL: *reads = 0, *writes = 1; return;
@@ -198,14 +194,8 @@ static SnStatus launch(Cuda *x, const Step *s, uint32_t place, const uint64_t *a
 }
 
 static SnStatus run_gemm(Cuda *x, const Step *s, bool first, SnError *e) {
-    const SnGemm *g = &SN_AT(x->plan, SnGemm, gemms)[s->cmd->fn];
-    const uint64_t *v = &x->value[s->cmd->args];
     if (s->call) return sn_lt_run(x->lt, s->call, first, x->stream, e);
-    uint64_t args[5] = {v[0], v[1], v[g->c_arg]};
-    uint32_t n = 3;
-    if (g->acc_arg != UINT32_MAX) args[n++] = v[g->acc_arg];
-    if (g->bias_arg != 0) args[n++] = v[g->bias_arg];
-    return launch(x, s, s->cmd->args + g->c_arg - 2, args, n, e); // C is the kernel's argument 2
+    return launch(x, s, s->cmd->args, &x->value[s->cmd->args], s->cmd->nargs, e);
 }
 
 static SnStatus run_step(Cuda *x, const Step *s, bool first, SnError *e) {
@@ -606,7 +596,7 @@ static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) 
     }
     if (c->op != SN_CMD_GEMM) return SN_OK;
     const SnGemm *g = &SN_AT(p, SnGemm, gemms)[c->fn];
-    if (g->kernel != UINT32_MAX)
+    if (sn_gemm_has(g, SN_GEMM_KERNEL))
         return resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[g->kernel], e);
     return prepare_call(x, c, &s->call, e);
 }
@@ -648,7 +638,7 @@ static SnStatus resolve(Cuda *x, SnError *e) {
 // ---- algorithms of products -------------------------------------------------------------------------
 
 static bool calls_library(const SnPlan *p, const SnCmd *c) {
-    return c->op == SN_CMD_GEMM && SN_AT(p, SnGemm, gemms)[c->fn].kernel == UINT32_MAX;
+    return c->op == SN_CMD_GEMM && !sn_gemm_has(&SN_AT(p, SnGemm, gemms)[c->fn], SN_GEMM_KERNEL);
 }
 
 static SnStatus measure_products(Cuda *x, SnError *e) {

@@ -113,7 +113,8 @@ static SnStatus make_desc(const SnCudaApi *api, const SnLt *l, SnLtDesc *to, SnE
 
 // Its A is the plan's B when the matrices are swapped.
 static uint32_t epilogue_of(const SnGemm *g) {
-    bool bias = g->bias_arg != 0, aux = g->aux_arg != 0, of_a = g->sums == SN_SUMS_A;
+    bool bias = sn_gemm_has(g, SN_GEMM_BIAS), aux = sn_gemm_has(g, SN_GEMM_AUX);
+    bool of_a = g->sums == SN_SUMS_A;
     switch ((SnFunction)g->function) {
     case SN_FUNCTION_GELU:
         return aux ? (bias ? SN_LT_EPILOGUE_GELU_AUX_BIAS : SN_LT_EPILOGUE_GELU_AUX)
@@ -280,13 +281,15 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtC
     if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
     uint64_t a = args[0] + (uint64_t)(g->base_a * 4), b = args[1] + (uint64_t)(g->base_b * 4);
     uint64_t to_c = (uint64_t)(g->base_c * 4);
-    uint64_t aux = g->aux_arg ? args[g->aux_arg] + to_c : 0;
-    uint64_t vector = g->bias_arg ? args[g->bias_arg] : g->sum_arg ? args[g->sum_arg] : 0;
-    x->acc = g->acc_arg != UINT32_MAX;
+    uint64_t aux = sn_gemm_has(g, SN_GEMM_AUX) ? args[sn_gemm_arg(g, SN_GEMM_AUX)] + to_c : 0;
+    uint64_t vector = sn_gemm_has(g, SN_GEMM_BIAS)  ? args[sn_gemm_arg(g, SN_GEMM_BIAS)]
+                      : sn_gemm_has(g, SN_GEMM_SUM) ? args[sn_gemm_arg(g, SN_GEMM_SUM)]
+                                                    : 0;
+    x->acc = sn_gemm_has(g, SN_GEMM_ACC);
     x->at_a = g->lt.swap ? b : a;
     x->at_b = g->lt.swap ? a : b;
-    x->at_d = args[g->c_arg] + to_c;
-    x->at_c = x->acc ? args[g->acc_arg] + to_c : x->at_d;
+    x->at_d = args[sn_gemm_arg(g, SN_GEMM_C)] + to_c;
+    x->at_c = x->acc ? args[sn_gemm_arg(g, SN_GEMM_ACC)] + to_c : x->at_d;
     x->acc_first = g->acc_first != 0;
     Key key;
     memset(&key, 0, sizeof key); // compared as bytes

@@ -65,15 +65,14 @@ static int64_t round_up(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * AL
 
 // The job is run with its outputs at `out`, laid out as p->d, or dense when own_out.
 static SnGemm describe(const Product *p, bool add, bool dense) {
-    SnGemm g = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .c_arg = 2};
+    SnGemm g = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
     int64_t row = dense ? 1 : p->d.row, col = dense ? p->m : p->d.col;
     int64_t batch = dense ? p->m * p->n : p->d.batch;
     g.batch[0] = (SnDim){p->batch, p->a.batch, p->b.batch, batch};
     g.m[0] = (SnDim){p->m, p->a.row, 0, row};
     g.n[0] = (SnDim){p->n, 0, p->b.col, col};
     g.k[0] = (SnDim){p->k, p->a.col, p->b.row, 0};
-    g.acc_arg = add ? 3 : UINT32_MAX;
-    g.epilogue = UINT32_MAX;
+    if (add) g.has |= sn_gemm_bit(SN_GEMM_ACC);
     return g;
 }
 

@@ -213,13 +213,18 @@ static float chain(const SnGemm *g, const float *a, const float *b, int64_t k) {
     return sum;
 }
 
+static void *part_at(Memory *mem, const Func *f, const Step *s, SnGemmPart part) {
+    const LowerParts *p = &s->low.parts;
+    if (!(p->has & sn_gemm_bit(part))) return NULL;
+    return at_mem(mem, ref_mem(mem, f, s->node, p->part[part]));
+}
+
 static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
     const SnGemm *g = &s->low.gemm;
     const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.a)) + g->base_a;
     const float *b = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.b)) + g->base_b;
-    float *c = g->c_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.c));
-    const float *acc =
-        g->acc_arg == UINT32_MAX ? NULL : at_mem(mem, ref_mem(mem, f, s->node, s->low.acc));
+    float *c = part_at(mem, f, s, SN_GEMM_C);
+    const float *acc = part_at(mem, f, s, SN_GEMM_ACC);
     int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn),
             nk = total(g->k, g->nk);
     float *tile = arena_alloc(mem->a, (size_t)(nb * nm * nn) * 4 + 4);

@@ -53,7 +53,8 @@ static inline Spot spot_of(SnPlan *p, uint32_t at) {
     if (x.cmd->op == SN_CMD_KERNEL) x.kernel = ITEMS(p, SnKernel, kernels) + x.cmd->fn;
     if (x.cmd->op != SN_CMD_GEMM) return x;
     x.gemm = ITEMS(p, SnGemm, gemms) + x.cmd->fn;
-    if (x.gemm->kernel != UINT32_MAX) x.kernel = ITEMS(p, SnKernel, kernels) + x.gemm->kernel;
+    if (sn_gemm_has(x.gemm, SN_GEMM_KERNEL))
+        x.kernel = ITEMS(p, SnKernel, kernels) + x.gemm->kernel;
     return x;
 }
 

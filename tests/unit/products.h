@@ -99,7 +99,6 @@ static inline Product product_random(int64_t batch, int64_t m, int64_t n, int64_
         g->base_a = product_pick(0, 3), g->base_b = product_pick(0, 3),
         g->base_c = product_pick(0, 3);
     p.count[0] += g->base_a, p.count[1] += g->base_b, p.count[2] += g->base_c;
-    g->c_arg = 2;
-    g->acc_arg = g->epilogue = UINT32_MAX;
+    g->has = sn_gemm_bit(SN_GEMM_C);
     return p;
 }

@@ -25,9 +25,7 @@ static Product plain(int64_t m, int64_t n, int64_t k) {
                    .m = {{m, k, 0, n}},
                    .n = {{n, 0, 1, 1}},
                    .k = {{k, 1, n, 0}},
-                   .c_arg = 2,
-                   .acc_arg = UINT32_MAX,
-                   .epilogue = UINT32_MAX};
+                   .has = sn_gemm_bit(SN_GEMM_C)};
     return p;
 }
 
@@ -50,14 +48,12 @@ static Product scores(int64_t b, int64_t s, int64_t h, int64_t d) {
                    .m = {{s, h * d, 0, s}},
                    .n = {{s, 0, h * d, 1}},
                    .k = {{d, 1, 1, 0}},
-                   .c_arg = 2,
-                   .acc_arg = UINT32_MAX,
-                   .epilogue = UINT32_MAX};
+                   .has = sn_gemm_bit(SN_GEMM_C)};
     return p;
 }
 
 static Product with_acc(Product p, bool first) {
-    p.g.acc_arg = 3;
+    p.g.has |= sn_gemm_bit(SN_GEMM_ACC);
     p.g.acc_first = first;
     return p;
 }
@@ -86,8 +82,7 @@ static Product nested(int64_t scale) {
         }
     g->nbatch = g->nm = g->nn = g->nk = 4;
     for (int w = 0; w < 3; w++) p.count[w] = at[w];
-    g->c_arg = 2;
-    g->acc_arg = g->epilogue = UINT32_MAX;
+    g->has = sn_gemm_bit(SN_GEMM_C);
     return p;
 }
 
@@ -379,7 +374,7 @@ static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *l
     char symbol[16];
     float *host[4];
     uint64_t param[6], bytes[4];
-    bool add = p->g.acc_arg != UINT32_MAX;
+    bool add = sn_gemm_has(&p->g, SN_GEMM_ACC);
     SnCudaEnv env = {{.first = (int32_t)(product_next() % 2), .step = 1}, UINT64_MAX};
     for (int i = 0; i < 4; i++) {
         bytes[i] = (uint64_t)p->count[i < 3 ? i : 2] * sizeof(float);
@@ -409,10 +404,7 @@ static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *l
     assert_int_equal(emu_function_info(l.function).param_bytes, add ? 48 : 40);
     EmuFault fault;
     if (!emu_launch(w->device, &l, NULL, &fault)) fail_msg("%s: %s", what, fault.text);
-    SnGemm g = p->g;
-    g.c_arg = 2;
-    if (add) g.acc_arg = in_place ? 2 : 3;
-    on_cpu(w, &g, (void *const[]){host[0], host[1], host[2], host[3]}, &env.env);
+    on_cpu(w, &p->g, (void *const[]){host[0], host[1], host[2], host[in_place ? 2 : 3]}, &env.env);
     if (memcmp(host[2], emu_host(w->device, param[4], bytes[2]), bytes[2]) != 0)
         fail_msg("%s: other bits than the CPU's", what);
     check_fault(w, &l, p, host[2]);
@@ -454,7 +446,7 @@ static void run_all(Arena *a, const CudaTarget *target, const Product *p, uint32
         const EmuModule *of = module[launch[i].batch];
         const char *what = words(a, target, i, &p[i]);
         run_product(&w, of, &launch[i], &p[i], what, false);
-        if (p[i].g.acc_arg != UINT32_MAX) run_product(&w, of, &launch[i], &p[i], what, true);
+        if (sn_gemm_has(&p[i].g, SN_GEMM_ACC)) run_product(&w, of, &launch[i], &p[i], what, true);
     }
     for (uint32_t i = 0; i < images.images.n; i++) emu_module_free(module[i]);
     assert_true(w.faults > n / 2);

@@ -113,6 +113,7 @@ static void exchange_args(Spot *p, uint32_t a, uint32_t b) {
 }
 static void exchange_0_1(Spot *p) { exchange_args(p, 0, 1); }
 static void exchange_0_2(Spot *p) { exchange_args(p, 0, 2); }
+static void exchange_3_4(Spot *p) { exchange_args(p, 3, 4); }
 static void exchange_1_3(Spot *p) { exchange_args(p, 1, 3); }
 
 // The command and a later one change places.
@@ -131,8 +132,17 @@ static void one_instance_less(Spot *p) {
 
 // Of the product before.
 static SnGemm *previous_gemm(Spot *p) { return ITEMS(p->plan, SnGemm, gemms) + p->cmd[-1].fn; }
-static void not_kept(Spot *p) { previous_gemm(p)->aux_arg = 0; }
-static void kept_on_result(Spot *p) { previous_gemm(p)->aux_arg = previous_gemm(p)->c_arg; }
+static void not_kept(Spot *p) {
+    const SnGemm *g = previous_gemm(p);
+    assert_int_equal(sn_gemm_arg(g, SN_GEMM_AUX) + 1, p->cmd[-1].nargs); // the last one
+    previous_gemm(p)->has &= ~sn_gemm_bit(SN_GEMM_AUX);
+    p->cmd[-1].nargs--;
+}
+static void kept_on_result(Spot *p) {
+    const SnGemm *g = previous_gemm(p);
+    SnArg *args = ITEMS(p->plan, SnArg, args) + p->cmd[-1].args;
+    args[sn_gemm_arg(g, SN_GEMM_AUX)] = args[sn_gemm_arg(g, SN_GEMM_C)];
+}
 
 static void no_fill(Spot *p) { // the command before
     ITEMS(p->plan, SnArg, args)[p->cmd[-1].args].bytes = 0;

@@ -253,8 +253,7 @@ SCALAR(1)
 
 static void run_other_kit(const Case *t, float *to) {
     static const SnFn kernels[] = {(SnFn)scalar_2, (SnFn)scalar_1};
-    SnGemm g = {.nm = 1, .nn = 1, .nk = 1, .c_arg = 2, .acc_arg = UINT32_MAX};
-    g.epilogue = UINT32_MAX;
+    SnGemm g = {.nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
     g.m[0] = (SnDim){t->m, 1, 0, 1};
     g.n[0] = (SnDim){t->n, 0, t->b.ld, t->m};
     g.k[0] = (SnDim){t->k, t->a.ld, 1, 0};

@@ -51,6 +51,7 @@ static float value(void) {
 
 typedef struct {
     SnGemm g;
+    bool in_place;    // the accumulator is C
     int64_t count[3]; // floats of A, B, C
     float *a, *b, *c, *acc;
     float *want, *want_out;
@@ -183,7 +184,7 @@ static void case_fill(Case *x, bool first) {
     x->c = floats(x->count[2], true), x->acc = floats(x->count[2], false);
     x->want = floats(x->count[2], true), x->want_out = floats(x->batch * x->m * x->n, true);
     x->along = k_offsets(x);
-    if (g->acc_arg == g->c_arg) memcpy(x->want, x->acc, (size_t)x->count[2] * sizeof *x->acc);
+    if (x->in_place) memcpy(x->want, x->acc, (size_t)x->count[2] * sizeof *x->acc);
     for (int64_t e = 0; e < x->batch; e++)
         for (int64_t i = 0; i < x->m; i++)
             for (int64_t j = 0; j < x->n; j++) {
@@ -192,8 +193,9 @@ static void case_fill(Case *x, bool first) {
                 decode(g->m, g->nm, i, &at);
                 decode(g->n, g->nn, j, &at);
                 float v = dot(x, &at);
-                if (g->acc_arg != UINT32_MAX) v = (g->acc_first && first ? 0.0f : x->acc[at.c]) + v;
-                if (g->c_arg != UINT32_MAX) x->want[at.c] = v;
+                if (sn_gemm_has(g, SN_GEMM_ACC))
+                    v = (g->acc_first && first ? 0.0f : x->acc[at.c]) + v;
+                if (sn_gemm_has(g, SN_GEMM_C)) x->want[at.c] = v;
                 x->want_out[(e * x->m + i) * x->n + j] = epilogue_value(v, e * x->m + i, j);
             }
 }
@@ -278,18 +280,22 @@ static void check_case(const World *w, Case *x, bool first, bool real) {
     for (uint32_t i = 0; i < w->n; i++) {
         SnGemmJob job;
         const int64_t threads = (int64_t)1 << pick(0, 7); // for the cut alone
-        sn_gemm_prepare(&job, g, &w->kit[i], threads, g->epilogue == UINT32_MAX ? NULL : epilogue);
+        sn_gemm_prepare(&job, g, &w->kit[i], threads,
+                        sn_gemm_has(g, SN_GEMM_EPILOGUE) ? epilogue : NULL);
         char what[160];
         snprintf(what, sizeof what, "%s %lld x (%lld x %lld x %lld)", w->name[i],
                  (long long)x->batch, (long long)x->m, (long long)x->n, (long long)x->k);
         float *c = floats(x->count[2], true), *acc = floats(x->count[2], true);
         float *out = floats(outs, true);
         memcpy(acc, x->acc, (size_t)x->count[2] * sizeof *acc);
-        void *bufs[6] = {x->a, x->b, c, acc, out, &x->n};
-        if (g->acc_arg == 2) bufs[2] = acc; // in place
+        void *bufs[6] = {x->a, x->b}, *to = x->in_place ? acc : c;
+        uint32_t n = 2;
+        if (sn_gemm_has(g, SN_GEMM_C)) bufs[n++] = to;
+        if (sn_gemm_has(g, SN_GEMM_ACC)) bufs[n++] = acc;
+        bufs[n++] = out, bufs[n] = &x->n;
         run_job(&job, bufs, &env, real ? 4 : pick(1, 4), real);
-        if (g->c_arg != UINT32_MAX) assert_same(what, bufs[2], x->want, x->count[2]);
-        if (g->epilogue != UINT32_MAX) assert_same(what, out, x->want_out, outs + 1);
+        if (sn_gemm_has(g, SN_GEMM_C)) assert_same(what, to, x->want, x->count[2]);
+        if (sn_gemm_has(g, SN_GEMM_EPILOGUE)) assert_same(what, out, x->want_out, outs + 1);
         free(c), free(acc), free(out);
     }
     case_free(x);
@@ -330,18 +336,18 @@ static int teardown(void **state_) {
     return 0;
 }
 
-static SnGemm plain(void) {
-    return (SnGemm){.c_arg = 2, .acc_arg = UINT32_MAX, .epilogue = UINT32_MAX, .epilogue_args = 4};
-}
+static SnGemm plain(void) { return (SnGemm){.has = sn_gemm_bit(SN_GEMM_C)}; }
 
 // Chooses accumulator, epilogue and what is stored.
-static void modes(SnGemm *g) {
+static void modes(Case *x) {
+    SnGemm *g = &x->g;
     uint32_t acc = next() % 3; // none, in place, elsewhere
-    if (acc) g->acc_arg = acc == 1 ? 2 : 3;
+    if (acc) g->has |= sn_gemm_bit(SN_GEMM_ACC);
+    x->in_place = acc == 1;
     g->acc_first = acc && next() % 2;
     if (next() % 3 == 0) {
-        g->epilogue = 0;
-        if (next() % 2) g->c_arg = UINT32_MAX;
+        g->has |= sn_gemm_bit(SN_GEMM_EPILOGUE);
+        if (next() % 2) g->has &= ~sn_gemm_bit(SN_GEMM_C), x->in_place = false;
     }
 }
 
@@ -365,7 +371,7 @@ static void test_random(void **state_) {
         g->nm = nest(g->m, m, 4), g->nn = nest(g->n, n, 4), g->nk = nest(g->k, k, 4);
         g->nbatch = next() % 3 ? 0 : nest(g->batch, pick(1, 6), 4);
         case_layout(&x, next() % 2);
-        modes(g);
+        modes(&x);
         if (next() % 50 == 0) // an extent of 0: C is empty, or all sums are
             (next() % 2 ? g->k : g->m)[0].extent = 0, g->nk += !g->nk, g->nm += !g->nm;
         if (seed % 100 == 0) print_message("seed %llu\n", (unsigned long long)seed);
@@ -384,8 +390,8 @@ static void check_plain(const World *w, int64_t batch, int64_t m, int64_t n, int
     g->m[0] = (SnDim){m, a_k ? k : 1, 0, n};
     g->n[0] = (SnDim){n, 0, b_k ? k : 1, 1};
     g->k[0] = (SnDim){k, a_k ? 1 : m, b_k ? 1 : n, 0};
-    if (accumulate) g->acc_arg = 2, g->acc_first = 1;
-    if (with_epilogue) g->epilogue = 0;
+    if (accumulate) g->has |= sn_gemm_bit(SN_GEMM_ACC), g->acc_first = x.in_place = true;
+    if (with_epilogue) g->has |= sn_gemm_bit(SN_GEMM_EPILOGUE);
     check_case(w, &x, false, true);
 }
 

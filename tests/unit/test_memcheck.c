@@ -435,13 +435,13 @@ static void walk_command(Walk *w, const SnCmd *c, bool write) {
         }
     if (c->op != SN_CMD_GEMM) return;
     const SnGemm *g = &SN_AT(w->plan, SnGemm, gemms)[c->fn];
-    for (uint32_t i = 0; i < 2 && !write; i++) visit(w, c, i);
-    if (!write && g->acc_arg != UINT32_MAX) visit(w, c, g->acc_arg);
-    if (write && g->c_arg != UINT32_MAX) visit(w, c, g->c_arg);
-    if (g->epilogue == UINT32_MAX) return;
+    uint64_t own = write ? sn_gemm_writes(g) : sn_gemm_reads(g);
+    for (; own; own &= own - 1) visit(w, c, (uint32_t)__builtin_ctzll(own));
+    if (!sn_gemm_has(g, SN_GEMM_EPILOGUE)) return;
     const SnKernel *k = &kernels[g->epilogue];
     for (uint32_t i = 0; i < k->nargs; i++)
-        if ((write ? k->writes : k->reads) >> i & 1) visit(w, c, g->epilogue_args + i);
+        if ((write ? k->writes : k->reads) >> i & 1)
+            visit(w, c, sn_gemm_arg(g, SN_GEMM_EPILOGUE) + i);
 }
 
 static void walk_section(Walk *w, Arena *a, const SnSection *s) {

@@ -141,7 +141,14 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnGemm, gemms)->m[0].extent = 0);
     REFUSED(ITEM(SnGemm, gemms)->m[0].c = -3);
     REFUSED(ITEM(SnGemm, gemms)->nk = 5);
-    REFUSED(ITEM(SnGemm, gemms)->c_arg = 3);
+    REFUSED(ITEM(SnGemm, gemms)->has = 0);
+    REFUSED(ITEM(SnGemm, gemms)->has |= sn_gemm_bit(SN_GEMM_ACC)); // no such argument
+    REFUSED(ITEM(SnGemm, gemms)->has = sn_gemm_bit(SN_GEMM_ACC));
+    REFUSED(ITEM(SnGemm, gemms)->has |= sn_gemm_bit(SN_GEMM_EPILOGUE)); // kernel 0 is none
+    REFUSED(ITEM(SnGemm, gemms)->has |= sn_gemm_bit(SN_GEMM_KERNEL));   // not on a CPU
+    REFUSED(ITEM(SnGemm, gemms)->has |= sn_gemm_bit(SN_GEMM_PARTS));
+    REFUSED(ITEM(SnGemm, gemms)->function = SN_FUNCTION_GELU);
+    REFUSED(ITEM(SnGemm, gemms)->sums = SN_SUMS_C);
     REFUSED(ITEM(SnGemm, gemms)->base_a = INT64_MAX);
     REFUSED(ITEM(SnArg, args)[gemm_arg].bytes -= 4); // one element too short
     REFUSED(ITEM(SnArg, args)[gemm_arg + 2].bytes -= 4);

@@ -242,9 +242,7 @@ static SnPlan *tiny_plan(void) {
                        .m = {{2, 2, 0, 3}},
                        .n = {{3, 0, 1, 1}},
                        .k = {{2, 1, 3, 0}},
-                       .c_arg = 2,
-                       .acc_arg = UINT32_MAX,
-                       .epilogue = UINT32_MAX};
+                       .has = sn_gemm_bit(SN_GEMM_C)};
     tiny_commands(t);
     tiny_state(t, "w", SN_REGION_PARAM, AT_W, WEIGHTS);
     tiny_state(t, "g", SN_REGION_ACCUM, AT_G, WEIGHTS);
