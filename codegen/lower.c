@@ -534,14 +534,14 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
                   : kind == GROUP_scatter ? build_scatter(&l, one_lane)
                                           : build_kernel(&l, one_lane);
         ok = ok && !l.failed;
-        if (ok && out->is_gemm && !out->kernel) return true;
+        if (ok && out->kind == LOWER_gemm && !out->kernel) return true;
         if (ok) {
             out->kernel = l.k;
             out->refs = l.refs;
-            out->in_place = kind == GROUP_scatter;
             if (kind == GROUP_scatter) {
                 NodeId acc = operand(body, body->results.at[0].node, 0);
-                out->acc = (LowerRef){false, (uint32_t)attr_of(m, body, acc)->arg.index};
+                out->kind = LOWER_scatter;
+                out->from = (LowerRef){false, (uint32_t)attr_of(m, body, acc)->arg.index};
             }
             return kernel_finish(l.k, why);
         }

@@ -1,5 +1,5 @@
-// Lowering: what a group node becomes. A map, rows, columns or scatter group is one kernel; a gemm group
-// is one GEMM with an optional epilogue kernel.
+// Lowering: what a node of a planned function becomes. A map, rows, columns or scatter group is one kernel;
+// a gemm group is one GEMM with an optional epilogue kernel; an assign may be a copy.
 //
 // The value of a node is an expression over the kernel's axes. Views move no data: they rewrite the
 // index with which their operand is evaluated, down to the loads (lower_value.c). The same node at the
@@ -38,14 +38,26 @@ typedef struct {
 } LowerCall;
 
 typedef struct {
-    Kernel *kernel; // the kernel, or the epilogue of the GEMM; NULL: a plain GEMM
-    LowerRefs refs; // arguments of `kernel`, one per KArg
-    bool is_gemm;
     SnGemm gemm; // has, epilogue, function and sums are filled in by the plan writer
-    LowerRef a, b, acc;
+    LowerRef a, b;
     LowerParts parts;
-    LowerCall call; // of a gemm: the same group for targets whose products are a library's
-    bool in_place;  // scatter: result 0 starts as a copy of operand `acc` and is added to in place
+    LowerCall call; // the same group for targets whose products are a library's
+} LowerGemm;
+
+typedef enum {
+    LOWER_kernel,
+    LOWER_scatter, // a kernel that adds to result 0 in place, which starts as a copy of operand `from`
+    LOWER_gemm,
+    LOWER_copy // the value of an assign goes to the state's place
+} LowerKind;
+typedef struct {
+    LowerKind kind;
+    Kernel *kernel; // the kernel, or the epilogue of a gemm; NULL: a plain gemm, a copy
+    LowerRefs refs; // arguments of `kernel`, one per KArg
+    union {         // by kind
+        LowerRef from;
+        LowerGemm gemm;
+    };
 } Lowered;
 
 // acc_operand[i]: operand i is an accumulator that this function also assigns. False with the reason

@@ -141,7 +141,7 @@ static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const D
     return true;
 }
 
-static bool take_accumulator(Lower *l, NodeId contract, Lowered *out) {
+static bool take_accumulator(Lower *l, NodeId contract, LowerGemm *out) {
     if (node_at(l->f, contract)->n < 3) return true;
     NodeId acc = operand(l->f, contract, 2);
     if (node_at(l->f, acc)->op != OP_arg) {
@@ -185,7 +185,8 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
         SnDim d = {a.type->axes[type_find(a.type, x)].size, stride_in(&a, x), stride_in(&b, x), 0};
         add_dim(&k, x, d);
     }
-    SnGemm *g = &out->gemm;
+    LowerGemm *to = &out->gemm;
+    SnGemm *g = &to->gemm;
     if (!fold_dims(&batch, g->batch, &g->nbatch) || !fold_dims(&m, g->m, &g->nm) ||
         !fold_dims(&n, g->n, &g->nn) || !fold_dims(&k, g->k, &g->nk)) {
         l->failed = "a contraction whose axes do not fold into four strides";
@@ -193,18 +194,18 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
     }
     g->base_a = a.view.offset;
     g->base_b = b.view.offset;
-    out->is_gemm = true;
-    out->a = a.ref;
-    out->b = b.ref;
-    if (!take_accumulator(l, contract, out)) return false;
+    out->kind = LOWER_gemm;
+    to->a = a.ref;
+    to->b = b.ref;
+    if (!take_accumulator(l, contract, to)) return false;
     AxisList columns = {.n = n.n};
     for (uint32_t i = 0; i < n.n; i++) columns.at[i] = n.axis[i];
-    out->call = lower_call(l, contract, &columns, swapped);
+    to->call = lower_call(l, contract, &columns, swapped);
     if (plain(l->f, contract)) {
-        lower_part(&out->parts, SN_GEMM_C, (LowerRef){true, 0});
+        lower_part(&to->parts, SN_GEMM_C, (LowerRef){true, 0});
         return true;
     }
-    if (out->call.sums) return true; // no kernel on a tile sums rows
+    if (to->call.sums) return true; // no kernel on a tile sums rows
     if (!build_epilogue(l, contract, &batch, &m, &n, one_lane)) return false;
     out->kernel = l->k;
     return true;

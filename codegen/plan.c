@@ -163,7 +163,8 @@ static void push_ref(Writer *w, const Func *f, const Step *s, LowerRef r) {
 }
 
 static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) {
-    const Lowered *l = &s->low;
+    const Lowered *low = &s->low;
+    const LowerGemm *l = &low->gemm;
     SnGemm g = l->gemm;
     uint32_t at = w->args.n;
     bool call = w->info->gemm && l->call.known;
@@ -176,13 +177,13 @@ static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) 
         if (parts.has & sn_gemm_bit(i)) push_ref(w, f, s, parts.part[i]);
     g.has = parts.has;
     if (call) g.function = l->call.function, g.sums = l->call.sums;
-    if (l->kernel && !call) {
+    if (low->kernel && !call) {
         g.has |= sn_gemm_bit(SN_GEMM_EPILOGUE);
-        g.epilogue = add_kernel(w, l->kernel, false);
-        for (uint32_t i = 0; i < l->refs.n; i++) push_ref(w, f, s, l->refs.at[i]);
+        g.epilogue = add_kernel(w, low->kernel, false);
+        for (uint32_t i = 0; i < low->refs.n; i++) push_ref(w, f, s, low->refs.at[i]);
     }
     Text why = {.arena = w->a};
-    if (!call && !l->kernel && l->call.sums) {
+    if (!call && !low->kernel && l->call.sums) {
         text_printf(&why, "sums beside a product, which only a library's call computes");
         refuse(w, node_at(f, s->node)->loc, &why);
     }
@@ -193,9 +194,9 @@ static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) 
 
 // A scatter adds into its result in place: what it starts from is put there first.
 static void prepare_in_place(Writer *w, const Func *f, const Step *s, const char *what) {
-    SnArg from = ref_arg(w, f, s->node, s->low.acc),
+    SnArg from = ref_arg(w, f, s->node, s->low.from),
           to = ref_arg(w, f, s->node, (LowerRef){true, 0});
-    NodeId acc = operand(f, s->node, s->low.acc.index);
+    NodeId acc = operand(f, s->node, s->low.from.index);
     bool accumulator = node_at(f, acc)->op == OP_state &&
                        w->m->states.at[attr_of(w->m, f, acc)->state.state].kind == STATE_accum;
     if (accumulator) {
@@ -204,6 +205,19 @@ static void prepare_in_place(Writer *w, const Func *f, const Step *s, const char
         add_cmd(w, SN_CMD_FILL, SN_WHEN_FIRST, 0, at, what);
     }
     if (from.region != to.region || from.offset != to.offset) add_copy(w, to, from, what);
+}
+
+static void add_assign(Writer *w, const Func *f, NodeId n, const char *what) {
+    NodeId value = operand(f, n, 0);
+    SnArg from = node_arg(w, f, value);
+    add_copy(w, arg_of(w, &f->mem.at[n], node_at(f, value)->type, n), from, what);
+}
+
+static void start_kernel(Writer *w, const Func *f, const Step *s, const char *what) {
+    uint32_t at = w->args.n;
+    for (uint32_t i = 0; i < s->low.refs.n; i++) push_ref(w, f, s, s->low.refs.at[i]);
+    vec_push(w->a, &w->pending, s->low.kernel);
+    add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);
 }
 
 static void add_step(Writer *w, const Func *f, const Step *s) {
@@ -215,22 +229,15 @@ static void add_step(Writer *w, const Func *f, const Step *s) {
     w->line = 0;
     if (n->loc.file && n->loc.file < w->diag->files.n)
         diag_position(w->diag, n->loc, &w->line, &column);
-    if (s->is_copy) {
-        NodeId value = operand(f, s->node, 0);
-        SnArg from = node_arg(w, f, value);
-        add_copy(w, arg_of(w, &f->mem.at[s->node], node_at(f, value)->type, s->node), from, what);
+    switch (s->low.kind) {
+    case LOWER_copy: add_assign(w, f, s->node, what); return;
+    case LOWER_gemm: add_gemm(w, f, s, what); return;
+    case LOWER_scatter:
+        prepare_in_place(w, f, s, what);
+        start_kernel(w, f, s, what);
         return;
+    case LOWER_kernel: start_kernel(w, f, s, what); return;
     }
-    if (s->low.is_gemm) {
-        add_gemm(w, f, s, what);
-        return;
-    }
-    if (s->low.in_place) prepare_in_place(w, f, s, what);
-    uint32_t at = w->args.n;
-    for (uint32_t i = 0; i < s->low.refs.n; i++)
-        vec_push(w->a, &w->args, ref_arg(w, f, s->node, s->low.refs.at[i]));
-    vec_push(w->a, &w->pending, s->low.kernel);
-    add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);
 }
 
 static SnPort port_of(Writer *w, const Func *f, NodeId n, Sym name) {

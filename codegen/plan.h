@@ -4,9 +4,8 @@
 
 // One command of a section, before indices are known.
 typedef struct {
-    NodeId node;  // of the function
-    Lowered low;  // groups
-    bool is_copy; // an assign whose value is not in the state's place
+    NodeId node; // of the function
+    Lowered low;
 } Step;
 typedef struct {
     FuncId func;

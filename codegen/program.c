@@ -81,7 +81,7 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
             }
             vec_push(a, &sec.steps, s);
         } else if (op == OP_assign && !same_mem(&f->mem.at[n], &f->mem.at[operand(f, n, 0)])) {
-            s.is_copy = true;
+            s.low.kind = LOWER_copy;
             vec_push(a, &sec.steps, s);
         }
     }
@@ -122,6 +122,19 @@ static const Mem *ref_mem(const Func *f, NodeId group, LowerRef r, const Module 
     return &f->mem.at[group];
 }
 
+static long long elements(const SnDim *d, uint32_t n) {
+    long long all = 1;
+    for (uint32_t i = 0; i < n; i++) all *= d[i].extent;
+    return all;
+}
+
+static void print_gemm(Text *to, NodeId n, const Lowered *l) {
+    const SnGemm *g = &l->gemm.gemm;
+    text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", n, elements(g->batch, g->nbatch),
+                elements(g->m, g->nm), elements(g->n, g->nn), elements(g->k, g->nk),
+                l->kernel ? " + epilogue" : "");
+}
+
 void program_print_plan(Text *to, const KernelProgram *p) {
     for (uint32_t i = 0; i < p->sections.n; i++) {
         const ProgramSection *sec = &p->sections.at[i];
@@ -131,21 +144,17 @@ void program_print_plan(Text *to, const KernelProgram *p) {
             const Step *s = &sec->steps.at[j];
             const Lowered *l = &s->low;
             const char *name = sym_str(p->m->syms, node_at(f, s->node)->name);
-            if (s->is_copy) {
+            switch (l->kind) {
+            case LOWER_copy:
                 text_printf(to, "  copy   %%%u", s->node);
                 print_mem(to, &f->mem.at[operand(f, s->node, 0)]);
-            } else if (l->is_gemm) {
-                int64_t d[4] = {1, 1, 1, 1};
-                for (uint32_t x = 0; x < l->gemm.nbatch; x++) d[0] *= l->gemm.batch[x].extent;
-                for (uint32_t x = 0; x < l->gemm.nm; x++) d[1] *= l->gemm.m[x].extent;
-                for (uint32_t x = 0; x < l->gemm.nn; x++) d[2] *= l->gemm.n[x].extent;
-                for (uint32_t x = 0; x < l->gemm.nk; x++) d[3] *= l->gemm.k[x].extent;
-                text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", s->node,
-                            (long long)d[0], (long long)d[1], (long long)d[2], (long long)d[3],
-                            l->kernel ? " + epilogue" : "");
-            } else {
+                break;
+            case LOWER_gemm: print_gemm(to, s->node, l); break;
+            case LOWER_kernel:
+            case LOWER_scatter:
                 text_printf(to, "  kernel %%%u %s %016llx tasks=%lld", s->node, l->kernel->name,
                             (unsigned long long)l->kernel->hash, (long long)l->kernel->tasks);
+                break;
             }
             for (uint32_t r = 0; r < l->refs.n; r++)
                 print_mem(to, ref_mem(f, s->node, l->refs.at[r], p->m));

@@ -214,15 +214,16 @@ static float chain(const SnGemm *g, const float *a, const float *b, int64_t k) {
 }
 
 static void *part_at(Memory *mem, const Func *f, const Step *s, SnGemmPart part) {
-    const LowerParts *p = &s->low.parts;
+    const LowerParts *p = &s->low.gemm.parts;
     if (!(p->has & sn_gemm_bit(part))) return NULL;
     return at_mem(mem, ref_mem(mem, f, s->node, p->part[part]));
 }
 
 static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
-    const SnGemm *g = &s->low.gemm;
-    const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.a)) + g->base_a;
-    const float *b = (const float *)at_mem(mem, ref_mem(mem, f, s->node, s->low.b)) + g->base_b;
+    const LowerGemm *l = &s->low.gemm;
+    const SnGemm *g = &l->gemm;
+    const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, l->a)) + g->base_a;
+    const float *b = (const float *)at_mem(mem, ref_mem(mem, f, s->node, l->b)) + g->base_b;
     float *c = part_at(mem, f, s, SN_GEMM_C);
     const float *acc = part_at(mem, f, s, SN_GEMM_ACC);
     int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn),
@@ -249,18 +250,18 @@ static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
 }
 
 static bool run_step(Memory *mem, const Func *f, const Step *s, Text *why) {
-    if (s->is_copy) {
+    if (s->low.kind == LOWER_copy) {
         NodeId from = operand(f, s->node, 0);
         memmove(at_mem(mem, &f->mem.at[s->node]), at_mem(mem, &f->mem.at[from]),
                 (size_t)type_bytes(type_of(mem->m, f, from)));
         return true;
     }
-    if (s->low.is_gemm) return run_gemm(mem, f, s, why);
-    if (s->low.in_place) {
-        const Mem *from = ref_mem(mem, f, s->node, s->low.acc),
+    if (s->low.kind == LOWER_gemm) return run_gemm(mem, f, s, why);
+    if (s->low.kind == LOWER_scatter) {
+        const Mem *from = ref_mem(mem, f, s->node, s->low.from),
                   *to = ref_mem(mem, f, s->node, (LowerRef){true, 0});
         size_t bytes = (size_t)type_bytes(type_of(mem->m, f, s->node));
-        NodeId acc = operand(f, s->node, s->low.acc.index);
+        NodeId acc = operand(f, s->node, s->low.from.index);
         if (mem->env.first && node_at(f, acc)->op == OP_state &&
             mem->m->states.at[attr_of(mem->m, f, acc)->state.state].kind == STATE_accum)
             memset(at_mem(mem, from), 0, bytes);
