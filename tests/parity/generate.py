@@ -177,6 +177,34 @@ def vit(p, d, image, label):
     return F.cross_entropy(logits, label, label_smoothing=0.1)
 
 
+def cnn(p, d, image, label):
+    chan, more = d["chan"], d["more"]
+
+    def norm(path):
+        return p.get(path + ".scale", (chan,), 1), p.get(path + ".shift", (chan,))
+
+    def kernel(path, *shape):  # Sinter's order is rows, columns, in, out; with groups these first
+        return p.get(path + ".w", shape, sd=0.3)
+
+    w = kernel("conv_1", 3, 3, 1, chan).permute(3, 2, 0, 1)
+    x = F.conv2d(image[:, None], w, p.get("conv_1.b", (chan,)), stride=2, padding=1)
+    x = F.silu(F.group_norm(x, 2, *norm("norm_1")))
+    w = kernel("conv_2", 3, 3, 3, chan // 3, chan // 3).permute(0, 4, 3, 1, 2).flatten(0, 1)
+    y = F.conv2d(x, w, padding=2, dilation=2, groups=3)
+    scale, shift = norm("norm_2")
+    x = x + F.hardswish(F.instance_norm(y, weight=scale, bias=shift))
+    down = F.max_pool2d(x, 3, 2, 1)
+    w = kernel("conv_3", 2, 3, 3, chan // 2, chan // 2).permute(0, 3, 4, 1, 2).flatten(0, 1)
+    x = x + F.conv_transpose2d(down, w, p.get("conv_3.b", (chan,)), stride=2, padding=1, output_padding=(1, 0), groups=2)
+    x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False).flatten(2)
+    w = kernel("conv_4", 3, chan, more).permute(2, 1, 0)
+    z = F.mish(F.conv1d(x, w, p.get("conv_4.b", (more,)), stride=2))
+    w = kernel("conv_5", 3, more, more).permute(1, 2, 0)
+    z = F.elu(F.conv_transpose1d(z, w, p.get("conv_5.b", (more,)), stride=2))
+    logits = z.mean(-1) @ p.get("top.w", (more, d["class"]), sd=0.5) + p.get("top.b", (d["class"],))
+    return F.cross_entropy(logits, label)
+
+
 def weighted(p, d, tokens, targets, weight):
     vocab, dim, hidden = d["vocab"], d["dim"], d["hidden"]
     embed = p.get("embed", (vocab, dim), sd=0.3)
@@ -272,6 +300,8 @@ MODELS = {
     "vit": (vit, 16, {"row": 8, "col": 12, "py": 4, "px": 4, "class": 5, "dim": 16, "head": 2, "layer": 2,
                       "size.batch": 4, "clip": 4, **LR},
             adamw(lambda k: True, 0.05, (0.9, 0.999)), SCHEDULE),
+    "cnn": (cnn, 18, {"row": 11, "col": 9, "class": 5, "chan": 6, "more": 8, "size.batch": 4, "clip": 1.5},
+            adamw(lambda k: True, 0.05, (0.9, 0.999)), SCHEDULE),
 }
 
 
@@ -301,7 +331,7 @@ def draw_weights(rng, steps, batch, seq):
 def generate(name):
     model, seed, d, make_optimizer, rate = MODELS[name]
     rng = np.random.RandomState(1000 + seed)
-    if model is vit:
+    if model in (vit, cnn):
         data = draw_images(rng, d["class"], (STEPS, d["size.batch"]), d["row"], d["col"])
     else:
         data = draw_tokens(rng, d["vocab"], (STEPS, d["size.batch"], d["size.seq"]))

@@ -77,7 +77,8 @@ typedef struct {
 
 static TestModel *start(const Reference *r, How how) {
     char defines[512], path[64];
-    bool test = !strcmp(r->name, "weighted") || !strcmp(r->name, "groups");
+    bool test =
+        !strcmp(r->name, "weighted") || !strcmp(r->name, "groups") || !strcmp(r->name, "cnn");
     snprintf(path, sizeof path, "%s/%s.sn", test ? "tests/models" : "models", r->name);
     int64_t micro = how.micro ? how.micro : r->batch / 2;
     snprintf(defines, sizeof defines, "%s micro.batch=%lld", r->defines, (long long)micro);
@@ -256,7 +257,8 @@ static void check_gradients(const TestModel *t, const Reference *r, const char *
 
 // ---- tests
 
-static const char *const names[] = {"mlp", "gpt2", "llama", "bytes", "vit", "weighted", "groups"};
+static const char *const names[] = {"mlp", "gpt2",     "llama",  "bytes",
+                                    "vit", "weighted", "groups", "cnn"};
 enum { NAMES = sizeof names / sizeof *names };
 
 // Models without stored values, and why: test_gradients has their derivatives.
