@@ -17,6 +17,14 @@ enum { PLAIN_BUILTINS = sizeof plain_builtins / sizeof *plain_builtins };
 static const char *const later_builtins[] = {"top", "scan", "cumulate", "sort"};
 enum { LATER_BUILTINS = sizeof later_builtins / sizeof *later_builtins };
 
+bool frontend_builtin(const char *name) {
+    for (uint32_t i = 0; i < PLAIN_BUILTINS; i++)
+        if (strcmp(name, plain_builtins[i]) == 0) return true;
+    for (uint32_t i = 0; i < math_name_count; i++)
+        if (strcmp(name, math_names[i]) == 0) return true;
+    return false;
+}
+
 static Value iota_call(Elab *cx, const Expr *e, uint32_t n) {
     AxisList l;
     if (n) return elab_error(cx, e->loc, "'iota' takes no value, found %u", n);

@@ -49,5 +49,7 @@ typedef struct {
 // Compiles the file (already added to d). Errors go to d; NULL when there were any.
 Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const Define *defs,
                           uint32_t ndefs);
+// Whether the language itself has a function of that name, so that std.sn need not.
+bool frontend_builtin(const char *name);
 // The canonical layout of a source file, comments kept. NULL after errors.
 char *frontend_format(Arena *a, Diag *d, uint16_t file);

@@ -2,6 +2,7 @@
 #include "frontend/reference.h"
 #include "runtime/setting.h"
 #include "tools/driver.h"
+#include <ctype.h>
 #include <string.h>
 
 // By section, a line each.
@@ -26,20 +27,44 @@ static void print_entry(const Reference *r, const RefEntry *e) {
     printf("\n%s\n", e->text);
 }
 
+static bool is_letter(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+// Whether a text names it as a whole word: "mse_loss" in "F.mse_loss(reduction=…)".
+static bool has_word(const char *text, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = text; n && (at = strstr(at, word)); at++)
+        if ((at == text || !is_letter(at[-1])) && !is_letter(at[n]) && at[n] != '.') return true;
+    return false;
+}
+
+// What a name that is none may stand for: PyTorch's name of an entry, or one misspelt.
+static const char *meant(const Reference *r, const char *name) {
+    const char *near = NULL;
+    for (uint32_t i = 0; i < r->entries.n; i++) {
+        const RefEntry *e = &r->entries.at[i];
+        if (has_word(e->field[REF_torch], name)) return e->name;
+        near = sn_nearer(name, near, e->name);
+    }
+    return near;
+}
+
+static int unknown_entry(const Reference *r, const char *name) {
+    if (frontend_builtin(name)) {
+        fprintf(stderr, "sinter: error: '%s' is built in: docs/language.md has it\n", name);
+        return EXIT_USAGE;
+    }
+    const char *near = meant(r, name);
+    fprintf(stderr, "sinter: error: nothing in std is named '%.100s'", name);
+    near ? fprintf(stderr, "; did you mean '%s'?\n", near) : fputs(" (see 'sinter std')\n", stderr);
+    return EXIT_USAGE;
+}
+
 int command_std(Driver *d) {
     const Reference *r = reference_std(d->arena, d->diag);
-    const char *name = d->o.input, *near = NULL;
-    const RefEntry *e = name ? reference_find(r, name) : NULL;
-    if (!name) {
-        list_entries(r);
-    } else if (e) {
-        print_entry(r, e);
-    } else {
-        for (uint32_t i = 0; i < r->entries.n; i++)
-            near = sn_nearer(name, near, r->entries.at[i].name);
-        fprintf(stderr, "sinter: error: nothing in std is named '%.100s'", name);
-        near ? fprintf(stderr, "; did you mean '%s'?\n", near)
-             : fputs(" (see 'sinter std')\n", stderr);
-    }
-    return name && !e ? EXIT_USAGE : 0;
+    const char *name = d->o.input;
+    if (!name) return list_entries(r), 0;
+    const RefEntry *e = reference_find(r, name);
+    if (!e) return unknown_entry(r, name);
+    print_entry(r, e);
+    return 0;
 }

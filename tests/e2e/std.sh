@@ -33,4 +33,6 @@ for name in sofmax "" "$(printf '%3000s' x)"; do
         bad "'sinter std $name' gives $rc: $(cat "$work/said")"
 done
 "$sinter" std sofmax 2>&1 | grep -q "named 'sofmax'; did you mean 'softmax'?" && ok || bad "no suggestion for 'sofmax'"
+"$sinter" std mse_loss 2>&1 | grep -q "did you mean 'squared_error'?" && ok || bad "no suggestion for PyTorch's 'mse_loss'"
+"$sinter" std exp 2>&1 | grep -q "'exp' is built in" && ok || bad "'exp' is not said to be built in"
 finish
