@@ -203,10 +203,12 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
         if (is_bool(cx, v) || v->kind == V_TUPLE || v->kind == V_STRING)
             return mismatch(cx, m, "is real"), false;
         *v = value_real(cx, *v, m->at);
+        v->is_int = false;
         return v->kind != V_ERROR;
     }
     if (strcmp(kind, "int") == 0) {
         bool good = value_is_whole(v) || ((v->kind == V_TENSOR || v->live) && is_int(cx, v));
+        if (v->kind == V_NUM) v->is_int = true;
         return good ? true : (mismatch(cx, m, "is int"), false);
     }
     if (strcmp(kind, "bool") == 0)

@@ -146,6 +146,38 @@ static void test_doubles(void **s) {
     GIVES("repeat two at t { y[two: t] = t }\n output y = y", "f32[two=2]", 0, 1);
 }
 
+// What 'whole' means, statement by statement of docs/language.md.
+static void test_kinds_of_numbers(void **s) {
+    (void)s;
+    GIVES("output y = iota[two] + 1", "i32[two=2]", 1, 2);
+    GIVES("output y = iota[two] + 1.0", "f32[two=2]", 1, 2);
+    GIVES("output y = iota[two] + 1e0", "f32[two=2]", 1, 2);
+    GIVES("output y = iota[two] * 0.5 + 1", "f32[two=2]", 1, 1.5);
+    GIVES("output y = iota[two] + (2 * 3 - 7 // 2 + 7 % 4 + 2^3)", "i32[two=2]", 14, 15);
+    GIVES("output y = iota[two] + 8 / 2", "f32[two=2]", 4, 5);
+    GIVES("output y = iota[two] + 2^-1", "f32[two=2]", 0.5, 1.5);
+    GIVES("output y = iota[two] + 7.0 // 2", "f32[two=2]", 3, 4);
+    GIVES("output y = iota[two] + three + max(2, 1) + abs(-2)", "i32[two=2]", 7, 8);
+    GIVES("output y = iota[two] + floor(2.5)", "f32[two=2]", 2, 3);
+    GIVES("output y = iota[two] + sqrt(4)", "f32[two=2]", 2, 3);
+    GIVES("output y = max(iota[two], 0)", "i32[two=2]", 0, 1);
+    GIVES("output y = max(iota[two], 0.0)", "f32[two=2]", 0, 1);
+    GIVES("output y = where(iota[two] == 1, iota[two], 0)", "i32[two=2]", 0, 1);
+    GIVES("output y = where(iota[two] == 1, iota[two], 0.0)", "f32[two=2]", 0, 1);
+    GIVES("output y = where(iota[two] == 1, 0.5 * iota[two], 0)", "f32[two=2]", 0, 0.5);
+    GIVES("output y = where(iota[two] == 1, 7, 0)", "i32[two=2]", 0, 7);
+    GIVES("output y = where(iota[two] == 1, 7, -inf)", "f32[two=2]", -INFINITY, 7);
+    GIVES("output y = iota[two] + real(2)", "f32[two=2]", 2, 3);
+    GIVES("output y = iota[two] + int(2.7) + int(-2.7) + int(0)", "i32[two=2]", 0, 1);
+    GIVES("output y = real(iota[two] < 0.5)", "f32[two=2]", 1, 0);
+    GIVES("output y = sum[three](iota[three]) + iota[two]", "i32[two=2]", 3, 4);
+    GIVES("output y = mean[three](iota[three]) + iota[two]", "f32[two=2]", 1, 2);
+    GIVES("axis n = 6 / 2\n output y = iota[n][n: 4.0 / 2] + iota[two]", "i32[two=2]", 2, 3);
+    GIVES("h[two] = 0\n output y = h", "f32[two=2]", 0, 0);
+    GIVES("h[two] = int(0)\n output y = h", "i32[two=2]", 0, 0);
+    GIVES("repeat two at t { y[two: t] = int(t) }\n output y = y", "i32[two=2]", 0, 1);
+}
+
 static void test_views(void **s) {
     (void)s;
     GIVES("output y = iota[six][six -> two * three][two: 1]", "[three=3]", 3, 4, 5);
@@ -321,9 +353,43 @@ static void test_calls(void **s) {
         "fn inner(x[six]) { axis half = six / 3\n return sum[six](x) + sum[half](iota[half]) }\n"
         "fn outer(x[six]) { axis half = six / 2\n return inner(x) + sum[half](iota[half]) }\n",
         "output r = outer(iota[six]) + iota[two]", "[two=2]", 19, 20);
+    GIVES_WITH("fn f(i: int, x: real) = iota[two] * i + x\n", "output r = f(6 / 2, 2)",
+               "f32[two=2]", 2, 5);
+    GIVES_WITH("fn f(i: int) = iota[two] * i\n", "output r = f(6 / 2)", "i32[two=2]", 0, 3);
     // The product of a pack as an extent, and back.
     GIVES_WITH("fn flat(x[..r]) { axis n = ..r\n y = x[..r -> n]\n return (y + 100)[n -> ..r] }\n",
                "output r = flat(iota[three] + 10 * iota[two])[three: 1]", "[two=2]", 101, 111);
+}
+
+// An index of its axis without 'else': the first of equals or of NaN, of ints too; of one element 0.
+static void test_argmax(void **s) {
+    (void)s;
+    GIVES("z = where(iota[three] == 1, 5.0, 0.5 * iota[three]) -[] iota[two]\n output y = "
+          "argmax[three](z)",
+          "i32[two=2]", 1, 1);
+    GIVES(
+        "output y = argmax[six](iota[six] % 3) + 10 * argmin[six]((iota[six] + 2) % 3) + iota[two]",
+        "i32[two=2]", 12, 13);
+    GIVES("z = where(iota[six] == iota[two], -inf, -inf)\n"
+          "output y = argmax[six](z) + argmin[six](z)",
+          "i32[two=2]", 0, 0);
+    // torch.argmax and argmin of [1, NaN, inf, -inf, NaN, 0] are 1.
+    GIVES("z = where(iota[six] == 1 or iota[six] == 4, inf - inf, where(iota[six] == 2, inf,"
+          " where(iota[six] == 3, -inf, 0.0 + real(iota[six] == 0))))\n"
+          "output y = argmax[six](z) + 10 * argmin[six](z) + iota[two]",
+          "i32[two=2]", 11, 12);
+    GIVES("axis one = 1\n z = -inf * (1 + iota[one] + iota[two])\n output y = argmax[one](z) + "
+          "iota[two]",
+          "i32[two=2]", 0, 1);
+    GIVES("z = (iota[six] - 4)^2 - 3 * iota[two]\n output y = z[six: argmin[six](z)]", "i32[two=2]",
+          0, -3);
+    // The kind is checked where an index of the axis is wanted.
+    GIVES_WITH("fn pick(i: six[..]) = iota[six][six: i] + 1\n",
+               "z = 0.0 - iota[two] * iota[six]\n output y = pick(argmin[six](z))", "i32[two=2]", 1,
+               6);
+    GIVES("logits = where(iota[vocab] == 4, 1.0, 0.0)\n"
+          "output y = mean[batch, seq](real(argmax[vocab](logits) == tokens)) + iota[two]",
+          "[two=2]", 0.2, 1.2);
 }
 
 // A function as an argument: of the file, of std, of the language, with axes, passed on; it sees the file in
@@ -848,6 +914,7 @@ int main(void) {
         cmocka_unit_test(test_folds),
         cmocka_unit_test(test_outer),
         cmocka_unit_test(test_function_arguments),
+        cmocka_unit_test(test_argmax),
         cmocka_unit_test(test_repeat),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_shipped_models),
@@ -867,6 +934,7 @@ int main(void) {
         cmocka_unit_test(test_defines),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_doubles),
+        cmocka_unit_test(test_kinds_of_numbers),
         cmocka_unit_test(test_sample_extent_settled),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_messages),

@@ -216,6 +216,14 @@ static void want_smoothed(RowOf *r, double smooth) {
 }
 static void want_cross_entropy(RowOf *r) { want_smoothed(r, 0); }
 static void want_smooth(RowOf *r) { want_smoothed(r, 0.1); }
+static void want_extreme(RowOf *r, double sign) {
+    int best = 0;
+    for (int i = 1; i < r->n; i++)
+        if (sign * r->x[i] > sign * r->x[best]) best = i;
+    r->y[0] = best;
+}
+static void want_argmax(RowOf *r) { want_extreme(r, 1); }
+static void want_argmin(RowOf *r) { want_extreme(r, -1); }
 static void want_variance(RowOf *r) {
     double mean = 0;
     for (int i = 0; i < r->n; i++) mean += r->x[i] / r->n;
@@ -250,6 +258,8 @@ static const Fold folds[] = {
     {"cross_entropy", "cross_entropy[v](p, %s)", want_cross_entropy, false, false, 3e-7, 3e-7},
     {"cross_entropy", "cross_entropy[v](p, %s, smooth = 0.1)", want_smooth, false, false, 3e-7,
      3e-7},
+    {"argmax", "argmax[v](p)", want_argmax, false, false, 0, 0},
+    {"argmin", "argmin[v](p)", want_argmin, false, false, 0, 0},
     {"variance", "variance[v](p)", want_variance, false, true, 4e-7, 1e-37},
     {"kl", "kl[v](p, q)", want_kl, false, false, 1e-6, 1e-43},
     {"squared_error", "squared_error(p, q)", want_squared_error, true, true, 3e-7, 1e-37},
@@ -330,6 +340,33 @@ static void test_folds(void **state) {
         check_fold(&folds[i], pair ? &probabilities : &wide);
         if (!pair) check_fold(&folds[i], &one);
     }
+}
+
+// ---- running statistics --------------------------------------------------------------------------
+
+// Of 0, 1, 8, 27: mean 9, biased variance 117.5, unbiased (PyTorch's running_var) 470 / 3.
+static void check_running(const char *options, double want) {
+    Arena *a = arena_new();
+    TestModel *t = compile(arena_printf(
+        a,
+        "axis n = 4, c = 1, batch\nmodel m(x: real[batch]) {\n param p[n, c] ~ 0\n"
+        " loss = sum[n, c](batchnorm[c, n](p, rate = 0.25%s)) + 0 * sum[batch](x)\n}\n" PLAN
+        " optimizer sgd\n lr constant(1)\n}\n",
+        options));
+    Run r;
+    start(&r, t, INTERP_EXACT);
+    for (int i = 0; i < 4; i++) state_of(&r, "p")->at[i] = i * i * i;
+    run_step(&r, 1);
+    assert_true(within(state_of(&r, "batchnorm.mu")->at[0], 0.25 * 9, 1e-6, 0));
+    assert_true(within(state_of(&r, "batchnorm.var")->at[0], 0.75 + 0.25 * want, 1e-6, 0));
+    model_free(t);
+    arena_free(a);
+}
+
+static void test_running_variance(void **state) {
+    (void)state;
+    check_running("", 117.5);
+    check_running(", unbiased = true", 470.0 / 3);
 }
 
 // ---- against the same text in double -------------------------------------------------------------
@@ -553,6 +590,7 @@ int main(void) {
         cmocka_unit_test(test_comments),
         cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_running_variance),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_first_steps),
     };
