@@ -41,8 +41,8 @@ static bool block_named(Elab *cx, const PlanLine *l, const char *path, const cha
     return false;
 }
 
-// One pattern that names parameters and takes blocks along whose names are alike. Each block once, whatever
-// round it is of.
+// One pattern that names parameters and takes blocks along whose names are alike. Blocks of one name once:
+// most often they are rounds of a repeat. O(states) and, for each name of a block, the line's patterns.
 static void warn_of_pattern(Elab *cx, const PlanLine *l, const Path *p) {
     const char *text = str(cx, p->text), *leaf = NULL;
     Map told = {.arena = cx->arena};
@@ -55,11 +55,11 @@ static void warn_of_pattern(Elab *cx, const PlanLine *l, const Path *p) {
         const char *path = path_of(cx, s);
         const char *end = is_decided_by(cx, l, s) ? path_end(text, path) : NULL;
         bool fresh = false;
-        if (!end || !*end || block_named(cx, l, path, end)) continue;
+        if (!end || !*end) continue;
         const char *block = arena_str(cx->arena, path, (size_t)(end - path));
         const char *name = strrchr(block, '.') ? strrchr(block, '.') + 1 : block;
         map_slot(&told, hash_bytes(HASH_SEED, name, strlen(name)), &fresh);
-        if (!fresh) continue;
+        if (!fresh || block_named(cx, l, path, end)) continue;
         diag_warning(
             cx->diag, p->loc,
             "'%s' names parameters such as '%s', and takes all of the block '%s' along, as "

@@ -93,6 +93,13 @@ static double time_left(const SnReport *r, const SnProgress *at) {
 
 // ---- steps and evaluations ----------------------------------------------------------------------
 
+void sn_report_begin(SnReport *r, const SnProgress *at) {
+    SnStepLine l = line_of(r, at, 0, (double)NAN);
+    if (!r->rewrites || at->step >= at->total) return;
+    sn_line_bar(&r->row, &l, screen_columns(), r->colour);
+    draw(r, false);
+}
+
 void sn_report_step(SnReport *r, const SnProgress *at, int back, double now, double took) {
     bool last = at->step == at->total, due = !(at->step % r->print_every) || at->step == 1;
     read_numbers(r, false, back);

@@ -32,6 +32,8 @@ SnStatus sn_report_open(SnReport *r, const char *log, SnError *e);
 SnStatus sn_report_close(SnReport *r, SnError *e);
 // Before anything else is printed, there or on standard error.
 void sn_report_clear(SnReport *r);
+// On a terminal, what the first step will be the first of.
+void sn_report_begin(SnReport *r, const SnProgress *at);
 // now, took: in seconds. back: as in sn_exec_result.
 void sn_report_step(SnReport *r, const SnProgress *at, int back, double now, double took);
 void sn_report_eval(SnReport *r, const SnProgress *at, double took);

@@ -565,6 +565,7 @@ static SnStatus train(Run *r) {
     if (!s) s = open_report(r);
     if (s) return s;
     print_start(r);
+    sn_report_begin(&r->report, &r->at);
     r->started = seconds();
     s = steps(r);
     bool stopped = s == SN_STOPPED;

@@ -92,6 +92,7 @@ if script --version 2>/dev/null | grep -q util-linux; then
             has "$columns columns" '^step 40/40  \[=*\]  loss' "$work/rows"
             has "$columns columns" "$esc\\[32m" "$work/seen"
         fi
+        [ $columns -lt 10 ] || [ "$(sed -n '1s/.*0\/40.*/0/p' "$work/rows")" = 0 ] && ok || bad "$columns columns: nothing before the first step"
         has "$columns columns" "^step 40  validation loss $number  small" "$work/seen"
     done
     has "200 columns" "  small $number  size $number  $number ms  $number tokens/s" "$work/rows"
