@@ -40,8 +40,7 @@ Attr attr_clean(const Attr *a);
 // Names of an enumeration field and how many; NULL for other kinds.
 const char *const *field_names(FieldKind kind, uint32_t *n);
 
-// Names that the text form uses. The mesh axes a placement may name, in the order of Type.place.
-extern const char *const mesh_names[MAX_MESH];
+// Names that the text form uses.
 extern const char *const result_names[];
 enum { RESULT_KINDS = RESULT_value + 1 };
 extern const char phase_letters[PHASE_COUNT + 1];

@@ -87,7 +87,7 @@ NodeId ir_const_of(Builder *b, TypeId type, double value) {
 
 NodeId ir_iota(Builder *b, AxisId axis, int64_t size) {
     Attr a = {.kind = ATTR_iota, .iota = {axis}};
-    Type t = {.elem = ELEM_i32, .n = 1, .axes = {{axis, 0, size}}};
+    Type t = {.elem = ELEM_i32, .n = 1, .axes = {{axis, size}}};
     return ir_node(b, OP_iota, &a, NULL, 0, type_intern(b->m, &t));
 }
 
@@ -140,7 +140,7 @@ static TypeId replaced(Builder *b, NodeId x, AxisId from, const AxisList *to,
             r.axes[r.n++] = t.axes[i];
             continue;
         }
-        for (uint32_t j = 0; j < to->n; j++) r.axes[r.n++] = (TypeAxis){to->at[j], 0, sizes[j]};
+        for (uint32_t j = 0; j < to->n; j++) r.axes[r.n++] = (TypeAxis){to->at[j], sizes[j]};
     }
     return type_intern(b->m, &r);
 }
@@ -268,27 +268,16 @@ void func_result(Module *m, Func *f, const char *name, NodeId n, ResultKind kind
 
 // ---- copying
 
-// Run-time lengths name nodes, so they move with the copy.
-static Type map_live(const Type *t, const NodeId *map) {
-    Type r = *t;
-    for (uint32_t i = 0; i < r.n; i++) {
-        if (!r.axes[i].live) continue;
-        NodeId to = map[r.axes[i].live - 1];
-        CHECK(to != NONE, "the length %%%u of a copied type is not copied", r.axes[i].live - 1);
-        r.axes[i].live = to + 1;
-    }
-    return r;
-}
-
 // The type of a copy whose operands may have changed: the rule's, in the old order where that still
 // is one.
-static TypeId copied_type(Builder *b, const Node *n, const Attr *attr, const NodeId *operands,
-                          const Type *old) {
+static TypeId copied_type(Builder *b, const Node *n, const NodeId *operands) {
+    const Type *old = type_at(b->m, n->type);
+    const Attr *attr = attr_at(b->m, n->attr);
     TypeId types[MAX_OPERANDS];
     for (uint32_t i = 0; i < n->n; i++) types[i] = node_at(b->f, operands[i])->type;
     Text why = {.arena = b->m->arena};
     Op op = (Op)n->op;
-    TypeId given = op_info[op].type == TYPE_FREE ? type_intern(b->m, old) : NONE;
+    TypeId given = op_info[op].type == TYPE_FREE ? n->type : NONE;
     TypeId found = ir_infer(b->m, op, attr, types, n->n, given, &why);
     CHECK(found != NONE, "copy of %s: %s", op_info[op].name, why.at ? why.at : "?");
     if (given != NONE || type_at(b->m, found)->n != old->n) return found;
@@ -298,18 +287,14 @@ static TypeId copied_type(Builder *b, const Node *n, const Attr *attr, const Nod
         if (at < 0) return found;
         r.axes[i] = type_at(b->m, found)->axes[at];
     }
-    memcpy(r.place, old->place, sizeof r.place);
     TypeId ordered = ir_infer(b->m, op, attr, types, n->n, type_intern(b->m, &r), NULL);
     return ordered != NONE ? ordered : found;
 }
 
-// Whether a copy has the old type without asking the rule: the operands' types are the old ones and
-// no run-time length names a node. True for nearly every copy, and most of a pass is copying.
+// Whether a copy has the old type without asking the rule: the operands' types are the old ones. True
+// for nearly every copy, and most of a pass is copying.
 static bool keeps_type(const Builder *b, const Func *from, NodeId n, const NodeId *operands) {
     const Node *x = node_at(from, n);
-    const Type *t = type_at(b->m, x->type);
-    for (uint32_t i = 0; i < t->n; i++)
-        if (t->axes[i].live) return false;
     for (uint32_t i = 0; i < x->n; i++)
         if (node_at(b->f, operands[i])->type != node_at(from, operand(from, n, i))->type)
             return false;
@@ -324,12 +309,7 @@ NodeId copy_node(Builder *b, const Func *from, NodeId n, const NodeId *map) {
         CHECK(operands[i] < b->f->nodes.n, "copy of %s %%%u: operand %u is not copied",
               op_info[old.op].name, n, i);
     }
-    TypeId t = old.type;
-    if (!keeps_type(b, from, n, operands)) {
-        Attr attr = *attr_at(b->m, old.attr);
-        Type type = map_live(type_at(b->m, old.type), map);
-        t = copied_type(b, &old, &attr, operands, &type);
-    }
+    TypeId t = keeps_type(b, from, n, operands) ? old.type : copied_type(b, &old, operands);
     NodeId id = append(b, (Op)old.op, old.attr, operands, old.n, t);
     Node *node = node_at(b->f, id);
     node->phase = old.phase;

@@ -76,12 +76,6 @@ bool type_check(const Module *m, const Type *t, Text *why) {
     }
     if (bounded_count(t->axes, t->n) < 0)
         return refuse(why, "more than 2^%d elements", MAX_ELEMENTS_LOG2);
-    for (int i = 0; i < MAX_MESH; i++) {
-        const Place *p = &t->place[i];
-        if (p->kind > PLACE_PARTIAL_MAX) return refuse(why, "unknown placement %u", p->kind);
-        if (p->kind == PLACE_SHARDED && type_find(t, p->axis) < 0)
-            return refuse(why, "sharded along axis '%s', which it lacks", axis_name(m, p->axis));
-    }
     return true;
 }
 
@@ -94,17 +88,12 @@ static bool push(const Rule *r, TypeAxis axis) {
     return true;
 }
 
-// Two uses of one axis: equal sizes, and one run-time length at most.
-static bool agree(const Rule *r, TypeAxis *into, const TypeAxis *from) {
-    if (into->size != from->size)
-        return FAIL(r, "axis '%s' has size %lld in one operand of '%s' and %lld in another",
-                    axis_name(r->m, from->axis), (long long)into->size, op_name(r),
-                    (long long)from->size);
-    if (into->live && from->live && into->live != from->live)
-        return FAIL(r, "axis '%s' has two run-time lengths in '%s'", axis_name(r->m, from->axis),
-                    op_name(r));
-    if (!into->live) into->live = from->live;
-    return true;
+// Two uses of one axis have equal sizes.
+static bool agree(const Rule *r, const TypeAxis *have, const TypeAxis *axis) {
+    if (have->size == axis->size) return true;
+    return FAIL(r, "axis '%s' has size %lld in one operand of '%s' and %lld in another",
+                axis_name(r->m, axis->axis), (long long)have->size, op_name(r),
+                (long long)axis->size);
 }
 
 // Adds the axes of t that the result lacks; those it has must agree.
@@ -122,16 +111,9 @@ static bool same_axes(const Type *a, const Type *b) {
     if (a->n != b->n) return false;
     for (uint32_t i = 0; i < a->n; i++) {
         int at = type_find(b, a->axes[i].axis);
-        if (at < 0 || b->axes[at].size != a->axes[i].size || b->axes[at].live != a->axes[i].live)
-            return false;
+        if (at < 0 || b->axes[at].size != a->axes[i].size) return false;
     }
     return true;
-}
-
-// Same list, order included.
-static bool same_list(const Type *a, const Type *b) {
-    return a->elem == b->elem && a->n == b->n &&
-           memcmp(a->axes, b->axes, a->n * sizeof a->axes[0]) == 0;
 }
 
 static bool need_axis(const Rule *r, const Type *t, AxisId a, int *at) {
@@ -140,13 +122,6 @@ static bool need_axis(const Rule *r, const Type *t, AxisId a, int *at) {
     if (*at < 0)
         return FAIL(r, "the operand of '%s' has no axis '%s'", op_name(r), axis_name(r->m, a));
     return true;
-}
-
-// Views cannot cut or join an axis whose length is known only at run time.
-static bool need_fixed(const Rule *r, const TypeAxis *axis) {
-    if (!axis->live) return true;
-    return FAIL(r, "'%s' of axis '%s', whose length is known only at run time", op_name(r),
-                axis_name(r->m, axis->axis));
 }
 
 static bool need_distinct(const Rule *r, const AxisList *l) {
@@ -294,10 +269,8 @@ static bool type_const(Rule *r) {
 static bool type_iota(Rule *r) {
     AxisId a = r->attr->iota.axis;
     if (a == 0 || a >= r->m->axes.n) return FAIL(r, "'iota' names no known axis");
-    int at = r->given ? type_find(r->given, a) : -1;
-    uint32_t live = at >= 0 ? r->given->axes[at].live : 0;
     r->out->elem = ELEM_i32;
-    return push(r, (TypeAxis){a, live, wanted_size(r, a)});
+    return push(r, (TypeAxis){a, wanted_size(r, a)});
 }
 
 static bool type_extent(Rule *r) {
@@ -353,8 +326,7 @@ static bool split_sizes(Rule *r, const TypeAxis *from, TypeAxis *by) {
         return FAIL(r, "axis '%s' of size %lld cannot be split into no axes",
                     axis_name(r->m, from->axis), (long long)from->size);
     int64_t inner = 1, size0 = wanted_size(r, to->at[0]);
-    for (uint32_t i = 0; i < to->n; i++)
-        by[i] = (TypeAxis){to->at[i], 0, wanted_size(r, to->at[i])};
+    for (uint32_t i = 0; i < to->n; i++) by[i] = (TypeAxis){to->at[i], wanted_size(r, to->at[i])};
     inner = bounded_count(by + 1, to->n - 1);
     if (!r->given && inner > 0 && size0 != from->size / inner && from->size % inner == 0)
         by[0].size = from->size / inner;
@@ -370,7 +342,7 @@ static bool type_split(Rule *r) {
     TypeAxis by[MAX_AXES];
     int at;
     if (!need_distinct(r, &r->attr->split.to)) return false;
-    if (!need_axis(r, x, r->attr->split.from, &at) || !need_fixed(r, &x->axes[at])) return false;
+    if (!need_axis(r, x, r->attr->split.from, &at)) return false;
     return split_sizes(r, &x->axes[at], by) && replace(r, x, at, by, r->attr->split.to.n);
 }
 
@@ -380,7 +352,7 @@ static bool type_merge(Rule *r) {
     if (from->n == 0) return FAIL(r, "'merge' of no axes");
     int first = 0, at;
     for (uint32_t i = 0; i < from->n; i++) {
-        if (!need_axis(r, x, from->at[i], &at) || !need_fixed(r, &x->axes[at])) return false;
+        if (!need_axis(r, x, from->at[i], &at)) return false;
         if (i == 0) first = at;
         if (at != first + (int)i)
             return FAIL(r, "'merge' needs axis '%s' just before axis '%s' in the operand",
@@ -389,7 +361,7 @@ static bool type_merge(Rule *r) {
     int64_t size = bounded_count(&x->axes[first], from->n);
     r->out->elem = x->elem;
     for (int i = 0; i < (int)x->n; i++) {
-        if (i == first && !push(r, (TypeAxis){r->attr->merge.to, 0, size})) return false;
+        if (i == first && !push(r, (TypeAxis){r->attr->merge.to, size})) return false;
         if ((i < first || i >= first + (int)from->n) && !push(r, x->axes[i])) return false;
     }
     return true;
@@ -400,7 +372,7 @@ static bool type_slice(Rule *r) {
     AxisId from = r->attr->slice.from, to = r->attr->slice.to;
     int64_t start = r->attr->slice.start;
     int at;
-    if (!need_axis(r, x, from, &at) || !need_fixed(r, &x->axes[at])) return false;
+    if (!need_axis(r, x, from, &at)) return false;
     if (to == 0 || to >= r->m->axes.n) return FAIL(r, "'slice' to no known axis");
     int64_t have = x->axes[at].size, size = wanted_size(r, to);
     if (start < 0 || start > have)
@@ -410,7 +382,7 @@ static bool type_slice(Rule *r) {
     if (size < 0 || size > have - start)
         return FAIL(r, "slice of %lld elements from %lld on, axis '%s' has size %lld",
                     (long long)size, (long long)start, axis_name(r->m, from), (long long)have);
-    return replace(r, x, at, &(TypeAxis){to, 0, size}, 1);
+    return replace(r, x, at, &(TypeAxis){to, size}, 1);
 }
 
 static bool type_pad(Rule *r) {
@@ -418,25 +390,25 @@ static bool type_pad(Rule *r) {
     AxisId from = r->attr->pad.from, to = r->attr->pad.to;
     int64_t start = r->attr->pad.start;
     int at;
-    if (!need_axis(r, x, from, &at) || !need_fixed(r, &x->axes[at])) return false;
+    if (!need_axis(r, x, from, &at)) return false;
     if (to == 0 || to >= r->m->axes.n) return FAIL(r, "'pad' to no known axis");
     int64_t have = x->axes[at].size, size = wanted_size(r, to);
     if (start < 0 || size < have || start > size - have)
         return FAIL(r, "%lld elements of axis '%s' at %lld do not fit into size %lld",
                     (long long)have, axis_name(r->m, from), (long long)start, (long long)size);
     return need_value(r, x->elem, r->attr->pad.value) &&
-           replace(r, x, at, &(TypeAxis){to, 0, size}, 1);
+           replace(r, x, at, &(TypeAxis){to, size}, 1);
 }
 
 static bool type_concat(Rule *r) {
     const AxisList *from = &r->attr->concat.from;
     AxisId to = r->attr->concat.to;
     if (from->n != r->n) return FAIL(r, "'concat' of %u operands names %u parts", r->n, from->n);
-    TypeAxis whole = {to, 0, 0};
+    TypeAxis whole = {to, 0};
     int first = 0, at;
     for (uint32_t i = 0; i < r->n; i++) {
         const Type *x = r->in[i];
-        if (!need_axis(r, x, from->at[i], &at) || !need_fixed(r, &x->axes[at])) return false;
+        if (!need_axis(r, x, from->at[i], &at)) return false;
         if (i == 0) first = at;
         whole.size += x->axes[at].size;
         if (x->elem != r->in[0]->elem || x->n != r->in[0]->n)
@@ -513,7 +485,7 @@ static bool type_reduce(Rule *r) {
     if (!reduce_order(r, x)) return false;
     if (part >= r->m->axes.n) return FAIL(r, "'reduce' with an unknown part axis");
     if (part && by == FOLD_seq) return FAIL(r, "a sequential fold has no parts");
-    TypeAxis parts = {part, 0, part ? fold_parts(by, rows) : 0};
+    TypeAxis parts = {part, part ? fold_parts(by, rows) : 0};
     r->out->elem = x->elem;
     if (part && by == FOLD_col && !push(r, parts)) return false;
     for (uint32_t i = 0; i < x->n; i++)
@@ -576,19 +548,16 @@ static bool type_gather(Rule *r) {
     AxisId axis = r->attr->gather.axis;
     int at;
     if (!need_axis(r, x, axis, &at) || !need_index(r, idx, axis)) return false;
-    TypeAxis by[MAX_AXES], aligned[MAX_AXES];
+    TypeAxis by[MAX_AXES];
     uint32_t n = 0;
-    for (uint32_t i = 0; i < x->n; i++) aligned[i] = x->axes[i];
     for (uint32_t i = 0; i < idx->n; i++) {
         int in_x = type_find(x, idx->axes[i].axis);
         if (in_x < 0)
             by[n++] = idx->axes[i];
-        else if (!agree(r, &aligned[in_x], &idx->axes[i]))
+        else if (!agree(r, &x->axes[in_x], &idx->axes[i]))
             return false;
     }
-    Type with = *x;
-    memcpy(with.axes, aligned, x->n * sizeof aligned[0]);
-    return replace(r, &with, at, by, n);
+    return replace(r, x, at, by, n);
 }
 
 // Exactly the transpose of gather(acc, idx): x has the type that the gather would have.
@@ -618,7 +587,7 @@ static bool type_assign(Rule *r) {
     const char *path = sym_str(r->m->syms, r->m->states.at[r->attr->assign.state].path);
     if (t->elem != r->in[0]->elem || !same_axes(t, r->in[0]))
         return FAIL(r, "'assign' of a value whose type is not that of state '%s'", path);
-    if (!same_list(t, r->in[0]))
+    if (!type_same(t, r->in[0]))
         return FAIL(r, "'assign' needs the axes in the order of state '%s'", path);
     *r->out = *r->in[0];
     return true;
@@ -673,16 +642,13 @@ static bool apply_given(Rule *r) {
             return FAIL(r, "axis '%s' of the result of '%s' has size %lld, not %lld",
                         axis_name(r->m, want->axis), op_name(r), (long long)want->size,
                         (long long)g->axes[at].size);
-        if (g->axes[at].live != want->live)
-            return FAIL(r, "axis '%s' of the result of '%s' has another run-time length",
-                        axis_name(r->m, want->axis), op_name(r));
     }
     if (g->n != r->out->n)
         return FAIL(r, "the result of '%s' has %u axes, not %u", op_name(r), r->out->n, g->n);
     // What is updated or kept in place has one order.
     bool fixed = op_info[r->op].type == TYPE_FIXED ||
                  (op_info[r->op].acc >= 0 && (uint32_t)op_info[r->op].acc < r->n);
-    if (fixed && !same_list(g, r->out))
+    if (fixed && !type_same(g, r->out))
         return FAIL(r, "the axes of the result of '%s' cannot be reordered", op_name(r));
     *r->out = *g;
     return true;

@@ -7,6 +7,6 @@
 bool infer_type(const Module *m, Op op, const Attr *attr, const Type *const *types, uint32_t n,
                 const Type *given, Type *out, Text *why);
 // A type alone: known element type, at most MAX_AXES distinct known axes, sizes from 0 on, at most
-// 2^40 elements, placement that names axes it has.
+// 2^40 elements.
 bool type_check(const Module *m, const Type *t, Text *why);
 enum { MAX_ELEMENTS_LOG2 = 40 };

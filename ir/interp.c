@@ -193,12 +193,6 @@ static bool group_results(Run *r, NodeId n, Tensor *results, int depth) {
 
 // ---- the run
 
-static bool has_live(const Type *t) {
-    for (uint32_t i = 0; i < t->n; i++)
-        if (t->axes[i].live) return true;
-    return false;
-}
-
 static bool interp_group(Run *r, NodeId n, Tensor *out) {
     (void)out;
     unreachable(run_node(r, n)->op); // run_group
@@ -249,7 +243,6 @@ static bool run_part(Run *r, NodeId n, const Side *s) {
 
 static bool run_one(Run *r, NodeId n, Side *s, int depth) {
     const Type *t = type_of(r->in->m, r->f, n);
-    if (has_live(t)) return run_fail(r, n, "run-time lengths are not supported");
     Op op = (Op)run_node(r, n)->op;
     if (op == OP_group) return run_group(r, n, s, depth);
     if (op == OP_part) return run_part(r, n, s);

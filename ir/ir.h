@@ -16,7 +16,7 @@
 typedef uint32_t NodeId, TypeId, AxisId, AttrId, StateId, FuncId, ArgId;
 #define NONE UINT32_MAX // no node, type, attr, state, func; the absent axis is 0
 
-enum { MAX_AXES = 8, MAX_MESH = 4, MAX_OPERANDS = 64 };
+enum { MAX_AXES = 8, MAX_OPERANDS = 64 };
 
 typedef enum {
 #define DTYPE(name, bytes, kind, st) ELEM_##name,
@@ -160,27 +160,16 @@ typedef struct {
 } Attr;
 // clang-format on
 
-// One axis of a type. size is the planned extent; live is the id (plus one) of an i32 node that holds
-// the run-time length, or 0. Elements beyond it do not exist.
 typedef struct {
     AxisId axis;
-    uint32_t live;
-    int64_t size;
+    int64_t size; // at most the axis' own
 } TypeAxis;
-
-// Where a value lives on each mesh axis.
-typedef enum { PLACE_REPLICATED, PLACE_SHARDED, PLACE_PARTIAL_SUM, PLACE_PARTIAL_MAX } PlaceKind;
-typedef struct {
-    uint32_t kind; // PlaceKind
-    AxisId axis;   // SHARDED: the axis that is split
-} Place;
 
 // The list order is the physical row-major order; meaning goes by name only.
 typedef struct {
     uint32_t elem; // Elem
     uint32_t n;    // number of axes
     TypeAxis axes[MAX_AXES];
-    Place place[MAX_MESH];
 } Type;
 
 typedef enum { PHASE_F, PHASE_B, PHASE_W, PHASE_U, PHASE_COUNT } Phase;
@@ -311,8 +300,9 @@ static inline NodeId operand(const Func *f, NodeId n, uint32_t i) {
     return f->pool.at[f->nodes.at[n].first + i];
 }
 
-int type_find(const Type *t, AxisId a); // position, or -1
-int64_t type_count(const Type *t);      // number of elements
+bool type_same(const Type *a, const Type *b); // the order of axes included
+int type_find(const Type *t, AxisId a);       // position, or -1
+int64_t type_count(const Type *t);            // number of elements
 int64_t type_bytes(const Type *t);
 void type_strides(const Type *t, int64_t strides[MAX_AXES]); // in elements, row-major
 bool list_has(const AxisList *l, AxisId a);

@@ -51,7 +51,6 @@ const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "g
 const char *const region_names[REGION_COUNT] = {"none", "param", "moment", "accum",
                                                 "temp", "input", "scalar"};
 const char *const state_kind_names[STATE_KINDS] = {"param", "moment", "stat", "counter", "accum"};
-const char *const mesh_names[MAX_MESH] = {"data", "context", "tensor", "pipe"};
 const char *const result_names[] = {"loss", "metric", "output", "value"};
 const char phase_letters[PHASE_COUNT + 1] = "FBWU";
 
@@ -150,25 +149,24 @@ static uint64_t hash_record(const void *record, size_t bytes) {
     }
     return h;
 }
-_Static_assert(sizeof(Type) % 8 == 0 && sizeof(Attr) % 8 == 0, "hash_record reads words");
+_Static_assert(sizeof(Attr) % 8 == 0, "hash_record reads words");
+
+static uint64_t type_hash(const Type *t) {
+    uint64_t h = hash_u64(HASH_SEED, (uint64_t)t->elem << 32 | t->n);
+    for (uint32_t i = 0; i < t->n; i++)
+        h = hash_u64(hash_u64(h, t->axes[i].axis), (uint64_t)t->axes[i].size);
+    return h;
+}
 
 TypeId type_intern(Module *m, const Type *t) {
     CHECK(t->n <= MAX_AXES, "type with %u axes", t->n);
-    Type clean;
-    memset(&clean, 0, sizeof clean);
-    clean.elem = t->elem;
-    clean.n = t->n;
+    Type clean = {.elem = t->elem, .n = t->n};
     memcpy(clean.axes, t->axes, t->n * sizeof t->axes[0]);
-    for (int i = 0; i < MAX_MESH; i++)
-        if (t->place[i].kind != PLACE_REPLICATED) {
-            clean.place[i].kind = t->place[i].kind;
-            if (t->place[i].kind == PLACE_SHARDED) clean.place[i].axis = t->place[i].axis;
-        }
     bool fresh;
-    uint32_t *head = map_slot(&m->type_map, hash_record(&clean, sizeof clean), &fresh);
+    uint32_t *head = map_slot(&m->type_map, type_hash(t), &fresh);
     uint32_t first = fresh ? NONE : *head;
     for (TypeId i = first; i != NONE; i = m->type_next.at[i])
-        if (memcmp(&m->types.at[i], &clean, sizeof clean) == 0) return i;
+        if (type_same(&m->types.at[i], t)) return i;
     TypeId id = m->types.n;
     *head = id;
     vec_push(m->arena, &m->types, clean);
@@ -191,6 +189,13 @@ AttrId attr_intern(Module *m, const Attr *a) {
     vec_push(m->arena, &m->attrs, clean);
     vec_push(m->arena, &m->attr_next, first);
     return id;
+}
+
+bool type_same(const Type *a, const Type *b) {
+    bool same = a->elem == b->elem && a->n == b->n;
+    for (uint32_t i = 0; same && i < a->n; i++)
+        same = a->axes[i].axis == b->axes[i].axis && a->axes[i].size == b->axes[i].size;
+    return same;
 }
 
 int type_find(const Type *t, AxisId a) {

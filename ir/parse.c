@@ -238,14 +238,6 @@ static FuncId func_ref(Parser *p) {
 
 // ---- types
 
-static void mesh(Parser *p, Type *t, PlaceKind kind, AxisId a) {
-    const char *from = here(p);
-    uint32_t i = one_of(p, mesh_names, MAX_MESH, "mesh axis");
-    if (p->failed) return;
-    if (t->place[i].kind != PLACE_REPLICATED) ERROR(p, from, "second placement on one mesh axis");
-    t->place[i] = (Place){kind, a};
-}
-
 static void type_axis(Parser *p, Type *t) {
     const char *from = here(p);
     AxisId a = axis(p);
@@ -254,10 +246,8 @@ static void type_axis(Parser *p, Type *t) {
         ERROR(p, from, "more than %d axes", MAX_AXES);
         return;
     }
-    TypeAxis x = {a, 0, p->m->axes.at[a].size};
-    while (take(p, '/')) mesh(p, t, PLACE_SHARDED, a);
+    TypeAxis x = {a, p->m->axes.at[a].size};
     if (take(p, '=')) x.size = integer(p, 0, (int64_t)1 << MAX_ELEMENTS_LOG2);
-    if (take(p, '<')) x.live = node_ref(p) + 1;
     t->axes[t->n++] = x;
 }
 
@@ -275,14 +265,6 @@ static TypeId type(Parser *p) {
             type_axis(p, &t);
         } while (take(p, ','));
         expect(p, ']');
-    }
-    for (;;) {
-        if (take(p, '+'))
-            mesh(p, &t, PLACE_PARTIAL_SUM, 0);
-        else if (take(p, '^'))
-            mesh(p, &t, PLACE_PARTIAL_MAX, 0);
-        else
-            break;
     }
     Text why = {.arena = p->arena};
     if (p->failed) return 0;

@@ -53,17 +53,9 @@ static void put_type(Printer *p, const Type *t) {
     for (uint32_t i = 0; i < t->n; i++) {
         put(p, i ? ", " : "[");
         put_axis(p, t->axes[i].axis);
-        for (int j = 0; j < MAX_MESH; j++)
-            if (t->place[j].kind == PLACE_SHARDED && t->place[j].axis == t->axes[i].axis)
-                text_printf(p->to, "/%s", mesh_names[j]);
         text_printf(p->to, "=%lld", (long long)t->axes[i].size);
-        if (t->axes[i].live) text_printf(p->to, "<%%%u", t->axes[i].live - 1);
     }
     if (t->n) put(p, "]");
-    for (int j = 0; j < MAX_MESH; j++) {
-        if (t->place[j].kind == PLACE_PARTIAL_SUM) text_printf(p->to, " +%s", mesh_names[j]);
-        if (t->place[j].kind == PLACE_PARTIAL_MAX) text_printf(p->to, " ^%s", mesh_names[j]);
-    }
 }
 
 void ir_print_type(Text *to, const Module *m, TypeId t) {

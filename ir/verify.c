@@ -6,7 +6,6 @@
 //   V4   types are well formed; no axis is longer than it was declared
 //   V5   a node's type is what its rule gives (ir/infer.c), in an order the rule allows
 //   V6   phase and source range are valid
-//   V7   a run-time length is an earlier i32 node without axes
 //   V8   states: path unique, type well formed, as many axes declared as the type has
 //   V9   a state is assigned at most once in a function
 //   V10  a region holds no state, grad, assign, group or part; only a region holds arg
@@ -115,8 +114,6 @@ static void check_states(Verifier *v) {
         const Type *t = type_at(v->m, s->type);
         if ((uint32_t)s->n_batch + s->n_in > t->n)
             bad(v, 8, "state '%s' declares more axes than it has", str(v, s->path));
-        for (uint32_t j = 0; j < t->n; j++)
-            if (t->axes[j].live) bad(v, 8, "state '%s' has a run-time length", str(v, s->path));
     }
 }
 
@@ -201,7 +198,7 @@ static void check_rule(Verifier *v, const Node *n) {
     Type want;
     if (!infer_type(v->m, (Op)n->op, attr_at(v->m, n->attr), types, n->n, have, &want, &why))
         bad(v, 5, "%s", why.at);
-    else if (memcmp(&want, have, sizeof want) != 0)
+    else if (!type_same(&want, have))
         bad(v, 5, "its type is not what its rule gives");
 }
 
@@ -212,29 +209,10 @@ static void check_marks(Verifier *v, const Node *n) {
         bad(v, 6, "unknown source file %u", n->loc.file);
 }
 
-static void check_live(Verifier *v, const Node *n) {
-    const Type *t = type_at(v->m, n->type);
-    for (uint32_t i = 0; i < t->n; i++) {
-        if (!t->axes[i].live) continue;
-        NodeId id = t->axes[i].live - 1;
-        const Type *length = id < v->node ? type_of(v->m, v->f, id) : NULL;
-        if (!length || length->n || length->elem != ELEM_i32)
-            bad(v, 7, "the run-time length %%%u is not an earlier i32 without axes", id);
-    }
-}
-
 static void check_residence(Verifier *v, const Node *n) {
     uint8_t in = op_info[n->op].in;
     if (v->f->region && in == IN_TOP) bad(v, 10, "not possible in a region");
     if (!v->f->region && in == IN_BODY) bad(v, 10, "only possible in a region");
-}
-
-// Same elements in the same order; run-time lengths are numbered per function.
-static bool same_layout(const Type *a, const Type *b) {
-    if (a->elem != b->elem || a->n != b->n) return false;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (a->axes[i].axis != b->axes[i].axis || a->axes[i].size != b->axes[i].size) return false;
-    return true;
 }
 
 static const Func *body_of(const Verifier *v, const Node *group) {
@@ -247,7 +225,7 @@ static void check_group(Verifier *v, const Node *n) {
         bad(v, 11, "its body '%s' is no region with results", str(v, body->name));
         return;
     }
-    if (!same_layout(type_at(v->m, n->type), type_of(v->m, body, body->results.at[0].node)))
+    if (n->type != node_at(body, body->results.at[0].node)->type)
         bad(v, 11, "its type is not that of result 0 of its body");
     for (NodeId i = 0; i < body->nodes.n; i++) {
         if (node_at(body, i)->op != OP_arg) continue;
@@ -257,7 +235,7 @@ static void check_group(Verifier *v, const Node *n) {
             continue;
         }
         NodeId x = operand(v->f, v->node, (uint32_t)index);
-        if (!same_layout(type_of(v->m, v->f, x), type_of(v->m, body, i)))
+        if (node_at(v->f, x)->type != node_at(body, i)->type)
             bad(v, 11, "operand %lld has another type than parameter %%%u of its body",
                 (long long)index, i);
     }
@@ -273,8 +251,7 @@ static void check_part(Verifier *v, const Node *n) {
     int64_t index = attr_at(v->m, n->attr)->part.index;
     if (index >= body->results.n)
         bad(v, 12, "the group has no result %lld", (long long)index);
-    else if (!same_layout(type_at(v->m, n->type),
-                          type_of(v->m, body, body->results.at[index].node)))
+    else if (n->type != node_at(body, body->results.at[index].node)->type)
         bad(v, 12, "its type is not that of result %lld", (long long)index);
 }
 
@@ -321,7 +298,6 @@ static void check_func(Verifier *v, const Func *f) {
         const Node *n = node_at(f, v->node);
         check_rule(v, n);
         check_marks(v, n);
-        check_live(v, n);
         check_residence(v, n);
         if (n->op == OP_group) check_group(v, n);
         if (n->op == OP_part) check_part(v, n);

@@ -13,9 +13,6 @@ static bool dce_func(PassCx *cx, Func *f) {
         if (!live[n]) continue;
         kept++;
         for (uint32_t j = 0; j < f->nodes.at[n].n; j++) live[operand(f, n, j)] = 1;
-        const Type *t = type_of(cx->m, f, n);
-        for (uint32_t j = 0; j < t->n; j++)
-            if (t->axes[j].live) live[t->axes[j].live - 1] = 1;
     }
     if (kept == f->nodes.n) return false;
     Rewrite r;

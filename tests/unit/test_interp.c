@@ -423,7 +423,6 @@ static void test_refusals(void **state) {
     (void)state;
     refuse("%0 = input : f32 {name=absent}", "input 'absent' has no value");
     refuse("%0 = const : f32 {value=1}\n%1 = grad %0 : f32[a=2] {state=w}", "after autodiff only");
-    refuse("%0 = input : i32 {name=n}\n%1 = input : f32[a=2<%0] {name=x}", "run-time lengths");
 }
 
 // The file that holds every op: all of them have an evaluator in both modes (grad refuses).

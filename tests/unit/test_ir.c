@@ -208,8 +208,8 @@ static void test_text_faults(void **state) {
         {"func \"\\x00\" { }", "expected an escape '\\xNN'", 1, 7},
         {"func \"abc", "name without closing quote", 1, 7},
         {"func f {", "expected a node, a result or '}'", 1, 9},
-        {"state w : f32[d<%0]", "unknown axis 'd'", 1, 15},
-        {"axis d = 3 state w : f32[d<%0] param", "no node '%0' before here", 1, 28},
+        {"state w : f32[d]", "unknown axis 'd'", 1, 15},
+        {"axis d = 3 state w : f32[d<%0] param", "expected ']'", 1, 27},
         {"hello", "expected 'file', 'axis', 'whole', 'state', 'func' or 'region'", 1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
     };
@@ -308,7 +308,6 @@ static void test_rule_messages(void **state) {
         "state w : f32[a, b] param func f {"
         "%x = input : f32[a, b] {name=x} %y = input : f32[a=1, d] {name=y} "
         "%i = input : i32[d] {name=i} %p = input : bool[a] {name=p} "
-        "%n = input : i32 {name=n} %l = input : f32[a, e<%n] {name=l} "
         "%q = input : f32[b, a] {name=q} ";
     static const struct {
         const char *node, *message;
@@ -333,8 +332,6 @@ static void test_rule_messages(void **state) {
         {"rename %x {from=c, to=d}", "the operand of 'rename' has no axis 'c'"},
         {"split %x {from=b, to=(d, e)}",
          "axis 'b' of size 3 cannot be split into sizes whose product is 20"},
-        {"split %l {from=e, to=(c, d)}",
-         "'split' of axis 'e', whose length is known only at run time"},
         {"merge %x {from=(b, a), to=c}",
          "'merge' needs axis 'b' just before axis 'a' in the operand"},
         {"slice %x : f32[a, d=4] {from=b, to=d}",
@@ -385,7 +382,6 @@ static void test_rule_types(void **state) {
         "%x = input : f32[a, b] {name=x} %y = input : f32[b, d] {name=y} "
         "%z = input : f32[d, a, b] {name=z} %s = input : f32 {name=s} "
         "%i = input : i32[d, a] {name=i} %t = input : f32[a, v, b] {name=t} "
-        "%n = input : i32 {name=n} %l = input : f32[b<%n] {name=l} "
         "%k = input : f32[v, a, d] {name=k} ";
     static const struct {
         const char *node, *type;
@@ -394,7 +390,6 @@ static void test_rule_types(void **state) {
         {"add %x, %y", "f32[a=2, b=3, d=4]"},
         {"add %x, %z", "f32[d=4, a=2, b=3]"},
         {"add %x, %z : f32[b, a, d]", "f32[b=3, a=2, d=4]"},
-        {"add %x, %l", "f32[a=2, b=3<%6]"},
         {"lt %x, %s", "bool[a=2, b=3]"},
         {"gather %t, %i {axis=v}", "f32[a=2, d=4, b=3]"},
         {"contract %z, %t {axes=(b)}", "f32[a=2, d=4, v=9]"},
@@ -452,9 +447,8 @@ static void test_interning(void **state) {
     memset(&t, 0xab, sizeof t);
     t.elem = ELEM_f32;
     t.n = 1;
-    t.axes[0] = (TypeAxis){x, 0, 3};
-    memset(t.place, 0, sizeof t.place);
-    Type clean = {.elem = ELEM_f32, .n = 1, .axes = {{x, 0, 3}}};
+    t.axes[0] = (TypeAxis){x, 3};
+    Type clean = {.elem = ELEM_f32, .n = 1, .axes = {{x, 3}}};
     assert_int_equal(type_intern(m, &t), type_intern(m, &clean));
     Attr p, q;
     memset(&p, 0xab, sizeof p);
@@ -477,7 +471,7 @@ static void test_tables(void **state) {
     assert_int_equal(op_info[OP_contract].max, 3);
     assert_int_equal(op_info[OP_gather].kind, OPK_INDEX);
     assert_int_equal(elem_info[ELEM_bool].bytes, 1);
-    Type t = {.elem = ELEM_i32, .n = 3, .axes = {{1, 0, 2}, {2, 0, 3}, {3, 0, 5}}};
+    Type t = {.elem = ELEM_i32, .n = 3, .axes = {{1, 2}, {2, 3}, {3, 5}}};
     int64_t s[MAX_AXES];
     type_strides(&t, s);
     assert_true(s[0] == 15 && s[1] == 5 && s[2] == 1 && type_bytes(&t) == 120);
@@ -505,7 +499,7 @@ static Fixture fixture(void) {
 static NodeId input3(Fixture *x, AxisId a, AxisId b, AxisId c) {
     Type t = {.elem = ELEM_f32, .n = 3};
     AxisId axes[3] = {a, b, c};
-    for (int i = 0; i < 3; i++) t.axes[i] = (TypeAxis){axes[i], 0, x->m->axes.at[axes[i]].size};
+    for (int i = 0; i < 3; i++) t.axes[i] = (TypeAxis){axes[i], x->m->axes.at[axes[i]].size};
     return ir_input(&x->b, "x", type_intern(x->m, &t), 0);
 }
 
@@ -574,19 +568,19 @@ static void test_build_views(void **state) {
     arena_free(x.a);
 }
 
-// A copy keeps all properties, and run-time lengths follow the node they name.
+// A copy keeps all properties.
 static void test_copy_node(void **state) {
     (void)state;
     Arena *a = arena_new();
     Module *m =
         parse(a, "axis d = 3 func f { %0 = const : f32 %1 = input : i32 {name=n} "
-                 "%2 = input : f32[d<%1] {name=x} %3 = exp %2 !B inst=2 tmpl=7 clone=1 \"y\" }");
+                 "%2 = input : f32[d] {name=x} %3 = exp %2 !B inst=2 tmpl=7 clone=1 \"y\" }");
     Func *f = m->funcs.at[0], *g = func_new(m, "g", NULL);
     Builder b = {.m = m, .f = g};
     NodeId map[4] = {NONE, NONE, NONE, NONE};
     for (NodeId i = 1; i < 4; i++) map[i] = copy_node(&b, f, i, map);
     assert_int_equal(g->nodes.n, 3);
-    assert_string_equal(type_text(a, m, node_at(g, 2)->type), "f32[d=3<%0]");
+    assert_string_equal(type_text(a, m, node_at(g, 2)->type), "f32[d=3]");
     const Node *n = node_at(g, 2);
     assert_true(n->phase == PHASE_B && n->inst == 2 && n->tmpl == 8 && n->clone == 1);
     assert_string_equal(sym_str(m->syms, n->name), "y");
@@ -639,10 +633,6 @@ static const char *damage_nodes(Module *m, int i) {
     case 11:
         node_at(f, 4)->loc = (Loc){77, 0, 0};
         return "V6: function step, node %4 neg: unknown source file";
-    case 12:
-        t.axes[0].live = 3;
-        node_at(f, 2)->type = type_intern(m, &t);
-        return "V5: function step, node %2 gather: axis 'batch' of the result";
     default: return NULL;
     }
 }
@@ -693,16 +683,14 @@ static int each_damage(const char *(*damage)(Module *m, int i)) {
 
 static void test_verifier(void **state) {
     (void)state;
-    assert_int_equal(each_damage(damage_nodes), 13);
+    assert_int_equal(each_damage(damage_nodes), 12);
     assert_int_equal(each_damage(damage_module), 13);
 }
 
-static void test_verifier_live_and_memory(void **state) {
+static void test_verifier_memory(void **state) {
     (void)state;
     Arena *a = arena_new();
-    Module *m = parse(a, "axis d = 3 func f { %0 = const : f32 %1 = input : f32[d<%0] {name=x} }");
-    violates(a, m, "V7: function f, node %1 input: the run-time length %0 is not an earlier i32");
-    m = parse(a, "func f planned { %0 = const : f32 @temp+63 }");
+    Module *m = parse(a, "func f planned { %0 = const : f32 @temp+63 }");
     violates(a, m, "V14: function f, node %0 const: offset 63 in memory is no multiple of 64");
     arena_free(a);
 }
@@ -769,7 +757,7 @@ int main(void) {
         cmocka_unit_test(test_build_views),
         cmocka_unit_test(test_copy_node),
         cmocka_unit_test(test_verifier),
-        cmocka_unit_test(test_verifier_live_and_memory),
+        cmocka_unit_test(test_verifier_memory),
         cmocka_unit_test(test_roles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
