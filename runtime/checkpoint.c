@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "runtime/checkpoint.h"
 #include "runtime/json.h"
+#include "runtime/meta.h"
 #include "runtime/setting.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +21,6 @@
 #include <string.h>
 
 enum { KIND_ACCUM = 4, TEXT = 64 }; // ir's StateKind: sums of one step, never saved
-static const char *const dtype_names[] = {"F32", "I32", "U32", "BOOL"};
 
 static bool is_saved(const SnState *s) { return s->kind != KIND_ACCUM; }
 
@@ -32,74 +32,31 @@ static bool is_derived(const char *scalar) {
     return false;
 }
 
-// The axes of a state in order, "dim, head"; free it. NULL: memory is short.
-static char *axes_text(const SnPlan *p, const SnState *s) {
-    SnText t = {0};
-    sn_text_add(&t, "%s", "");
-    for (uint32_t i = 0; i < s->naxes; i++)
-        sn_text_add(&t, "%s%s", i ? ", " : "", SN_STRING(p, s->axis[i]));
-    if (!t.failed) return t.text;
-    free(t.text);
-    return NULL;
-}
-
 // ---- writing ------------------------------------------------------------------------------------
 
-typedef struct {
-    SnMeta *at;
-    uint32_t n, limit;
-    bool failed;
-} MetaList;
-
-static void meta_add(MetaList *m, const char *prefix, const char *key, const char *value) {
-    char *k = NULL, *v = value ? strdup(value) : NULL;
-    if (!v || m->n == m->limit || asprintf(&k, "%s%s", prefix, key) < 0) {
-        free(v);
-        m->failed = true;
-        return;
-    }
-    m->at[m->n++] = (SnMeta){k, v};
-}
-
-static void meta_add_number(MetaList *m, const char *key, uint64_t value) {
-    char text[TEXT];
-    snprintf(text, sizeof text, "%" PRIu64, value);
-    meta_add(m, "sinter.", key, text);
-}
-
-static void meta_free(MetaList *m) {
-    for (uint32_t i = 0; i < m->n; i++) {
-        free((void *)(uintptr_t)m->at[i].key);
-        free((void *)(uintptr_t)m->at[i].value);
-    }
-    free(m->at);
-}
-
-static void meta_fill(MetaList *m, SnExec *x, const SnProgress *at) {
+static void meta_fill(SnMetaList *m, SnExec *x, const SnProgress *at) {
     const SnPlan *p = sn_exec_plan(x);
-    meta_add(m, "sinter.", "model", SN_STRING(p, p->model_name));
-    meta_add_number(m, "step", at->step);
-    meta_add_number(m, "samples", at->samples);
-    meta_add_number(m, "seed", at->seed);
-    meta_add_number(m, "accum", (uint64_t)at->accum);
-    meta_add_number(m, "steps", at->total);
-    if (at->data) meta_add(m, "sinter.", "data", at->data);
+    sn_meta_add(m, "sinter.", "model", SN_STRING(p, p->model_name));
+    sn_meta_number(m, "sinter.", "step", at->step);
+    sn_meta_number(m, "sinter.", "samples", at->samples);
+    sn_meta_number(m, "sinter.", "seed", at->seed);
+    sn_meta_number(m, "sinter.", "accum", (uint64_t)at->accum);
+    sn_meta_number(m, "sinter.", "steps", at->total);
+    if (at->data) sn_meta_add(m, "sinter.", "data", at->data);
     for (uint32_t i = 0; i < p->scalars.count; i++) {
         const char *name = SN_STRING(p, SN_AT(p, SnScalar, scalars)[i].name);
         char text[TEXT];
         snprintf(text, sizeof text, "%.17g", sn_exec_get(x, name, 0));
-        if (!is_derived(name)) meta_add(m, "scalar.", name, text);
+        if (!is_derived(name)) sn_meta_add(m, "scalar.", name, text);
     }
     for (uint32_t i = 0; i < p->options.count; i++) {
         const SnOption *o = &SN_AT(p, SnOption, options)[i];
-        meta_add(m, "option.", SN_STRING(p, o->key), SN_STRING(p, o->value));
+        sn_meta_add(m, "option.", SN_STRING(p, o->key), SN_STRING(p, o->value));
     }
     for (uint32_t i = 0; i < p->states.count; i++) {
         const SnState *s = &SN_AT(p, SnState, states)[i];
         if (!is_saved(s)) continue;
-        char *axes = axes_text(p, s);
-        meta_add(m, "axes.", SN_STRING(p, s->path), axes);
-        free(axes);
+        sn_meta_axes(m, p, SN_STRING(p, s->path), s->axis, s->naxes, 0);
     }
 }
 
@@ -118,7 +75,7 @@ static SnTensor *collect_states(SnExec *x, uint32_t *n) {
         if (!is_saved(s)) continue;
         SnTensor *t = &tensors[(*n)++];
         t->name = SN_STRING(p, s->path);
-        t->dtype = dtype_names[s->elem];
+        t->dtype = sn_meta_dtype(s->elem);
         t->ndim = s->naxes;
         memcpy(t->shape, s->size, s->naxes * sizeof *s->size);
         t->data = sn_exec_at(x, s->region, s->offset);
@@ -130,18 +87,16 @@ static SnTensor *collect_states(SnExec *x, uint32_t *n) {
 }
 
 SnStatus sn_checkpoint_write(SnExec *x, const SnProgress *at, int fd, SnError *e) {
-    const SnPlan *p = sn_exec_plan(x);
     uint32_t n;
-    MetaList meta = {.limit = 8 + p->scalars.count + p->options.count + p->states.count};
-    meta.at = calloc(meta.limit, sizeof *meta.at);
+    SnMetaList meta = {0};
     SnTensor *tensors = collect_states(x, &n);
-    if (meta.at) meta_fill(&meta, x, at);
+    meta_fill(&meta, x, at);
     SnStatus s = SN_OK;
-    if (!meta.at || !tensors || meta.failed)
+    if (!tensors || meta.failed)
         s = sn_fail(e, SN_MACHINE, "out of memory");
     else
         s = sn_st_write(fd, tensors, n, meta.at, meta.n, e);
-    meta_free(&meta);
+    sn_meta_free(&meta);
     free(tensors);
     return s;
 }
@@ -263,15 +218,15 @@ static void shape_text(const int64_t *size, uint32_t n, const char *dtype, const
 static bool compare_state(const SnPlan *p, const SnState *s, const SnSafetensors *st,
                           const SnTensorInfo *t, Wrong *other) {
     const char *name = SN_STRING(p, s->path), *there = sn_st_metadata_of(st, "axes", name);
-    char *axes = axes_text(p, s);
+    char *axes = sn_axes_text(p, s->axis, s->naxes, 0);
     if (!axes) return false;
-    bool same = t->ndim == s->naxes && !strcmp(t->dtype, dtype_names[s->elem]) &&
+    bool same = t->ndim == s->naxes && !strcmp(t->dtype, sn_meta_dtype(s->elem)) &&
                 !memcmp(t->shape, s->size, s->naxes * sizeof *s->size) &&
                 (!there || !strcmp(there, axes));
     if (!same) {
         char in_file[128], in_model[128];
         shape_text(t->shape, t->ndim, t->dtype, there, in_file, sizeof in_file);
-        shape_text(s->size, s->naxes, dtype_names[s->elem], axes, in_model, sizeof in_model);
+        shape_text(s->size, s->naxes, sn_meta_dtype(s->elem), axes, in_model, sizeof in_model);
         wrong_add(other, "'%s' is %s there, %s in the model", name, in_file, in_model);
     }
     free(axes);

@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,20 +108,12 @@ static SnStatus newest_step(const char *dir, int64_t below, int64_t *step, SnErr
 
 // ---- the lock -----------------------------------------------------------------------------------
 
-// A new file that nobody else knows. Its name tells remove_temporary what it is.
+// Its name tells remove_temporary what it is.
 static SnStatus open_temporary(const char *dir, int64_t step, char *path, size_t size, int *fd,
                                SnError *e) {
-    for (int i = 0; i < TRIES; i++) {
-        uint64_t key = (uint64_t)getpid() << 32 | (uint32_t)i;
-        (void)!getrandom(&key, sizeof key, GRND_NONBLOCK); // two of one name are no harm
-        int n = snprintf(path, size, "%s/.step-%08" PRId64 ".safetensors.%016" PRIx64 ".tmp", dir,
-                         step, key);
-        if (n < 0 || (size_t)n >= size) return too_long(dir, e);
-        *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-        if (*fd >= 0) return SN_OK;
-        if (errno != EEXIST) break;
-    }
-    return cannot("write in", dir, e);
+    char name[64];
+    snprintf(name, sizeof name, "step-%08" PRId64 ".safetensors", step);
+    return sn_file_temporary(dir, name, path, size, fd, e);
 }
 
 // Removes what a killed run left half written.
@@ -204,13 +195,6 @@ SnStatus sn_checkpoint_claim(const char *dir, int *lock, SnError *e) {
 
 // ---- saving -------------------------------------------------------------------------------------
 
-static SnStatus write_temporary(SnExec *x, const SnProgress *at, int fd, SnError *e) {
-    SnStatus s = sn_checkpoint_write(x, at, fd, e);
-    if (!s && fsync(fd)) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
-    if (close(fd) && !s) s = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
-    return s;
-}
-
 // Removes all but the `keep` newest, never the one just written. A file that cannot go is left.
 static void remove_old(const char *dir, int keep, int64_t newest) {
     int64_t *steps;
@@ -233,12 +217,8 @@ SnStatus sn_checkpoint_save(SnExec *x, const SnProgress *at, const char *dir, in
     if (!sn_folder_make(dir)) return cannot("make", dir, e);
     SnStatus s = open_temporary(dir, (int64_t)at->step, temporary, sizeof temporary, &fd, e);
     if (s) return s;
-    s = write_temporary(x, at, fd, &inner);
-    if (!s && rename(temporary, path)) s = sn_fail(&inner, SN_MACHINE, "%s", strerror(errno));
-    if (s) {
-        (void)unlink(temporary);
-        return sn_fail(e, s, "cannot write the checkpoint '%s': %s", path, inner.text);
-    }
+    s = sn_file_finish(fd, temporary, path, sn_checkpoint_write(x, at, fd, &inner), &inner);
+    if (s) return sn_fail(e, s, "cannot write the checkpoint '%s': %s", path, inner.text);
     if (!sn_folder_sync(dir))
         return sn_fail(e, SN_MACHINE, "cannot sync '%s': %s", dir, strerror(errno));
     remove_temporary(dir);

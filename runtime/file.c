@@ -4,12 +4,16 @@
 #include "runtime/file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { TRIES = 100 };
 enum { SPARE = 64 }; // descriptors that a run holds besides its data: checkpoints, logs, devices
 
 // Opened for reading, so that writing to them still fails.
@@ -60,6 +64,36 @@ SnStatus sn_file_open(const char *path, int *fd, int64_t *size, SnError *e) {
     }
     *size = info.st_size;
     return SN_OK;
+}
+
+SnStatus sn_file_temporary(const char *dir, const char *name, char *path, size_t size, int *fd,
+                           SnError *e) {
+    for (int i = 0; i < TRIES; i++) {
+        uint64_t key = (uint64_t)getpid() << 32 | (uint32_t)i;
+        (void)!getrandom(&key, sizeof key, GRND_NONBLOCK); // two of one name are no harm
+        int n = snprintf(path, size, "%s/.%s.%016" PRIx64 ".tmp", dir, name, key);
+        if (n < 0 || (size_t)n >= size)
+            return sn_fail(e, SN_USER, "the name '%.200s' is too long", dir);
+        *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (*fd >= 0) return SN_OK;
+        if (errno != EEXIST) break;
+    }
+    int error = errno;
+    return sn_fail(e, sn_file_status(error), "cannot write in '%.600s': %s", dir, strerror(error));
+}
+
+SnStatus sn_file_finish(int fd, const char *temporary, const char *path, SnStatus status,
+                        SnError *e) {
+    if (!status && fsync(fd)) status = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+    if (close(fd) && !status) status = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+    if (!status && rename(temporary, path)) status = sn_fail(e, SN_MACHINE, "%s", strerror(errno));
+    if (status) (void)unlink(temporary);
+    return status;
+}
+
+bool sn_file_same(const char *a, const char *b) {
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 SnStatus sn_file_reserve(uint64_t files, const char *what, SnError *e) {

@@ -460,13 +460,14 @@ SnStatus sn_st_check_sum(const SnSafetensors *st, const SnTensorInfo *t, const S
 
 // ---- writing ------------------------------------------------------------------------------------
 
-static bool write_all(int fd, const void *from, uint64_t n) {
+static bool write_all(int fd, const void *from, uint64_t n, uint64_t at) {
     const char *p = from;
     while (n) {
-        ssize_t put = write(fd, p, n > 1u << 30 ? 1u << 30 : (size_t)n);
+        ssize_t put = pwrite(fd, p, n > 1u << 30 ? 1u << 30 : (size_t)n, (off_t)at);
         if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
+        if (put <= 0) return false;
         p += put;
+        at += (uint64_t)put;
         n -= (uint64_t)put;
     }
     return true;
@@ -574,46 +575,10 @@ static SnStatus write_failed(SnError *e) {
     return sn_fail(e, SN_MACHINE, "%s", errno ? strerror(errno) : "somebody has cut it off");
 }
 
-// A tensor, piece by piece; *x becomes its checksum.
-static SnStatus write_tensor(int fd, const SnTensor *t, char *piece, SnXxh64 *x, SnError *e) {
-    int64_t bytes = (int64_t)tensor_bytes(t);
-    SnStatus s = SN_OK;
-    sn_xxh64_begin(x);
-    for (int64_t at = 0; at < bytes && !s; at += SN_ST_PIECE) {
-        int64_t n = bytes - at < SN_ST_PIECE ? bytes - at : SN_ST_PIECE;
-        const char *from = t->data ? (const char *)t->data + at : piece;
-        if (!t->data) s = t->read(t->what, t->user, at, n, piece, e);
-        if (s) break;
-        sn_xxh64_add(x, from, (size_t)n);
-        if (!write_all(fd, from, (uint64_t)n)) s = write_failed(e);
-    }
-    return s;
-}
-
-static SnStatus write_tensors(int fd, const SnTensor *tensors, uint32_t n, Entries *all,
-                              SnError *e) {
-    char *piece = malloc(SN_ST_PIECE);
-    SnStatus s = piece ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
-    for (uint32_t i = 0; i < n && !s; i++) {
-        SnXxh64 x;
-        s = write_tensor(fd, &tensors[i], piece, &x, e);
-        sum_text(sn_xxh64_end(&x), all->sums[i]);
-    }
-    free(piece);
-    if (!s) sum_text(sum_metadata(all->meta, all->n), all->sums[n]);
-    return s;
-}
-
 // Reads the header back from the file, where it has been written over the first one.
 static SnStatus replace_header(int fd, const SnText *h, const SnTensor *tensors, uint32_t n,
                                const Entries *all, SnError *e) {
-    size_t done = 0;
-    while (done < h->n) {
-        ssize_t put = pwrite(fd, h->text + done, h->n - done, (off_t)done);
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) return write_failed(e);
-        done += (size_t)put;
-    }
+    if (!write_all(fd, h->text, h->n, 0)) return write_failed(e);
     char *back = malloc(h->n);
     if (!back) return sn_fail(e, SN_MACHINE, "out of memory");
     SnStatus s = read_all(fd, back, h->n, 0) ? SN_OK : write_failed(e);
@@ -624,22 +589,106 @@ static SnStatus replace_header(int fd, const SnText *h, const SnTensor *tensors,
     return s;
 }
 
+// Bytes of tensor i are written from its end so far on.
+struct SnStWriter {
+    int fd;
+    SnTensor *tensors;
+    uint32_t n;
+    Entries all;
+    uint64_t header; // its size, with the head
+    struct {
+        SnXxh64 sum;
+        uint64_t begin, done, bytes; // from the start of the data
+    } * parts;
+};
+
+static SnStatus begin(SnStWriter *w, const SnMeta *meta, uint32_t nmeta, SnError *e) {
+    SnText first = {0};
+    uint64_t at = 0;
+    w->parts = calloc((size_t)w->n + 1, sizeof *w->parts);
+    if (w->n) qsort(w->tensors, w->n, sizeof *w->tensors, by_alignment);
+    bool made = w->parts && make_entries(w->tensors, w->n, meta, nmeta, &w->all) &&
+                make_header(w->tensors, w->n, &w->all, &first);
+    SnStatus s = made ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
+    if (!s) s = check_header(first.text + 8, first.n - 8, w->tensors, w->n, &w->all, e);
+    if (!s && !write_all(w->fd, first.text, first.n, 0)) s = write_failed(e);
+    w->header = first.n;
+    for (uint32_t i = 0; i < w->n && !s; i++) {
+        sn_xxh64_begin(&w->parts[i].sum);
+        w->parts[i].begin = at;
+        at += w->parts[i].bytes = tensor_bytes(&w->tensors[i]);
+    }
+    free(first.text);
+    return s;
+}
+
+SnStatus sn_st_begin(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, uint32_t nmeta,
+                     SnStWriter **out, SnError *e) {
+    SnStWriter *w = *out = calloc(1, sizeof *w);
+    if (!w) return sn_fail(e, SN_MACHINE, "out of memory");
+    *w = (SnStWriter){.fd = fd, .tensors = tensors, .n = n};
+    SnStatus s = begin(w, meta, nmeta, e);
+    if (!s) return s;
+    sn_st_drop(w);
+    *out = NULL;
+    return s;
+}
+
+void sn_st_drop(SnStWriter *w) {
+    if (!w) return;
+    free_entries(&w->all, w->n);
+    free(w->parts);
+    free(w);
+}
+
+SnStatus sn_st_put(SnStWriter *w, uint32_t i, const void *from, uint64_t n, SnError *e) {
+    assert(i < w->n && n <= w->parts[i].bytes - w->parts[i].done);
+    sn_xxh64_add(&w->parts[i].sum, from, n);
+    if (!write_all(w->fd, from, n, w->header + w->parts[i].begin + w->parts[i].done))
+        return write_failed(e);
+    w->parts[i].done += n;
+    return SN_OK;
+}
+
+SnStatus sn_st_end(SnStWriter *w, SnError *e) {
+    SnText header = {0};
+    for (uint32_t i = 0; i < w->n; i++) {
+        assert(w->parts[i].done == w->parts[i].bytes);
+        sum_text(sn_xxh64_end(&w->parts[i].sum), w->all.sums[i]);
+    }
+    sum_text(sum_metadata(w->all.meta, w->all.n), w->all.sums[w->n]);
+    SnStatus s = make_header(w->tensors, w->n, &w->all, &header)
+                     ? SN_OK
+                     : sn_fail(e, SN_MACHINE, "out of memory");
+    assert(s || header.n == w->header);
+    if (!s) s = replace_header(w->fd, &header, w->tensors, w->n, &w->all, e);
+    free(header.text);
+    return s;
+}
+
+// A tensor, piece by piece.
+static SnStatus put_tensor(SnStWriter *w, uint32_t i, char *piece, SnError *e) {
+    const SnTensor *t = &w->tensors[i];
+    int64_t bytes = (int64_t)tensor_bytes(t);
+    SnStatus s = SN_OK;
+    for (int64_t at = 0; at < bytes && !s; at += SN_ST_PIECE) {
+        int64_t n = bytes - at < SN_ST_PIECE ? bytes - at : SN_ST_PIECE;
+        const char *from = t->data ? (const char *)t->data + at : piece;
+        if (!t->data) s = t->read(t->what, t->user, at, n, piece, e);
+        if (!s) s = sn_st_put(w, i, from, (uint64_t)n, e);
+    }
+    return s;
+}
+
 SnStatus sn_st_write(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, uint32_t nmeta,
                      SnError *e) {
-    Entries all = {0};
-    SnText first = {0}, header = {0};
-    SnStatus s = SN_OK;
-    if (n) qsort(tensors, n, sizeof *tensors, by_alignment);
-    if (!make_entries(tensors, n, meta, nmeta, &all) || !make_header(tensors, n, &all, &first))
-        s = sn_fail(e, SN_MACHINE, "out of memory");
-    if (!s) s = check_header(first.text + 8, first.n - 8, tensors, n, &all, e);
-    if (!s && !write_all(fd, first.text, first.n)) s = write_failed(e);
-    if (!s) s = write_tensors(fd, tensors, n, &all, e);
-    if (!s && !make_header(tensors, n, &all, &header)) s = sn_fail(e, SN_MACHINE, "out of memory");
-    assert(s || header.n == first.n);
-    if (!s) s = replace_header(fd, &header, tensors, n, &all, e);
-    free(first.text);
-    free(header.text);
-    free_entries(&all, n);
+    SnStWriter *w = NULL;
+    char *piece = malloc(SN_ST_PIECE);
+    SnStatus s = piece ? sn_st_begin(fd, tensors, n, meta, nmeta, &w, e)
+                       : sn_fail(e, SN_MACHINE, "out of memory");
+    for (uint32_t i = 0; i < n && !s; i++) s = put_tensor(w, i, piece, e);
+    if (!s) s = sn_st_end(w, e);
+    sn_st_drop(w);
+    free(piece);
     return s;
 }

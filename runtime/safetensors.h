@@ -67,5 +67,15 @@ typedef struct {
 // Writes a whole file to fd, which is empty, and reads its header back from there: tensors sorted by
 // alignment (widest first), then name; the header padded with spaces to a multiple of 8. `tensors` is
 // reordered.
+//
+// Piece by piece: begin sorts the tensors, which stay the caller's, and writes the header without sums; put
+// appends to tensor i of the sorted, whatever was put into others; end, when all are full, writes the sums.
+typedef struct SnStWriter SnStWriter;
+SnStatus sn_st_begin(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, uint32_t nmeta,
+                     SnStWriter **out, SnError *e);
+SnStatus sn_st_put(SnStWriter *w, uint32_t i, const void *from, uint64_t n, SnError *e);
+SnStatus sn_st_end(SnStWriter *w, SnError *e);
+void sn_st_drop(SnStWriter *w); // the memory; the file is as it is
+// All at once.
 SnStatus sn_st_write(int fd, SnTensor *tensors, uint32_t n, const SnMeta *meta, uint32_t nmeta,
                      SnError *e);
