@@ -224,7 +224,7 @@ typedef struct {
     NodeId node;
 } Dropped;
 
-typedef enum { MODE_step, MODE_eval, MODE_generate } Mode;
+typedef enum { MODE_step, MODE_eval, MODE_predict, MODE_generate } Mode;
 
 struct Elab {
     Arena *arena;

@@ -66,14 +66,14 @@ static void result(Elab *cx, const char *name, NodeId n, ResultKind kind) {
 }
 
 void train_results(Elab *cx) {
-    bool generate = cx->mode == MODE_generate;
-    if (!generate) {
+    bool outputs = cx->mode == MODE_predict || cx->mode == MODE_generate;
+    if (!outputs) {
         NodeId loss = total_loss(cx);
         if (loss != NONE) result(cx, "loss", loss, RESULT_loss);
     }
     for (uint32_t i = 0; i < cx->yields.n; i++) {
         const Yield *y = &cx->yields.at[i];
-        if ((y->kind == RESULT_output) != generate) continue;
+        if ((y->kind == RESULT_output) != outputs) continue;
         NodeId n = node_of(cx, &y->value,
                            y->value.kind == V_NUM ? ELEM_f32 : elem_of(cx, &y->value), y->loc);
         if (n != NONE) result(cx, str(cx, y->name), n, (ResultKind)y->kind);

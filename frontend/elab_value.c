@@ -65,6 +65,7 @@ void settled_check(Elab *cx) {
         if (cx->settled.at[i].axis && !needed[cx->settled.at[i].axis]) continue;
         if (cx->mode == MODE_step) cx->m->whole_step = true;
         if (cx->mode == MODE_eval) cx->m->whole_eval = true;
+        if (cx->mode == MODE_predict) cx->m->whole_predict = true;
         if (cx->program->micro == cx->program->batch) continue;
         const Settled *s = &cx->settled.at[i];
         const char *sample = axis_name(cx, cx->sample);

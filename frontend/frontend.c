@@ -1,8 +1,8 @@
-// The front half of the compiler: files in, a module with the functions step, eval, generate and
-// init out.
+// The front half of the compiler: files in, a module with the functions step, eval, predict,
+// generate and init out.
 //
-// The model is elaborated once per function: with 'training' on for step, off for eval, and with
-// one sample for generate; init is written while step is, one assignment per state. Each function
+// The model is elaborated once per function: with 'training' on for step, off for eval and predict, and
+// with one sample for generate; init is written while step is, one assignment per state. Each function
 // starts from fresh file scopes, because extents may differ; the ids of axes, states and templates
 // persist. Time is linear in what the model expands to, which elab_scope.c bounds.
 #include "frontend/frontend.h"
@@ -287,21 +287,24 @@ static bool build_step(Elab *cx, const Files *files, const Define *defs, uint32_
     return plan && !cx->diag->errors;
 }
 
-// A model that cuts its batch may not allow one sample: then it trains all the same, and says so.
-static void build_generate(Elab *cx, const Files *files) {
+// A function of the outputs. What it does not allow is no fault of the model, which trains all the same: then
+// there is no such function, and a warning says so.
+static void build_outputs(Elab *cx, const Files *files, const char *name, Mode mode,
+                          const char *when) {
     Diag *d = cx->diag;
     uint32_t items = d->items.n, errors = d->errors;
-    begin(cx, files, "generate", MODE_generate);
+    begin(cx, files, name, mode);
     run_model(cx);
     if (d->errors == errors) {
         train_results(cx);
-        return;
+        if (mode == MODE_predict) settled_check(cx);
     }
+    if (d->errors == errors) return;
     DiagItem first = d->items.at[items];
     d->items.n = items;
     d->errors = errors;
     cx->m->funcs.n--;
-    diag_warning(d, first.loc, "no 'generate': with one sample, %s", first.text);
+    diag_warning(d, first.loc, "no '%s': %s%s", name, when, first.text);
 }
 
 static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint32_t ndefs) {
@@ -315,7 +318,10 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     train_results(cx);
     settled_check(cx);
     plan_options(cx);
-    if (outputs) build_generate(cx, files);
+    if (outputs) {
+        build_outputs(cx, files, "predict", MODE_predict, "");
+        build_outputs(cx, files, "generate", MODE_generate, "with one sample, ");
+    }
     warn_of_inputs(cx);
     state_notes(cx);
     return cx->diag->errors ? NULL : cx->program;

@@ -1,9 +1,10 @@
-// From source text to a module: the functions step, eval, generate and init, before any pass.
+// From source text to a module: the functions step, eval, predict, generate and init, before any pass.
 //
 //   step      the whole training step on the whole batch, training = true: results 'loss' (and named
 //             losses, metrics), then gradients (op grad), clipping, the optimizers and the schedule,
 //             and an assign per state
 //   eval      the losses and metrics on the whole batch, training = false
+//   predict   the outputs for the whole batch, training = false (absent when the model has no output)
 //   generate  the outputs for a batch of 1, training = false (absent when the model has no output)
 //   init      an assign per state with its first value
 #pragma once

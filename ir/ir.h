@@ -260,7 +260,7 @@ typedef struct {
     VEC(Func *) funcs;
     // Cut where one micro-batch must be the batch (batch norm): a step, or an evaluation, may not
     // have more of them. Set by microbatch.
-    bool whole_step, whole_eval;
+    bool whole_step, whole_eval, whole_predict;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
     Map axis_map;  // name -> axis

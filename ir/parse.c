@@ -566,10 +566,11 @@ static void axis_line(Parser *p) {
 }
 
 static void whole_line(Parser *p) {
-    static const char *const names[] = {"step", "eval"};
-    uint32_t which = one_of(p, names, 2, "function");
+    static const char *const names[] = {"step", "eval", "predict"};
+    uint32_t which = one_of(p, names, 3, "function");
     if (which == 0) p->m->whole_step = true;
     if (which == 1) p->m->whole_eval = true;
+    if (which == 2) p->m->whole_predict = true;
 }
 
 static void state_tails(Parser *p, State *s) {

@@ -276,6 +276,7 @@ void ir_print_module(Text *to, const Module *m) {
     }
     if (m->whole_step) put(&p, "whole step\n");
     if (m->whole_eval) put(&p, "whole eval\n");
+    if (m->whole_predict) put(&p, "whole predict\n");
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!m->funcs.at[i]->region) put_func(&p, i);

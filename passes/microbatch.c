@@ -1,5 +1,5 @@
 // Cuts the batch: 'step' becomes prologue, micro and update, 'eval' becomes eval_prologue,
-// eval_micro and eval_finish. It exists so that a step of any batch size runs in the memory of one
+// eval_micro and eval_finish, 'predict' likewise. It exists so that a step of any batch size runs in the memory of one
 // micro-batch, with results that differ from the whole batch by rounding only.
 //
 //   prologue  per micro-batch: folds over the sample axis that need data only (token counts). Since
@@ -23,8 +23,9 @@
 // Not possible: a fold that feeds back into values with the sample axis (batch norm), a fold that
 // is no sum (max over the batch), views of the sample axis, a state that keeps single samples. These
 // are errors at their place unless one pass holds the whole batch (micro = batch); then they are
-// computed in place, and whole_step or whole_eval of the module says so: the executable refuses to
-// accumulate. The functions step and eval are removed. O(nodes).
+// computed in place, and whole_step, whole_eval or whole_predict of the module says so: the executable
+// refuses to accumulate. Outputs that cannot be cut are no fault: the model trains without 'predict'. The
+// functions step, eval and predict are removed. O(nodes).
 #include "passes/rewrite.h"
 #include <string.h>
 
@@ -547,10 +548,28 @@ static bool cut_func(PassCx *cx, const char *name, const char *prefix, const cha
     return true;
 }
 
+static bool cut_predict(PassCx *cx) {
+    static const char *const to[3] = {"predict_prologue", "predict_micro", "predict_finish"};
+    Diag *d = cx->m->diag;
+    uint32_t items = d->items.n, errors = d->errors;
+    const Func *f = module_find(cx->m, "predict");
+    if (!f || cut_func(cx, "predict", "predict.", to, &cx->m->whole_predict)) return f != NULL;
+    if (!errors) {
+        DiagItem first = d->items.at[items];
+        d->items.n = items;
+        d->errors = 0;
+        diag_warning(d, first.loc, "no 'predict': %s", first.text);
+    }
+    cx->m->whole_predict = false;
+    remove_func(cx->m, f);
+    return true;
+}
+
 bool pass_microbatch(PassCx *cx) {
     static const char *const step[3] = {"prologue", "micro", "update"};
     static const char *const eval[3] = {"eval_prologue", "eval_micro", "eval_finish"};
     bool changed = cut_func(cx, "step", "", step, &cx->m->whole_step);
     changed |= cut_func(cx, "eval", "eval.", eval, &cx->m->whole_eval);
+    changed |= cut_predict(cx);
     return changed;
 }

@@ -121,8 +121,11 @@ static SnStatus open_files(SnData *d, SnError *e) {
     return s;
 }
 
+// Those of a window and the one that follows it.
+static int64_t window_ids(const SnData *d) { return d->spec.window + !d->spec.closed; }
+
 static int64_t windows_in(const SnData *d, int64_t ids) {
-    int64_t free_ids = ids - 1 - d->spec.window;
+    int64_t free_ids = ids - window_ids(d);
     return free_ids < 0 ? 0 : free_ids / d->spec.stride + 1;
 }
 
@@ -142,7 +145,7 @@ static SnStatus cut_splits(SnData *d, SnError *e) {
     if (d->tensors) return sn_fail(e, SN_USER, "data: %s holds no samples", d->path);
     return sn_fail(e, SN_USER,
                    "data: %s: %lld tokens for training are too few, one sample takes %lld", d->path,
-                   (long long)train, (long long)d->spec.window + 1);
+                   (long long)train, (long long)window_ids(d));
 }
 
 static SnStatus open_all(SnData *d, SnError *e) {
@@ -268,7 +271,7 @@ static SnStatus read_part(SnData *d, const File *f, int64_t at, int64_t n, int32
 
 // A window may run over the end of a file into the next.
 static SnStatus read_window(SnData *d, int64_t at, int32_t *ids, SnError *e) {
-    for (int64_t left = d->spec.window + 1; left > 0;) {
+    for (int64_t left = window_ids(d); left > 0;) {
         const File *f = file_of(d, at);
         int64_t inside = at - f->first, n = f->ids - inside;
         if (n > left) n = left;

@@ -136,9 +136,14 @@ static double forward_share(const SnReport *r) {
     return (double)sn_trainer_eval_samples(r->trainer, r->eval_batches) / (double)batch / 3;
 }
 
+bool sn_report_rewrites(void) {
+    const char *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0;
+}
+
 SnStatus sn_report_open(SnReport *r, const char *log, SnError *e) {
-    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
-    r->rewrites = isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0;
+    const char *no_color = getenv("NO_COLOR");
+    r->rewrites = sn_report_rewrites();
     r->colour = r->rewrites && !(no_color && *no_color);
     r->pace.forward = forward_share(r);
     r->numbers = calloc((size_t)r->plan->outputs.count + 1, sizeof *r->numbers);

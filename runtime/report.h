@@ -26,6 +26,8 @@ typedef struct {
     bool log_failed; // the last line
 } SnReport;
 
+// Whether standard output is a terminal whose rows can be rewritten.
+bool sn_report_rewrites(void);
 // log: the folder, or NULL.
 SnStatus sn_report_open(SnReport *r, const char *log, SnError *e);
 // Lines that are missing in the log are told; a failure only if they still cannot be written. r may be all 0.

@@ -127,6 +127,7 @@ typedef struct {
     const char *input; // name of the input with that range, for messages
     int width;         // tokens: bytes of an id, 1, 2 or 4; 0: 2, or what the file's header says
     bool shuffle;      // of the training windows
+    bool closed;       // no input takes the ids that follow: a sample ends with its window
     uint64_t seed;
 } SnDataSpec;
 
@@ -193,6 +194,10 @@ typedef struct {
 
 // data may be NULL when only generation is wanted. Binds the inputs of the sections to the data.
 SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out, SnError *e);
+// One that computes outputs only: what they do not need is not read. Of data without shuffle, whose split is
+// all training.
+SnStatus sn_trainer_new_predicting(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
+                                   SnError *e);
 void sn_trainer_free(SnTrainer *t);
 SnProgress sn_trainer_progress(const SnTrainer *t);
 int64_t sn_trainer_micro(const SnTrainer *t);  // samples in a micro-batch
@@ -211,6 +216,10 @@ int64_t sn_trainer_eval_samples(const SnTrainer *t, int64_t batches);
 // The mean over `batches` micro-batches of the validation samples, as one batch, or over all samples
 // when there are fewer; over one micro-batch when its samples depend on each other.
 SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e);
+// Computes the outputs of all samples in order. After each micro-batch, of samples [first, first + count),
+// `each` may read the outputs of section predict_micro; those of predict_finish are there at the end.
+typedef SnStatus SnPredicted(void *user, int64_t first, int64_t count, SnError *e);
+SnStatus sn_trainer_predict(SnTrainer *t, SnPredicted *each, void *user, SnError *e);
 // Value of a result ("loss") of the last step or evaluation; NaN when there is none. back: as in
 // sn_exec_result.
 double sn_trainer_result(SnTrainer *t, const char *name, bool eval, int back);
@@ -229,6 +238,21 @@ SnStatus sn_can_generate(SnExec *x, SnError *e);
 // Continues `prompt` (ids, at least one); each new id goes to `emit`, which returns false to stop.
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e);
+
+// ---- predict.c ----------------------------------------------------------------------------------
+
+// What is done without, and how the data is read: all of it, in its order. SN_USER: there is no output.
+SnStatus sn_predict_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
+typedef struct {
+    const char *path;              // of the safetensors file, which appears whole or not at all
+    const char *checkpoint, *data; // where weights and samples are from; neither is overwritten
+    void (*tell)(void *user, int64_t done, int64_t samples); // after each micro-batch; NULL: nobody
+    void *user;
+    // what is in the file, in words: "logits F32[10000, 10]"
+    char written[512];
+} SnPredict;
+// Writes the outputs of all samples.
+SnStatus sn_predict(SnExec *x, SnTrainer *t, int64_t samples, SnPredict *p, SnError *e);
 
 // ---- checkpoint_dir.c -------------------------------------------------------------------------------
 

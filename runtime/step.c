@@ -2,6 +2,7 @@
 //
 //   step:  prologue for all micro-batches, micro for all micro-batches, update
 //   eval:  eval_prologue for all, eval_micro for all, eval_finish
+//   predict: likewise, over all of the data; its windows are read a micro-batch at a time
 //
 // An evaluation counts the samples that there are: behind the last one its last micro-batch is
 // filled with samples that were read already, and the kernels leave those out (the scalar 'valid').
@@ -20,10 +21,11 @@ struct SnTrainer {
     SnExec *x;
     const SnPlan *plan;
     SnData *data;
-    SnProgress at, before; // before: the last step
-    bool torn;             // an update broke off
+    SnProgress at, before;       // before: the last step
+    bool torn;                   // an update broke off
+    const char *const *sections; // whose inputs are filled
     int64_t micro, window;
-    SnBind *binds; // one per input of the plan; port NULL: not of training or evaluation
+    SnBind *binds; // one per input of the plan; port NULL: of another section
     int32_t *ids;  // [held, window + 1]
     int64_t held;
     bool (*stop)(void *user); // sn_trainer_ask
@@ -31,8 +33,9 @@ struct SnTrainer {
 };
 
 // Sections that run for each micro-batch: their inputs are filled. Those that run once have none.
-static const char *const per_micro[] = {"prologue", "micro", "eval_prologue", "eval_micro", NULL};
-static const char *const once[] = {"init", "update", "eval_finish", NULL};
+static const char *const training[] = {"prologue", "micro", "eval_prologue", "eval_micro", NULL};
+static const char *const predicting[] = {"predict_prologue", "predict_micro", NULL};
+static const char *const once[] = {"init", "update", "eval_finish", "predict_finish", NULL};
 
 static bool is_one_of(const char *section, const char *const *all) {
     while (*all && strcmp(section, *all)) all++;
@@ -64,7 +67,7 @@ static SnStatus bind_all(SnTrainer *t, SnError *e) {
         if (is_one_of(section, once))
             return sn_fail(e, SN_PLAN, "section '%s' reads input '%s', and has no samples", section,
                            SN_STRING(t->plan, p->name));
-        if (!is_one_of(section, per_micro)) continue;
+        if (!is_one_of(section, t->sections)) continue;
         SnStatus s = sn_bind(t->plan, p, kind, &t->binds[i], e);
         if (!s) s = agree(t, &t->binds[i], e);
         if (!s && t->data && t->binds[i].kind == SN_BIND_TENSOR)
@@ -90,25 +93,49 @@ static SnStatus eval_fits(const SnTrainer *t, SnError *e) {
                    (long long)t->micro, (long long)samples);
 }
 
-SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
-                        SnError *e) {
-    assert(at->accum >= 1);
-    *out = NULL;
-    SnTrainer *t = calloc(1, sizeof *t);
+static SnStatus open_trainer(SnExec *x, SnData *data, const SnProgress *at,
+                             const char *const *sections, SnTrainer **out, SnError *e) {
+    SnTrainer *t = *out = calloc(1, sizeof *t);
     if (!t) return sn_fail(e, SN_MACHINE, "out of memory");
     t->x = x;
     t->plan = sn_exec_plan(x);
     t->data = data;
+    t->sections = sections;
     t->at = t->before = *at;
-    SnStatus s = bind_all(t, e);
-    if (!s && data) s = sn_plan_allows(t->plan, at->accum, e);
-    if (!s && data) s = eval_fits(t, e);
-    if (s) {
-        sn_trainer_free(t);
-        return s;
-    }
-    *out = t;
-    return SN_OK;
+    return bind_all(t, e);
+}
+
+static SnStatus give(SnTrainer **out, SnStatus s) {
+    if (!s) return s;
+    sn_trainer_free(*out);
+    *out = NULL;
+    return s;
+}
+
+SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
+                        SnError *e) {
+    assert(at->accum >= 1);
+    SnStatus s = open_trainer(x, data, at, training, out, e);
+    if (!s && data) s = sn_plan_allows((*out)->plan, at->accum, e);
+    if (!s && data) s = eval_fits(*out, e);
+    return give(out, s);
+}
+
+// Outputs of samples that depend on each other are those of one micro-batch.
+static SnStatus predict_fits(const SnTrainer *t, SnError *e) {
+    int64_t samples = sn_data_samples(t->data, SN_TRAIN);
+    if (sn_plan_number(t->plan, "predict.max", INT32_MAX) > 1 || samples == t->micro) return SN_OK;
+    return sn_fail(e, SN_USER,
+                   "the outputs of this model are those of %lld samples at once, since they depend "
+                   "on each other, and the data has %lld",
+                   (long long)t->micro, (long long)samples);
+}
+
+SnStatus sn_trainer_new_predicting(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
+                                   SnError *e) {
+    SnStatus s = open_trainer(x, data, at, predicting, out, e);
+    if (!s) s = predict_fits(*out, e);
+    return give(out, s);
 }
 
 void sn_trainer_free(SnTrainer *t) {
@@ -146,18 +173,30 @@ static int64_t micros_of(const SnTrainer *t, int64_t samples) {
     return (samples + t->micro - 1) / t->micro;
 }
 
-// Fills the inputs of a section with micro-batch j of the batch that starts at sample `first`.
-static SnStatus fill_inputs(SnTrainer *t, const char *section, SnSplit split, uint64_t first,
-                            int64_t j, SnError *e) {
+// So many samples from `first` on, in micro-batches.
+typedef struct {
+    const char *section;
+    SnSplit split;
+    uint64_t first, step;
+    int64_t samples;
+} Batch;
+
+static uint64_t first_of(const SnTrainer *t, const Batch *b, int64_t j) {
+    return b->first + (uint64_t)(j * t->micro);
+}
+
+// Fills the inputs of a section with micro-batch j, whose windows are `ids`.
+static SnStatus fill_inputs(SnTrainer *t, const Batch *batch, int64_t j, const int32_t *ids,
+                            SnError *e) {
     for (uint32_t i = 0; i < t->plan->inputs.count; i++) {
         const SnBind *b = &t->binds[i];
-        if (!b->port || strcmp(SN_STRING(t->plan, b->port->section), section)) continue;
+        if (!b->port || strcmp(SN_STRING(t->plan, b->port->section), batch->section)) continue;
         if (b->kind == SN_BIND_TENSOR) {
-            SnStatus s = sn_data_tensor(t->data, b->id, split, first + (uint64_t)(j * t->micro),
+            SnStatus s = sn_data_tensor(t->data, b->id, batch->split, first_of(t, batch, j),
                                         t->micro, sn_exec_input(t->x, b->port), e);
             if (s) return s;
         } else {
-            sn_bind_fill(b, t->x, t->ids ? t->ids + j * t->micro * (t->window + 1) : NULL);
+            sn_bind_fill(b, t->x, ids);
         }
     }
     return SN_OK;
@@ -183,21 +222,28 @@ static void set_scalars(SnTrainer *t, uint64_t step, int64_t samples, int64_t j)
     sn_exec_set(t->x, "first", j == 0);
 }
 
+static SnStatus run_micro(SnTrainer *t, const Batch *b, int64_t j, const int32_t *ids, SnError *e) {
+    SnEnv env = {
+        .first = j == 0, .step = (uint32_t)b->step, .seed = t->at.seed, .sample = j * t->micro};
+    set_scalars(t, b->step, b->samples, j);
+    SnStatus s = fill_inputs(t, b, j, ids, e);
+    // Steps follow each other; an evaluation reads what the one before it read.
+    bool again = b->split == SN_VALID && j + 1 == micros_of(t, b->samples);
+    if (!s) read_ahead(t, b->section, b->split, again ? b->first : first_of(t, b, j + 1));
+    return s ? s : sn_exec_run(t->x, b->section, &env, e);
+}
+
+static bool asked_to_stop(const SnTrainer *t) { return t->stop && t->stop(t->user); }
+
 // Runs a section once per micro-batch of the batch that starts at sample `first`.
 static SnStatus run_micros(SnTrainer *t, const char *section, SnSplit split, uint64_t first,
                            uint64_t step, int64_t samples, SnError *e) {
+    const Batch b = {section, split, first, step, samples};
     if (!sn_plan_section(t->plan, section)) return SN_OK;
     for (int64_t j = 0; j < micros_of(t, samples); j++) {
-        if (t->stop && t->stop(t->user)) return sn_fail(e, SN_STOPPED, "stopped");
-        SnEnv env = {
-            .first = j == 0, .step = (uint32_t)step, .seed = t->at.seed, .sample = j * t->micro};
-        set_scalars(t, step, samples, j);
-        SnStatus s = fill_inputs(t, section, split, first, j, e);
-        // Steps follow each other; an evaluation reads what the one before it read.
-        bool again = split == SN_VALID && j + 1 == micros_of(t, samples);
-        if (!s)
-            read_ahead(t, section, split, again ? first : first + (uint64_t)((j + 1) * t->micro));
-        if (!s) s = sn_exec_run(t->x, section, &env, e);
+        if (asked_to_stop(t)) return sn_fail(e, SN_STOPPED, "stopped");
+        SnStatus s =
+            run_micro(t, &b, j, t->ids ? t->ids + j * t->micro * (t->window + 1) : NULL, e);
         if (s) return s;
     }
     return SN_OK;
@@ -250,6 +296,29 @@ SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
     if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, samples, e);
     if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, samples, e);
     if (!s) s = run_once(t, "eval_finish", t->at.step, samples, e);
+    return s;
+}
+
+// As run_micros, over all of the data; then each, which may be NULL.
+static SnStatus predict_micros(SnTrainer *t, const char *section, SnPredicted *each, void *user,
+                               SnError *e) {
+    const Batch b = {section, SN_TRAIN, 0, t->at.step, sn_data_samples(t->data, SN_TRAIN)};
+    if (!sn_plan_section(t->plan, section)) return SN_OK;
+    for (int64_t j = 0; j < micros_of(t, b.samples); j++) {
+        int64_t at = j * t->micro, left = b.samples - at;
+        if (asked_to_stop(t)) return sn_fail(e, SN_STOPPED, "stopped");
+        SnStatus s = load_windows(t, SN_TRAIN, (uint64_t)at, t->micro, e);
+        if (!s) s = run_micro(t, &b, j, t->ids, e);
+        if (!s && each) s = each(user, at, left < t->micro ? left : t->micro, e);
+        if (s) return s;
+    }
+    return SN_OK;
+}
+
+SnStatus sn_trainer_predict(SnTrainer *t, SnPredicted *each, void *user, SnError *e) {
+    SnStatus s = predict_micros(t, "predict_prologue", NULL, NULL, e);
+    if (!s) s = predict_micros(t, "predict_micro", each, user, e);
+    if (!s) s = run_once(t, "predict_finish", t->at.step, sn_data_samples(t->data, SN_TRAIN), e);
     return s;
 }
 

@@ -79,6 +79,7 @@ static double seconds(void) {
 // ---- options ------------------------------------------------------------------------------------
 
 static const char *given(const Run *r, SnSettingId id) { return r->options.given[id]; }
+static bool trains(const Run *r) { return !given(r, SN_SET_generate) && !given(r, SN_SET_predict); }
 
 // The text of a setting: the command line's, the plan's, or what holds without; NULL: none of them.
 static const char *setting(const Run *r, SnSettingId id) {
@@ -148,6 +149,10 @@ static const char *rate_scalar(const SnPlan *p) {
 // What is asked for and this program does not have.
 static SnStatus check_asked(Run *r) {
     SnStatus s = sn_options_check(&r->options, r->plan, &r->e);
+    if (!s && given(r, SN_SET_predict) && given(r, SN_SET_generate))
+        s = sn_fail(&r->e, SN_USER, "--predict and --generate do different things");
+    if (!s && given(r, SN_SET_predict) && !given(r, SN_SET_resume))
+        s = sn_fail(&r->e, SN_USER, "--predict needs weights: name them with --resume");
     if (s || !given(r, SN_SET_lr) || rate_scalar(r->plan)) return s;
     return sn_fail(&r->e, SN_USER,
                    "--lr: this program has no learning rate of all parameters to set; --info lists "
@@ -215,7 +220,8 @@ static SnStatus open_data(Run *r) {
     SnStatus s = sn_data_spec(r->plan, &spec, &r->e);
     if (s) return s;
     if (!spec.path)
-        return sn_fail(&r->e, SN_USER, "there is nothing to train on: name it with --data");
+        return sn_fail(&r->e, SN_USER, "there is nothing to %s: name it with --data",
+                       trains(r) ? "train on" : "predict from");
     if (sn_plan_option(r->plan, "data.tokenizer", NULL) && spec.kind == SN_DATA_TEXT)
         return sn_fail(&r->e, SN_USER,
                        "data: text is read as bytes; for a tokenizer's ids, use data tokens(...)");
@@ -227,7 +233,8 @@ static SnStatus open_data(Run *r) {
     spec.width = width ? atoi(width) : 0;
     spec.shuffle = number(r, SN_SET_data_shuffle) != 0;
     spec.seed = r->at.seed;
-    return sn_data_new(&spec, &r->data, &r->e);
+    if (given(r, SN_SET_predict)) s = sn_predict_spec(r->plan, &spec, &r->e);
+    return s ? s : sn_data_new(&spec, &r->data, &r->e);
 }
 
 // The progress to start from: the checkpoint's or a new run's, then the command line.
@@ -251,6 +258,7 @@ static SnStatus set_progress(Run *r) {
         if (!given(r, SN_SET_generate))
             printf("resumed from %s at step %" PRIu64 "\n", found.path, r->at.step);
         r->saved = r->at.step;
+        snprintf(r->path, sizeof r->path, "%s", found.path);
     }
     if (given(r, SN_SET_steps)) r->at.total = asked.total;
     if (given(r, SN_SET_accum)) r->at.accum = asked.accum;
@@ -273,7 +281,7 @@ static SnStatus claim_directory(Run *r) {
     const char *dir = out_directory(r);
     struct stat info;
     bool no_steps = given(r, SN_SET_resume) && count_or(r, SN_SET_steps, 1) == 0;
-    if (!dir || given(r, SN_SET_generate) || no_steps) return SN_OK;
+    if (!dir || !trains(r) || no_steps) return SN_OK;
     if (!given(r, SN_SET_out) && (stat(dir, &info) || !S_ISDIR(info.st_mode))) return SN_OK;
     SnStatus s = sn_checkpoint_claim(dir, &r->lock, &r->e);
     r->claimed = !s;
@@ -327,8 +335,11 @@ static SnStatus set_up(Run *r) {
     if (s) return s;
     sn_exec_profile(r->exec, given(r, SN_SET_profile) != NULL);
     if (!given(r, SN_SET_generate)) s = open_data(r);
-    if (!s) s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
-    if (!s && r->data) s = check_data(r);
+    if (!s && given(r, SN_SET_predict))
+        s = sn_trainer_new_predicting(r->exec, r->data, &r->at, &r->trainer, &r->e);
+    else if (!s)
+        s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
+    if (!s && r->data && trains(r)) s = check_data(r);
     if (!s) sn_trainer_ask(r->trainer, was_asked_to_stop, r);
     if (!s && !given(r, SN_SET_resume)) s = sn_trainer_init(r->trainer, &r->e);
     return s;
@@ -645,6 +656,33 @@ static SnStatus generate(Run *r) {
     return s;
 }
 
+// ---- predicting ---------------------------------------------------------------------------------
+
+// One row that is rewritten, ten times a second.
+static void tell_predicted(void *user, int64_t done, int64_t samples) {
+    Run *r = user;
+    double now = seconds();
+    if (done < samples && now - r->mark < 0.1) return;
+    printf("\r\033[Kpredicted %" PRId64 " of %" PRId64 " samples", done, samples);
+    if (done == samples) printf("\r\033[K");
+    fflush(stdout);
+    r->mark = now;
+}
+
+static SnStatus predict(Run *r) {
+    int64_t samples = sn_data_samples(r->data, SN_TRAIN);
+    SnPredict p = {.path = given(r, SN_SET_predict),
+                   .checkpoint = r->path,
+                   .data = setting(r, SN_SET_data_path),
+                   .tell = sn_report_rewrites() ? tell_predicted : NULL,
+                   .user = r};
+    SnStatus s = sn_predict(r->exec, r->trainer, samples, &p, &r->e);
+    if (p.tell) fputs("\r\033[K", stdout);
+    if (s == SN_STOPPED) r->e.status = SN_USER;
+    if (!s) printf("%" PRId64 " samples: %s in %s\n", samples, p.written, p.path);
+    return s;
+}
+
 // ---- main ---------------------------------------------------------------------------------------
 
 // Everything that needs nothing but the command line and the plan. Returns -1 to go on.
@@ -706,7 +744,10 @@ int main(int argc, char **argv) {
     if (status >= 0) return close_output(&r, status);
     SnStatus s = given(&r, SN_SET_generate) ? SN_OK : sn_signals_open(&r.signals, &r.e);
     if (!s) s = set_up(&r);
-    if (!s) s = given(&r, SN_SET_generate) ? generate(&r) : train(&r);
+    if (!s)
+        s = given(&r, SN_SET_generate)  ? generate(&r)
+            : given(&r, SN_SET_predict) ? predict(&r)
+                                        : train(&r);
     if (!s && given(&r, SN_SET_profile)) s = sn_print_profile(r.exec, &r.e);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);

@@ -34,12 +34,13 @@ static const char *library(Arena *a, const char *name) {
 
 // The plan half of the model file, and what microbatch found out.
 static const char *(*plan_options(Arena *a, const Program *p, uint32_t *n))[2] {
-    const char *(*options)[2] = arena_alloc(a, sizeof *options * (p->options.n + 2));
+    const char *(*options)[2] = arena_alloc(a, sizeof *options * (p->options.n + 3));
     for (uint32_t i = 0; i < p->options.n; i++)
         options[i][0] = p->options.at[i].key, options[i][1] = p->options.at[i].value;
     *n = p->options.n;
     if (p->m->whole_step) options[*n][0] = "accum.max", options[(*n)++][1] = "1";
     if (p->m->whole_eval) options[*n][0] = "eval.max", options[(*n)++][1] = "1";
+    if (p->m->whole_predict) options[*n][0] = "predict.max", options[(*n)++][1] = "1";
     return options;
 }
 

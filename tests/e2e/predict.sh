@@ -1,0 +1,164 @@
+#!/bin/sh
+# --predict writes what a model gives for all of its data, in order: the values that an evaluation computes,
+# of samples that exist, on any device; only inputs that are needed are asked for; nothing half-written
+# gets the file's name.
+. "$(dirname "$0")/common.sh"
+corpus
+expect() { # STATUS TEXT COMMAND...
+    want=$1 text=$2 rc=0
+    shift 2
+    "$@" >"$work/said" 2>&1 || rc=$?
+    [ $rc = "$want" ] && grep -qF -- "$text" "$work/said" && ok || bad "$*: $rc, not $want with '$text': $(tail -2 "$work/said")"
+}
+# tensors FILE HEADER: a safetensors file whose data is the standard input
+tensors() { { printf '%b' "\\0$(printf '%03o' ${#2})\\0\\0\\0\\0\\0\\0\\0" && printf '%s' "$2" && cat; } >"$1"; }
+# value FILE TENSOR FORMAT INDEX: one element, as od prints it
+value() {
+    n=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    begin=$(head -c $((n + 8)) "$1" | tail -c "$n" | sed "s/.*\"$2\":{[^}]*\"data_offsets\":\[\([0-9]*\),.*/\1/")
+    size=$(echo "$3" | tr -dc 0-9)
+    od -An -t"$3" -j $((n + 8 + begin + $4 * size)) -N "$size" "$1" | tr -d ' '
+}
+cat >"$work/model.sn" <<'MODEL'
+axis batch, feat = 4, class = 3
+model small(x: real[batch, feat], number: int[batch], label: class[batch]) {
+  param w[feat -> class] ~ normal(0.5)
+  param b[class] ~ 0
+  z = dropout(x, 0.5) @[feat] w + b
+  turned = w @[feat] x
+  hi = floor(z * 4096)
+  output score = z
+  output high = hi
+  output low = floor((z * 4096 - hi) * 4096)
+  output across = floor(turned * 4096)
+  output kept = number + 1
+  output sure = z > 0
+  output weight = sum[feat, class](w^2)
+  output sum = sum[batch](x)
+  loss = mean[batch](cross_entropy[class](z, label))
+  metric high_6 = sum[batch, class](where(number == 6, hi * real(iota[class] == 2), 0))
+  metric low_6 = sum[batch, class](where(number == 6, floor((z * 4096 - hi) * 4096) * real(iota[class] == 2), 0))
+}
+train {
+  data      tensors("data", split = 0.3)
+  size      batch = 8
+  micro     batch = 4
+  optimizer sgd
+  lr        constant(0.1)
+  steps     3
+}
+MODEL
+shapes='"x":{"dtype":"I8","shape":[10,4],"data_offsets":[0,40]},"number":{"dtype":"U8","shape":[10],"data_offsets":[40,50]}'
+values() { printf '%b' '\01\02\03\04\00\02\01\05\07\0377\03\02\01\01\0376\04\05\02\0200\01\02\07\01\03\011\01\03\02\01\0377\05\06\01\07\03\0376\02\02\02\01' && printf '\000\001\002\003\004\005\006\007\010\011'; }
+{ values && printf '\000\001\002\000\001\002\000\001\002\000'; } | tensors "$work/data" "{$shapes,\"label\":{\"dtype\":\"U8\",\"shape\":[10],\"data_offsets\":[50,60]}}"
+values | tensors "$work/unknown" "{$shapes}" # no labels
+"$sinter" build "$work/model.sn" -o "$work/exe" || bad "build"
+exe=$work/exe
+"$exe" --data "$work/data" --out "$work/run" --log "$work/log" >"$work/said" 2>&1 || bad "training: $(tail -1 "$work/said")"
+expect 0 "10 samples: across F32[10, 3], high F32[10, 3]" "$exe" --resume "$work/run" --data "$work/unknown" --predict "$work/out"
+head -c 2000 "$work/out" >"$work/header"
+for part in '"score":{"dtype":"F32","shape":[10,3]' '"across":{"dtype":"F32","shape":[10,3]' '"kept":{"dtype":"I32","shape":[10]' \
+    '"sure":{"dtype":"BOOL","shape":[10,3]' '"weight":{"dtype":"F32","shape":[]' '"sum":{"dtype":"F32","shape":[4]' \
+    '"axes.score":"batch, class"' '"axes.across":"batch, class"' '"axes.weight":""' '"sinter.step":"3"' '"sinter.model":"small"' \
+    "\"sinter.checkpoint\":\"$work/run/step-00000003.safetensors\""; do
+    grep -qaF -- "$part" "$work/header" && ok || bad "no $part in $(head -c 900 "$work/header" | tail -c 890)"
+done
+# sample 6, class 2: what the evaluation of the same weights computed, to 24 bits behind the point
+for part in high low; do
+    want=$(grep '"eval"' "$work/log/metrics.jsonl" | tail -1 | sed "s/.*\"${part}_6\":\([^,}]*\).*/\1/")
+    got=$(value "$work/out" $part f4 20)
+    awk "BEGIN {exit !($want == $got && $got != 0)}" && ok || bad "$part of sample 6 is $got, the evaluation says $want"
+done
+[ "$(for i in 0 3 6 9; do value "$work/out" kept d4 $i; done | tr '\n' ' ')" = "1 4 7 10 " ] && ok || bad "not in order"
+[ "$(for i in 0 1 2 3; do value "$work/out" sum f4 $i; done | tr '\n' ' ')" = "29 22 -109 26 " ] && ok || bad "sum over all samples: $(for i in 0 1 2 3; do value "$work/out" sum f4 $i; done | tr '\n' ' ')"
+for i in 0 1 2 13 29; do
+    [ "$(value "$work/out" sure u1 $i)" = "$(value "$work/out" high f4 $i | awk '{print ($1 >= 0)}')" ] && ok || bad "sure $i"
+    # without the bias, which stands after three small steps, the turned product is the same sum
+    awk "BEGIN {d = $(value "$work/out" high f4 $i) - $(value "$work/out" across f4 $i); exit !(d < 1300 && d > -1300)}" && ok || bad "across $i"
+done
+
+# The same bytes on another number of threads, in one micro-batch, over an older file, on the emulated device.
+"$exe" --resume "$work/run" --data "$work/data" --predict "$work/again" --threads 3 >/dev/null || bad "again"
+same "threads, labels" "$work/out" "$work/again"
+echo old >"$work/again"
+"$sinter" build "$work/model.sn" -D micro=8 --target cpu,sm_90a -o "$work/wide" >"$work/said" 2>&1 ||
+    { echo "skipped the emulated device: $(head -1 "$work/said")" && "$sinter" build "$work/model.sn" -D micro=8 -o "$work/wide"; }
+"$work/wide" --device cpu --resume "$work/run" --data "$work/unknown" --predict "$work/again" >/dev/null || bad "micro = 8"
+same "micro-batches of 8" "$work/out" "$work/again"
+[ -s "$work/said" ] || expect 0 "10 samples" "$work/wide" --device emu:sm_90a --resume "$work/run" --data "$work/unknown" --predict "$work/again"
+same "the emulated device" "$work/out" "$work/again"
+# What was written is data again, and not a checkpoint.
+expect 1 "it is no checkpoint" "$exe" --resume "$work/out" --data "$work/data" --steps 1
+
+# Bad uses. Nothing is left behind.
+cp "$work/out" "$work/keep"
+expect 2 "--predict needs weights" "$exe" --data "$work/data" --predict "$work/out"
+expect 2 "do different things" "$exe" --resume "$work/run" --predict "$work/out" --generate abc
+expect 1 "is what is read" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/data"
+expect 1 "is what is read" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/run/step-00000003.safetensors"
+expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/run"
+expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict /dev/null
+expect 1 "cannot write in" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/nowhere/out"
+expect 1 "has no tensor 'x'" "$exe" --resume "$work/run" --data "$work/run/step-00000003.safetensors" --predict "$work/out"
+head -c 20000 /dev/zero | tensors "$work/long" '{"x":{"dtype":"I8","shape":[4000,4],"data_offsets":[0,16000]},"number":{"dtype":"U8","shape":[4000],"data_offsets":[16000,20000]}}'
+expect 3 "is not written: File too large" sh -c "trap '' XFSZ; ulimit -f 64; '$exe' --resume '$work/run' --data '$work/long' --predict '$work/out'"
+same "after failures" "$work/keep" "$work/out"
+find "$work" -name '.*.tmp' >"$work/left"
+[ ! -s "$work/left" ] && ok || bad "left behind: $(cat "$work/left")"
+
+# Windows of text: all of them, in order, also the last one, which nothing follows.
+cat >"$work/next.sn" <<'MODEL'
+axis vocab = 256, dim = 8
+axis batch, seq
+model next(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
+  param embed[vocab -> dim] ~ normal(0.3)
+  logits = embed[vocab: tokens] @[dim] embed
+  output seen = tokens + 0
+  output best = max[vocab](logits)
+  loss = mean[batch, seq](cross_entropy[vocab](logits, targets))
+}
+train {
+  data      text("text", split = 0.9)
+  size      batch = 4, seq = 8
+  optimizer sgd
+  lr        constant(0.1)
+  steps     1
+}
+MODEL
+"$sinter" build "$work/next.sn" -o "$work/next" || bad "build next"
+"$work/next" --data "$work/text" --out "$work/next.run" >/dev/null 2>&1 || bad "train next"
+head -c 72 "$work/text" >"$work/short" # nine windows
+expect 0 "9 samples: best F32[9, 8], seen I32[9, 8]" "$work/next" --resume "$work/next.run" --data "$work/short" --predict "$work/ids"
+n=$(od -An -tu8 -N8 "$work/ids" | tr -d ' ')
+od -An -v -td4 -w4 -j $((n + 8 + 288)) "$work/ids" | tr -d ' ' >"$work/got"
+od -An -v -tu1 -w1 "$work/short" | tr -d ' ' >"$work/want"
+same "windows in order" "$work/want" "$work/got"
+printf 'abc' >"$work/few"
+expect 1 "one sample takes 8" "$work/next" --resume "$work/next.run" --data "$work/few" --predict "$work/ids"
+
+# Samples that depend on each other: as many as one micro-batch holds, no more and no less.
+sed 's/^  output score = z/  output score = z - max[batch](z)/; /micro /d' "$work/model.sn" >"$work/whole.sn"
+"$sinter" build "$work/whole.sn" -D size.batch=10 -o "$work/whole" || bad "build whole"
+"$work/whole" --data "$work/data" --set data.split=1 --steps 1 --out "$work/whole.run" >/dev/null 2>&1 || bad "train whole"
+expect 0 "10 samples" "$work/whole" --resume "$work/whole.run" --data "$work/data" --predict "$work/all"
+expect 1 "those of 10 samples at once, since they depend on each other, and the data has 4000" \
+    "$work/whole" --resume "$work/whole.run" --data "$work/long" --predict "$work/all"
+# In micro-batches that cannot be: the model trains, and a warning says why it does not predict.
+expect 0 "warning: no 'predict':" "$sinter" build "$work/whole.sn" -D size.batch=10 -D micro=5 -o "$work/cut"
+expect 1 "nothing to predict" "$work/cut" --resume "$work/run" --data "$work/data" --predict "$work/all"
+sed '/^  output/d' "$work/model.sn" >"$work/mute.sn"
+"$sinter" build "$work/mute.sn" -o "$work/mute" || bad "build mute"
+expect 1 "'output NAME = VALUE' says what is wanted" "$work/mute" --resume "$work/run" --data "$work/data" --predict "$work/all"
+
+# Asked to stop in the middle: an error, and nothing under the name.
+head -c 20000000 /dev/zero | tensors "$work/endless" '{"x":{"dtype":"I8","shape":[4000000,4],"data_offsets":[0,16000000]},"number":{"dtype":"U8","shape":[4000000],"data_offsets":[16000000,20000000]}}'
+"$exe" --resume "$work/run" --data "$work/endless" --predict "$work/none" >"$work/said" 2>&1 &
+pid=$!
+for i in 1 2 3 4 5 6 7 8 9; do ls "$work"/.none.*.tmp >/dev/null 2>&1 && break; sleep 0.2; done
+kill -TERM $pid
+rc=0
+wait $pid || rc=$?
+[ $rc = 1 ] && grep -q "is not written: stopped" "$work/said" && [ ! -e "$work/none" ] && ok || bad "stopped: $rc, $(tail -1 "$work/said")"
+find "$work" -name '.*.tmp' >"$work/left"
+[ ! -s "$work/left" ] && ok || bad "left behind after a signal: $(cat "$work/left")"
+finish
