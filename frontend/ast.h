@@ -28,7 +28,7 @@ typedef VEC(Ax) AxList;
 // A product of axes 'head * hdim', or the part '1' of a sum (one: no factors).
 typedef struct {
     Loc loc;
-    bool one;
+    bool one, odd; // odd: another number, which is reported
     AxList factors;
 } Prod;
 // A sum of products; most often one product, and that of one axis.
@@ -362,5 +362,10 @@ typedef struct {
 const char *ast_binary_name(BinaryOp op);
 const char *ast_func_name(FuncKind kind);
 const char *ast_stmt_name(StmtKind kind);
+// What is written here for a word of other languages (foreign.def), or NULL.
+const char *foreign_advice(const char *word);
+const char *foreign_opening(const char *text, size_t n); // of words that open a statement
+// Whether the two differ in capitals, '_' and an ending 'Loss' only: LayerNorm and layernorm.
+bool foreign_spelling(const char *word, const char *name);
 // Same tree, locations aside (and parentheses that change nothing).
 bool ast_equal(const AstFile *a, const AstFile *b);

@@ -48,6 +48,11 @@ bool builtin_known(const char *name) {
 }
 
 const char *function_suggest(Elab *cx, Sym name) {
+    for (const Scope *s = cx->scope; s; s = s->parent)
+        for (uint32_t i = 0; i < s->items.n; i++)
+            if (s->items.at[i].space == NAME_func &&
+                foreign_spelling(str(cx, name), str(cx, s->items.at[i].name)))
+                return str(cx, s->items.at[i].name);
     const char *near = scope_suggest(cx, cx->scope, name, NAME_func);
     if (!near) near = suggest_of(str(cx, name), math_names, math_name_count);
     return near ? near : suggest_of(str(cx, name), plain_builtins, PLAIN_BUILTINS);
@@ -64,6 +69,8 @@ static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
             elab_note(cx, v->given, "'%s' is %s, given here", name, type_text(cx, &v->value));
         return value_error();
     }
+    const char *advice = foreign_advice(name);
+    if (advice) return elab_error(cx, e->call.name_loc, "unknown function '%s': %s", name, advice);
     const char *near = function_suggest(cx, e->call.name);
     if (near)
         return elab_error(cx, e->call.name_loc, "unknown function '%s'; did you mean '%s'?", name,
@@ -81,9 +88,7 @@ static Value builtin_call(Elab *cx, const Expr *e, const char *name, const Value
     bool along = e->call.has_axes && !outer; // not max[](a, b)
     bool folds = along || !math_takes_several(name);
     if (folds && fold_function(cx, e, name, args, n, &out)) {
-        if (along) return out;
-        return elab_error(cx, e->loc, "'%s' needs the axes to remove, as in %s[axis](x)", name,
-                          name);
+        return out;
     }
     if (!along && math_function(cx, e, name, args, n, &out)) return out;
     if (along && among(name, math_names, math_name_count))
@@ -97,11 +102,15 @@ static Value call_builtin(Elab *cx, const Expr *e, const char *name) {
     Value *args = NEW_ARRAY(cx->arena, Value, n + 1);
     bool error = false;
     if (n > 8) return elab_error(cx, e->loc, "too many values for '%s'", name);
+    if (fold_known(name) && !math_takes_several(name) && !e->call.has_axes)
+        return elab_error(cx, e->loc, "'%s' needs the axes to remove, as in %s[axis](x)", name,
+                          name);
     for (uint32_t i = 0; i < n; i++) {
         args[i] = eval(cx, e->call.args.at[i].value);
         error |= args[i].kind == V_ERROR;
         if (!e->call.args.at[i].name) continue;
-        elab_error(cx, e->call.args.at[i].name_loc, "'%s' has no argument '%s'", name,
+        elab_error(cx, e->call.args.at[i].name_loc,
+                   "'%s' takes its values by position, without '%s ='; '==' compares", name,
                    str(cx, e->call.args.at[i].name));
         error = true;
     }
@@ -300,6 +309,27 @@ static bool sides_agree(Elab *cx, const AstFunc *f, Loc at, uint32_t left, uint3
     return axes_differ(cx, f, at, arena_printf(cx->arena, "%u -> %u", left, right));
 }
 
+// How a call of f is written, with its axes and the values that it needs: "softmax[..a](x)".
+static const char *call_text(Elab *cx, const AstFunc *f) {
+    Text t = {.arena = cx->arena};
+    text_printf(&t, "%s[", str(cx, f->name));
+    for (uint32_t i = 0; i < f->axes.n; i++)
+        text_printf(&t, "%s%s%s",
+                    !i                         ? ""
+                    : f->arrow && i == f->left ? " -> "
+                                               : ", ",
+                    f->axes.at[i].pack ? ".." : "", str(cx, f->axes.at[i].name));
+    text_printf(&t, "](");
+    for (uint32_t i = 0; i < f->args.n && !f->args.at[i].init; i++)
+        text_printf(&t, "%s%s", i ? ", " : "", str(cx, f->args.at[i].name));
+    text_printf(&t, ")");
+    return t.at;
+}
+
+static Value axes_missing(Elab *cx, const AstFunc *f, Loc at) {
+    return elab_error(cx, at, "'%s' needs its axes: %s", str(cx, f->name), call_text(cx, f));
+}
+
 // f[axes]: names take one each, the pack what is left.
 static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool has_axes) {
     uint32_t names = 0, packs = 0, next = 0;
@@ -309,8 +339,7 @@ static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, 
         return elab_error(cx, f->name_loc, "'%s' has more than one pack of axes in [ ]", name),
                false;
     if (!f->axes.n && has_axes) return elab_error(cx, at, "'%s' takes no axes in [ ]", name), false;
-    if (f->axes.n && !has_axes)
-        return elab_error(cx, at, "'%s' needs its axes, as in %s[…](…)", name, name), false;
+    if (f->axes.n && !has_axes) return axes_missing(cx, f, at), false;
     if (f->arrow && (axes->n < names || (!packs && axes->n > names)))
         return axes_differ(cx, f, at, arena_printf(cx->arena, "%u", axes->n));
     if (axes->n < names || (!packs && axes->n > names)) {
@@ -475,6 +504,7 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
     if (e->call.arrow && !f->arrow)
         return elab_error(cx, e->call.axes_loc, "'%s' takes axes, not a map of axes",
                           str(cx, f->name));
+    if (f->axes.n && !e->call.has_axes) return axes_missing(cx, f, e->loc);
     AxisList axes = {0};
     uint32_t left = 0;
     Value *values = NEW_ARRAY(cx->arena, Value, f->args.n + 1);

@@ -50,6 +50,8 @@ static Value step_value(Elab *cx) {
     return cx->step;
 }
 
+static const char *const builtin_names[] = {"training", "true", "false", "inf", "step"};
+
 static bool builtin_name(Elab *cx, const char *name, Value *out) {
     if (strcmp(name, "training") == 0)
         *out = value_bool(cx->training);
@@ -68,8 +70,11 @@ static Value unknown_name(Elab *cx, const Expr *e, Sym name) {
     const char *text = str(cx, name);
     if (scope_find(cx->scope, name, NAME_func) || builtin_known(text))
         return elab_error(cx, e->loc, "'%s' is a function: call it as %s(…)", text, text);
+    const char *advice = foreign_advice(text);
+    if (advice) return elab_error(cx, e->loc, "unknown name '%s': %s", text, advice);
     const char *near = scope_suggest(cx, cx->scope, name, NAME_value);
     if (!near) near = scope_suggest(cx, cx->scope, name, NAME_axis);
+    if (!near) near = suggest_of(text, builtin_names, sizeof builtin_names / sizeof *builtin_names);
     if (!near) near = function_suggest(cx, name);
     if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", text, near);
     return elab_error(cx, e->loc, "unknown name '%s'", text);
@@ -77,7 +82,9 @@ static Value unknown_name(Elab *cx, const Expr *e, Sym name) {
 
 static Value not_a_part(Elab *cx, const Expr *e, const char *owner, const char *what,
                         const char *name, Loc declared) {
-    elab_error(cx, e->loc, "'%s' is %s and has no '%s'", owner, what, name);
+    const char *advice = foreign_advice(name);
+    elab_error(cx, e->loc, "'%s' is %s and has no '%s'%s%s", owner, what, name, advice ? ": " : "",
+               advice ? advice : "");
     elab_note(cx, declared, "'%s' is declared here", owner);
     return value_error();
 }
@@ -94,7 +101,11 @@ Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
         const char *axis = arg && arg->kind == E_name ? str(cx, arg->name.name) : "axis";
         const char *form = fold_known(name) ? arena_printf(cx->arena, "%s[%s](%s)", name, axis, of)
                                             : arena_printf(cx->arena, "%s(%s)", name, of);
-        elab_error(cx, e->loc, "'%s' is a value and has no functions: write %s", of, form);
+        const char *advice = foreign_advice(name);
+        if (advice)
+            elab_error(cx, e->loc, "'%s' is a value and has no functions: %s", of, advice);
+        else
+            elab_error(cx, e->loc, "'%s' is a value and has no functions: write %s", of, form);
         elab_note(cx, v->loc, "'%s' is declared here", of);
         return value_error();
     }
@@ -109,6 +120,14 @@ Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
     if (a) return not_a_part(cx, e, of, "an axis", name, a->loc);
     const char *near = scope_suggest(cx, cx->scope, owner, NAME_value);
     if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", of, near);
+    const char *advice = foreign_advice(name);
+    if (!advice) advice = foreign_advice(of);
+    if (advice) return elab_error(cx, e->loc, "unknown name '%s.%s': %s", of, name, advice);
+    bool known = builtin_known(name) || scope_find(cx->scope, member, NAME_func);
+    near = known ? name : function_suggest(cx, member);
+    if (near)
+        return elab_error(cx, e->loc, "no file is known as '%s'; names have no prefix: write '%s'",
+                          of, near);
     return elab_error(cx, e->loc, "no file is known as '%s'", of);
 }
 

@@ -276,10 +276,12 @@ Stmt *parse_stmt(Parse *p, Loc loc, Stmt s) {
 }
 
 Prod parse_one(Parse *p, Loc loc, const Expr *number) {
-    if (!number->number.is_int || number->number.integer != 1)
-        diag_error(p->diag, loc, "expected an axis or '1' (a part without axis) but found '%s'",
-                   sym_str(p->syms, number->number.text));
-    return (Prod){.loc = loc, .one = true};
+    bool odd = !number->number.is_int || number->number.integer != 1;
+    if (odd)
+        diag_error(p->diag, loc,
+                   "axes stand in '[ ]' by name, as in sum[axis](x) and x[axis: %s], found '%s'",
+                   sym_str(p->syms, number->number.text), sym_str(p->syms, number->number.text));
+    return (Prod){.loc = loc, .one = true, .odd = odd};
 }
 
 static bool is_axis(const Sum *s) {
@@ -313,13 +315,22 @@ static bool all_plain(const ViewList *items) {
     return true;
 }
 
+// A number where an axis should stand, which is reported.
+static bool is_odd(const View *v) {
+    return v->kind != VIEW_index && v->from.parts.n == 1 && v->from.parts.at[0].odd;
+}
+
 // The brackets of a call: a list of axes with one '->' at most, which was read as a rename of its neighbours.
 static void set_axes(Parse *p, Expr *call, const ViewList *items) {
     for (uint32_t i = 0; i < items->n; i++) {
         const View *v = &items->at[i];
         bool arrow = v->kind == VIEW_rename && !is_plain(v);
+        if (is_odd(v)) return;
         if ((arrow && call->call.arrow) || (!arrow && (!is_plain(v) || !is_axis(&v->from)))) {
-            diag_error(p->diag, v->loc, "a call takes axes in '[ ]', with one '->' at most");
+            bool number = is_plain(v) && v->from.parts.at[0].one;
+            diag_error(p->diag, v->loc,
+                       number ? "axes stand in '[ ]' by name, as in sum[axis](x) and x[axis: 1]"
+                              : "a call takes axes in '[ ]', with one '->' at most");
             return;
         }
         vec_push(p->arena, &call->call.axes, v->from.parts.at[0].factors.at[0]);
@@ -344,6 +355,7 @@ Expr *parse_call(Parse *p, Loc loc, Expr *name, const ViewList *items, Loc items
 }
 
 static void check_view(Parse *p, const View *v, uint32_t n) {
+    if (is_odd(v)) return;
     if (is_plain(v)) diag_error(p->diag, v->loc, "expected 'a -> b' or 'a: index' in a view");
     if (n > 1 && (v->kind == VIEW_cut || v->kind == VIEW_join))
         diag_error(p->diag, v->loc, "a sum stands alone in its brackets");

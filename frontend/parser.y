@@ -567,11 +567,62 @@ static void put_found(Text *t, const Parse *p, Word found, Loc at) {
     else text_printf(t, "%s'%.*s'", keyword ? "the reserved word " : "", size, s);
 }
 
+// The word just before 'at' if it begins a statement, else an empty place.
+static Loc word_before(const Parse *p, Loc at) {
+    const char *letters = "abcdefghijklmnopqrstuvwxyz";
+    uint32_t end = at.start;
+    while (end && p->text[end - 1] == ' ') end--;
+    Loc word = {at.file, end, end};
+    while (word.start && strchr(letters, p->text[word.start - 1])) word.start--;
+    uint32_t from = word.start;
+    while (from && p->text[from - 1] == ' ') from--;
+    if (from && !strchr("\n;{}", p->text[from - 1])) word.start = end;
+    return word;
+}
+
+// What habits of other languages are written as here.
+static void put_habits(Parse *p, Word found, Loc at, const Words *w) {
+    static const Word compares[] = {"'<'", "'<='", "'=='", "'!='", "'>='", "'>'", NULL};
+    static const Word adds[] = {"'+'", "'-'", "'*'", "'/'", NULL};
+    Loc word = word_before(p, at);
+    if (word.start == word.end && !strcmp(found, "a name")) word = at;
+    const char *advice = foreign_opening(p->text + word.start, word.end - word.start);
+    bool after_value = has(w, "'or'") || has(w, "'and'");
+    char before = at.start ? p->text[at.start - 1] : ' ';
+    if (advice)
+        diag_note(p->diag, word, "%s", advice);
+    else if (after_value && among(found, compares) && !has(w, found))
+        diag_note(p->diag, at, "comparisons do not chain: join them by 'and'");
+    else if (after_value && !strcmp(found, "'if'"))
+        diag_note(p->diag, at, "write 'if c then a else b', or where(c, a, b) for data");
+    else if (after_value && !strcmp(found, "'('"))
+        diag_note(p->diag, at, "what a call gives is not called: axes and values stand in one call, f[axes](values)");
+    else if (!strcmp(found, "'.'") && strchr("0123456789", before))
+        diag_note(p->diag, at, "a number ends in a digit, as in '5.0'");
+    else if (after_value && !strcmp(found, "'.'"))
+        diag_note(p->diag, at, "names have no prefix: write the last part alone");
+    else if (has(w, "a string") && !strcmp(found, "'['") && strchr(" (,", before))
+        diag_note(p->diag, at, "several values are a tuple, (a, b); axes stand behind a name, x[a -> b]");
+    else if (has(w, "'return'") && !strcmp(found, "'//'"))
+        diag_note(p->diag, at, "a comment starts with '#'");
+    else if (among(found, adds) && p->text[at.end] == '=')
+        diag_note(p->diag, at, "write 'x = x %c …'", p->text[at.start]);
+    else if (w->n == 1 && has(w, "'['"))
+        diag_note(p->diag, at, "'x @[axes] w' sums products over the axes in its brackets");
+    else if (!strcmp(found, "a number") && has(w, "'..'"))
+        diag_note(p->diag, at, "axes have names: 'axis n = %.*s' declares one", (int)(at.end - at.start),
+                  p->text + at.start);
+    else if (!strcmp(found, "':'") && p->depth && p->stack[p->depth - 1].open == '[')
+        diag_note(p->diag, at, "an axis is indexed by its name: x[axis: i]; a part of it by an index that walks, "
+                               "x[axis: iota[part] + first]");
+}
+
 // Notes say what the plain message cannot: which bracket is open, which operator was meant.
 static void put_notes(Parse *p, Word found, Loc at, const Words *w) {
     if (!strcmp(found, "'='") && has(w, "'=='"))
         diag_note(p->diag, at, "values are compared with '=='");
     if (!strcmp(found, "'as'")) diag_note(p->diag, at, "'as' names what the call just before it owns");
+    put_habits(p, found, at, w);
     bool brace_found = !strcmp(found, "'{'") || !strcmp(found, "'}'");
     const Bracket *b = brace_found ? &p->dropped : p->depth ? &p->stack[p->depth - 1] : NULL;
     if (!b || !b->loc.file) return;
