@@ -119,6 +119,9 @@ IGNORED = torch.tensor([0, 1, 4, 3])
 along("weighted_mean", "weighted_mean[r](cross_entropy[v](p, (iota[r] * 3) % 5), real(iota[r] != 2))",
       lambda t: F.cross_entropy(t["p"], torch.tensor([0, 3, -100, 4])), "", covers="weighted_mean cross_entropy")
 
+along("weighted_mean_of_none", "weighted_mean[v](p, 0 * real(iota[v]) + 0 * p)", lambda t: 0 * t["p"].sum(-1), "r",
+      covers="weighted_mean")
+
 # ---- norms ----------------------------------------------------------------------------------------
 
 IMAGE = draw(3, 5, 4, 6)  # sample, row, col, channel
