@@ -22,7 +22,8 @@ typedef struct {
     double least, most;
 } Form;
 static const Form in_loss = {4, 1e-3, 1e6}, in_norm = {3, 1e-2, 1e6}, in_rate = {3, 1, 0},
-                  in_ms = {1, 0.1, 1e9}, in_samples = {1, 0.1, 1e12}, in_tokens = {0, 1, 1e12};
+                  in_ms = {1, 1, 1e9}, in_part_of_ms = {3, 1e-3, 1}, in_samples = {1, 0.1, 1e12},
+                  in_tokens = {0, 1, 1e12};
 
 static void number(char to[32], double x, Form f) {
     double size = fabs(x);
@@ -139,7 +140,7 @@ static void item(const SnStepLine *l, Item i, char to[TEXT]) {
     case ITEM_norm:
     case ITEM_rate: known_number(l, i, to); return;
     case ITEM_took:
-        number(x, l->took * 1e3, in_ms);
+        number(x, l->took * 1e3, l->took < 1e-3 ? in_part_of_ms : in_ms);
         if (!isnan(l->took)) snprintf(to, TEXT, "%s ms", x);
         return;
     case ITEM_speed:

@@ -491,6 +491,7 @@ static void print_start(const Run *r) {
            (double)sn_exec_bytes(r->exec) / 1048576.0, sn_exec_device(r->exec), at.accum * micro,
            at.accum, micro, sn_data_samples(r->data, SN_TRAIN), sn_data_samples(r->data, SN_VALID),
            at.seed);
+    fflush(stdout); // the first step may take long
 }
 
 static bool due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }

@@ -34,7 +34,7 @@ train "$work/exe" "$work/plain" --steps 6 --log "$work/plain"
 scalars "$work/plain/last" lr.peak=0.01 lr.steps=6 lr.embed.peak=0.02 lr.embed.steps=6 lr.norm.peak=0.05 lr.norm.steps=12
 # every line of the log has all rates; in step 2 they are at their peak
 grep -q '"step":2,.*"lr":0.00999.*"lr.embed":0.01999.*"lr.norm":0.05' "$work/plain/metrics.jsonl" && ok || bad "rates in the log"
-grep -q "^step 1/6 .*lr 5.00e-03  lr.embed 0.0100  lr.norm 0.0500" "$work/plain.log" && ok || bad "rates in the output"
+grep -q "^step 1/6 .*lr 5.00e-03  lr.embed 1.00e-02  lr.norm 5.00e-02" "$work/plain.log" && ok || bad "rates in the output"
 # --lr, --set and -D by name; the others stay
 train "$work/exe" "$work/set" --steps 6 --lr 0.04 --set lr.embed.peak=0.08 --set lr.norm.steps=5
 scalars "$work/set/last" lr.peak=0.04 lr.embed.peak=0.08 lr.norm.peak=0.05 lr.norm.steps=5 lr.steps=6
