@@ -137,11 +137,10 @@ typedef struct {
     bool changed;
     NodeId init;      // in the function init
     uint64_t context; // of the declaration, rounds aside: parameters of one class agree in it
-    uint16_t inst;
+    Inst inst;
     const Expr *initial;
     const struct OptimizerRule *rule; // of a parameter that learns,
     const PlanLine *rate;             // and its rate
-    StateId of;                       // of a moment
 } StateInfo;
 
 // A value gathered over the rounds of a repeat: y[n: t] = e.
@@ -259,6 +258,7 @@ struct Elab {
     Sym name;                // for nodes: base and the name being defined
     uint64_t context;        // hash of the calls that led here, rounds aside
     Map templates;           // (context, expression) -> serial
+    Map repeats;             // (context, 'repeat', rounds, the one around it) -> repeat
     Map axis_ids;            // (declaration, extent) -> AxisId
     Map draws;               // path -> draws so far in this function
     Map reported;            // hash of errors given, so that rounds do not repeat them

@@ -157,7 +157,7 @@ static const char *written_rate(Elab *cx, const StateInfo *i) {
 void state_notes(Elab *cx) {
     for (StateId s = 0; s < cx->m->states.n; s++) {
         const StateInfo *i = &cx->states.at[s];
-        StateNote n = {.of = i->of};
+        StateNote n = {0};
         if (i->initial) n.initial = diag_text(cx->diag, cx->arena, i->initial->loc);
         if (i->rule) n.optimizer = written(cx, i->rule->at, "optimizer", i->rule->func);
         if (i->rule) n.rate = written_rate(cx, i);

@@ -512,6 +512,21 @@ static bool run_round(Elab *cx, const Stmt *s, int64_t i, Carried *c) {
     return false;
 }
 
+// The module's entry for this 'repeat', by the same calls and in the same repeat around it. One whose number
+// of rounds depends on the round around it has several: an instance is a number below a product of rounds.
+static bool repeat_here(Elab *cx, const Stmt *s, int64_t n, uint32_t *repeat) {
+    uint64_t h = hash_u64(hash_u64(cx->context, s->loc.start), (uint64_t)n);
+    bool fresh;
+    uint32_t *at = map_slot(&cx->repeats, hash_u64(h, cx->b->inst.repeat), &fresh);
+    const char *axis = s->repeat.count_name ? str(cx, s->repeat.count_name) : "";
+    if (fresh)
+        *at = repeat_new(cx->m, axis, n, cx->b->inst.repeat, user_loc(cx, s->repeat.count->loc));
+    *repeat = *at;
+    if (repeat_total(cx->m, *repeat) >= 0) return true;
+    elab_error(cx, s->repeat.count->loc, "more than 2^32 rounds inside each other");
+    return false;
+}
+
 static void exec_repeat(Elab *cx, const Stmt *s) {
     int64_t n = 0;
     if (!repeat_count(cx, s, &n)) return;
@@ -520,13 +535,15 @@ static void exec_repeat(Elab *cx, const Stmt *s) {
     Loop loop = {.up = cx->loop};
     Round round = {.up = cx->round, .loc = s->repeat.count->loc};
     uint64_t context = cx->context;
-    uint16_t inst = cx->b->inst;
+    Inst inst = cx->b->inst;
+    uint32_t repeat;
+    if (!repeat_here(cx, s, n, &repeat)) return;
     cx->loop = &loop;
     cx->round = &round;
-    cx->context = hash_u64(context, s->loc.start);
+    cx->context = hash_u64(context, repeat);
     bool good = true;
     for (int64_t i = 0; i < n && good; i++) {
-        cx->b->inst = (uint16_t)(inst * (uint64_t)n + (uint64_t)i);
+        cx->b->inst = (Inst){repeat, (uint32_t)(inst.round * n + i)};
         round.repeats = i > 0 && !s->repeat.label;
         good = run_round(cx, s, i, &c);
     }

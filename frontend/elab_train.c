@@ -94,7 +94,7 @@ static void at_step(Elab *cx, const char *name, Loc loc) {
     cx->b->name = sym(cx->syms, name);
     cx->b->loc = loc;
     cx->b->tmpl = 0;
-    cx->b->inst = 0;
+    cx->b->inst = (Inst){0};
 }
 
 // The step is ok while this scalar is a finite number.
@@ -391,7 +391,7 @@ static bool update(Elab *cx, StateId s, NodeId g, Rate *rates) {
     cx->path = cx->base = 0;
     cx->states.at[s].rule = r;
     cx->states.at[s].rate = rate->line;
-    for (StateId k = first; k < cx->m->states.n; k++) cx->states.at[k].of = s;
+    for (StateId k = first; k < cx->m->states.n; k++) cx->m->states.at[k].of = s;
     if (w.kind == V_ERROR) return false;
     AxisList have = axes_of(cx, &w), want = axes_of(cx, &values[0]);
     if (w.kind != V_TENSOR || !is_real(cx, &w) || !same_axes(&have, &want)) {

@@ -214,7 +214,7 @@ static void bind_input(Elab *cx, const Arg *a) {
         if (!kind_resolve(cx, a->kind_loc, a->kind, &range)) return;
         elem = ELEM_i32;
     }
-    cx->b->name = a->name, cx->b->loc = a->loc, cx->b->tmpl = 0, cx->b->inst = 0;
+    cx->b->name = a->name, cx->b->loc = a->loc, cx->b->tmpl = 0, cx->b->inst = (Inst){0};
     NodeId n = ir_input(cx->b, str(cx, a->name), type_make(cx, elem, &axes), range);
     Value v = value_node(cx, n);
     if (range) v = value_ranged(v, 0, extent_of(cx, range) ? (double)extent_of(cx, range) - 1 : 0);
@@ -324,7 +324,9 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     }
     warn_of_inputs(cx);
     state_notes(cx);
-    return cx->diag->errors ? NULL : cx->program;
+    if (cx->diag->errors) return NULL;
+    module_number(cx->m);
+    return cx->program;
 }
 
 Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const Define *defs,
@@ -332,7 +334,8 @@ Program *frontend_compile(Arena *a, SymTab *syms, Diag *d, uint16_t file, const 
     Elab *cx = NEW(a, Elab);
     Files files = {.n = 1};
     cx->arena = a, cx->syms = syms, cx->diag = d;
-    cx->templates.arena = cx->axis_ids.arena = cx->reported.arena = cx->state_ids.arena = a;
+    cx->templates.arena = cx->repeats.arena = cx->axis_ids.arena = cx->reported.arena =
+        cx->state_ids.arena = a;
     cx->plan.size_at.arena = a;
     uint32_t errors = d->errors;
     files.at[0] = parse_file(a, syms, d, file);

@@ -31,7 +31,6 @@ typedef struct {
 typedef struct {
     const char *initial;          // "normal(0.02)"
     const char *optimizer, *rate; // of a parameter that learns
-    StateId of;                   // of a moment: its parameter
 } StateNote;
 
 typedef struct {

@@ -316,6 +316,7 @@ NodeId copy_node(Builder *b, const Func *from, NodeId n, const NodeId *map) {
     node->clone = old.clone;
     node->inst = old.inst;
     node->tmpl = old.tmpl;
+    node->ordinal = old.ordinal;
     node->name = old.name;
     node->loc = old.loc;
     return id;

@@ -11,7 +11,7 @@ typedef struct {
     Func *f;
     Phase phase;
     uint8_t clone;
-    uint16_t inst;
+    Inst inst;
     uint32_t tmpl;
     Sym name;
     Loc loc;

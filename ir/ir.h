@@ -174,17 +174,33 @@ typedef struct {
 
 typedef enum { PHASE_F, PHASE_B, PHASE_W, PHASE_U, PHASE_COUNT } Phase;
 
+// A part of the model that was written once and unrolled: 'repeat layer as h'.
+typedef struct {
+    Sym axis;        // what counts the rounds, "" if that is a number
+    uint32_t parent; // the repeat that it stands in, 0: none
+    int64_t rounds;
+    Loc loc;
+} Repeat;
+// Where in it: round i of a repeat inside of round k of its parent is round k * rounds + i.
+typedef struct {
+    uint32_t repeat, round; // repeat 0: outside of all, round 0
+} Inst;
+
+// The template says which text a node was made from and the ordinal which node of it: in a function
+// (template, ordinal, phase, clone) names one node of each instance, and the same one in all as long as
+// the passes treat them alike.
 typedef struct {
     uint16_t op;
     uint8_t phase; // Phase
     uint8_t clone; // 0, or which recomputed copy
     uint16_t n;    // number of operands
-    uint16_t inst; // round of the unrolled block
     TypeId type;
-    AttrId attr;    // 0: none
-    uint32_t first; // operands are func->pool[first .. first + n)
-    uint32_t tmpl;  // id of the node in the block it came from, plus one; 0: none
-    Sym name;       // the user's name for the value, "" if none: "h.3.attn.q"
+    AttrId attr;      // 0: none
+    uint32_t first;   // operands are func->pool[first .. first + n)
+    uint32_t tmpl;    // template plus one; 0: none
+    uint32_t ordinal; // plus one; 0: module_number has not seen the node, or it has no template
+    Inst inst;
+    Sym name; // the user's name for the value, "" if none: "h.3.attn.q"
     Loc loc;
 } Node;
 
@@ -239,6 +255,7 @@ typedef struct {
     uint8_t frozen;
     uint16_t n_batch; // param w[b: i -> o]: the type lists b, then i, then o;
     uint16_t n_in;    // these say how many axes b and i are
+    StateId of;       // moment, accum: the parameter that it belongs to, or NONE
     Mem mem;          // region none before memplan
     Loc loc;
 } State;
@@ -253,7 +270,8 @@ typedef struct {
     Arena *arena;
     SymTab *syms;
     Diag *diag;
-    VEC(Axis) axes; // axes.at[0] is "no axis"
+    VEC(Axis) axes;      // axes.at[0] is "no axis"
+    VEC(Repeat) repeats; // repeats.at[0] is "no repeat"
     VEC(State) states;
     VEC(Type) types;
     VEC(Attr) attrs; // attrs.at[0] is ATTR_none
@@ -276,6 +294,9 @@ AxisId axis_find(const Module *m, Sym name);                // 0 when absent
 TypeId type_intern(Module *m, const Type *t);
 TypeId type_scalar(Module *m, Elem e); // no axes
 AttrId attr_intern(Module *m, const Attr *a);
+uint32_t repeat_new(Module *m, const char *axis, int64_t rounds, uint32_t parent, Loc loc);
+// Rounds of a repeat counted over those of its parents; -1 beyond 2^32.
+int64_t repeat_total(const Module *m, uint32_t repeat);
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc);
 StateId state_find(const Module *m, Sym path); // NONE when absent
 
@@ -306,6 +327,10 @@ int64_t type_count(const Type *t);            // number of elements
 int64_t type_bytes(const Type *t);
 void type_strides(const Type *t, int64_t strides[MAX_AXES]); // in elements, row-major
 bool list_has(const AxisList *l, AxisId a);
+
+// Gives an ordinal to every node of a template that has none (ir/number.c). The frontend, the parser and
+// the pipeline call it, passes need not: a copy keeps its ordinal, what is made anew has none.
+void module_number(Module *m);
 
 // Printing and parsing are inverses at every stage.
 void ir_print_module(Text *to, const Module *m);

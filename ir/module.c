@@ -79,6 +79,7 @@ Module *module_new(Arena *a, SymTab *syms, Diag *diag) {
     m->type_map.arena = m->attr_map.arena = a;
     m->axis_map.arena = m->axis_last.arena = m->state_map.arena = a;
     vec_push(a, &m->axes, ((Axis){0, 0, 0}));
+    vec_push(a, &m->repeats, ((Repeat){0}));
     vec_push(a, &m->attrs, ((Attr){0}));
     vec_push(a, &m->attr_next, NONE);
     return m;
@@ -125,8 +126,24 @@ AxisId axis_find(const Module *m, Sym name) {
     return id ? *id : 0;
 }
 
+uint32_t repeat_new(Module *m, const char *axis, int64_t rounds, uint32_t parent, Loc loc) {
+    vec_push(m->arena, &m->repeats, ((Repeat){sym(m->syms, axis), parent, rounds, loc}));
+    return m->repeats.n - 1;
+}
+
+int64_t repeat_total(const Module *m, uint32_t repeat) {
+    int64_t total = 1, most = (int64_t)UINT32_MAX + 1;
+    for (; repeat; repeat = m->repeats.at[repeat].parent) {
+        int64_t rounds = m->repeats.at[repeat].rounds;
+        if (rounds && total > most / rounds) return -1;
+        total *= rounds;
+    }
+    return total;
+}
+
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc) {
-    State s = {.path = sym(m->syms, path), .type = type, .kind = (uint8_t)kind, .loc = loc};
+    State s = {
+        .path = sym(m->syms, path), .type = type, .kind = (uint8_t)kind, .of = NONE, .loc = loc};
     StateId id = m->states.n;
     vec_push(m->arena, &m->states, s);
     bool fresh;

@@ -344,19 +344,24 @@ static Attr attr_start(Op op) {
 // ---- functions
 
 // What follows '@': a source range "3:10-20" or a place in memory "temp+4096".
+static void source_range(Parser *p, Loc *loc) {
+    const char *from = here(p);
+    int64_t file = integer(p, 1, UINT16_MAX);
+    if (file > p->files.n) {
+        ERROR(p, from, "source file %lld is not in the header", (long long)file);
+        return;
+    }
+    expect(p, ':');
+    int64_t start = integer(p, 0, UINT32_MAX);
+    expect(p, '-');
+    int64_t end = integer(p, start, UINT32_MAX);
+    if (!p->failed) *loc = (Loc){p->files.at[file - 1], (uint32_t)start, (uint32_t)end};
+}
+
 static void at_tail(Parser *p, Loc *loc, Mem *mem) {
     const char *from = here(p);
     if (isdigit((unsigned char)peek(p))) {
-        int64_t file = integer(p, 1, UINT16_MAX);
-        if (file > p->files.n) {
-            ERROR(p, from, "source file %lld is not in the header", (long long)file);
-            return;
-        }
-        expect(p, ':');
-        int64_t start = integer(p, 0, UINT32_MAX);
-        expect(p, '-');
-        int64_t end = integer(p, start, UINT32_MAX);
-        if (!p->failed) *loc = (Loc){p->files.at[file - 1], (uint32_t)start, (uint32_t)end};
+        source_range(p, loc);
         return;
     }
     uint32_t region = one_of(p, region_names, REGION_COUNT, "memory region");
@@ -380,8 +385,28 @@ typedef struct {
     NodeId operands[MAX_OPERANDS];
     uint32_t n;
     TypeId type;
+    uint32_t ordinal;
     Mem mem;
 } Line;
+
+// repeat.round, template.ordinal
+static Inst inst(Parser *p) {
+    const char *from = here(p);
+    Inst at = {.repeat = (uint32_t)integer(p, 1, UINT32_MAX)};
+    expect(p, '.');
+    at.round = (uint32_t)integer(p, 0, UINT32_MAX);
+    if (p->failed) return at;
+    if (at.repeat >= p->m->repeats.n)
+        ERROR(p, from, "no repeat %u before here", at.repeat);
+    else if (at.round >= repeat_total(p->m, at.repeat))
+        ERROR(p, from, "repeat %u has no round %u", at.repeat, at.round);
+    return at;
+}
+
+static void template(Parser *p, Line *l) {
+    l->b.tmpl = (uint32_t)integer(p, 0, UINT32_MAX - 1) + 1;
+    if (take(p, '.')) l->ordinal = (uint32_t)integer(p, 0, UINT32_MAX / 2) + 1;
+}
 
 // Everything after the operands but the region, in any order.
 static void tails(Parser *p, Line *l) {
@@ -397,11 +422,11 @@ static void tails(Parser *p, Line *l) {
         else if (take(p, '@'))
             at_tail(p, &l->b.loc, &l->mem);
         else if (take_word(p, "inst"))
-            expect(p, '='), l->b.inst = (uint16_t)integer(p, 0, UINT16_MAX);
+            expect(p, '='), l->b.inst = inst(p);
         else if (take_word(p, "clone"))
             expect(p, '='), l->b.clone = (uint8_t)integer(p, 0, UINT8_MAX);
         else if (take_word(p, "tmpl"))
-            expect(p, '='), l->b.tmpl = (uint32_t)integer(p, 0, UINT32_MAX - 1) + 1;
+            expect(p, '='), template(p, l);
         else
             return;
     }
@@ -482,6 +507,7 @@ static void node(Parser *p) {
         return;
     }
     NodeId id = ir_node(&l.b, l.op, l.attr.kind ? &l.attr : NULL, l.operands, l.n, l.type);
+    node_at(p->f, id)->ordinal = l.ordinal;
     *map_slot(&p->labels, s, &fresh) = id;
     if (p->f->mem.cap) vec_push(p->m->arena, &p->f->mem, l.mem);
     region(p, &l);
@@ -573,8 +599,33 @@ static void whole_line(Parser *p) {
     if (which == 2) p->m->whole_predict = true;
 }
 
+static void repeat_line(Parser *p) {
+    const char *from = here(p);
+    Repeat r = {.axis = name(p)};
+    expect(p, '=');
+    r.rounds = integer(p, 0, UINT32_MAX);
+    if (take_word(p, "in")) r.parent = (uint32_t)integer(p, 0, (int64_t)p->m->repeats.n - 1);
+    if (take(p, '@')) source_range(p, &r.loc);
+    if (p->failed) return;
+    uint32_t id = repeat_new(p->m, sym_str(p->m->syms, r.axis), r.rounds, r.parent, r.loc);
+    if (repeat_total(p->m, id) < 0) ERROR(p, from, "more than 2^32 rounds inside each other");
+}
+
+static StateId earlier_state(Parser *p) {
+    const char *from = here(p);
+    Sym s = name(p);
+    StateId id = p->failed ? NONE : state_find(p->m, s);
+    if (id == NONE) ERROR(p, from, "no state '%.100s' before here", sym_str(p->m->syms, s));
+    return id;
+}
+
 static void state_tails(Parser *p, State *s) {
     for (;;) {
+        if (take_word(p, "of")) {
+            expect(p, '=');
+            s->of = earlier_state(p);
+            continue;
+        }
         if (take_word(p, "frozen"))
             s->frozen = 1;
         else if (take_word(p, "n_batch"))
@@ -608,6 +659,8 @@ static void item(Parser *p) {
         axis_line(p);
     else if (take_word(p, "whole"))
         whole_line(p);
+    else if (take_word(p, "repeat"))
+        repeat_line(p);
     else if (take_word(p, "state"))
         state_line(p);
     else if (take_word(p, "func"))
@@ -615,7 +668,7 @@ static void item(Parser *p) {
     else if (take_word(p, "region"))
         func(p, true);
     else
-        ERROR(p, p->at, "expected 'file', 'axis', 'whole', 'state', 'func' or 'region'");
+        ERROR(p, p->at, "expected 'file', 'axis', 'whole', 'repeat', 'state', 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {
@@ -632,5 +685,7 @@ Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {
     }
     for (FuncId i = 0; i < m->funcs.n && !p.failed; i++)
         if (!p.defined.at[i]) ERROR(&p, p.at, "function #%u is not defined", i);
-    return p.failed ? NULL : m;
+    if (p.failed) return NULL;
+    module_number(m);
+    return m;
 }

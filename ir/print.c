@@ -161,8 +161,9 @@ static void put_node(Printer *p, const Func *f, NodeId id) {
     put_type(p, type_at(p->m, n->type));
     put_attr(p, attr_at(p->m, n->attr));
     if (n->phase != PHASE_F) text_printf(p->to, " !%c", phase_letters[n->phase]);
-    if (n->inst) text_printf(p->to, " inst=%u", n->inst);
+    if (n->inst.repeat) text_printf(p->to, " inst=%u.%u", n->inst.repeat, n->inst.round);
     if (n->tmpl) text_printf(p->to, " tmpl=%u", n->tmpl - 1);
+    if (n->ordinal) text_printf(p->to, ".%u", n->ordinal - 1);
     if (n->clone) text_printf(p->to, " clone=%u", n->clone);
     if (n->name) {
         put(p, " ");
@@ -239,6 +240,7 @@ void ir_print_func(Text *to, const Module *m, const Func *f) {
 
 static void put_files(Printer *p) {
     const Module *m = p->m;
+    for (uint32_t i = 1; i < m->repeats.n; i++) file_number(p, m->repeats.at[i].loc);
     for (StateId i = 0; i < m->states.n; i++) file_number(p, m->states.at[i].loc);
     for (FuncId i = 0; i < m->funcs.n; i++)
         for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
@@ -250,6 +252,15 @@ static void put_files(Printer *p) {
     }
 }
 
+static void put_repeat(Printer *p, const Repeat *r) {
+    put(p, "repeat ");
+    put_name(p, r->axis);
+    text_printf(p->to, " = %lld", (long long)r->rounds);
+    if (r->parent) text_printf(p->to, " in %u", r->parent);
+    put_loc(p, r->loc);
+    put(p, "\n");
+}
+
 static void put_state(Printer *p, const State *s) {
     put(p, "state ");
     put_name(p, s->path);
@@ -259,6 +270,7 @@ static void put_state(Printer *p, const State *s) {
     if (s->frozen) put(p, " frozen");
     if (s->n_batch) text_printf(p->to, " n_batch=%u", s->n_batch);
     if (s->n_in) text_printf(p->to, " n_in=%u", s->n_in);
+    if (s->of != NONE) put(p, " of="), put_name(p, p->m->states.at[s->of].path);
     put_mem(p, s->mem);
     put_loc(p, s->loc);
     put(p, "\n");
@@ -277,6 +289,7 @@ void ir_print_module(Text *to, const Module *m) {
     if (m->whole_step) put(&p, "whole step\n");
     if (m->whole_eval) put(&p, "whole eval\n");
     if (m->whole_predict) put(&p, "whole predict\n");
+    for (uint32_t i = 1; i < m->repeats.n; i++) put_repeat(&p, &m->repeats.at[i]);
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!m->funcs.at[i]->region) put_func(&p, i);

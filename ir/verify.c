@@ -6,7 +6,10 @@
 //   V4   types are well formed; no axis is longer than it was declared
 //   V5   a node's type is what its rule gives (ir/infer.c), in an order the rule allows
 //   V6   phase and source range are valid
-//   V8   states: path unique, type well formed, as many axes declared as the type has
+//   V7   a repeat stands in an earlier one; a node's repeat exists and has its round; of a function, nodes with an ordinal that agree in
+//        template, ordinal, phase, clone and instance are one
+//   V8   states: path unique, type well formed, as many axes declared as the type has; one belongs to an
+//        earlier parameter
 //   V9   a state is assigned at most once in a function
 //   V10  a region holds no state, grad, assign, group or part; only a region holds arg
 //   V11  a group's body is a region with results, its parameters are the group's operands, and the
@@ -18,7 +21,7 @@
 //   V16  functions that are no regions: name unique
 //   V17  memory: M1 to M4 of ir/memcheck.c
 //
-// V1 to V4, V8 and V15 make ids safe to follow; the others are checked only when those hold, V17 only
+// V1 to V4, V7 of repeats, V8 and V15 make ids safe to follow; the others are checked only when those hold, V17 only
 // when all others do.
 // Linear in nodes, operands and results.
 #include "ir/attr.h"
@@ -94,6 +97,17 @@ static void check_axes(Verifier *v) {
     }
 }
 
+static void check_repeats(Verifier *v) {
+    const Module *m = v->m;
+    for (uint32_t i = 1; i < m->repeats.n; i++) {
+        const Repeat *r = &m->repeats.at[i];
+        if (r->parent >= i)
+            bad(v, 7, "repeat %u stands in none that comes before it", i);
+        else if (r->rounds < 0 || repeat_total(m, i) < 0)
+            bad(v, 7, "repeat %u has %lld rounds", i, (long long)r->rounds);
+    }
+}
+
 static void check_mem(Verifier *v, const Mem *mem) {
     if (mem->region >= REGION_COUNT)
         bad(v, 14, "unknown memory region %u", mem->region);
@@ -108,6 +122,8 @@ static void check_states(Verifier *v) {
         const State *s = &v->m->states.at[i];
         if (!s->path || state_find(v->m, s->path) != i)
             bad(v, 8, "state '%s' is not unique", str(v, s->path));
+        if (s->of != NONE && (s->of >= i || v->m->states.at[s->of].kind != STATE_param))
+            bad(v, 8, "state '%s' belongs to no earlier parameter", str(v, s->path));
         if (s->kind >= STATE_KINDS) bad(v, 8, "state '%s' has no known kind", str(v, s->path));
         check_mem(v, &s->mem);
         if (!check_type(v, 8, s->type)) continue;
@@ -204,6 +220,8 @@ static void check_rule(Verifier *v, const Node *n) {
 
 static void check_marks(Verifier *v, const Node *n) {
     if (n->phase >= PHASE_COUNT) bad(v, 6, "unknown phase %u", n->phase);
+    if (n->inst.repeat >= v->m->repeats.n || n->inst.round >= repeat_total(v->m, n->inst.repeat))
+        bad(v, 7, "round %u of repeat %u does not exist", n->inst.round, n->inst.repeat);
     if (n->loc.start > n->loc.end) bad(v, 6, "its source range ends before it starts");
     if (v->m->diag && n->loc.file && n->loc.file >= v->m->diag->files.n)
         bad(v, 6, "unknown source file %u", n->loc.file);
@@ -267,6 +285,30 @@ static void check_assigns(Verifier *v, const Func *f) {
     }
 }
 
+static bool same_instance(const Node *a, const Node *b) {
+    return a->tmpl == b->tmpl && a->ordinal == b->ordinal && a->phase == b->phase &&
+           a->clone == b->clone && a->inst.repeat == b->inst.repeat &&
+           a->inst.round == b->inst.round;
+}
+
+static void check_ordinals(Verifier *v, const Func *f) {
+    Map seen = {.arena = v->m->arena};
+    at_func(v, f);
+    for (v->node = 0; v->node < f->nodes.n; v->node++) {
+        const Node *n = node_at(f, v->node);
+        if (!n->ordinal) continue;
+        uint64_t h = hash_u64(hash_u64(HASH_SEED, n->tmpl), n->ordinal);
+        h = hash_u64(hash_u64(h, n->phase), n->clone);
+        bool fresh;
+        uint32_t *first =
+            map_slot(&seen, hash_u64(hash_u64(h, n->inst.repeat), n->inst.round), &fresh);
+        if (fresh)
+            *first = v->node;
+        else if (same_instance(n, node_at(f, *first)))
+            bad(v, 7, "the same node of a template as %%%u", *first);
+    }
+}
+
 static void check_results(Verifier *v, const Func *f) {
     Map seen = {.arena = v->m->arena};
     at_func(v, f);
@@ -303,6 +345,7 @@ static void check_func(Verifier *v, const Func *f) {
         if (n->op == OP_part) check_part(v, n);
     }
     check_assigns(v, f);
+    if (!f->region) check_ordinals(v, f);
     check_results(v, f);
     check_plan(v, f);
 }
@@ -322,6 +365,7 @@ static void check_names(Verifier *v) {
 int ir_verify(const Module *m, Text *why) {
     Verifier v = {.m = m, .why = why, .node = NONE};
     check_axes(&v);
+    check_repeats(&v);
     check_states(&v);
     for (FuncId i = 0; i < m->funcs.n; i++) check_ids(&v, m->funcs.at[i]);
     if (v.n) return v.n;

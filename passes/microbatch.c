@@ -333,6 +333,14 @@ static const char *unique_path(Cut *c, const char *base, bool numbered) {
     }
 }
 
+// The parameter whose derivative n is, or part of it: autodiff names it after the state.
+static StateId parameter_of(const Cut *c, NodeId n) {
+    const char *name = sym_str(c->m->syms, node(c, n)->name);
+    if (node(c, n)->phase != PHASE_W || strncmp(name, "d.", 2) != 0) return NONE;
+    StateId s = state_find(c->m, sym(c->m->syms, name + 2));
+    return s != NONE && c->m->states.at[s].kind == STATE_param ? s : NONE;
+}
+
 static void make_accum(Cut *c, NodeId n) {
     const char *name = sym_str(c->m->syms, node(c, n)->name);
     bool data = c->fold[n] && !c->param[n];
@@ -355,6 +363,7 @@ static void make_accum(Cut *c, NodeId n) {
                           .loc = node(c, n)->loc},
                "%s", why);
     c->accum[n] = state_new(c->m, path, type, STATE_accum, node(c, n)->loc);
+    c->m->states.at[c->accum[n]].of = parameter_of(c, n);
 }
 
 // ---- writing a function

@@ -41,6 +41,7 @@ static bool run_one(PassCx *cx, const PassInfo *pass, const PassHooks *hooks) {
     if (hooks && hooks->before) hooks->before(hooks->user, pass, cx->m);
     double start = now();
     bool changed = pass->run(cx);
+    module_number(cx->m);
     double seconds = now() - start;
     arena_reset(cx->scratch);
     if (cx->m->diag->errors != errors) return false;

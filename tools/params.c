@@ -242,7 +242,7 @@ static void print_json(Table *t, Text *to, StateId s) {
     put_key(to, "rate", n.rate);
     text_printf(to, group ? ",\"group\":%u" : ",\"group\":null", group);
     put_key(to, "initial", n.initial);
-    if (x->kind == STATE_moment) put_key(to, "of", path_of(t->d, n.of));
+    if (x->kind == STATE_moment) put_key(to, "of", path_of(t->d, x->of));
     text_put(to, "}\n", 2);
 }
 

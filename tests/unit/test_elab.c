@@ -493,6 +493,31 @@ static void test_shipped_models(void **s) {
     assert_int_equal(state(&b, "norm_2.var")->kind, STATE_stat);
 }
 
+static bool same_class(const Node *a, const Node *b) {
+    return a->tmpl == b->tmpl && a->ordinal == b->ordinal && a->phase == b->phase &&
+           a->inst.repeat == b->inst.repeat;
+}
+
+// Each node of the first round has one of its template and ordinal in every other, and that one is alike.
+static void one_in_each_round(const Func *f, uint32_t repeat, uint32_t rounds) {
+    uint32_t seen = 0;
+    for (NodeId i = 0; i < f->nodes.n; i++) {
+        const Node *n = node_at(f, i);
+        if (!n->tmpl || n->inst.repeat != repeat || n->inst.round) continue;
+        uint32_t found = 0;
+        for (NodeId j = 0; j < f->nodes.n; j++) {
+            const Node *o = node_at(f, j);
+            if (!same_class(n, o)) continue;
+            assert_int_equal(n->op, o->op);
+            assert_int_equal(n->type, o->type);
+            found |= 1u << o->inst.round;
+        }
+        assert_int_equal(found, (1u << rounds) - 1);
+        seen++;
+    }
+    assert_true(seen > 20);
+}
+
 // Rounds of a repeat are the same computation under other names.
 static void test_rounds(void **s) {
     (void)s;
@@ -511,9 +536,19 @@ static void test_rounds(void **s) {
     }
     for (int k = 0; k < 3; k++) {
         assert_non_null(found[k]);
-        assert_int_equal(found[k]->inst, k);
+        assert_int_equal(found[k]->inst.round, k);
+        assert_int_equal(found[k]->inst.repeat, 1);
         assert_int_equal(found[k]->tmpl, found[0]->tmpl);
     }
+    one_in_each_round(f, 1, 3);
+    one_in_each_round(module_find(b.p->m, "step"), 1, 3);
+    one_in_each_round(module_find(b.p->m, "generate"), 1, 3);
+    assert_int_equal(state(&b, "h.1.attn.wq.adamw.m")->of,
+                     state_find(b.p->m, sym(b.syms, "h.1.attn.wq")));
+    const Repeat *repeat = &b.p->m->repeats.at[1];
+    assert_string_equal(sym_str(b.syms, repeat->axis), "layer");
+    assert_int_equal(repeat->rounds, 3);
+    assert_int_equal(b.p->m->repeats.n, 2);
     // The axis that rope declares is one axis in all layers and both uses.
     uint32_t halves = 0;
     for (AxisId a = 1; a < b.p->m->axes.n; a++)

@@ -79,7 +79,8 @@ static void same_ids(const Module *x, const Module *y) {
         for (NodeId n = 0; n < f->nodes.n; n++) {
             const Node *p = node_at(f, n), *q = node_at(g, n);
             assert_true(p->op == q->op && p->phase == q->phase && p->clone == q->clone);
-            assert_true(p->n == q->n && p->inst == q->inst && p->tmpl == q->tmpl);
+            assert_true(p->n == q->n && p->tmpl == q->tmpl && p->ordinal == q->ordinal);
+            assert_true(p->inst.repeat == q->inst.repeat && p->inst.round == q->inst.round);
             for (uint32_t k = 0; k < p->n; k++)
                 assert_int_equal(operand(f, n, k), operand(g, n, k));
         }
@@ -210,7 +211,13 @@ static void test_text_faults(void **state) {
         {"func f {", "expected a node, a result or '}'", 1, 9},
         {"state w : f32[d]", "unknown axis 'd'", 1, 15},
         {"axis d = 3 state w : f32[d<%0] param", "expected ']'", 1, 27},
-        {"hello", "expected 'file', 'axis', 'whole', 'state', 'func' or 'region'", 1, 1},
+        {"repeat x = 2 in 1", "integer out of range, expected 0 to 0", 1, 17},
+        {"repeat x = 70000 repeat y = 70000 in 1", "more than 2^32 rounds inside each other", 1,
+         25},
+        {"repeat x = 2 func f { %0 = const : f32 inst=2.0 }", "no repeat 2 before here", 1, 45},
+        {"repeat x = 2 func f { %0 = const : f32 inst=1.2 }", "repeat 1 has no round 2", 1, 45},
+        {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
+        {"hello", "expected 'file', 'axis', 'whole', 'repeat', 'state', 'func' or 'region'", 1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
@@ -573,8 +580,8 @@ static void test_copy_node(void **state) {
     (void)state;
     Arena *a = arena_new();
     Module *m =
-        parse(a, "axis d = 3 func f { %0 = const : f32 %1 = input : i32 {name=n} "
-                 "%2 = input : f32[d] {name=x} %3 = exp %2 !B inst=2 tmpl=7 clone=1 \"y\" }");
+        parse(a, "axis d = 3 repeat d = 3 func f { %0 = const : f32 %1 = input : i32 {name=n} "
+                 "%2 = input : f32[d] {name=x} %3 = exp %2 !B inst=1.2 tmpl=7.4 clone=1 \"y\" }");
     Func *f = m->funcs.at[0], *g = func_new(m, "g", NULL);
     Builder b = {.m = m, .f = g};
     NodeId map[4] = {NONE, NONE, NONE, NONE};
@@ -582,8 +589,27 @@ static void test_copy_node(void **state) {
     assert_int_equal(g->nodes.n, 3);
     assert_string_equal(type_text(a, m, node_at(g, 2)->type), "f32[d=3]");
     const Node *n = node_at(g, 2);
-    assert_true(n->phase == PHASE_B && n->inst == 2 && n->tmpl == 8 && n->clone == 1);
+    assert_true(n->phase == PHASE_B && n->tmpl == 8 && n->ordinal == 5 && n->clone == 1);
+    assert_true(n->inst.repeat == 1 && n->inst.round == 2);
     assert_string_equal(sym_str(m->syms, n->name), "y");
+    must_verify(a, m);
+    arena_free(a);
+}
+
+// New nodes are counted behind what any instance and any function has, per instance; a copy keeps its own.
+static void test_ordinals(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m = parse(a, "repeat x = 2 func f { "
+                         "%0 = const : f32 inst=1.0 tmpl=7.3 %1 = neg %0 inst=1.0 tmpl=7 "
+                         "%2 = neg %0 inst=1.1 tmpl=7 %3 = neg %0 inst=1.1 tmpl=7 !B "
+                         "%4 = abs %0 inst=1.1 tmpl=7 %5 = abs %0 %6 = abs %0 inst=1.0 tmpl=7 } "
+                         "func g { %0 = const : f32 inst=1.1 tmpl=7 %1 = abs %0 tmpl=8 }");
+    static const uint32_t f[] = {4, 5, 5, 1, 6, 0, 6}, g[] = {5, 1};
+    for (NodeId i = 0; i < 7; i++) assert_int_equal(node_at(m->funcs.at[0], i)->ordinal, f[i]);
+    for (NodeId i = 0; i < 2; i++) assert_int_equal(node_at(m->funcs.at[1], i)->ordinal, g[i]);
+    module_number(m);
+    for (NodeId i = 0; i < 7; i++) assert_int_equal(node_at(m->funcs.at[0], i)->ordinal, f[i]);
     must_verify(a, m);
     arena_free(a);
 }
@@ -633,6 +659,16 @@ static const char *damage_nodes(Module *m, int i) {
     case 11:
         node_at(f, 4)->loc = (Loc){77, 0, 0};
         return "V6: function step, node %4 neg: unknown source file";
+    case 12:
+        node_at(f, 4)->inst.round = 8;
+        return "V7: function step, node %4 neg: round 8 of repeat 2 does not exist";
+    case 13:
+        node_at(f, 4)->inst = (Inst){0, 1};
+        return "V7: function step, node %4 neg: round 1 of repeat 0 does not exist";
+    case 14:
+        node_at(f, 5)->tmpl = node_at(f, 4)->tmpl, node_at(f, 5)->ordinal = node_at(f, 4)->ordinal;
+        node_at(f, 5)->inst = node_at(f, 4)->inst;
+        return "V7: function step, node %5 abs: the same node of a template as %4";
     default: return NULL;
     }
 }
@@ -666,6 +702,10 @@ static const char *damage_module(Module *m, int i) {
         return "V14: function step: 1 places in memory for 69 nodes";
     case 11: m->axes.at[2].name = m->axes.at[1].name; return "V15: axis 'vocab' is not unique";
     case 12: func_new(m, "step", NULL); return "V16: function step: its name is not its own";
+    case 13: m->repeats.at[1].parent = 2; return "V7: repeat 1 stands in none";
+    case 14: m->repeats.at[2].rounds = INT64_MAX; return "V7: repeat 2 has 9223372036854775807";
+    case 15: m->states.at[1].of = 2; return "V8: state 'odd name' belongs to no earlier parameter";
+    case 16: m->states.at[2].of = 1; return "V8: state 'count' belongs to no earlier parameter";
     default: return NULL;
     }
 }
@@ -683,8 +723,8 @@ static int each_damage(const char *(*damage)(Module *m, int i)) {
 
 static void test_verifier(void **state) {
     (void)state;
-    assert_int_equal(each_damage(damage_nodes), 12);
-    assert_int_equal(each_damage(damage_module), 13);
+    assert_int_equal(each_damage(damage_nodes), 15);
+    assert_int_equal(each_damage(damage_module), 17);
 }
 
 static void test_verifier_memory(void **state) {
@@ -738,27 +778,17 @@ static void test_roles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files_round_trip),
-        cmocka_unit_test(test_every_op_is_there),
-        cmocka_unit_test(test_documented_example),
-        cmocka_unit_test(test_short_text),
-        cmocka_unit_test(test_text_faults),
-        cmocka_unit_test(test_print_func),
-        cmocka_unit_test(test_odd_names),
-        cmocka_unit_test(test_diagnostics),
-        cmocka_unit_test(test_damaged_text),
-        cmocka_unit_test(test_rule_messages),
-        cmocka_unit_test(test_rule_types),
-        cmocka_unit_test(test_folds),
-        cmocka_unit_test(test_interning),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_build_reduce),
-        cmocka_unit_test(test_build_copies),
-        cmocka_unit_test(test_build_views),
-        cmocka_unit_test(test_copy_node),
-        cmocka_unit_test(test_verifier),
-        cmocka_unit_test(test_verifier_memory),
-        cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_files_round_trip),   cmocka_unit_test(test_every_op_is_there),
+        cmocka_unit_test(test_documented_example), cmocka_unit_test(test_short_text),
+        cmocka_unit_test(test_text_faults),        cmocka_unit_test(test_print_func),
+        cmocka_unit_test(test_odd_names),          cmocka_unit_test(test_diagnostics),
+        cmocka_unit_test(test_damaged_text),       cmocka_unit_test(test_rule_messages),
+        cmocka_unit_test(test_rule_types),         cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_interning),          cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_build_reduce),       cmocka_unit_test(test_build_copies),
+        cmocka_unit_test(test_build_views),        cmocka_unit_test(test_copy_node),
+        cmocka_unit_test(test_ordinals),           cmocka_unit_test(test_verifier),
+        cmocka_unit_test(test_verifier_memory),    cmocka_unit_test(test_roles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
