@@ -59,3 +59,10 @@ const char *const *field_names(FieldKind kind, uint32_t *n) {
     if (kind == FIELD_GROUP) return *n = GROUP_COUNT, group_names;
     return NULL;
 }
+
+FuncId *attr_body(Attr *a, uint32_t i) {
+    uint32_t first, n = attr_record((AttrKind)a->kind, &first);
+    for (uint32_t k = first; k < first + n; k++)
+        if (attr_fields[k].kind == FIELD_FUNC && i-- == 0) return attr_field(a, &attr_fields[k]);
+    return NULL;
+}

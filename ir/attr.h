@@ -29,6 +29,9 @@ extern const AttrField attr_fields[];
 // The fields of a record are attr_fields[*first .. *first + n); n is returned. Records are few and
 // short, so this searches.
 uint32_t attr_record(AttrKind kind, uint32_t *first);
+FuncId *attr_body(Attr *a,
+                  uint32_t i); // the i-th region that the record names, NULL when there is none
+void attr_reindex(Module *m);  // after records were changed in place
 
 static inline void *attr_field(Attr *a, const AttrField *f) { return (char *)a + f->offset; }
 static inline const void *attr_field_const(const Attr *a, const AttrField *f) {

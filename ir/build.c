@@ -269,17 +269,18 @@ void func_result(Module *m, Func *f, const char *name, NodeId n, ResultKind kind
 // ---- copying
 
 // The type of a copy whose operands may have changed: the rule's, in the old order where that still
-// is one.
-static TypeId copied_type(Builder *b, const Node *n, const NodeId *operands) {
-    const Type *old = type_at(b->m, n->type);
-    const Attr *attr = attr_at(b->m, n->attr);
-    TypeId types[MAX_OPERANDS];
-    for (uint32_t i = 0; i < n->n; i++) types[i] = node_at(b->f, operands[i])->type;
-    Text why = {.arena = b->m->arena};
+// is one; for an op without a rule the wanted one.
+static TypeId copied_type(Builder *b, const Node *n, AttrId record, const NodeId *operands,
+                          uint32_t count, TypeId wanted) {
+    const Attr *attr = attr_at(b->m, record);
     Op op = (Op)n->op;
-    TypeId given = op_info[op].type == TYPE_FREE ? n->type : NONE;
-    TypeId found = ir_infer(b->m, op, attr, types, n->n, given, &why);
+    TypeId types[MAX_OPERANDS];
+    for (uint32_t i = 0; i < count; i++) types[i] = node_at(b->f, operands[i])->type;
+    Text why = {.arena = b->m->arena};
+    TypeId given = op_info[op].type == TYPE_FREE ? wanted : NONE;
+    TypeId found = ir_infer(b->m, op, attr, types, count, given, &why);
     CHECK(found != NONE, "copy of %s: %s", op_info[op].name, why.at ? why.at : "?");
+    const Type *old = type_at(b->m, wanted);
     if (given != NONE || type_at(b->m, found)->n != old->n) return found;
     Type r = *type_at(b->m, found);
     for (uint32_t i = 0; i < old->n; i++) {
@@ -287,37 +288,55 @@ static TypeId copied_type(Builder *b, const Node *n, const NodeId *operands) {
         if (at < 0) return found;
         r.axes[i] = type_at(b->m, found)->axes[at];
     }
-    TypeId ordered = ir_infer(b->m, op, attr, types, n->n, type_intern(b->m, &r), NULL);
+    TypeId ordered = ir_infer(b->m, op, attr, types, count, type_intern(b->m, &r), NULL);
     return ordered != NONE ? ordered : found;
 }
 
-// Whether a copy has the old type without asking the rule: the operands' types are the old ones. True
-// for nearly every copy, and most of a pass is copying.
-static bool keeps_type(const Builder *b, const Func *from, NodeId n, const NodeId *operands) {
+// Operand i of a copy is there; whether its type is that of the old one.
+static bool keeps_type(const Builder *b, const Func *from, NodeId n, uint32_t i, NodeId operand) {
     const Node *x = node_at(from, n);
-    for (uint32_t i = 0; i < x->n; i++)
-        if (node_at(b->f, operands[i])->type != node_at(from, operand(from, n, i))->type)
-            return false;
-    return true;
+    CHECK(operand < b->f->nodes.n, "copy of %s %%%u: operand %u is not copied", op_info[x->op].name,
+          n, i);
+    return i < x->n &&
+           node_at(b->f, operand)->type == node_at(from, from->pool.at[x->first + i])->type;
 }
 
+static NodeId append_like(Builder *b, const Node *old, AttrId attr, const NodeId *operands,
+                          uint32_t count, TypeId type) {
+    NodeId id = append(b, (Op)old->op, attr, operands, count, type);
+    Node *node = node_at(b->f, id);
+    node->phase = old->phase;
+    node->clone = old->clone;
+    node->inst = old->inst;
+    node->tmpl = old->tmpl;
+    node->ordinal = old->ordinal;
+    node->name = old->name;
+    node->loc = old->loc;
+    return id;
+}
+
+// While the operands' types are the old ones a copy has the old type without asking the rule: so it is for
+// nearly every copy, and most of a pass is copying.
 NodeId copy_node(Builder *b, const Func *from, NodeId n, const NodeId *map) {
-    Node old = *node_at(from, n);
+    const Node old = *node_at(from, n);
     NodeId operands[MAX_OPERANDS];
+    bool same = true;
     for (uint32_t i = 0; i < old.n; i++) {
         operands[i] = map[operand(from, n, i)];
-        CHECK(operands[i] < b->f->nodes.n, "copy of %s %%%u: operand %u is not copied",
-              op_info[old.op].name, n, i);
+        same &= keeps_type(b, from, n, i, operands[i]);
     }
-    TypeId t = keeps_type(b, from, n, operands) ? old.type : copied_type(b, &old, operands);
-    NodeId id = append(b, (Op)old.op, old.attr, operands, old.n, t);
-    Node *node = node_at(b->f, id);
-    node->phase = old.phase;
-    node->clone = old.clone;
-    node->inst = old.inst;
-    node->tmpl = old.tmpl;
-    node->ordinal = old.ordinal;
-    node->name = old.name;
-    node->loc = old.loc;
-    return id;
+    TypeId type = old.type;
+    if (!same) type = copied_type(b, &old, old.attr, operands, old.n, type);
+    return append_like(b, &old, old.attr, operands, old.n, type);
+}
+
+NodeId copy_resized(Builder *b, const Func *from, NodeId n, const NodeId *operands, uint32_t count,
+                    Resize *r) {
+    const Node old = *node_at(from, n);
+    TypeId type = type_resized(b->m, old.type, r);
+    AttrId attr = op_info[old.op].kind == OPK_REGION ? attr_resized(b->m, old.attr, r) : old.attr;
+    bool same = type == old.type && count == old.n;
+    for (uint32_t i = 0; i < count; i++) same &= keeps_type(b, from, n, i, operands[i]);
+    if (!same) type = copied_type(b, &old, attr, operands, count, type);
+    return append_like(b, &old, attr, operands, count, type);
 }

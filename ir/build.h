@@ -5,6 +5,7 @@
 // A Builder carries what every new node gets: phase, clone, tmpl, inst, name, loc.
 #pragma once
 #include "ir/ir.h"
+#include "ir/region.h"
 
 typedef struct {
     Module *m;
@@ -71,3 +72,7 @@ void func_result(Module *m, Func *f, const char *name, NodeId n, ResultKind kind
 // A rewritten copy of a function: the usual way for a pass to change one. map[old] is the new id, or
 // NONE when not copied. copy_node appends old node n with mapped operands and all its properties.
 NodeId copy_node(Builder *b, const Func *from, NodeId n, const NodeId *map);
+// Likewise onto these operands, in the sizes of r, bodies of a region included. A
+// contraction may get an accumulator.
+NodeId copy_resized(Builder *b, const Func *from, NodeId n, const NodeId *operands, uint32_t count,
+                    Resize *r);

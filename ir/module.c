@@ -208,6 +208,16 @@ AttrId attr_intern(Module *m, const Attr *a) {
     return id;
 }
 
+void attr_reindex(Module *m) {
+    m->attr_map = (Map){.arena = m->arena};
+    for (AttrId i = 1; i < m->attrs.n; i++) {
+        bool fresh;
+        uint32_t *head = map_slot(&m->attr_map, hash_record(&m->attrs.at[i], sizeof(Attr)), &fresh);
+        m->attr_next.at[i] = fresh ? NONE : *head;
+        *head = i;
+    }
+}
+
 bool type_same(const Type *a, const Type *b) {
     bool same = a->elem == b->elem && a->n == b->n;
     for (uint32_t i = 0; same && i < a->n; i++)

@@ -179,16 +179,18 @@ static void put_indent(Printer *p, int depth) {
 
 static void put_body(Printer *p, const Func *f, int depth);
 
-// The region of a group, inside the first group that has it.
-static void put_region(Printer *p, const Node *n, int depth) {
-    if (n->op != OP_group) return;
-    FuncId id = attr_at(p->m, n->attr)->group.body;
-    if (id >= p->m->funcs.n || p->printed[id] || !p->m->funcs.at[id]->region) return;
-    p->printed[id] = 1;
-    const Func *body = p->m->funcs.at[id];
-    put(p, " region ");
-    put_name(p, body->name);
-    put_body(p, body, depth);
+// The regions of a node, each inside the first node that has it.
+static void put_regions(Printer *p, const Node *n, int depth) {
+    Attr a = *attr_at(p->m, n->attr);
+    for (uint32_t i = 0; attr_body(&a, i); i++) {
+        FuncId id = *attr_body(&a, i);
+        if (id >= p->m->funcs.n || p->printed[id] || !p->m->funcs.at[id]->region) continue;
+        p->printed[id] = 1;
+        const Func *body = p->m->funcs.at[id];
+        put(p, " region ");
+        put_name(p, body->name);
+        put_body(p, body, depth);
+    }
 }
 
 static void put_body(Printer *p, const Func *f, int depth) {
@@ -196,7 +198,7 @@ static void put_body(Printer *p, const Func *f, int depth) {
     for (NodeId i = 0; i < f->nodes.n; i++) {
         put_indent(p, depth + 1);
         put_node(p, f, i);
-        put_region(p, node_at(f, i), depth + 1);
+        put_regions(p, node_at(f, i), depth + 1);
         put(p, "\n");
     }
     for (uint32_t i = 0; i < f->results.n; i++) {

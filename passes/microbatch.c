@@ -36,6 +36,7 @@ typedef struct {
     const char *prefix; // of accumulator names
     AxisId sample;      // 0: the module has none
     int64_t micro;
+    Resize cut;       // the sample axis, to a micro-batch
     bool one_pass;    // a micro-batch is the batch
     bool whole;       // and must be
     bool eval;        // cuts an evaluation
@@ -377,16 +378,6 @@ typedef struct {
     NodeId valid; // bool[sample]: the sample exists
 } Part;
 
-// The type in a micro-batch.
-static TypeId cut_type(Cut *c, TypeId type) {
-    Type t = *type_at(c->m, type);
-    int at = c->sample ? type_find(&t, c->sample) : -1;
-    if (at < 0 || c->one_pass) return type;
-    t.axes[at].size = c->micro;
-    return type_intern(c->m, &t);
-}
-
-// Whether the order of the result is that of an operand.
 static NodeId run_scalar(Part *p, const char *name) {
     return ir_input(&p->b, name, type_scalar(p->c->m, ELEM_i32), 0);
 }
@@ -413,9 +404,7 @@ static NodeId recopy(Part *p, NodeId n) {
     NodeId in[MAX_OPERANDS];
     for (uint32_t j = 0; j < x->n; j++)
         in[j] = c->fold[n] ? fold_operand(p, n, j) : p->map[operand(c->f, n, j)];
-    Attr a = *attr_at(c->m, x->attr);
-    TypeId given = node_acc(x) >= 0 ? NONE : cut_type(c, x->type);
-    return ir_node(&p->b, (Op)x->op, x->attr ? &a : NULL, in, x->n, given);
+    return copy_resized(&p->b, c->f, n, in, x->n, &c->cut);
 }
 
 // extent of the sample axis: micro-batches in a step times their size, samples in an evaluation.
@@ -443,8 +432,7 @@ static NodeId add_to_accum(Part *p, NodeId n) {
     NodeId in[3];
     for (uint32_t i = 0; i < 3; i++)
         in[i] = i == (uint32_t)op_info[x->op].acc ? acc : fold_operand(p, n, i);
-    Attr a = *attr_at(c->m, x->attr);
-    return ir_node(&p->b, (Op)x->op, &a, in, 3, NONE);
+    return copy_resized(&p->b, c->f, n, in, 3, &c->cut);
 }
 
 static NodeId sum_fold(Part *p, NodeId n) {
@@ -521,13 +509,6 @@ static void prepare(Cut *c) {
     }
 }
 
-static void remove_func(Module *m, const Func *f) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < m->funcs.n; i++)
-        if (m->funcs.at[i] != f) m->funcs.at[kept++] = m->funcs.at[i];
-    m->funcs.n = kept;
-}
-
 // *whole: one pass must hold the batch.
 static bool cut_func(PassCx *cx, const char *name, const char *prefix, const char *const to[3],
                      bool *whole) {
@@ -539,6 +520,7 @@ static bool cut_func(PassCx *cx, const char *name, const char *prefix, const cha
     int64_t batch = c.sample ? cx->m->axes.at[c.sample].size : 1;
     c.micro = cx->micro && c.sample ? cx->micro : batch;
     c.one_pass = c.micro == batch;
+    if (!c.one_pass) c.cut = (Resize){.n = 1, .axis = {c.sample}, .size = {c.micro}};
     if (batch % c.micro) {
         diag_error(cx->m->diag, (Loc){0},
                    "a batch of %lld does not divide into micro-batches of %lld", (long long)batch,
@@ -553,7 +535,7 @@ static bool cut_func(PassCx *cx, const char *name, const char *prefix, const cha
     for (NodeId n = 0; n < c.f->nodes.n; n++)
         if (c.root[n]) make_accum(&c, n);
     for (int part = PROLOGUE; part <= UPDATE; part++) write_part(&c, part, to[part]);
-    remove_func(cx->m, c.f);
+    module_remove(cx->m, c.f);
     return true;
 }
 
@@ -570,7 +552,7 @@ static bool cut_predict(PassCx *cx) {
         diag_warning(d, first.loc, "no 'predict': %s", first.text);
     }
     cx->m->whole_predict = false;
-    remove_func(cx->m, f);
+    module_remove(cx->m, f);
     return true;
 }
 

@@ -596,6 +596,69 @@ static void test_copy_node(void **state) {
     arena_free(a);
 }
 
+static FuncId body_of(const Module *m, const Func *f, NodeId n) {
+    return attr_of(m, f, n)->group.body;
+}
+
+static Func *copy_all(Module *m, const Func *f, const char *name, Resize *r) {
+    Builder b = {.m = m, .f = func_new(m, name, NULL)};
+    NodeId map[16];
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        NodeId in[MAX_OPERANDS];
+        for (uint32_t i = 0; i < node_at(f, n)->n; i++) in[i] = map[operand(f, n, i)];
+        map[n] = copy_resized(&b, f, n, in, node_at(f, n)->n, r);
+    }
+    return b.f;
+}
+
+// A copy in another size has bodies of that size, one for each; a body without the axis is the same one.
+static void test_copy_resized(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Module *m =
+        parse(a, "axis batch = 6 axis dim = 3 func f { "
+                 "%0 = input : f32[batch, dim] {name=x} %1 = input : f32[dim] {name=y} "
+                 "%2 = group %0, %1 : f32[batch, dim] {kind=rows} region rows { "
+                 "  %0 = arg : f32[batch, dim] %1 = arg : f32[dim] {index=1} "
+                 "  %2 = iota : i32[batch] {axis=batch} %3 = cast %2 {to=f32} %4 = mul %0, %1 "
+                 "  %5 = add %4, %3 %6 = reduce %5 {axes=(dim)} value y = %5 value s = %6 } "
+                 "%3 = part %2 : f32[batch] {index=1} "
+                 "%4 = group %2, %1 : f32[batch, dim] {kind=rows, body=#1} "
+                 "%5 = group %1 : f32[dim] {kind=map} region same { "
+                 "  %0 = arg : f32[dim] %1 = neg %0 value y = %1 } "
+                 "%6 = mul %4, %5 output s = %3 } ");
+    Func *f = m->funcs.at[0];
+    AxisId batch = axis_find(m, sym(m->syms, "batch"));
+    Resize r = {.n = 1, .axis = {batch}, .size = {2}};
+    Func *g = copy_all(m, f, "g", &r);
+    assert_string_equal(type_text(a, m, node_at(g, 2)->type), "f32[batch=2, dim=3]");
+    assert_string_equal(type_text(a, m, node_at(g, 3)->type), "f32[batch=2]");
+    assert_string_equal(type_text(a, m, node_at(g, 6)->type), "f32[batch=2, dim=3]");
+    assert_int_equal(body_of(m, g, 2), body_of(m, g, 4));
+    assert_int_not_equal(body_of(m, g, 2), body_of(m, f, 2));
+    assert_int_equal(body_of(m, g, 5), body_of(m, f, 5));
+    const Func *body = m->funcs.at[body_of(m, g, 2)];
+    assert_string_equal(type_text(a, m, node_at(body, 5)->type), "f32[batch=2, dim=3]");
+    assert_string_equal(type_text(a, m, node_at(body, 6)->type), "f32[batch=2]");
+    assert_int_equal(body->results.n, 2);
+    must_verify(a, m);
+    Resize same = {.n = 1, .axis = {batch}, .size = {6}};
+    Func *h = copy_all(m, f, "h", &same);
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        assert_int_equal(node_at(h, n)->type, node_at(f, n)->type);
+        assert_int_equal(node_at(h, n)->attr, node_at(f, n)->attr);
+    }
+    // 'f' leaves: the bodies are one less, in all records, and an equal record is found again
+    FuncId was = body_of(m, g, 2);
+    module_remove(m, f);
+    assert_int_equal(body_of(m, g, 2), was - 1);
+    assert_ptr_equal(m->funcs.at[body_of(m, g, 2)], body);
+    Attr again = *attr_of(m, g, 2);
+    assert_int_equal(attr_intern(m, &again), node_at(g, 2)->attr);
+    must_verify(a, m);
+    arena_free(a);
+}
+
 // New nodes are counted behind what any instance and any function has, per instance; a copy keeps its own.
 static void test_ordinals(void **state) {
     (void)state;
@@ -778,17 +841,29 @@ static void test_roles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files_round_trip),   cmocka_unit_test(test_every_op_is_there),
-        cmocka_unit_test(test_documented_example), cmocka_unit_test(test_short_text),
-        cmocka_unit_test(test_text_faults),        cmocka_unit_test(test_print_func),
-        cmocka_unit_test(test_odd_names),          cmocka_unit_test(test_diagnostics),
-        cmocka_unit_test(test_damaged_text),       cmocka_unit_test(test_rule_messages),
-        cmocka_unit_test(test_rule_types),         cmocka_unit_test(test_folds),
-        cmocka_unit_test(test_interning),          cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_build_reduce),       cmocka_unit_test(test_build_copies),
-        cmocka_unit_test(test_build_views),        cmocka_unit_test(test_copy_node),
-        cmocka_unit_test(test_ordinals),           cmocka_unit_test(test_verifier),
-        cmocka_unit_test(test_verifier_memory),    cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_files_round_trip),
+        cmocka_unit_test(test_every_op_is_there),
+        cmocka_unit_test(test_documented_example),
+        cmocka_unit_test(test_short_text),
+        cmocka_unit_test(test_text_faults),
+        cmocka_unit_test(test_print_func),
+        cmocka_unit_test(test_odd_names),
+        cmocka_unit_test(test_diagnostics),
+        cmocka_unit_test(test_damaged_text),
+        cmocka_unit_test(test_rule_messages),
+        cmocka_unit_test(test_rule_types),
+        cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_interning),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_build_reduce),
+        cmocka_unit_test(test_build_copies),
+        cmocka_unit_test(test_build_views),
+        cmocka_unit_test(test_copy_node),
+        cmocka_unit_test(test_ordinals),
+        cmocka_unit_test(test_copy_resized),
+        cmocka_unit_test(test_verifier),
+        cmocka_unit_test(test_verifier_memory),
+        cmocka_unit_test(test_roles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
