@@ -8,12 +8,15 @@
 
 static const int LEAST = 40, USUAL = 80, MOST = 1000, NARROW = 60, COLUMN = 25, BELOW = 8;
 
+int sn_help_terminal(void) {
+    struct winsize w;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : USUAL;
+}
+
 int sn_help_width(void) {
     const char *text = getenv("COLUMNS");
-    struct winsize w = {0};
     double n = 0;
-    if (!text || !sn_number(text, &n) || n < 1)
-        n = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : USUAL;
+    if (!text || !sn_number(text, &n) || n < 1) n = sn_help_terminal();
     return n < LEAST ? LEAST : n > MOST ? MOST : (int)n;
 }
 

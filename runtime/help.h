@@ -3,7 +3,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-// Columns that stdout has: COLUMNS, else the terminal's, else 80; never fewer than can be read.
+// Columns of the terminal that stdout is; 80 where there is none or it does not tell.
+int sn_help_terminal(void);
+// Columns for help: COLUMNS, else the terminal's; never fewer than can be read.
 int sn_help_width(void);
 // A text, its words broken into lines of `width` columns.
 void sn_help_text(FILE *to, int width, const char *text);

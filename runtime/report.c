@@ -4,15 +4,13 @@
 // without a signal. A row that fills the last column leaves the cursor there, where clearing to the end of
 // the line would take the last character: it is cleared before it is written anew and not after.
 #include "runtime/report.h"
+#include "runtime/help.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-enum { UNKNOWN_COLUMNS = 80 }; // where a terminal does not tell
 
 // ---- the screen ---------------------------------------------------------------------------------
 
@@ -21,12 +19,6 @@ void sn_report_clear(SnReport *r) {
     fputs("\r\033[K", stdout);
     fflush(stdout);
     r->open = false;
-}
-
-static int screen_columns(void) {
-    struct winsize size;
-    bool known = !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col;
-    return known ? size.ws_col : UNKNOWN_COLUMNS;
 }
 
 // Puts the row in the place of the one that is open. stays: it is a line.
@@ -108,7 +100,7 @@ void sn_report_step(SnReport *r, const SnProgress *at, int back, double now, dou
         SnStepLine l = line_of(r, at, at->accum * sn_trainer_micro(r->trainer), took);
         l.left = time_left(r, at);
         if (r->rewrites)
-            sn_line_bar(&r->row, &l, screen_columns(), r->colour);
+            sn_line_bar(&r->row, &l, sn_help_terminal(), r->colour);
         else
             sn_line_step(&r->row, &l);
         draw(r, !r->rewrites || last);
