@@ -91,11 +91,18 @@ static const char *takers_of(Driver *d, OptionId o) {
     return t.at;
 }
 
-static int unknown_option(CommandId c, const char *arg) {
+static int unknown_option(Driver *d, CommandId c, const char *arg) {
     const char *near = NULL;
     for (OptionId o = 0; o < OPTIONS; o++)
         if (option_taken(o, c)) near = sn_nearer(arg, near, option_info[o].name);
     if (near) return usage_error("unknown option '%.100s'; did you mean '%s'?", arg, near);
+    OptionId other = OPTIONS;
+    for (OptionId o = 0; o < OPTIONS; o++)
+        if (sn_nearer(arg, near, option_info[o].name) != near)
+            near = option_info[o].name, other = o;
+    if (near)
+        return usage_error("unknown option '%.100s'; did you mean '%s', an option of %s?", arg,
+                           near, takers_of(d, other));
     return usage_error("unknown option '%.100s' (see 'sinter %s --help')", arg,
                        command_info[c].name);
 }
@@ -116,7 +123,7 @@ static int set_pair(Driver *d, OptionId o, const char *first, int argc, char **a
 static int read_option(Driver *d, CommandId c, int argc, char **argv, int *i) {
     const char *arg = strcmp(argv[*i], "-h") == 0 ? option_info[OPT_help].name : argv[*i], *value;
     OptionId o = find_option(arg, &value);
-    if (o == OPTIONS) return unknown_option(c, arg);
+    if (o == OPTIONS) return unknown_option(d, c, arg);
     const OptionInfo *p = &option_info[o];
     if (!option_taken(o, c))
         return usage_error("'%s' does not take '%s', an option of %s", command_info[c].name,

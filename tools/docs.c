@@ -327,6 +327,14 @@ static void print_commands(void) {
         printf("| `sinter %s%s%s` | %s.%s%s | `%s` |\n", p->name, *p->shown ? " " : "", p->shown,
                p->meaning, *p->more ? " " : "", p->more, p->example);
     }
+    puts("\n## Completion\n"
+         "\n"
+         "For bash, `cmake --install` puts `sinter` into share/bash-completion/completions, where "
+         "the package bash-completion\nlooks for it; without that package, source the file. It "
+         "offers commands, the options of each and their values, and\nfor executables called "
+         "`train` the options of [running.md](running.md); for one of another name: "
+         "`complete -F\n_sinter_train NAME`. No executable is started for it: sinter in PATH is "
+         "asked.");
     puts("\n## Options\n\n| option | of | | without |\n|---|---|---|---|");
     for (OptionId o = 0; o < OPTIONS; o++) {
         const OptionInfo *p = &option_info[o];

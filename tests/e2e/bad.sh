@@ -31,6 +31,7 @@ expect 2 "option '-o' needs a value" "$sinter" build "$model" -o=
 expect 2 "needs a file" "$sinter" check
 expect 2 "needs -o OUT" "$sinter" build "$model"
 expect 2 "option '-D' needs a value: NAME=VALUE" "$sinter" check "$model" -D
+expect 2 "unknown option '--kernel'; did you mean '--kernels', an option of 'dump'?" "$sinter" check "$model" --kernel
 expect 2 "'check' does not take '--kernels', an option of 'dump'" "$sinter" check "$model" --kernels
 expect 2 "'dump' does not take '--repeat', an option of 'bench'" "$sinter" dump "$model" --repeat=3
 expect 2 "'fmt' does not take '-D', an option of 'build', 'run', 'check', 'params', 'explain', 'bench', 'dump' and 'opt'" "$sinter" fmt "$model" -Dlayer=3
