@@ -88,7 +88,7 @@ static double time_left(const SnReport *r, const SnProgress *at) {
 void sn_report_begin(SnReport *r, const SnProgress *at) {
     SnStepLine l = line_of(r, at, 0, (double)NAN);
     if (!r->rewrites || at->step >= at->total) return;
-    sn_line_bar(&r->row, &l, screen_columns(), r->colour);
+    sn_line_bar(&r->row, &l, sn_help_terminal(), r->colour);
     draw(r, false);
 }
 
