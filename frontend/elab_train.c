@@ -340,18 +340,28 @@ static bool option_good(Elab *cx, const SnSetting *s, const char *key, Loc at, c
     return good;
 }
 
+// An option that is true or false if nothing is said.
+static bool is_flag(const Elab *cx, const Arg *a) {
+    const char *name = a->init && a->init->kind == E_name ? str(cx, a->init->name.name) : "";
+    return !strcmp(name, "true") || !strcmp(name, "false");
+}
+
 // The options of a rule as values: those of -D optimizer.NAME, else as written.
 static bool rule_options(Elab *cx, const OptimizerRule *r, Value *values, Loc *locs) {
     Scope *scope = cx->scope;
     cx->scope = cx->file;
     bool good = call_place(cx, r->func, r->options, 3, values, locs);
     bool std = cx->diag->files.at[r->func->name_loc.file].is_std;
+    const SnSetting *any = &sn_settings[SN_SET_optimizer];
     cx->scope = scope;
     for (uint32_t i = 3; i < r->func->args.n && good; i++) {
         const char *key =
             arena_printf(cx->arena, "optimizer.%s", str(cx, r->func->args.at[i].name));
-        const SnSetting *s = std ? sn_setting_find(key) : &sn_settings[SN_SET_optimizer];
-        const Option *d = plan_define_number(cx, s, key);
+        const SnSetting *s = std ? sn_setting_find(key) : any;
+        bool flag = is_flag(cx, &r->func->args.at[i]);
+        Value word = flag ? plan_constant(cx, key) : value_absent();
+        const Option *d = flag ? NULL : plan_define_number(cx, s, key);
+        if (!value_is_absent(&word)) values[i] = word;
         if (d) values[i] = value_num(d->value, false);
         good = option_good(cx, s, key, locs[i], &values[i]);
     }

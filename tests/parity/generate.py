@@ -16,6 +16,7 @@ The result is tests/parity/NAME.safetensors:
       tokens, targets  i32 [steps, batch, seq];  weight  f32 likewise
       image  f32 [steps, batch, row, col];  label  i32 [steps, batch]
     losses      f64 [steps]
+    after.PATH  f64 [steps, shape], of optimizers alone: the parameter after each step
     metadata "defines": the -D options that give the model these sizes
 
 The models here use other words than the .sn files on purpose (einsum, F.layer_norm, F.cross_entropy,
@@ -370,6 +371,96 @@ def generate(name):
           f"{len(first)} parameters, {os.path.getsize(path)} bytes")
 
 
+class Lamb(torch.optim.Optimizer):
+    """Algorithm 2 of You et al., 'Large Batch Optimization for Deep Learning: Training BERT in 76 minutes'
+    (ICLR 2020), with phi(x) = x and Adam's corrections for the start; torch has none. A parameter of three
+    axes is a stack of maps, each with its own norms."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=0):
+        super().__init__(params, {"lr": lr})
+        self.betas, self.eps, self.decay, self.count = betas, eps, weight_decay, 0
+
+    @torch.no_grad()
+    def step(self):
+        self.count += 1
+        for g in self.param_groups:
+            for w in g["params"]:
+                m, v = self.state.setdefault(w, {"m": torch.zeros_like(w), "v": torch.zeros_like(w)}).values()
+                m.mul_(self.betas[0]).add_(w.grad * (1 - self.betas[0]))
+                v.mul_(self.betas[1]).add_(w.grad ** 2 * (1 - self.betas[1]))
+                u = m / (1 - self.betas[0] ** self.count)
+                u = u / (torch.sqrt(v / (1 - self.betas[1] ** self.count)) + self.eps) + self.decay * w
+                axes = (-2, -1) if w.dim() > 1 else tuple(range(w.dim()))
+                norm = lambda x: x.pow(2).sum(axes, keepdim=True).sqrt() if axes else x.abs()
+                trust = norm(w) / norm(u)
+                w -= g["lr"] * torch.where((norm(w) > 0) & (norm(u) > 0), trust, torch.ones_like(trust)) * u
+
+
+# The cases of tests/models/optimizers.sn.
+O = torch.optim
+OPTIMIZERS = {
+    "sgd_plain": lambda w: O.SGD(w, 1),
+    "sgd_decay": lambda w: O.SGD(w, 1, weight_decay=0.1),
+    "sgd_momentum": lambda w: O.SGD(w, 1, momentum=0.9, weight_decay=0.1),
+    "sgd_dampening": lambda w: O.SGD(w, 1, momentum=0.9, dampening=0.3, weight_decay=0.1),
+    "sgd_nesterov": lambda w: O.SGD(w, 1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adamw_decay": lambda w: O.AdamW(w, 1, weight_decay=0.1),
+    "adam_plain": lambda w: O.Adam(w, 1),
+    "adam_decay": lambda w: O.Adam(w, 1, betas=(0.8, 0.99), weight_decay=0.1),
+    # without foreach, torch 1.13 has a factor twice (mu_product * mu * mu_next); later ones have it once
+    "nadam_plain": lambda w: O.NAdam(w, 1, foreach=True),
+    "nadam_decay": lambda w: O.NAdam(w, 1, weight_decay=0.1, momentum_decay=0.1, foreach=True),
+    "radam_plain": lambda w: O.RAdam(w, 1),
+    "radam_decay": lambda w: O.RAdam(w, 1, betas=(0.9, 0.9), weight_decay=0.1),
+    "adamax_decay": lambda w: O.Adamax(w, 1, weight_decay=0.1),
+    "rmsprop_plain": lambda w: O.RMSprop(w, 1),
+    "rmsprop_momentum": lambda w: O.RMSprop(w, 1, alpha=0.9, momentum=0.9, weight_decay=0.1),
+    "rmsprop_centered": lambda w: O.RMSprop(w, 1, centered=True, momentum=0.5, weight_decay=0.1),
+    "adagrad_plain": lambda w: O.Adagrad(w, 1),
+    "adagrad_decay": lambda w: O.Adagrad(w, 1, weight_decay=0.1, lr_decay=0.2, initial_accumulator_value=0.5),
+    "adadelta_plain": lambda w: O.Adadelta(w, 1),
+    "adadelta_decay": lambda w: O.Adadelta(w, 1, rho=0.8, weight_decay=0.1),
+    "lamb_plain": lambda w: Lamb(w, 1),
+    "lamb_decay": lambda w: Lamb(w, 1, betas=(0.8, 0.99), weight_decay=0.1),
+}
+
+
+def optimizers():
+    """Parameters after each step of each optimizer, the gradients given. Some elements have gradients that are
+    far from 1, or 0 throughout or at first; the norm of all must stay below 1.8e19."""
+    steps, rng = 10, np.random.RandomState(18)
+    shapes = {"a": (3, 5), "k": (2, 3, 5), "b": (8,), "s": ()}
+    grads = {k: rng.standard_normal((steps, *s)).astype(np.float32) for k, s in shapes.items()}
+    grads["b"][:, :4] *= np.float32([0, 1e-20, 1e18, 1e-6])
+    grads["b"][:4, 4] = 0
+    grads["b"][3:, 5] = 0
+    grads["k"][:, 0, :, :2] *= np.float32(1e8)
+    tensors = {"g" + k: v for k, v in grads.items()}
+    rate = linear(0.1, 3, 100)
+    losses = np.zeros(steps)
+    for case, make in OPTIMIZERS.items():
+        first = {k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
+        first["k"] = first["k"] * np.float32([[[0.0]], [[1]]])  # the first map is 0
+        now = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in first.items()}
+        optimizer = make(list(now.values()))
+        after = {k: [] for k in now}
+        for step in range(steps):
+            for k, w in now.items():
+                w.grad = torch.tensor(grads[k][step], dtype=torch.float64)
+                losses[step] += (w * w.grad).sum().item()
+            for g in optimizer.param_groups:
+                g["lr"] = rate(step + 1)
+            optimizer.step()
+            for k, w in now.items():
+                after[k].append(w.detach().numpy().copy())
+        tensors.update({f"param.{case}.{k}": v for k, v in first.items()})
+        tensors.update({f"after.{case}.{k}": np.array(v) for k, v in after.items()})
+    tensors["losses"] = losses
+    path = os.path.join(HERE, "optimizers.safetensors")
+    write_safetensors(path, tensors, {"defines": "size.batch=1", "torch": torch.__version__})
+    print(f"optimizers: {len(OPTIMIZERS)} cases of {steps} steps, {os.path.getsize(path)} bytes")
+
+
 DTYPES = {"float64": "F64", "float32": "F32", "int32": "I32"}
 
 
@@ -391,5 +482,5 @@ def write_safetensors(path, tensors, metadata):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for wanted in sys.argv[1:] or MODELS:
-        generate(wanted)
+    for wanted in sys.argv[1:] or [*MODELS, "optimizers"]:
+        optimizers() if wanted == "optimizers" else generate(wanted)

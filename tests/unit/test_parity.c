@@ -77,9 +77,11 @@ typedef struct {
 
 static TestModel *start(const Reference *r, How how) {
     char defines[512], path[64];
-    bool test =
-        !strcmp(r->name, "weighted") || !strcmp(r->name, "groups") || !strcmp(r->name, "cnn");
-    snprintf(path, sizeof path, "%s/%s.sn", test ? "tests/models" : "models", r->name);
+    static const char *const of_tests[] = {"weighted", "groups", "cnn", "optimizers"};
+    const char *folder = "models";
+    for (size_t i = 0; i < sizeof of_tests / sizeof *of_tests; i++)
+        if (!strcmp(r->name, of_tests[i])) folder = "tests/models";
+    snprintf(path, sizeof path, "%s/%s.sn", folder, r->name);
     int64_t micro = how.micro ? how.micro : r->batch / 2;
     snprintf(defines, sizeof defines, "%s micro.batch=%lld", r->defines, (long long)micro);
     TestModel *t = model_compile(path, defines);
@@ -90,16 +92,17 @@ static TestModel *start(const Reference *r, How how) {
     return t;
 }
 
+// Parameters are the stored ones, other states as the model begins.
 static void init_states(const TestModel *t, const Reference *r) {
     const SnPlan *plan = t->native.plan;
+    const SnEnv env = {.seed = 1};
     uint32_t params = 0;
+    sn_exec_run(t->native.exec, "init", &env, NULL);
     for (uint32_t i = 0; i < plan->states.count; i++) {
         const SnState *s = &SN_AT(plan, SnState, states)[i];
-        if (s->kind == STATE_accum) continue;
         void *to = sn_exec_at(t->native.exec, s->region, s->offset);
-        memset(to, 0, (size_t)s->bytes);
-        if (s->kind != STATE_param) continue;
         char name[256];
+        if (s->kind != STATE_param) continue;
         snprintf(name, sizeof name, "param.%s", SN_STRING(plan, s->path));
         const SnTensorInfo *info = sn_st_find(r->file, name);
         if (!info || info->bytes != (uint64_t)s->bytes || info->ndim != s->naxes)
@@ -365,11 +368,78 @@ static void test_bits_of_machines(void **state) {
     }
 }
 
+// ---- optimizers
+
+// What the bound is part of: the largest of an element's values so far, and of its moves.
+static double scale_of(const float *first, const double *want, int64_t n, int64_t i, int64_t step) {
+    double before = (double)first[i], scale = fabs(before);
+    for (int64_t k = 0; k <= step; k++) {
+        double now = want[k * n + i];
+        scale = fmax(scale, fmax(fabs(now), fabs(now - before)));
+        before = now;
+    }
+    return scale;
+}
+
+static void check_parameter(const TestModel *t, const Reference *r, const SnTensorInfo *after,
+                            int64_t step, double bound, double *worst) {
+    const char *path = after->name + strlen("after.");
+    char name[256];
+    snprintf(name, sizeof name, "param.%s", path);
+    double *want = read_tensor(r, after);
+    float *first = read_named(r, name);
+    const SnPlan *plan = t->native.plan;
+    bool found = false;
+    for (uint32_t i = 0; i < plan->states.count; i++) {
+        const SnState *s = &SN_AT(plan, SnState, states)[i];
+        if (strcmp(SN_STRING(plan, s->path), path)) continue;
+        int64_t n = s->bytes / 4;
+        const float *got = sn_exec_at(t->native.exec, s->region, s->offset);
+        assert_int_equal(after->bytes, (uint64_t)(r->steps * n) * sizeof *want);
+        for (int64_t k = 0; k < n; k++) {
+            double off =
+                fabs((double)got[k] - want[step * n + k]) / scale_of(first, want, n, k, step);
+            *worst = fmax(*worst, off);
+            if (!(off <= bound))
+                fail_msg("%s, step %lld, element %lld: %.9g, expected %.9g, off by %.1e", path,
+                         (long long)step + 1, (long long)k, (double)got[k], want[step * n + k],
+                         off);
+        }
+        found = true;
+    }
+    if (!found) fail_msg("no parameter '%s'", path);
+    free(first);
+    free(want);
+}
+
+// Every parameter after each of ten steps, the gradients given: some of them 0, 1e-20 or 1e18.
+static void test_optimizers(void **state) {
+    (void)state;
+    Reference r = reference_open("optimizers");
+    TestModel *t = start(&r, (How){.micro = 1});
+    uint32_t checked = 0;
+    double worst = 0;
+    init_states(t, &r);
+    for (int64_t step = 0; step < r.steps; step++) {
+        run_step(t, &r, step);
+        for (uint32_t i = 0; i < sn_st_count(r.file); i++) {
+            const SnTensorInfo *info = sn_st_at(r.file, i);
+            if (strncmp(info->name, "after.", 6)) continue;
+            check_parameter(t, &r, info, step, 3e-6, &worst);
+            checked++;
+        }
+    }
+    assert_int_equal(checked, 22 * 4 * r.steps);
+    print_message("  optimizers: off by %.1e\n", worst);
+    model_free(t);
+    reference_close(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_model_is_here), cmocka_unit_test(test_first_step),
         cmocka_unit_test(test_twenty_steps),        cmocka_unit_test(test_cuts_of_the_batch),
-        cmocka_unit_test(test_bits_of_machines),
+        cmocka_unit_test(test_bits_of_machines),    cmocka_unit_test(test_optimizers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,6 +137,12 @@ static const char *key_of(const SnSetting *s) {
 static const char *optimizer_of(Arena *a, const char *name, const char *value) {
     if (!strcmp(name, "betas")) return arena_printf(a, "adamw(betas = (0.5, %s))", value);
     if (!strcmp(name, "eps")) return arena_printf(a, "adamw(eps = %s)", value);
+    if (!strcmp(name, "alpha")) return arena_printf(a, "rmsprop(alpha = %s)", value);
+    if (!strcmp(name, "rho")) return arena_printf(a, "adadelta(rho = %s)", value);
+    if (!strcmp(name, "momentum_decay"))
+        return arena_printf(a, "nadam(momentum_decay = %s)", value);
+    if (!strcmp(name, "rate_decay") || !strcmp(name, "start"))
+        return arena_printf(a, "adagrad(%s = %s)", name, value);
     if (!strcmp(name, "clip")) return arena_printf(a, "adafactor(clip = %s)", value);
     return arena_printf(a, "sgd(%s = %s)", name, value);
 }
