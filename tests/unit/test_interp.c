@@ -452,6 +452,105 @@ static void test_every_op(void **state) {
     arena_free(a);
 }
 
+// ---- columns of ops.def
+
+typedef struct {
+    const Module *m;
+    const char *name; // of the input that is changed
+    int64_t element;  //   here
+} Bump;
+
+static bool give_bumped(void *user, const char *name, TypeId type, double *out) {
+    const Bump *b = user;
+    static const double index[] = {2, 0, 2};
+    const Type *t = type_at(b->m, type);
+    for (int64_t i = 0; i < type_count(t); i++) {
+        out[i] = t->elem == ELEM_i32 ? index[i] : 1 + 0.37 * (double)(i + 3 * name[0] % 7);
+        if (t->elem != ELEM_i32 && strcmp(name, b->name) == 0 && i == b->element) out[i] += 0.5;
+    }
+    return true;
+}
+
+// Of operand i of the node: whether every element is read only where its like in memory is written, and
+// how many elements of it one element of the result reads at most.
+static void observe(const char *node, uint32_t i, bool *in_place, int *reads) {
+    Arena *a = arena_new();
+    Fixture *x = parse(
+        arena_printf(a,
+                     "axis a = 3 axis b = 3 axis c = 3 axis d = 5 axis e = 9 axis f = 6 "
+                     "func step { %%v = input : f32[b] {name=v} %%w = input : f32[e] {name=w} "
+                     "%%x = input : f32[a, b] {name=x} %%y = input : f32[a, b] {name=y} "
+                     "%%z = input : f32[a, b] {name=z} %%u = input : f32[c, b] {name=u} "
+                     "%%s = input : f32[a, c] {name=s} %%j = input : i32[c] {name=j} "
+                     "%%r = %s value r = %%r }",
+                     node),
+        INTERP_F64);
+    const Func *f = module_find(x->m, "step");
+    NodeId result = f->results.at[0].node, o = operand(f, result, i);
+    int64_t from = type_count(type_of(x->m, f, o)), to = type_count(type_of(x->m, f, result));
+    Bump b = {.m = x->m, .name = sym_str(x->m->syms, attr_of(x->m, f, o)->input.name)};
+    x->in.input = give_bumped;
+    x->in.user = &b;
+    double before[32];
+    int read[32] = {0};
+    Text why = {.arena = x->arena};
+    *in_place = from == to;
+    *reads = 0;
+    for (b.element = -1; b.element < from; b.element++) {
+        assert_true(interp_run(&x->in, f, x->results, NULL, &why));
+        for (int64_t k = 0; k < to; k++) {
+            double now = x->results[0].at[k];
+            if (b.element < 0) before[k] = now;
+            if (now == before[k]) continue;
+            if (k != b.element) *in_place = false;
+            if (++read[k] > *reads) *reads = read[k];
+        }
+    }
+    finish(x);
+    arena_free(a);
+}
+
+// What the table says of where an op reads is what its evaluation does. A view may happen to be in place.
+static void test_reads(void **state) {
+    (void)state;
+    static const char *const nodes[] = {"neg %x",
+                                        "add %x, %y",
+                                        "fma %x, %y, %z",
+                                        "stop_gradient %x",
+                                        "copy %x : f32[b, a]",
+                                        "expand %v : f32[a, b]",
+                                        "rename %x {from=a, to=c}",
+                                        "split %w : f32[a, b] {from=e, to=(a, b)}",
+                                        "merge %x {from=(a, b), to=e}",
+                                        "slice %x : f32[c=2, b] {from=a, to=c, start=1}",
+                                        "pad %x : f32[d, b] {from=a, to=d, start=1}",
+                                        "concat %x, %u {from=(a, c), to=f}",
+                                        "reduce %x {kind=sum, axes=(b), by=row}",
+                                        "contract %s, %u, %x {axes=(c)}",
+                                        "gather %x, %j {axis=a}",
+                                        "scatter_add %x, %j, %u {axis=a}"};
+    for (size_t n = 0; n < sizeof nodes / sizeof nodes[0]; n++) {
+        Node node = {.n = 3};
+        size_t length = strcspn(nodes[n], " ");
+        while (strlen(op_info[node.op].name) != length ||
+               memcmp(op_info[node.op].name, nodes[n], length) != 0)
+            node.op++;
+        const OpInfo *o = &op_info[node.op];
+        uint32_t count = node.op == OP_concat ? 2 : o->max;
+        for (uint32_t i = 0; i < count; i++) {
+            if (o->kind == OPK_INDEX && i == 1) continue; // the index
+            bool in_place;
+            int reads;
+            observe(nodes[n], i, &in_place, &reads);
+            bool adds = (int)i == o->acc, loose = o->reads == READS_VIEW;
+            if (node_reads_in_place(&node, i) ? !in_place : in_place && !loose)
+                fail_msg("%s, operand %u: in place %d", nodes[n], i, in_place);
+            if ((op_reads_one(node.op) || adds) != (reads <= 1))
+                fail_msg("%s, operand %u: an element reads %d", nodes[n], i, reads);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_align),         cmocka_unit_test(test_views),
@@ -460,6 +559,7 @@ int main(void) {
         cmocka_unit_test(test_random),        cmocka_unit_test(test_states),
         cmocka_unit_test(test_groups),        cmocka_unit_test(test_keep),
         cmocka_unit_test(test_refusals),      cmocka_unit_test(test_every_op),
+        cmocka_unit_test(test_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

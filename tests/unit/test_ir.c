@@ -367,6 +367,9 @@ static void test_rule_messages(void **state) {
          "the values of 'scatter_add' do not have the axes that a gather would give"},
         {"grad %x {state=w}", "'grad' of a value with axes, expected a scalar f32"},
         {"assign %y {state=w}", "'assign' of a value whose type is not that of state 'w'"},
+        {"assign %x : f32[b, a] {state=w}",
+         "the axes of the result of 'assign' cannot be reordered"},
+        {"state : f32[b, a] {state=w}", "the axes of the result of 'state' cannot be reordered"},
         {"assign %q {state=w}", "'assign' needs the axes in the order of state 'w'"},
         {"input : f32 {name=q, range=a}", "an index of axis 'a' is i32, not f32"},
     };
@@ -793,7 +796,9 @@ static void test_verifier(void **state) {
 static void test_verifier_memory(void **state) {
     (void)state;
     Arena *a = arena_new();
-    Module *m = parse(a, "func f planned { %0 = const : f32 @temp+63 }");
+    Module *m = parse(a, "func f { %0 = arg : f32 }");
+    violates(a, m, "V10: function f, node %0 arg: only possible in a region");
+    m = parse(a, "func f planned { %0 = const : f32 @temp+63 }");
     violates(a, m, "V14: function f, node %0 const: offset 63 in memory is no multiple of 64");
     arena_free(a);
 }
