@@ -429,10 +429,52 @@ static void refuse_line(Elab *cx, const PlanLine *l, const char *what) {
         elab_error(cx, l->what_loc, "unknown plan line '%s'", what);
 }
 
+// A file for each array: runtime/arrays.h says how they are listed.
+static bool is_array_kind(const char *kind) {
+    return strcmp(kind, "idx") == 0 || strcmp(kind, "npy") == 0;
+}
+
+static const char *input_of(const Elab *cx, const char *name) {
+    for (uint32_t i = 0; i < cx->model->args.n; i++)
+        if (strcmp(str(cx, cx->model->args.at[i].name), name) == 0) return name;
+    return NULL;
+}
+
+static void put_file(Elab *cx, Text *list, const char *input, const Expr *file) {
+    Value v = eval(cx, file);
+    if (v.kind != V_STRING) {
+        if (v.kind != V_ERROR) elab_error(cx, file->loc, "expected the name of a file");
+        return;
+    }
+    text_printf(list, "%s%s=", list->n ? "," : "", input);
+    for (const char *s = v.text; *s; s++) {
+        if (*s == ',' || *s == '\\') text_put(list, "\\", 1);
+        text_put(list, s, 1);
+    }
+}
+
+static void read_arrays(Elab *cx, const Expr *e) {
+    Text list = {.arena = cx->arena};
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < e->call.args.n; i++) {
+        const CallArg *a = &e->call.args.at[i];
+        const char *input = a->name ? input_of(cx, str(cx, a->name)) : NULL;
+        if (a->name && !input)
+            read_option(cx, a, "data");
+        else if (!input && next == cx->model->args.n)
+            elab_error(cx, a->value->loc, "'%s' has %u inputs, and this is file %u",
+                       str(cx, cx->model->name), next, next + 1);
+        else
+            put_file(cx, &list, input ? input : str(cx, cx->model->args.at[next++].name), a->value);
+    }
+    if (list.n) give(cx, SN_SET_data_path, e->loc, (Value){.kind = V_STRING, .text = list.at});
+}
+
 static void read_data(Elab *cx, const PlanLine *l) {
     const Expr *e = l->items.at[0].value;
     const SnSetting *kinds = &sn_settings[SN_SET_data_kind];
-    const char *forms = "text(\"file\"), tokens(\"file\") or tensors(\"file\")";
+    const char *forms = "text(\"file\"), tokens(\"file\"), tensors(\"file\"), idx(\"file\", …) or "
+                        "npy(\"file\", …)";
     if (e->kind != E_call && e->kind != E_name) {
         elab_error(cx, e->loc, "expected %s", forms);
         return;
@@ -443,6 +485,10 @@ static void read_data(Elab *cx, const PlanLine *l) {
         return;
     }
     give(cx, SN_SET_data_kind, e->loc, (Value){.kind = V_STRING, .text = kind});
+    if (e->kind == E_call && is_array_kind(kind)) {
+        read_arrays(cx, e);
+        return;
+    }
     for (uint32_t i = 0; e->kind == E_call && i < e->call.args.n; i++) {
         const CallArg *a = &e->call.args.at[i];
         if (a->name)
@@ -477,7 +523,8 @@ static void read_line(Elab *cx, const PlanLine *l) {
 // What an input takes from the data; NULL, reported, when there is no such field.
 static const char *field_of(Elab *cx, const Arg *a) {
     const char *name = str(cx, a->name), *kind = plan_text(cx, SN_SET_data_kind);
-    if (strcmp(kind, "tensors") == 0 || strcmp(name, "tokens") == 0) return name;
+    if (strcmp(kind, "tensors") == 0 || is_array_kind(kind) || strcmp(name, "tokens") == 0)
+        return name;
     if (strcmp(name, "targets") == 0) return "next";
     if (strcmp(name, "weight") == 0) return "ones"; // every position counts
     elab_error(cx, a->loc, "'%s' data has no field '%s': it gives 'tokens', 'targets' and 'weight'",

@@ -150,6 +150,9 @@ static SnStatus cut_splits(SnData *d, SnError *e) {
 
 static SnStatus open_all(SnData *d, SnError *e) {
     if (!d->path || !d->input) return sn_fail(e, SN_MACHINE, "out of memory");
+    if (d->spec.arrays)
+        return sn_tensors_open_arrays(d->path, d->spec.arrays, d->spec.names, d->spec.nnames,
+                                      &d->tensors, e);
     if (d->spec.kind == SN_DATA_TENSORS) return sn_tensors_open(d->path, &d->tensors, e);
     SnStatus s = open_files(d, e);
     if (!s) s = cut_splits(d, e);

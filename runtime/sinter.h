@@ -127,7 +127,11 @@ typedef struct {
     const char *input; // name of the input with that range, for messages
     int width;         // tokens: bytes of an id, 1, 2 or 4; 0: 2, or what the file's header says
     bool shuffle;      // of the training windows
-    bool closed;       // no input takes the ids that follow: a sample ends with its window
+    const char
+        *arrays; // tensors: "idx" or "npy", the path is a list of such files (arrays.h); or NULL
+    const char *const *names; // then: of the inputs that files without a name are for
+    uint32_t nnames;
+    bool closed; // no input takes the ids that follow: a sample ends with its window
     uint64_t seed;
 } SnDataSpec;
 

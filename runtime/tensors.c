@@ -3,6 +3,7 @@
 // input cannot hold, and the file itself. A sample is read in pieces that stay in the first caches.
 #define _GNU_SOURCE
 #include "runtime/tensors.h"
+#include "runtime/arrays.h"
 #include "runtime/convert.h"
 #include "runtime/file.h"
 #include "runtime/magic.h"
@@ -28,7 +29,8 @@ typedef struct {
 
 struct SnTensors {
     char *path;
-    SnSafetensors *file;
+    SnSafetensors *file; // one of these
+    SnArrays *arrays;
     Field *fields;
     int n;
 };
@@ -62,10 +64,54 @@ SnStatus sn_tensors_open(const char *path, SnTensors **out, SnError *e) {
     return explain(path, s, &inner, e);
 }
 
+SnStatus sn_tensors_open_arrays(const char *list, const char *format, const char *const *names,
+                                uint32_t nnames, SnTensors **out, SnError *e) {
+    SnTensors *t = calloc(1, sizeof *t);
+    *out = NULL;
+    if (t) t->path = strdup(list);
+    SnStatus s = t && t->path ? sn_arrays_open(list, format, names, nnames, &t->arrays, e)
+                              : sn_fail(e, SN_MACHINE, "out of memory");
+    if (s) {
+        sn_tensors_free(t);
+        return s;
+    }
+    *out = t;
+    return SN_OK;
+}
+
+// ---- where they are -----------------------------------------------------------------------------
+
+static uint32_t count_tensors(const SnTensors *t) {
+    return t->arrays ? sn_arrays_count(t->arrays) : sn_st_count(t->file);
+}
+
+static const SnTensorInfo *tensor_at(const SnTensors *t, uint32_t i) {
+    return t->arrays ? sn_arrays_at(t->arrays, i) : sn_st_at(t->file, i);
+}
+
+static const SnTensorInfo *find_tensor(const SnTensors *t, const char *name) {
+    return t->arrays ? sn_arrays_find(t->arrays, name) : sn_st_find(t->file, name);
+}
+
+// As the bytes stand in the file.
+static SnStatus read_bytes(const SnTensors *t, const SnTensorInfo *info, uint64_t from, uint64_t n,
+                           void *to, SnError *e) {
+    return t->arrays ? sn_arrays_read(t->arrays, info, from, n, to, e)
+                     : sn_st_read(t->file, info, from, n, to, e);
+}
+
+static SnStatus read_elements(const SnTensors *t, const SnTensorInfo *info, uint64_t from,
+                              uint64_t n, void *to, SnError *e) {
+    SnStatus s = read_bytes(t, info, from, n, to, e);
+    if (!s && t->arrays) sn_arrays_order(t->arrays, info, n, to);
+    return s;
+}
+
 void sn_tensors_free(SnTensors *t) {
     if (!t) return;
     for (int i = 0; i < t->n; i++) free(t->fields[i].input);
-    sn_st_close(t->file);
+    if (t->file) sn_st_close(t->file);
+    sn_arrays_close(t->arrays);
     free(t->fields);
     free(t->path);
     free(t);
@@ -92,9 +138,9 @@ __attribute__((format(printf, 2, 3))) static void append(char *to, const char *f
 
 static SnStatus no_tensor(const SnTensors *t, const SnField *f, SnError *e) {
     char names[TEXT] = "";
-    uint32_t n = sn_st_count(t->file);
+    uint32_t n = count_tensors(t);
     for (uint32_t i = 0; i < n && i < NAMES_SHOWN; i++)
-        append(names, "%s'%.40s'", i ? ", " : "", sn_st_at(t->file, i)->name);
+        append(names, "%s'%.40s'", i ? ", " : "", tensor_at(t, i)->name);
     return sn_fail(
         e, SN_USER, "data: %.300s has no tensor '%.100s', which input '%.100s' takes; it has %s%s",
         t->path, f->tensor, f->input, n ? names : "none", n > NAMES_SHOWN ? ", ..." : "");
@@ -158,7 +204,7 @@ static void set_limits(Field *to, const SnField *f) {
 }
 
 SnStatus sn_tensors_field(SnTensors *t, const SnField *f, int *id, SnError *e) {
-    const SnTensorInfo *info = sn_st_find(t->file, f->tensor);
+    const SnTensorInfo *info = find_tensor(t, f->tensor);
     SnStatus s = info ? compare(t, info, f, e) : no_tensor(t, f, e);
     if (s) return s;
     Field *grown = realloc(t->fields, ((size_t)t->n + 1) * sizeof *grown);
@@ -215,11 +261,11 @@ SnStatus sn_tensors_read(const SnTensors *t, int id, int64_t sample, void *to, S
     uint64_t bytes = (uint64_t)f->n * item, from = (uint64_t)sample * bytes;
     int64_t n = PIECE / item;
     unsigned char raw[PIECE] __attribute__((aligned(64)));
-    if (!f->convert) return sn_st_read(t->file, f->info, from, bytes, to, e);
+    if (!f->convert) return read_elements(t, f->info, from, bytes, to, e);
     for (int64_t at = 0; at < f->n; at += n) {
         if (n > f->n - at) n = f->n - at;
         SnStatus s =
-            sn_st_read(t->file, f->info, from + (uint64_t)at * item, (uint64_t)n * item, raw, e);
+            read_elements(t, f->info, from + (uint64_t)at * item, (uint64_t)n * item, raw, e);
         if (s) return s;
         void *place = (char *)to + (size_t)at * element_bytes(f->elem);
         int64_t good = f->convert(raw, n, f->least, f->most, place);
@@ -246,5 +292,5 @@ int64_t sn_tensors_describe(const SnTensors *t, int id, char *name, char *type, 
 
 SnStatus sn_tensors_bytes_at(const SnTensors *t, int id, int64_t at, int64_t n, void *to,
                              SnError *e) {
-    return sn_st_read(t->file, t->fields[id].info, (uint64_t)at, (uint64_t)n, to, e);
+    return read_bytes(t, t->fields[id].info, (uint64_t)at, (uint64_t)n, to, e);
 }

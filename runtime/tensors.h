@@ -1,10 +1,13 @@
-// Tensors of a safetensors file as samples: the first extent of a tensor counts them, the others are the
+// Tensors of a safetensors file, or arrays, as samples: the first extent of a tensor counts them, the others are the
 // axes of the input that takes it, in their declared order.
 #pragma once
 #include "runtime/sinter.h"
 
 typedef struct SnTensors SnTensors;
 SnStatus sn_tensors_open(const char *path, SnTensors **out, SnError *e);
+// The same of arrays in files of their own; the list, the format and the names as in arrays.h.
+SnStatus sn_tensors_open_arrays(const char *list, const char *format, const char *const *names,
+                                uint32_t nnames, SnTensors **out, SnError *e);
 void sn_tensors_free(SnTensors *t);
 // Compares the tensor that the field names with it, extent by extent. Ids count from 0.
 SnStatus sn_tensors_field(SnTensors *t, const SnField *field, int *id, SnError *e);

@@ -211,12 +211,34 @@ static bool was_asked_to_stop(void *user) {
 // ---- setting up ---------------------------------------------------------------------------------
 
 static SnDataKind data_kind(const Run *r) {
-    static const SnDataKind kinds[] = {SN_DATA_TEXT, SN_DATA_TOKENS, SN_DATA_TENSORS};
+    static const SnDataKind kinds[] = {SN_DATA_TEXT, SN_DATA_TOKENS, SN_DATA_TENSORS,
+                                       SN_DATA_TENSORS, SN_DATA_TENSORS};
     return kinds[count(r, SN_SET_data_kind)]; // in the order of its words
 }
 
+static const char *data_arrays(const Run *r) {
+    static const char *const formats[] = {NULL, NULL, NULL, "idx", "npy"};
+    return formats[count(r, SN_SET_data_kind)];
+}
+
+// What the model's inputs take from the data, in the order in which they are declared.
+static uint32_t data_names(const Run *r, const char **names, uint32_t most) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < r->plan->options.count && n < most; i++) {
+        const SnOption *o = &SN_AT(r->plan, SnOption, options)[i];
+        if (!strncmp(SN_STRING(r->plan, o->key), "input.", 6))
+            names[n++] = SN_STRING(r->plan, o->value);
+    }
+    return n;
+}
+
 static SnStatus open_data(Run *r) {
-    SnDataSpec spec = {.kind = data_kind(r), .path = setting(r, SN_SET_data_path)};
+    const char *names[64];
+    SnDataSpec spec = {.kind = data_kind(r),
+                       .path = setting(r, SN_SET_data_path),
+                       .arrays = data_arrays(r),
+                       .names = names};
+    spec.nnames = data_names(r, names, sizeof names / sizeof *names);
     SnStatus s = sn_data_spec(r->plan, &spec, &r->e);
     if (s) return s;
     if (!spec.path)

@@ -5,7 +5,7 @@
 # script when it cannot.
 require() {
     missing=
-    for package in gcc libc6-dev cmake ninja-build bison flex llvm-19-dev libcmocka-dev libssl-dev \
+    for package in gcc libc6-dev cmake ninja-build bison flex llvm-19-dev libcmocka-dev libssl-dev zlib1g-dev \
         "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
             missing="$missing $package"
