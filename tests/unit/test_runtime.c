@@ -141,6 +141,9 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnGemm, gemms)->m[0].extent = 0);
     REFUSED(ITEM(SnGemm, gemms)->m[0].c = -3);
     REFUSED(ITEM(SnGemm, gemms)->nk = 5);
+    uint32_t product = 0;
+    while (SN_AT(f->plan, SnCmd, cmds)[product].op != SN_CMD_GEMM) product++;
+    REFUSED(ITEM(SnCmd, cmds)[product].nargs++); // one that the product does not know
     REFUSED(ITEM(SnGemm, gemms)->has = 0);
     REFUSED(ITEM(SnGemm, gemms)->has |= sn_gemm_bit(SN_GEMM_ACC)); // no such argument
     REFUSED(ITEM(SnGemm, gemms)->has = sn_gemm_bit(SN_GEMM_ACC));
