@@ -71,7 +71,7 @@ typedef struct {
     const char *zero;
 } Model;
 
-// relu and pooling of convnet have kinks, which a small step rarely meets.
+// relu and pooling of convnet and fashion have kinks, which a small step rarely meets.
 static const Model models[] = {
     {"models/mlp.sn", "vocab=11 dim=3 n=3 hidden=7 size.batch=4 size.seq=5 micro.batch=2", 1e-3,
      NULL},
@@ -84,6 +84,8 @@ static const Model models[] = {
     {"models/vit.sn",
      "row=4 col=6 py=2 px=2 class=3 dim=6 head=2 layer=2 size.batch=2 micro.batch=1", 1e-3, NULL},
     {"models/convnet.sn", "r0=4 c0=4 f1=2 f2=3 class=3 hidden=5 size.batch=3", 1e-5, ".b"},
+    {"models/fashion.sn", "row=4 col=4 f1=2 f2=3 class=3 hidden=5 white=1 size.batch=3", 1e-5,
+     ".b"},
     {"tests/models/weighted.sn", "vocab=7 dim=6 hidden=9 size.batch=3 size.seq=4 micro.batch=1",
      1e-3, NULL},
     {"tests/models/layers.sn", "", 1e-3, NULL},

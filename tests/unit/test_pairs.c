@@ -64,7 +64,8 @@ static int check_pairs(const TestModel *t) {
 
 static void test_neighbours_are_answered(void **state) {
     (void)state;
-    static const char *const models[] = {"mlp", "bytes", "gpt2", "llama", "vit", "convnet"};
+    static const char *const models[] = {"mlp", "bytes",   "gpt2",   "llama",
+                                         "vit", "convnet", "fashion"};
     int pairs = 0;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
         for (int how = 0; how < 4; how++) {

@@ -265,7 +265,8 @@ static const char *const names[] = {"mlp", "gpt2",     "llama",  "bytes",
 enum { NAMES = sizeof names / sizeof *names };
 
 // Models without stored values, and why: test_gradients has their derivatives.
-static const char *const others[][2] = {{"convnet", "dropout draws random numbers of its own"}};
+static const char *const others[][2] = {{"convnet", "dropout draws random numbers of its own"},
+                                        {"fashion", "the same"}};
 
 static void test_every_model_is_here(void **state) {
     (void)state;
