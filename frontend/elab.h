@@ -241,9 +241,12 @@ struct Elab {
     TypeId draw_type;
     uint64_t draw_key;
     uint32_t draw_count;
-    bool optimizing; // inside an optimizer: states are moments
-    NodeId ok;       // scalar: this step may change states
-    uint32_t share;  // > 0: states that exist already may be used again
+    StateId initial_state;      // whose initial value it is
+    const Frame *initial_frame; // of the declaration: calls written there may be given its map
+    NodeId initial_map;         // the parameter, for its arrow alone; NONE: not asked for
+    bool optimizing;            // inside an optimizer: states are moments
+    NodeId ok;                  // scalar: this step may change states
+    uint32_t share;             // > 0: states that exist already may be used again
     uint32_t work, serial, depth, nesting;
     AxisId sample;
     int64_t sample_size; // in this function
@@ -386,6 +389,7 @@ bool random_function(Elab *cx, const Expr *e, const char *name, const Value *arg
 NodeId random_uniform(Elab *cx, TypeId u32_type, uint64_t key);
 NodeId random_normal(Elab *cx, TypeId u32_type, uint64_t key);
 void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope);
+Value initial_map(Elab *cx); // in an initial value: its parameter, for the arrow alone
 
 // ---- elab_expr.c, elab_call.c, elab_stmt.c ------------------------------------------------------
 Value eval(Elab *cx, const Expr *e);

@@ -497,6 +497,12 @@ static bool call_axes(Elab *cx, const Expr *e, AxisList *axes, uint32_t *left) {
     return true;
 }
 
+// Whether f, called where an initial value is written, is given the parameter as its first argument.
+static bool takes_map(const Elab *cx, const AstFunc *f) {
+    return cx->initial && cx->frame == cx->initial_frame && f->args.n && f->args.at[0].dims.given &&
+           f->args.at[0].dims.arrow;
+}
+
 static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
     if (f->kind == FUNC_model)
         return elab_error(cx, e->call.name_loc, "calling the model '%s' is not compiled yet",
@@ -512,7 +518,9 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
     for (uint32_t i = 0; i < f->args.n; i++) values[i] = value_absent(), locs[i] = e->loc;
     bool good = !e->call.has_axes || call_axes(cx, e, &axes, &left);
     if (e->call.arrow && good) good = sides_agree(cx, f, e->call.axes_loc, left, axes.n - left);
-    good &= call_place(cx, f, &e->call.args, 0, values, locs);
+    uint32_t first = takes_map(cx, f);
+    if (first) values[0] = initial_map(cx);
+    good &= call_place(cx, f, &e->call.args, first, values, locs);
     if (!good) return value_error();
     return call_expand(cx, f, e->loc, &axes, e->call.has_axes, values, locs, e->call.label,
                        e->call.shared);

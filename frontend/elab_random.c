@@ -8,6 +8,9 @@
 //   normal   sqrt(-2 log u1) * cos(2 pi u2),  u1 = ((w0 >> 8) + 1) * 2^-24 in (0, 1]   (Box, Muller
 //   1958)
 //
+// A function that is called in an initial value and whose first argument is a map, w[..b: ..i -> ..o], is given
+// the parameter there, so that it knows what is in and what is out: it may ask for extents, not for values.
+//
 // Initial values are elaborated into the function 'init', where a parameter named in an expression
 // stands for its own first value.
 #include "frontend/elab.h"
@@ -88,6 +91,22 @@ bool random_function(Elab *cx, const Expr *e, const char *name, const Value *arg
     return true;
 }
 
+Value initial_map(Elab *cx) {
+    if (cx->initial_map == NONE) cx->initial_map = ir_state(cx->b, cx->initial_state);
+    return value_node(cx, cx->initial_map);
+}
+
+// What a function of an initial value was given for its arrow holds nothing yet.
+static bool reads_map(const Elab *cx, const Value *v) {
+    const Func *f = cx->b->f;
+    if (cx->initial_map == NONE) return false;
+    if (v->kind == V_TENSOR && v->node == cx->initial_map) return true;
+    for (NodeId n = cx->initial_map + 1; n < f->nodes.n; n++)
+        for (uint32_t i = 0; i < node_at(f, n)->n; i++)
+            if (operand(f, n, i) == cx->initial_map) return true;
+    return false;
+}
+
 // Evaluates 'init' in the scope of the declaration, with the function 'init' as the one being
 // built.
 void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope) {
@@ -105,7 +124,13 @@ void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope) {
     cx->draw_type = type_intern(cx->m, &bits);
     cx->draw_key = hash_bytes(HASH_SEED, path, strlen(path));
     cx->draw_count = 0;
+    cx->initial_state = s;
+    cx->initial_frame = cx->frame;
+    cx->initial_map = NONE;
     Value v = eval(cx, init);
+    if (v.kind != V_ERROR && reads_map(cx, &v))
+        v = elab_error(cx, init->loc, "the initial value of '%s' is computed from '%s' itself",
+                       path, path);
     enter(cx, init);
     AxisList have = axes_of(cx, &v), want = {0};
     for (uint32_t i = 0; i < t.n; i++) list_add(&want, t.axes[i].axis);

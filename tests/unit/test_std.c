@@ -80,7 +80,19 @@ static double hardswish_slope(double x) { return x <= -3 ? 0 : x >= 3 ? 1 : x / 
 static double tanhshrink_of(double x) { return x - tanh(x); }
 static double tanhshrink_slope(double x) { return tanh(x) * tanh(x); }
 
+// Of 0.99 tanh x, by Newton's method.
+static double erfinv_of(double x) {
+    double want = 0.99 * tanh(x), y = 0;
+    for (int i = 0; i < 60; i++) y -= (erf(y) - want) / (1.1283791670955125739 * exp(-y * y));
+    return isnan(x) ? x : y;
+}
+static double erfinv_slope(double x) {
+    double t = tanh(x), y = erfinv_of(x);
+    return 0.99 * (1 - t * t) * 0.88622692545275801365 * exp(y * y);
+}
+
 static const Elementwise elementwise[] = {
+    {"erfinv", "erfinv(0.99 * tanh(p))", erfinv_of, erfinv_slope, 2e-5, 1e-6},
     {"sign", "sign(p)", sign_of, zero, 0, 0},
     {"ceil", "ceil(p)", ceil, zero, 0, 0},
     {"square", "square(p)", square_of, square_slope, 1e-7, 0},
@@ -513,6 +525,110 @@ static bool is_listed(const char *names, const char *name, size_t n) {
     return false;
 }
 
+// ---- initial values -----------------------------------------------------------------------------
+
+static const char initial_names[] = "kaiming_normal kaiming_uniform xavier_normal xavier_uniform "
+                                    "symmetric truncated_normal orthonormal polar";
+
+static const struct {
+    const char *decl, *initial; // of a parameter with axes of 48, 64, 4 and 5
+    double deviation, bound;    // 0: none
+} initials[] = {
+    {"w[i -> o]", "kaiming_normal()", 0.20412414523193151, 0},             // sqrt(2 / 48)
+    {"w[i -> o]", "kaiming_normal(1)", 0.14433756729740643, 0},            // sqrt(1 / 48)
+    {"w[i -> o]", "kaiming_normal(gain = 1, out = true)", 0.125, 0},       // sqrt(1 / 64)
+    {"w[b: i -> o]", "kaiming_normal(1)", 0.14433756729740643, 0},         // b is no input
+    {"w[b, i -> o]", "kaiming_normal(1)", 0.072168783648703216, 0},        // sqrt(1 / 192)
+    {"w[i -> o, b]", "3 * kaiming_uniform(1)", 0.43301270189221930, 0.75}, // 3 sqrt(3 / 48)
+    {"w[o]", "kaiming_uniform(1)", 1, 1.7320508075688772},                 // nothing goes in
+    {"w[i -> o]", "xavier_normal()", 0.13363062095621219, 0},              // sqrt(2 / 112)
+    {"w[i -> o]", "xavier_uniform(2)", 0.26726124191242440, 0.46291004988627577},
+    {"w[i -> o]", "symmetric(0.5)", 0.28867513459481287, 0.5},
+    {"w[i -> o]", "truncated_normal(0.1)", 0.087962566103423978, 0.2},
+    {"w[i -> o]", "truncated_normal(2, cut = 1)", 1.0791207542594426, 2},
+    {"w[i -> o]", "truncated_normal(1, cut = 8)", 1, 8},
+    {"w[i -> o]", "own()", 0.25, 0}, // a function of the model's
+};
+
+static TestModel *with_initial(Arena *a, const char *decl, const char *initial) {
+    return compile(arena_printf(
+        a,
+        "axis i = 48, o = 64, b = 4, n = 5, one = 1, batch\n"
+        "fn own(w[..i -> ..o]) {\n axis r = ..i, c = ..o\n return normal((c - r) / 64)\n}\n"
+        "model m(x: real[batch]) {\n param %s ~ %s\n param u ~ 0\n"
+        " loss = mean[batch](x) * u + reach(w)\n}\n"
+        "fn reach(w[..a]) = sum[..a](w)\n" PLAN " optimizer sgd\n lr constant(1)\n}\n",
+        decl, initial));
+}
+
+static void test_initial_values(void **state) {
+    (void)state;
+    for (size_t k = 0; k < sizeof initials / sizeof *initials; k++) {
+        Arena *a = arena_new();
+        TestModel *t = with_initial(a, initials[k].decl, initials[k].initial);
+        Run r;
+        start(&r, t, INTERP_EXACT);
+        const Tensor *w = state_of(&r, "w");
+        double sum = 0, squares = 0, most = 0, want = initials[k].deviation;
+        int64_t n = type_count(type_at(t->program->m, w->type));
+        for (int64_t i = 0; i < n; i++) {
+            sum += w->at[i];
+            squares += w->at[i] * w->at[i];
+            most = fmax(most, fabs(w->at[i]));
+        }
+        // five deviations of a mean, and of a root of a mean of squares
+        double mean = sum / (double)n, sd = sqrt(squares / (double)n), slack = 5 / sqrt((double)n);
+        if (fabs(mean) > slack * want || fabs(sd - want) > slack * want)
+            fail_msg("%s ~ %s: mean %g, deviation %g instead of %g", initials[k].decl,
+                     initials[k].initial, mean, sd, want);
+        double bound = initials[k].bound;
+        if (bound > 0 && (most > bound * (1 + 1e-6) || most < 0.35 * bound))
+            fail_msg("%s ~ %s: up to %g, the bound is %g", initials[k].decl, initials[k].initial,
+                     most, bound);
+        model_free(t);
+        arena_free(a);
+    }
+}
+
+// The b matrices of r x c that lie one behind the other.
+static void check_orthonormal(const double *w, int b, int r, int c, double gain, const char *what) {
+    int few = r < c ? r : c, many = r < c ? c : r;
+    for (int k = 0; k < b; k++, w += r * c)
+        for (int i = 0; i < few; i++)
+            for (int j = 0; j < few; j++) {
+                double dot = 0;
+                for (int x = 0; x < many; x++)
+                    dot += r < c ? w[i * c + x] * w[j * c + x] : w[x * c + i] * w[x * c + j];
+                if (fabs(dot / (gain * gain) - (i == j)) > 1e-5)
+                    fail_msg("%s: rows %d and %d of matrix %d: %.9g", what, i, j, k, dot);
+            }
+}
+
+static void test_orthonormal(void **state) {
+    (void)state;
+    static const struct {
+        const char *decl, *initial;
+        int b, r, c;
+        double gain;
+    } cases[] = {{"w[i -> o]", "orthonormal()", 1, 48, 64, 1},
+                 {"w[o -> i]", "orthonormal(gain = 3)", 1, 64, 48, 3},
+                 {"w[b: i -> o]", "orthonormal()", 4, 48, 64, 1},
+                 {"w[b, i -> n]", "orthonormal(0.5)", 1, 192, 5, 0.5},
+                 {"w[one -> o]", "orthonormal()", 1, 1, 64, 1},
+                 {"w[o -> one]", "orthonormal()", 1, 64, 1, 1},
+                 {"w[o]", "orthonormal()", 1, 1, 64, 1}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        Arena *a = arena_new();
+        TestModel *t = with_initial(a, cases[k].decl, cases[k].initial);
+        Run r;
+        start(&r, t, INTERP_EXACT);
+        check_orthonormal(state_of(&r, "w")->at, cases[k].b, cases[k].r, cases[k].c, cases[k].gain,
+                          cases[k].decl);
+        model_free(t);
+        arena_free(a);
+    }
+}
+
 static bool has_row(const SnSafetensors *torch, const char *name, size_t n) {
     bool found = false;
     for (uint32_t i = 0; i < sn_st_metas(torch); i++) {
@@ -521,6 +637,7 @@ static bool has_row(const SnSafetensors *torch, const char *name, size_t n) {
         snprintf(names, sizeof names, "%.*s", (int)strcspn(text, "\n"), text);
         found |= is_listed(names, name, n);
     }
+    found |= is_listed(initial_names, name, n);
     for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
         found |= is_listed(elementwise[i].name, name, n);
     for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
@@ -601,6 +718,8 @@ static void test_comments(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_function_has_a_row),
+        cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_orthonormal),
         cmocka_unit_test(test_comments),
         cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_folds),
