@@ -126,14 +126,14 @@ static void run_scalar(Elab *cx, const char *name, double value) {
 // for all parameters is; others are when they are as long as the run, or as the first one, in the text.
 static bool follows_run(Elab *cx, const Rate *r, double length) {
     double run = plan_written(cx, "steps"), first = cx->plan.length;
-    return !r->line->has_paths || length == run || length == first || (!run && !first);
+    return !r->line->has_paths || length == run || length == first || (run == 0 && first == 0);
 }
 
 // The length of a schedule: that of -D steps as well; where no line says how long the run is, the first
 // schedule does.
 static Value schedule_length(Elab *cx, const Rate *r, const Option *d, Value given, Loc at) {
     GivenSetting *steps = &cx->plan.set[SN_SET_steps];
-    bool first = !cx->plan.length;
+    bool first = cx->plan.length == 0;
     const Option *run = plan_define(cx, sn_settings[SN_SET_steps].key);
     if (given.kind == V_NUM && !d && run && follows_run(cx, r, given.num)) d = run;
     if (given.kind == V_NUM && first) cx->plan.length = given.num;

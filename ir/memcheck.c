@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SHOWN = 20, MIXED = UINT32_MAX };
+enum { MAX_SHOWN = 20 };
+#define MIXED UINT32_MAX // in the picture: several values
 
 // What lies in a place: 0 nothing, 1 + node, or 1 + nodes + state for what a state held before.
 typedef uint32_t Content;
