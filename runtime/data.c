@@ -197,6 +197,12 @@ void sn_data_free(SnData *d) {
     free(d);
 }
 
+bool sn_data_reads(const SnData *d, const char *path) {
+    for (int64_t i = 0; i < d->nfiles; i++)
+        if (sn_file_same(d->files[i].path, path)) return true;
+    return d->tensors && sn_tensors_reads(d->tensors, path);
+}
+
 // A 64-bit number for this pass: word 0 keys the permutation, word 1 makes the shift.
 static uint64_t pass_number(const SnData *d, uint64_t pass, uint32_t word) {
     const uint32_t counter[4] = {(uint32_t)pass, (uint32_t)(pass >> 32), word, 0x44415441u};

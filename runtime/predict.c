@@ -161,7 +161,7 @@ static SnStatus check_path(const SnPredict *p, char *path, SnError *e) {
     if (stat(p->path, &info)) return SN_OK;
     if (!S_ISREG(info.st_mode))
         return sn_fail(e, SN_USER, "--predict: '%.600s' is there and is not a file", p->path);
-    if (sn_file_same(p->path, p->checkpoint) || sn_file_same(p->path, p->data))
+    if (sn_file_same(p->path, p->checkpoint) || sn_data_reads(p->data, p->path))
         return sn_fail(e, SN_USER, "--predict: '%.600s' is what is read", p->path);
     char *real = realpath(p->path, NULL); // where a link leads
     if (real) snprintf(path, PATH_MAX, "%s", real);

@@ -138,6 +138,7 @@ typedef struct {
 SnStatus sn_data_new(const SnDataSpec *spec, SnData **out, SnError *e);
 void sn_data_free(SnData *d);
 SnDataKind sn_data_kind(const SnData *d);
+bool sn_data_reads(const SnData *d, const char *path);   // whether it is one of the files
 int64_t sn_data_ids(const SnData *d);                    // in all files together
 int64_t sn_data_samples(const SnData *d, SnSplit split); // in one pass over the data
 // Reads samples [first, first + count) of the endless sequence of samples: pass after pass, each
@@ -248,8 +249,9 @@ SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenera
 // What is done without, and how the data is read: all of it, in its order. SN_USER: there is no output.
 SnStatus sn_predict_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
 typedef struct {
-    const char *path;              // of the safetensors file, which appears whole or not at all
-    const char *checkpoint, *data; // where weights and samples are from; neither is overwritten
+    const char *path;       // of the safetensors file, which appears whole or not at all
+    const char *checkpoint; // where weights
+    const SnData *data;     // and samples are from; neither is overwritten
     void (*tell)(void *user, int64_t done, int64_t samples); // after each micro-batch; NULL: nobody
     void *user;
     // what is in the file, in words: "logits F32[10000, 10]"

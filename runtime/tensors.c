@@ -117,6 +117,13 @@ void sn_tensors_free(SnTensors *t) {
     free(t);
 }
 
+bool sn_tensors_reads(const SnTensors *t, const char *path) {
+    if (!t->arrays) return sn_file_same(t->path, path);
+    for (uint32_t i = 0; i < sn_arrays_count(t->arrays); i++)
+        if (sn_file_same(sn_arrays_path(t->arrays, sn_arrays_at(t->arrays, i)), path)) return true;
+    return false;
+}
+
 int sn_tensors_fields(const SnTensors *t) { return t->n; }
 int64_t sn_tensors_samples(const SnTensors *t) { return t->n ? t->fields[0].info->shape[0] : 0; }
 

@@ -11,6 +11,7 @@ SnStatus sn_tensors_open_arrays(const char *list, const char *format, const char
 void sn_tensors_free(SnTensors *t);
 // Compares the tensor that the field names with it, extent by extent. Ids count from 0.
 SnStatus sn_tensors_field(SnTensors *t, const SnField *field, int *id, SnError *e);
+bool sn_tensors_reads(const SnTensors *t, const char *path); // whether it is one of its files
 int sn_tensors_fields(const SnTensors *t);
 int64_t sn_tensors_samples(const SnTensors *t);      // of all fields alike; 0 without any
 size_t sn_tensors_bytes(const SnTensors *t, int id); // of a sample as the input holds it

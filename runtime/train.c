@@ -696,7 +696,7 @@ static SnStatus predict(Run *r) {
     int64_t samples = sn_data_samples(r->data, SN_TRAIN);
     SnPredict p = {.path = given(r, SN_SET_predict),
                    .checkpoint = r->path,
-                   .data = setting(r, SN_SET_data_path),
+                   .data = r->data,
                    .tell = sn_report_rewrites() ? tell_predicted : NULL,
                    .user = r};
     SnStatus s = sn_predict(r->exec, r->trainer, samples, &p, &r->e);

@@ -95,6 +95,17 @@ cp "$work/out" "$work/keep"
 expect 2 "--predict needs weights" "$exe" --data "$work/data" --predict "$work/out"
 expect 2 "do different things" "$exe" --resume "$work/run" --predict "$work/out" --generate abc
 expect 1 "is what is read" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/data"
+{ printf '\0\0\11\2\0\0\0\12\0\0\0\4' && values | head -c 40; } >"$work/x.idx"
+{ printf '\0\0\10\1\0\0\0\12' && values | tail -c 10; } | gzip >"$work/number.idx"
+idx="--set data.kind=idx --data $work/x.idx,number=$work/number.idx"
+# shellcheck disable=SC2086 # words are meant
+expect 1 "is what is read" "$exe" --resume "$work/run" $idx --predict "$work/number.idx"
+ln -s number.idx "$work/link"
+# shellcheck disable=SC2086
+expect 1 "is what is read" "$exe" --resume "$work/run" $idx --predict "$work/link"
+# shellcheck disable=SC2086
+expect 0 "10 samples" "$exe" --resume "$work/run" $idx --predict "$work/again"
+same "arrays" "$work/out" "$work/again"
 expect 1 "is what is read" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/run/step-00000003.safetensors"
 expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/run"
 expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict /dev/null
