@@ -173,6 +173,26 @@ static SnStatus find(SnExec *x, Model *m, SnError *e) {
     return s ? s : find_logits(x, m, e);
 }
 
+SnStatus sn_prompt(const char *text, bool bytes, int32_t **ids, int64_t *n, SnError *e) {
+    *ids = malloc((strlen(text) + 1) * sizeof **ids);
+    *n = 0;
+    if (!*ids) return sn_fail(e, SN_MACHINE, "out of memory");
+    if (bytes)
+        while (text[*n]) (*ids)[*n] = (unsigned char)text[*n], ++*n;
+    for (char *end; !bytes && text[strspn(text, " ,")]; text = end) {
+        text += strspn(text, " ,");
+        long id = strtol(text, &end, 10);
+        if (end == text || id < 0 || id > INT32_MAX) {
+            free(*ids);
+            *ids = NULL;
+            return sn_fail(e, SN_USER,
+                           "--generate: the prompt is a list of token numbers, not '%s'", text);
+        }
+        (*ids)[(*n)++] = (int32_t)id;
+    }
+    return SN_OK;
+}
+
 SnStatus sn_can_generate(SnExec *x, SnError *e) {
     Model m = {0};
     return find(x, &m, e);

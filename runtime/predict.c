@@ -33,8 +33,6 @@ SnStatus sn_predict_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e) {
         return sn_fail(e, SN_USER,
                        "this program has nothing to predict: in the model, 'output NAME = VALUE' "
                        "says what is wanted");
-    spec->split = 1;
-    spec->shuffle = false;
     spec->closed = true;
     for (uint32_t i = 0; i < plan->inputs.count; i++) {
         const SnPort *port = &SN_AT(plan, SnPort, inputs)[i];

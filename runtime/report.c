@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 // ---- the screen ---------------------------------------------------------------------------------
@@ -131,6 +132,17 @@ static double forward_share(const SnReport *r) {
 bool sn_report_rewrites(void) {
     const char *term = getenv("TERM");
     return isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0;
+}
+
+void sn_report_samples(void *user, int64_t done, int64_t samples) {
+    double *drawn = user;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double now = (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+    if (done < samples && now - *drawn < 0.1) return;
+    printf("\r\033[K%" PRId64 " of %" PRId64 " samples", done, samples);
+    fflush(stdout);
+    *drawn = now;
 }
 
 SnStatus sn_report_open(SnReport *r, const char *log, SnError *e) {

@@ -28,6 +28,8 @@ typedef struct {
 
 // Whether standard output is a terminal whose rows can be rewritten.
 bool sn_report_rewrites(void);
+// How far a prediction is: one row, rewritten ten times a second. user: when it was drawn, a double.
+void sn_report_samples(void *user, int64_t done, int64_t samples);
 // log: the folder, or NULL.
 SnStatus sn_report_open(SnReport *r, const char *log, SnError *e);
 // Lines that are missing in the log are told; a failure only if they still cannot be written. r may be all 0.

@@ -199,8 +199,10 @@ typedef struct {
 
 // data may be NULL when only generation is wanted. Binds the inputs of the sections to the data.
 SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out, SnError *e);
-// One that computes outputs only: what they do not need is not read. Of data without shuffle, whose split is
-// all training.
+// Ones that only evaluate, or only compute outputs: what these do not need is not read. Of data without
+// shuffle, whose split is all training: all of it is what they are of.
+SnStatus sn_trainer_new_evaluating(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
+                                   SnError *e);
 SnStatus sn_trainer_new_predicting(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
                                    SnError *e);
 void sn_trainer_free(SnTrainer *t);
@@ -240,13 +242,15 @@ typedef struct {
 
 // Whether the model takes ids and gives the numbers from which the next one is drawn; the reason if not.
 SnStatus sn_can_generate(SnExec *x, SnError *e);
+// The text of a prompt as ids, to be freed: its bytes, or the numbers that it lists.
+SnStatus sn_prompt(const char *text, bool bytes, int32_t **ids, int64_t *n, SnError *e);
 // Continues `prompt` (ids, at least one); each new id goes to `emit`, which returns false to stop.
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e);
 
 // ---- predict.c ----------------------------------------------------------------------------------
 
-// What is done without, and how the data is read: all of it, in its order. SN_USER: there is no output.
+// Sets whether samples end with their windows. SN_USER: there is no output.
 SnStatus sn_predict_spec(const SnPlan *plan, SnDataSpec *spec, SnError *e);
 typedef struct {
     const char *path;       // of the safetensors file, which appears whole or not at all

@@ -2,7 +2,10 @@
 //
 //   step:  prologue for all micro-batches, micro for all micro-batches, update
 //   eval:  eval_prologue for all, eval_micro for all, eval_finish
-//   predict: likewise, over all of the data; its windows are read a micro-batch at a time
+//   predict: likewise
+//
+// The windows of a step are read once and kept; those of an evaluation or prediction, which may go over all
+// of the data, a micro-batch at a time.
 //
 // An evaluation counts the samples that there are: behind the last one its last micro-batch is
 // filled with samples that were read already, and the kernels leave those out (the scalar 'valid').
@@ -24,6 +27,7 @@ struct SnTrainer {
     SnProgress at, before;       // before: the last step
     bool torn;                   // an update broke off
     const char *const *sections; // whose inputs are filled
+    SnSplit held_out;            // what is evaluated
     int64_t micro, window;
     SnBind *binds; // one per input of the plan; port NULL: of another section
     int32_t *ids;  // [held, window + 1]
@@ -34,6 +38,7 @@ struct SnTrainer {
 
 // Sections that run for each micro-batch: their inputs are filled. Those that run once have none.
 static const char *const training[] = {"prologue", "micro", "eval_prologue", "eval_micro", NULL};
+static const char *const evaluating[] = {"eval_prologue", "eval_micro", NULL};
 static const char *const predicting[] = {"predict_prologue", "predict_micro", NULL};
 static const char *const once[] = {"init", "update", "eval_finish", "predict_finish", NULL};
 
@@ -101,6 +106,7 @@ static SnStatus open_trainer(SnExec *x, SnData *data, const SnProgress *at,
     t->plan = sn_exec_plan(x);
     t->data = data;
     t->sections = sections;
+    t->held_out = sections == training ? SN_VALID : SN_TRAIN;
     t->at = t->before = *at;
     return bind_all(t, e);
 }
@@ -121,20 +127,27 @@ SnStatus sn_trainer_new(SnExec *x, SnData *data, const SnProgress *at, SnTrainer
     return give(out, s);
 }
 
-// Outputs of samples that depend on each other are those of one micro-batch.
-static SnStatus predict_fits(const SnTrainer *t, SnError *e) {
-    int64_t samples = sn_data_samples(t->data, SN_TRAIN);
-    if (sn_plan_number(t->plan, "predict.max", INT32_MAX) > 1 || samples == t->micro) return SN_OK;
+// What is computed of samples that depend on each other is computed of one micro-batch.
+static SnStatus all_fit(const SnTrainer *t, const char *key, const char *what, SnError *e) {
+    int64_t samples = sn_data_samples(t->data, t->held_out);
+    if (sn_plan_number(t->plan, key, INT32_MAX) > 1 || samples == t->micro) return SN_OK;
     return sn_fail(e, SN_USER,
-                   "the outputs of this model are those of %lld samples at once, since they depend "
-                   "on each other, and the data has %lld",
-                   (long long)t->micro, (long long)samples);
+                   "%s of this model are those of %lld samples at once, since they depend on each "
+                   "other, and the data has %lld",
+                   what, (long long)t->micro, (long long)samples);
 }
 
 SnStatus sn_trainer_new_predicting(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
                                    SnError *e) {
     SnStatus s = open_trainer(x, data, at, predicting, out, e);
-    if (!s) s = predict_fits(*out, e);
+    if (!s) s = all_fit(*out, "predict.max", "the outputs", e);
+    return give(out, s);
+}
+
+SnStatus sn_trainer_new_evaluating(SnExec *x, SnData *data, const SnProgress *at, SnTrainer **out,
+                                   SnError *e) {
+    SnStatus s = open_trainer(x, data, at, evaluating, out, e);
+    if (!s) s = all_fit(*out, "eval.max", "loss and metrics", e);
     return give(out, s);
 }
 
@@ -278,36 +291,16 @@ SnStatus sn_trainer_step(SnTrainer *t, SnError *e) {
     return SN_OK;
 }
 
-bool sn_trainer_can_eval(const SnTrainer *t) {
-    return t->data && sn_plan_section(t->plan, "eval_micro") &&
-           sn_data_samples(t->data, SN_VALID) > 0;
-}
-
-int64_t sn_trainer_eval_samples(const SnTrainer *t, int64_t batches) {
-    int64_t samples = sn_data_samples(t->data, SN_VALID);
-    if (one_pass_eval(t)) batches = 1;
-    return batches < micros_of(t, samples) ? batches * t->micro : samples;
-}
-
-SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
-    assert(sn_trainer_can_eval(t));
-    int64_t samples = sn_trainer_eval_samples(t, batches);
-    SnStatus s = load_windows(t, SN_VALID, 0, micros_of(t, samples) * t->micro, e);
-    if (!s) s = run_micros(t, "eval_prologue", SN_VALID, 0, t->at.step, samples, e);
-    if (!s) s = run_micros(t, "eval_micro", SN_VALID, 0, t->at.step, samples, e);
-    if (!s) s = run_once(t, "eval_finish", t->at.step, samples, e);
-    return s;
-}
-
-// As run_micros, over all of the data; then each, which may be NULL.
-static SnStatus predict_micros(SnTrainer *t, const char *section, SnPredicted *each, void *user,
-                               SnError *e) {
-    const Batch b = {section, SN_TRAIN, 0, t->at.step, sn_data_samples(t->data, SN_TRAIN)};
-    if (!sn_plan_section(t->plan, section)) return SN_OK;
-    for (int64_t j = 0; j < micros_of(t, b.samples); j++) {
-        int64_t at = j * t->micro, left = b.samples - at;
+// As run_micros, but reads windows as they are needed; after each micro-batch `each`, which may be NULL.
+static SnStatus stream_micros(SnTrainer *t, const char *section, int64_t samples, SnPredicted *each,
+                              void *user, SnError *e) {
+    const Batch b = {section, t->held_out, 0, t->at.step, samples};
+    const SnSection *commands = sn_plan_section(t->plan, section);
+    if (!commands || (!commands->count && !each)) return SN_OK;
+    for (int64_t j = 0; j < micros_of(t, samples); j++) {
+        int64_t at = j * t->micro, left = samples - at;
         if (asked_to_stop(t)) return sn_fail(e, SN_STOPPED, "stopped");
-        SnStatus s = load_windows(t, SN_TRAIN, (uint64_t)at, t->micro, e);
+        SnStatus s = load_windows(t, b.split, (uint64_t)at, t->micro, e);
         if (!s) s = run_micro(t, &b, j, t->ids, e);
         if (!s && each) s = each(user, at, left < t->micro ? left : t->micro, e);
         if (s) return s;
@@ -315,10 +308,31 @@ static SnStatus predict_micros(SnTrainer *t, const char *section, SnPredicted *e
     return SN_OK;
 }
 
+bool sn_trainer_can_eval(const SnTrainer *t) {
+    return t->data && sn_plan_section(t->plan, "eval_micro") &&
+           sn_data_samples(t->data, t->held_out) > 0;
+}
+
+int64_t sn_trainer_eval_samples(const SnTrainer *t, int64_t batches) {
+    int64_t samples = sn_data_samples(t->data, t->held_out);
+    if (one_pass_eval(t)) batches = 1;
+    return batches < micros_of(t, samples) ? batches * t->micro : samples;
+}
+
+SnStatus sn_trainer_eval(SnTrainer *t, int64_t batches, SnError *e) {
+    assert(sn_trainer_can_eval(t));
+    int64_t samples = sn_trainer_eval_samples(t, batches);
+    SnStatus s = stream_micros(t, "eval_prologue", samples, NULL, NULL, e);
+    if (!s) s = stream_micros(t, "eval_micro", samples, NULL, NULL, e);
+    if (!s) s = run_once(t, "eval_finish", t->at.step, samples, e);
+    return s;
+}
+
 SnStatus sn_trainer_predict(SnTrainer *t, SnPredicted *each, void *user, SnError *e) {
-    SnStatus s = predict_micros(t, "predict_prologue", NULL, NULL, e);
-    if (!s) s = predict_micros(t, "predict_micro", each, user, e);
-    if (!s) s = run_once(t, "predict_finish", t->at.step, sn_data_samples(t->data, SN_TRAIN), e);
+    int64_t samples = sn_data_samples(t->data, t->held_out);
+    SnStatus s = stream_micros(t, "predict_prologue", samples, NULL, NULL, e);
+    if (!s) s = stream_micros(t, "predict_micro", samples, each, user, e);
+    if (!s) s = run_once(t, "predict_finish", t->at.step, samples, e);
     return s;
 }
 

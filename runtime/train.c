@@ -79,7 +79,9 @@ static double seconds(void) {
 // ---- options ------------------------------------------------------------------------------------
 
 static const char *given(const Run *r, SnSettingId id) { return r->options.given[id]; }
-static bool trains(const Run *r) { return !given(r, SN_SET_generate) && !given(r, SN_SET_predict); }
+static bool trains(const Run *r) {
+    return !given(r, SN_SET_generate) && !given(r, SN_SET_predict) && !given(r, SN_SET_eval);
+}
 
 // The text of a setting: the command line's, the plan's, or what holds without; NULL: none of them.
 static const char *setting(const Run *r, SnSettingId id) {
@@ -146,13 +148,25 @@ static const char *rate_scalar(const SnPlan *p) {
     return NULL;
 }
 
+// Of what a run does besides training it does one thing. Weights that nobody trained predict nothing.
+static SnStatus check_use(Run *r) {
+    const SnSettingId uses[] = {SN_SET_generate, SN_SET_predict, SN_SET_eval};
+    const char *first = NULL;
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        const char *flag = sn_settings[uses[i]].flag;
+        if (!given(r, uses[i])) continue;
+        if (first) return sn_fail(&r->e, SN_USER, "--%s and --%s do different things", first, flag);
+        first = flag;
+        if (uses[i] != SN_SET_generate && !given(r, SN_SET_resume))
+            return sn_fail(&r->e, SN_USER, "--%s needs weights: name them with --resume", flag);
+    }
+    return SN_OK;
+}
+
 // What is asked for and this program does not have.
 static SnStatus check_asked(Run *r) {
     SnStatus s = sn_options_check(&r->options, r->plan, &r->e);
-    if (!s && given(r, SN_SET_predict) && given(r, SN_SET_generate))
-        s = sn_fail(&r->e, SN_USER, "--predict and --generate do different things");
-    if (!s && given(r, SN_SET_predict) && !given(r, SN_SET_resume))
-        s = sn_fail(&r->e, SN_USER, "--predict needs weights: name them with --resume");
+    if (!s) s = check_use(r);
     if (s || !given(r, SN_SET_lr) || rate_scalar(r->plan)) return s;
     return sn_fail(&r->e, SN_USER,
                    "--lr: this program has no learning rate of all parameters to set; --info lists "
@@ -243,7 +257,9 @@ static SnStatus open_data(Run *r) {
     if (s) return s;
     if (!spec.path)
         return sn_fail(&r->e, SN_USER, "there is nothing to %s: name it with --data",
-                       trains(r) ? "train on" : "predict from");
+                       trains(r)                  ? "train on"
+                       : given(r, SN_SET_predict) ? "predict from"
+                                                  : "evaluate");
     if (sn_plan_option(r->plan, "data.tokenizer", NULL) && spec.kind == SN_DATA_TEXT)
         return sn_fail(&r->e, SN_USER,
                        "data: text is read as bytes; for a tokenizer's ids, use data tokens(...)");
@@ -255,6 +271,7 @@ static SnStatus open_data(Run *r) {
     spec.width = width ? atoi(width) : 0;
     spec.shuffle = number(r, SN_SET_data_shuffle) != 0;
     spec.seed = r->at.seed;
+    if (!trains(r)) spec.split = 1, spec.shuffle = false; // all of it, in its order
     if (given(r, SN_SET_predict)) s = sn_predict_spec(r->plan, &spec, &r->e);
     return s ? s : sn_data_new(&spec, &r->data, &r->e);
 }
@@ -359,6 +376,8 @@ static SnStatus set_up(Run *r) {
     if (!given(r, SN_SET_generate)) s = open_data(r);
     if (!s && given(r, SN_SET_predict))
         s = sn_trainer_new_predicting(r->exec, r->data, &r->at, &r->trainer, &r->e);
+    else if (!s && given(r, SN_SET_eval))
+        s = sn_trainer_new_evaluating(r->exec, r->data, &r->at, &r->trainer, &r->e);
     else if (!s)
         s = sn_trainer_new(r->exec, r->data, &r->at, &r->trainer, &r->e);
     if (!s && r->data && trains(r)) s = check_data(r);
@@ -402,12 +421,17 @@ static void save(Run *r, int keep) {
     printf("step %" PRIu64 "  saved %s\n", at.step, r->path);
 }
 
+// --eval alone is of all samples.
+static int64_t eval_batches(const Run *r) {
+    bool all = given(r, SN_SET_eval) && !given(r, SN_SET_eval_batches);
+    return all ? INT64_MAX : count(r, SN_SET_eval_batches);
+}
+
 static SnStatus evaluate(Run *r) {
     if (!sn_trainer_can_eval(r->trainer)) return SN_OK;
     double start = seconds();
     SnProgress at = sn_trainer_progress(r->trainer);
-    int64_t batches = count(r, SN_SET_eval_batches);
-    SnStatus s = sn_trainer_eval(r->trainer, batches, &r->e);
+    SnStatus s = sn_trainer_eval(r->trainer, eval_batches(r), &r->e);
     if (!s) s = sn_exec_wait(r->exec, &r->e);
     if (s) sn_report_clear(&r->report);
     if (s == SN_STOPPED) printf("step %" PRIu64 "  validation stopped before its end\n", at.step);
@@ -589,7 +613,7 @@ static SnStatus open_report(Run *r) {
                            .print_every = (uint64_t)count(r, SN_SET_print_every),
                            .eval_every = (uint64_t)count(r, SN_SET_eval_every),
                            .save_every = (uint64_t)count(r, SN_SET_save_every),
-                           .eval_batches = count(r, SN_SET_eval_batches),
+                           .eval_batches = eval_batches(r),
                            .saves = out_directory(r) != NULL};
     return sn_report_open(&r->report, given(r, SN_SET_log), &r->e);
 }
@@ -637,28 +661,6 @@ static bool print_id(void *user, int32_t id) {
     return !fflush(stdout);
 }
 
-// The prompt as ids: bytes of text, or whole numbers. NULL with the reason in r->e.
-static int32_t *parse_prompt(Run *r, bool text, int64_t *n) {
-    const char *prompt = given(r, SN_SET_generate);
-    size_t length = strlen(prompt);
-    int32_t *ids = malloc((length + 1) * sizeof *ids);
-    *n = 0;
-    if (!ids) sn_fail(&r->e, SN_MACHINE, "out of memory");
-    for (size_t i = 0; ids && text && i < length; i++) ids[(*n)++] = (unsigned char)prompt[i];
-    for (char *end; ids && !text && prompt[strspn(prompt, " ,")]; prompt = end) {
-        prompt += strspn(prompt, " ,");
-        long id = strtol(prompt, &end, 10);
-        if (end == prompt || id < 0 || id > INT32_MAX) {
-            sn_fail(&r->e, SN_USER, "--generate: the prompt is a list of token numbers, not '%s'",
-                    prompt);
-            free(ids);
-            return NULL;
-        }
-        ids[(*n)++] = (int32_t)id;
-    }
-    return ids;
-}
-
 static SnStatus generate(Run *r) {
     const char *seed = given(r, SN_SET_seed); // the plan's is that of training
     SnGenerate how = {.temperature = number(r, SN_SET_temperature),
@@ -667,38 +669,44 @@ static SnStatus generate(Run *r) {
                       .seed = seed ? (uint64_t)count(r, SN_SET_seed) : 1};
     SnDataKind kind = data_kind(r);
     int64_t n;
-    int32_t *ids = parse_prompt(r, kind == SN_DATA_TEXT, &n);
-    if (!ids) return r->e.status;
+    int32_t *ids;
+    SnStatus s = sn_prompt(given(r, SN_SET_generate), kind == SN_DATA_TEXT, &ids, &n, &r->e);
+    if (s) return s;
     if (!given(r, SN_SET_resume))
         fprintf(stderr, "%s: note: without --resume the weights are untrained\n", r->program);
     Printer p = {kind == SN_DATA_TEXT, true};
     for (int64_t i = 0; i < n; i++) print_id(&p, ids[i]);
-    SnStatus s = sn_generate(r->exec, ids, n, &how, print_id, &p, &r->e);
+    s = sn_generate(r->exec, ids, n, &how, print_id, &p, &r->e);
     putchar('\n');
     free(ids);
     return s;
 }
 
-// ---- predicting ---------------------------------------------------------------------------------
+// ---- evaluating ---------------------------------------------------------------------------------
 
-// One row that is rewritten, ten times a second.
-static void tell_predicted(void *user, int64_t done, int64_t samples) {
-    Run *r = user;
-    double now = seconds();
-    if (done < samples && now - r->mark < 0.1) return;
-    printf("\r\033[Kpredicted %" PRId64 " of %" PRId64 " samples", done, samples);
-    if (done == samples) printf("\r\033[K");
-    fflush(stdout);
-    r->mark = now;
+static SnStatus evaluate_alone(Run *r) {
+    SnError log_error = {0};
+    SnStatus s = open_report(r);
+    if (s) return s;
+    printf("%" PRId64 " of %" PRId64 " samples\n",
+           sn_trainer_eval_samples(r->trainer, eval_batches(r)),
+           sn_data_samples(r->data, SN_TRAIN));
+    s = evaluate(r);
+    if (s == SN_STOPPED) r->e.status = SN_USER;
+    SnStatus closed = sn_report_close(&r->report, &log_error);
+    if (!s && closed) r->e = log_error;
+    return s ? s : closed;
 }
+
+// ---- predicting ---------------------------------------------------------------------------------
 
 static SnStatus predict(Run *r) {
     int64_t samples = sn_data_samples(r->data, SN_TRAIN);
     SnPredict p = {.path = given(r, SN_SET_predict),
                    .checkpoint = r->path,
                    .data = r->data,
-                   .tell = sn_report_rewrites() ? tell_predicted : NULL,
-                   .user = r};
+                   .tell = sn_report_rewrites() ? sn_report_samples : NULL,
+                   .user = &r->mark};
     SnStatus s = sn_predict(r->exec, r->trainer, samples, &p, &r->e);
     if (p.tell) fputs("\r\033[K", stdout);
     if (s == SN_STOPPED) r->e.status = SN_USER;
@@ -756,6 +764,12 @@ static const char *program_name(const Run *r) {
     return slash ? slash + 1 : r->typed;
 }
 
+static SnStatus use(Run *r) {
+    if (given(r, SN_SET_generate)) return generate(r);
+    if (given(r, SN_SET_predict)) return predict(r);
+    return given(r, SN_SET_eval) ? evaluate_alone(r) : train(r);
+}
+
 int main(int argc, char **argv) {
     Run r = {
         .plan = (const SnPlan *)(const void *)sn_programs[0].plan, .lock = -1, .saved = UINT64_MAX};
@@ -767,10 +781,7 @@ int main(int argc, char **argv) {
     if (status >= 0) return close_output(&r, status);
     SnStatus s = given(&r, SN_SET_generate) ? SN_OK : sn_signals_open(&r.signals, &r.e);
     if (!s) s = set_up(&r);
-    if (!s)
-        s = given(&r, SN_SET_generate)  ? generate(&r)
-            : given(&r, SN_SET_predict) ? predict(&r)
-                                        : train(&r);
+    if (!s) s = use(&r);
     if (!s && given(&r, SN_SET_profile)) s = sn_print_profile(r.exec, &r.e);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);

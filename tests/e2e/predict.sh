@@ -1,7 +1,7 @@
 #!/bin/sh
 # --predict writes what a model gives for all of its data, in order: the values that an evaluation computes,
 # of samples that exist, on any device; only inputs that are needed are asked for; nothing half-written
-# gets the file's name.
+# gets the file's name. --eval evaluates all of the data.
 . "$(dirname "$0")/common.sh"
 corpus
 expect() { # STATUS TEXT COMMAND...
@@ -90,6 +90,28 @@ same "the emulated device" "$work/out" "$work/again"
 # What was written is data again, and not a checkpoint.
 expect 1 "it is no checkpoint" "$exe" --resume "$work/out" --data "$work/data" --steps 1
 
+# An evaluation alone: of all samples, other data without asking. Of the seven that training kept, in their
+# order, it is the evaluation after training.
+cksum "$work/run"/* >"$work/before"
+expect 0 "10 of 10 samples" "$exe" --resume "$work/run" --data "$work/data" --eval --log "$work/alone"
+expect 0 "validation loss" "$exe" --resume "$work/run" --data "$work/data" --eval --threads 3 --eval-batches 9
+expect 0 "4 of 10 samples" "$exe" --resume "$work/run" --data "$work/data" --eval --eval-batches 1
+cksum "$work/run"/* >"$work/after"
+same "the checkpoints of what is evaluated" "$work/before" "$work/after"
+for part in high low; do
+    want=$(sed "s/.*\"${part}_6\":\([^,}]*\).*/\1/" "$work/alone/metrics.jsonl")
+    awk "BEGIN {exit !($want == $(value "$work/out" $part f4 20))}" && ok || bad "--eval: ${part}_6 is $want"
+done
+seven='{"x":{"dtype":"I8","shape":[7,4],"data_offsets":[0,28]},"number":{"dtype":"U8","shape":[7],"data_offsets":[28,35]},"label":{"dtype":"U8","shape":[7],"data_offsets":[35,42]}}'
+{ values | head -c 40 | tail -c 28 && printf '\003\004\005\006\007\010\011\000\001\002\000\001\002\000'; } | tensors "$work/kept" "$seven"
+"$exe" --data "$work/data" --set data.shuffle=false --out "$work/ordered" --log "$work/ordered.log" >/dev/null 2>&1 || bad "in order"
+"$exe" --resume "$work/ordered" --data "$work/kept" --eval --log "$work/seven" >/dev/null 2>&1 || bad "--eval of seven"
+numbers() { grep '"eval"' "$1/metrics.jsonl" | sed 's/,"seconds".*//'; }
+[ "$(numbers "$work/ordered.log")" = "$(numbers "$work/seven")" ] && ok || bad "seven: $(numbers "$work/ordered.log"), $(numbers "$work/seven")"
+expect 2 "--eval needs weights" "$exe" --data "$work/data" --eval
+expect 2 "--predict and --eval do different things" "$exe" --resume "$work/run" --data "$work/data" --eval --predict "$work/out"
+expect 1 "has no tensor 'label'" "$exe" --resume "$work/run" --data "$work/unknown" --eval
+
 # Bad uses. Nothing is left behind.
 cp "$work/out" "$work/keep"
 expect 2 "--predict needs weights" "$exe" --data "$work/data" --predict "$work/out"
@@ -136,7 +158,7 @@ train {
   steps     1
 }
 MODEL
-"$sinter" build "$work/next.sn" -o "$work/next" || bad "build next"
+"$sinter" build "$work/next.sn" -D eval.batches=1 -o "$work/next" || bad "build next"
 "$work/next" --data "$work/text" --out "$work/next.run" >/dev/null 2>&1 || bad "train next"
 head -c 72 "$work/text" >"$work/short" # nine windows
 expect 0 "9 samples: best F32[9, 8], seen I32[9, 8]" "$work/next" --resume "$work/next.run" --data "$work/short" --predict "$work/ids"
@@ -144,6 +166,7 @@ n=$(od -An -tu8 -N8 "$work/ids" | tr -d ' ')
 od -An -v -td4 -w4 -j $((n + 8 + 288)) "$work/ids" | tr -d ' ' >"$work/got"
 od -An -v -tu1 -w1 "$work/short" | tr -d ' ' >"$work/want"
 same "windows in order" "$work/want" "$work/got"
+expect 0 "8 of 8 samples" "$work/next" --resume "$work/next.run" --data "$work/short" --eval
 printf 'abc' >"$work/few"
 expect 1 "one sample takes 8" "$work/next" --resume "$work/next.run" --data "$work/few" --predict "$work/ids"
 
@@ -154,6 +177,11 @@ sed 's/^  output score = z/  output score = z - max[batch](z)/; /micro /d' "$wor
 expect 0 "10 samples" "$work/whole" --resume "$work/whole.run" --data "$work/data" --predict "$work/all"
 expect 1 "those of 10 samples at once, since they depend on each other, and the data has 4000" \
     "$work/whole" --resume "$work/whole.run" --data "$work/long" --predict "$work/all"
+sed 's/  loss = /  loss = sum[class](max[batch](z)) + /' "$work/whole.sn" >"$work/together.sn"
+"$sinter" build "$work/together.sn" -D size.batch=10 -o "$work/together" || bad "build together"
+expect 0 "10 of 10 samples" "$work/together" --resume "$work/whole.run" --data "$work/data" --eval
+expect 1 "loss and metrics of this model are those of 10 samples at once" \
+    "$work/together" --resume "$work/whole.run" --data "$work/kept" --eval
 # In micro-batches that cannot be: the model trains, and a warning says why it does not predict.
 expect 0 "warning: no 'predict':" "$sinter" build "$work/whole.sn" -D size.batch=10 -D micro=5 -o "$work/cut"
 expect 1 "nothing to predict" "$work/cut" --resume "$work/run" --data "$work/data" --predict "$work/all"
