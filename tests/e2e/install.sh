@@ -128,7 +128,7 @@ offers "files/a.sn files/folder" sinter fmt files/
 offers "files/folder" sinter dump --dump-dir files/
 (cd files && offers "folder" sinter dump --dump-dir =)
 offers "files/d.txt" sinter build a.sn -o files/d
-offers "--eval-batches --eval-every" sinter run a.sn -- --eval
+offers "--eval --eval-batches --eval-every" sinter run a.sn -- --eval
 offers "data.stride=" sinter run a.sn -- --set data.st
 offers "true" train --set data.shuffle = t
 offers "tensors text" ./train --set data.kind = te
