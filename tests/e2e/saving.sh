@@ -93,8 +93,12 @@ while ! ls "$work"/gone/step-* >/dev/null 2>&1 && [ $i -lt 200 ]; do
     sleep 0.05
     i=$((i + 1))
 done
+# held meanwhile: it would make the folder anew between the two
+kill -STOP $pid
+while ! grep -q '^State:.T' /proc/$pid/status; do sleep 0.01; done
 mv "$work/gone" "$work/moved" && : >"$work/gone"
 kill $pid
+kill -CONT $pid
 rc=0
 wait $pid || rc=$?
 [ $rc = 3 ] && grep -q "error: .*Not a directory" "$work/gone.log" && ok || bad "--out gone: $rc: $(tail -1 "$work/gone.log")"
