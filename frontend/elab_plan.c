@@ -429,7 +429,7 @@ static void refuse_line(Elab *cx, const PlanLine *l, const char *what) {
         elab_error(cx, l->what_loc, "unknown plan line '%s'", what);
 }
 
-// A file for each array: runtime/arrays.h says how they are listed.
+// A file for each array: runtime/files/arrays.h says how they are listed.
 static bool is_array_kind(const char *kind) {
     return strcmp(kind, "idx") == 0 || strcmp(kind, "npy") == 0;
 }

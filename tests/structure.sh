@@ -20,7 +20,7 @@ sources() { find "$@" -name '*.[chly]' -o -name '*.def' | sort; }
 # ---- includes: folder, then the folders it may include ---------------------------------------------
 arrows() { # FOLDER 'PATTERN OF ALLOWED INCLUDES'
     sources "$1" | xargs grep -HnE '^ *# *include "' | grep -vE ":[0-9]+: *# *include \"($2)" >"$work/arrows" || true
-    [ "$(sources "$1" | wc -l)" -gt 3 ] || bad "no sources in $1"
+    [ "$(sources "$1" | wc -l)" -gt 0 ] || bad "no sources in $1"
     none "$1 includes what it must not" "$work/arrows"
 }
 arrows ir 'ir/'
@@ -28,6 +28,13 @@ arrows frontend 'ir/|frontend/|parser\.tab\.h"|runtime/setting\.h"'
 arrows passes 'ir/|passes/'
 arrows codegen 'ir/|codegen/|runtime/plan\.h"'
 arrows runtime 'runtime/'
+# The rooms of the runtime. What others include stands in runtime/ itself.
+shared='runtime/(sinter|plan|safetensors|setting|xxh64)\.h"|runtime/plan\.def"'
+arrows runtime/core "$shared|runtime/core/"
+arrows runtime/files "$shared|runtime/files/"
+arrows runtime/cpu "$shared|runtime/core/|runtime/cpu/"
+arrows runtime/cuda "$shared|runtime/core/device\.h\"|runtime/files/folder\.h\"|runtime/cuda/"
+arrows runtime/emulator "runtime/core/(gemm|pool)\.h\"|runtime/cuda/api\.|runtime/emulator/"
 # What is included from the compiler's own headers by system-style brackets would slip through.
 sources ir frontend passes codegen runtime | xargs grep -HnE '# *include <(ir|frontend|passes|codegen|runtime)/' \
     >"$work/brackets" || true

@@ -9,8 +9,8 @@
 // shows medians and ratios of medians. Times vary with what else the machine does, ratios less.
 #include "codegen/cpu/cpu.h"
 #include "codegen/plan.h"
-#include "runtime/gemm.h"
-#include "runtime/pool.h"
+#include "runtime/core/gemm.h"
+#include "runtime/core/pool.h"
 #include "runtime/sinter.h"
 #include "tools/bench_gpu.h"
 #include "tools/clock.h"

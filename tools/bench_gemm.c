@@ -12,8 +12,8 @@
 // the clock on the wall: on a busy machine the better measure for one thread, meaningless for
 // several.
 #include "codegen/cpu/cpu.h"
-#include "runtime/gemm.h"
-#include "runtime/pool.h"
+#include "runtime/core/gemm.h"
+#include "runtime/core/pool.h"
 #include "tools/yardstick.h"
 #include <stdio.h>
 #include <stdlib.h>

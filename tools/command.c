@@ -1,6 +1,6 @@
 // See command.h: the tables, and help printed from them.
 #include "tools/command.h"
-#include "runtime/help.h"
+#include "runtime/program/help.h"
 #include <string.h>
 
 #define OPTION(...)

@@ -5,7 +5,7 @@
 #define _GNU_SOURCE // mkostemp
 #include "tools/driver.h"
 #include "ir/base/file.h"
-#include "runtime/pool.h"
+#include "runtime/core/pool.h"
 #include "runtime/setting.h"
 #include "tools/page.h"
 #include <errno.h>

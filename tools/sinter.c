@@ -1,7 +1,7 @@
 // The sinter command. Conventions of compiler drivers: messages on stderr as file:line:col: error:,
 // exit code 0 well, 1 the user's error, 2 usage, 3 the machine's (memory, disk, no linker).
 #include "codegen/cpu/cpu.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/setting.h"
 #include "tools/complete.h"
 #include "tools/driver.h"

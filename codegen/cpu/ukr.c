@@ -2,7 +2,7 @@
 // k. There is one for every v up to the tile and for r = the tile's and the powers of two below it
 // (sn_ukr_rows), so that nothing is computed to be thrown away at the edges of C. They exist apart
 // from the kernel IR because a tile of accumulators in registers is the one shape that IR does not
-// say. Packing, blocking and tasks are runtime/gemm.c's.
+// say. Packing, blocking and tasks are runtime/core/gemm.c's.
 //
 // Needs from the caller what SnUkrFn says; reads nothing else of A and B (a prefetch may touch
 // addresses beyond A's panel, which cannot fault). Per element: one chain fma(a, b, chain) over

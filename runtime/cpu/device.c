@@ -9,10 +9,10 @@
 // A command ends before the next one starts. The cut of a kernel into tasks depends on the plan alone,
 // and no cut of a product changes a bit (gemm.c): the number of threads changes none of any result.
 #define _GNU_SOURCE
-#include "runtime/device.h"
-#include "runtime/cgroup.h"
-#include "runtime/gemm.h"
-#include "runtime/pool.h"
+#include "runtime/core/device.h"
+#include "runtime/core/cgroup.h"
+#include "runtime/core/gemm.h"
+#include "runtime/core/pool.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
 // Time: linear in the file to open it, quadratic in its lines (at most ENTRIES) to save.
 #define _GNU_SOURCE
 #include "runtime/cuda/choices.h"
-#include "runtime/folder.h"
+#include "runtime/files/folder.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

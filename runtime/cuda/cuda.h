@@ -1,8 +1,8 @@
 // The CUDA device: the plan on a GPU, or on the emulated one, through the table of api.h.
 #pragma once
+#include "runtime/core/device.h"
 #include "runtime/cuda/api.h"
 #include "runtime/cuda/choices.h"
-#include "runtime/device.h"
 
 // Opens the installed driver and cuBLASLt; the table lives as long as the process. NULL with the reason
 // in *e: no driver, no cuBLASLt, a function missing.

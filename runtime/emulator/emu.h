@@ -6,7 +6,7 @@
 // Results depend neither on the number of threads nor on the seed unless the kernel has a race, which
 // the checker reports. No global state: one EmuDevice is one device.
 #pragma once
-#include "runtime/pool.h"
+#include "runtime/core/pool.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 // Matrix products of the emulated cuBLASLt: the CPU's GEMM, then what the epilogue adds.
 //
-// The driver of runtime/gemm.c decides the bits (docs/numerics.md, Contractions). With alpha 1 and
+// The driver of runtime/core/gemm.c decides the bits (docs/numerics.md, Contractions). With alpha 1 and
 // beta 0 or 1 it computes D as a whole, C being its accumulator; otherwise it computes the plain
 // product into host memory of its own, and one pass scales and adds. Epilogues are passes over D.
 // Time O(batch * m * n * k).

@@ -5,8 +5,8 @@
 // Bits of the product: docs/numerics.md, Contractions; alpha 1 and beta 0 or 1 add nothing to that.
 // Bias is one addition more. GELU is the tanh form in f32; its bits are not promised.
 #pragma once
-#include "runtime/gemm.h"
-#include "runtime/pool.h"
+#include "runtime/core/gemm.h"
+#include "runtime/core/pool.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-// Arrays in files of their own (runtime/arrays.c): every element type in both orders of bytes, plain and
+// Arrays in files of their own (runtime/files/arrays.c): every element type in both orders of bytes, plain and
 // compressed, and what is no such file, or lies about itself, down to every single changed byte.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/arrays.h"
+#include "runtime/files/arrays.h"
 #include <stdio.h>
 #include <unistd.h>
 #include <zlib.h>

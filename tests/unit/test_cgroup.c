@@ -1,10 +1,10 @@
-// Limits of control groups (runtime/cgroup.h) in trees made by hand: version 1 and 2, both, a container's view.
+// Limits of control groups (runtime/core/cgroup.h) in trees made by hand: version 1 and 2, both, a container's view.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 //
-#include "runtime/cgroup.h"
-#include "runtime/folder.h"
+#include "runtime/core/cgroup.h"
+#include "runtime/files/folder.h"
 #include <cmocka.h>
 #include <math.h>
 #include <stdio.h>

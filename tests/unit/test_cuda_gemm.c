@@ -1,5 +1,5 @@
 // Products as CUDA kernels of ours. Their texts, compiled for every target: no spills, no stack, no
-// warnings; equal products share a function. Their bits, on the emulated device: those of runtime/gemm.c,
+// warnings; equal products share a function. Their bits, on the emulated device: those of runtime/core/gemm.c,
 // which tests/unit/test_gemm.c holds to the definition. And what they say of a NaN.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,8 +10,8 @@
 #include "codegen/cpu/cpu.h"
 #include "codegen/cuda/module.h"
 #include "codegen/cuda/nvrtc.h"
+#include "runtime/core/gemm.h"
 #include "runtime/emulator/emu.h"
-#include "runtime/gemm.h"
 #include "tests/unit/products.h"
 #include <math.h>
 #include <stdio.h>
@@ -307,7 +307,7 @@ static void machine_close(Machine *w) {
     cpu_jit_free(w->jit);
 }
 
-// The same product by the CPU's driver (runtime/gemm.c), with the same arguments.
+// The same product by the CPU's driver (runtime/core/gemm.c), with the same arguments.
 static void on_cpu(Machine *w, const SnGemm *g, void *const *bufs, const SnEnv *env) {
     SnGemmJob job;
     sn_gemm_prepare(&job, g, &w->kit, 1, NULL);

@@ -283,7 +283,7 @@ static void test_other_formats_are_refused(void **state) {
         const char *bytes, *also, *what, *as_ids, *as_data;
     } rows[] = {
 #define MAGIC(at, bytes, also, what, ...) {at, sizeof bytes - 1, bytes, #also, what, __VA_ARGS__},
-#include "runtime/magic.def"
+#include "runtime/files/magic.def"
 #undef MAGIC
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

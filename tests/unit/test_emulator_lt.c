@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/gemm.h"
+#include "runtime/core/gemm.h"
 #include "tests/unit/emulated.h"
 #include <math.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "codegen/cpu/cpu.h"
-#include "runtime/gemm.h"
+#include "runtime/core/gemm.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// The line of a step (runtime/progress.h): at every width, with numbers, times and names that a run should
+// The line of a step (runtime/program/progress.h): at every width, with numbers, times and names that a run should
 // never have. How long a run still takes.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/progress.h"
+#include "runtime/program/progress.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>

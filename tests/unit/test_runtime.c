@@ -1,7 +1,7 @@
 // The runtime on a plan built by hand (tiny_plan.h): checks of the blob, the walk over commands,
 // steps with accumulation, evaluation, generation, checkpoints and resuming, the thread pool.
 #define _GNU_SOURCE
-#include "runtime/pool.h"
+#include "runtime/core/pool.h"
 #include "tests/unit/tiny_plan.h"
 #include <dirent.h>
 #include <fcntl.h>

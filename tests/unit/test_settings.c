@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "frontend/frontend.h"
-#include "runtime/options.h"
+#include "runtime/program/options.h"
 #include <float.h>
 #include <math.h>
 

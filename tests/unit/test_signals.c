@@ -1,9 +1,9 @@
-// Signals end a run when it can, and twice at once (runtime/signals.h). Each case is a process of its own.
+// Signals end a run when it can, and twice at once (runtime/program/signals.h). Each case is a process of its own.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 //
-#include "runtime/signals.h"
+#include "runtime/program/signals.h"
 #include <cmocka.h>
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,0 +1,167 @@
+// One run of a plan on one device: opens the device, and converts between numbers and elements.
+#include "runtime/core/device.h"
+#include <assert.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct SnExec {
+    const SnPlan *plan;
+    SnDevice *device;
+    int threads;
+};
+
+static void set_defaults(SnExec *x) {
+    for (uint32_t i = 0; i < x->plan->scalars.count; i++) {
+        const SnScalar *s = &SN_AT(x->plan, SnScalar, scalars)[i];
+        sn_exec_set(x, SN_STRING(x->plan, s->name), s->value);
+    }
+}
+
+// Takes over a device that has been opened.
+static SnStatus finish(SnDevice *device, int threads, SnExec **out, SnError *e) {
+    SnExec *x = calloc(1, sizeof *x);
+    if (!x) {
+        device->ops->free(device);
+        return sn_fail(e, SN_MACHINE, "out of memory");
+    }
+    *x = (SnExec){.plan = device->plan, .device = device, .threads = threads};
+    set_defaults(x);
+    *out = x;
+    return SN_OK;
+}
+
+SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int threads, SnExec **out,
+                     SnError *e) {
+    SnDevice *device;
+    if (threads < 1) threads = 1;
+    *out = NULL;
+    SnStatus s = sn_cpu_device(plan, functions, threads, &device, e);
+    return s ? s : finish(device, threads, out, e);
+}
+
+static SnStatus open_device(const SnProgram *programs, const SnDeviceWish *wish, SnExec **out,
+                            SnError *e) {
+    SnDevice *device;
+    *out = NULL;
+    SnStatus s = sn_device_open(programs, wish, &device, e);
+    return s ? s : finish(device, wish->threads, out, e);
+}
+
+SnStatus sn_exec_open(const SnProgram *programs, const char *name, int threads, SnExec **out,
+                      SnError *e) {
+    const SnDeviceWish wish = {.name = name, .threads = threads < 1 ? 1 : threads};
+    return open_device(programs, &wish, out, e);
+}
+
+SnStatus sn_exec_tune(const SnProgram *programs, const char *name, int threads, SnExec **out,
+                      SnError *e) {
+    const SnDeviceWish wish = {.name = name, .threads = threads < 1 ? 1 : threads, .tune = true};
+    return open_device(programs, &wish, out, e);
+}
+
+void sn_exec_free(SnExec *x) {
+    if (!x) return;
+    x->device->ops->free(x->device);
+    free(x);
+}
+
+const SnPlan *sn_exec_plan(const SnExec *x) { return x->plan; }
+int sn_exec_threads(const SnExec *x) { return x->threads; }
+const char *sn_exec_device(const SnExec *x) { return x->device->name; }
+const char *sn_exec_note(const SnExec *x) { return x->device->note; }
+
+bool sn_exec_first_nan(SnExec *x, const char *const *sections, int n, char *text, size_t size) {
+    SnDevice *d = x->device;
+    uint64_t first = UINT64_MAX, run;
+    char one[512];
+    for (int i = 0; i < n && d->ops->first_nan; i++) {
+        const SnSection *s = sn_plan_section(x->plan, sections[i]);
+        if (!s || !d->ops->first_nan(d, s, &run, one, sizeof one) || run > first) continue;
+        first = run;
+        snprintf(text, size, "%s", one);
+    }
+    if (first != UINT64_MAX || !d->first_nan || !*d->first_nan()) return first != UINT64_MAX;
+    snprintf(text, size, "%s", d->first_nan());
+    return true;
+}
+
+bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size) {
+    return x->device->ops->decided && x->device->ops->decided(x->device, i, text, size);
+}
+int64_t sn_exec_bytes(const SnExec *x) { return x->device->bytes; }
+void sn_exec_profile(SnExec *x, bool on) { x->device->profile = on; }
+const SnCounter *sn_exec_counters(const SnExec *x) { return x->device->counters; }
+
+void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset) {
+    assert(region > SN_REGION_NONE && region < SN_REGIONS);
+    return x->device->ops->at(x->device, region, offset);
+}
+
+void *sn_exec_input(SnExec *x, const SnPort *port) {
+    return x->device->ops->input(x->device, port);
+}
+
+SnStatus sn_exec_read(SnExec *x, uint32_t region, int64_t offset, void *to, int64_t bytes,
+                      SnError *e) {
+    return x->device->ops->read(x->device, region, offset, to, bytes, e);
+}
+
+SnStatus sn_exec_write(SnExec *x, uint32_t region, int64_t offset, const void *from, int64_t bytes,
+                       SnError *e) {
+    return x->device->ops->write(x->device, region, offset, from, bytes, e);
+}
+
+SnStatus sn_exec_run(SnExec *x, const char *section, const SnEnv *env, SnError *e) {
+    const SnSection *s = sn_plan_section(x->plan, section);
+    return s ? x->device->ops->run(x->device, s, env, e) : SN_OK;
+}
+
+SnStatus sn_exec_wait(SnExec *x, SnError *e) { return x->device->ops->wait(x->device, e); }
+
+// Elements of ir/dtypes.def, in its order.
+static void write_elem(void *to, uint32_t elem, double value) {
+    if (value != value) value = 0; // callers check; converting it would be undefined
+    float f = (float)value;
+    int32_t i = value >= INT32_MAX ? INT32_MAX : value <= INT32_MIN ? INT32_MIN : (int32_t)value;
+    uint32_t u = value >= UINT32_MAX ? UINT32_MAX : value <= 0 ? 0 : (uint32_t)value;
+    unsigned char b = value != 0;
+    const void *from[] = {&f, &i, &u, &b};
+    memcpy(to, from[elem], elem == 3 ? 1 : 4);
+}
+
+static double read_elem(const void *from, uint32_t elem) {
+    float f;
+    int32_t i;
+    uint32_t u;
+    switch (elem) {
+    case 0: memcpy(&f, from, 4); return (double)f;
+    case 1: memcpy(&i, from, 4); return (double)i;
+    case 2: memcpy(&u, from, 4); return (double)u;
+    }
+    return *(const unsigned char *)from != 0;
+}
+
+bool sn_exec_set(SnExec *x, const char *name, double value) {
+    const SnScalar *s = sn_plan_scalar(x->plan, name);
+    if (!s) return false;
+    write_elem(x->device->scalars + s->offset, s->elem, value);
+    return true;
+}
+
+double sn_exec_get(SnExec *x, const char *name, double otherwise) {
+    const SnScalar *s = sn_plan_scalar(x->plan, name);
+    return s ? read_elem(x->device->scalars + s->offset, s->elem) : otherwise;
+}
+
+bool sn_exec_ahead(const SnExec *x) { return x->device->ahead && !x->device->profile; }
+
+double sn_exec_result(SnExec *x, const char *section, const char *name, int back) {
+    const SnPort *p = sn_plan_output(x->plan, section, name);
+    unsigned char bits[4];
+    if (!p || p->naxes || x->device->ops->result(x->device, p, back, bits, p->bytes, NULL))
+        return (double)NAN;
+    return read_elem(bits, p->elem);
+}
