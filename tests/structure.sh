@@ -35,6 +35,7 @@ arrows runtime/files "$shared|runtime/files/"
 arrows runtime/cpu "$shared|runtime/core/|runtime/cpu/"
 arrows runtime/cuda "$shared|runtime/core/device\.h\"|runtime/files/folder\.h\"|runtime/cuda/"
 arrows runtime/emulator "runtime/core/(gemm|pool)\.h\"|runtime/cuda/api\.|runtime/emulator/"
+arrows runtime/emulator/engine 'runtime/core/pool\.h"|runtime/emulator/engine/'
 # What is included from the compiler's own headers by system-style brackets would slip through.
 sources ir frontend passes codegen runtime | xargs grep -HnE '# *include <(ir|frontend|passes|codegen|runtime)/' \
     >"$work/brackets" || true
@@ -43,7 +44,7 @@ none "own headers in brackets" "$work/brackets"
 # ---- no mutable globals ----------------------------------------------------------------------------
 # Constant tables of pointers are in .data.rel.ro; whatever is in .data, .bss or thread storage can
 # change. The CUDA driver's interface has one state per process, and so has its emulation: `the` in
-# emulator/driver.c.
+# emulator/driver/driver.c.
 for library in libsn_ir libsn_passes frontend/libsn_frontend libsn_codegen libsinter_runtime libsinter_emulator; do
     [ -f "$build/$library.a" ] || { bad "no $build/$library.a"; continue; }
     objdump -t "$build/$library.a" | awk '

@@ -2,7 +2,7 @@
 // without, on four kernels of tests/emulator/kernels_80.ptx.
 //
 //   build/bench_emulator [THREADS]
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 #include "tools/clock.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -31,7 +31,7 @@ typedef struct {
     uint32_t cases;
 } Suite;
 
-// All units: from the emulator's table of forms (runtime/emulator/ops.def) and from conformance.def.
+// All units: from the emulator's table of forms (runtime/emulator/engine/ops.def) and from conformance.def.
 void suite_make(Arena *a, Suite *out);
 
 // The operand's value for element i, in SLOT bytes: edge values against each other, then random ones.

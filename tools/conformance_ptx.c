@@ -298,7 +298,7 @@ void suite_make(Arena *a, Suite *out) {
     Maker m = {.a = a, .suite = out};
     *out = (Suite){0};
 #define FORM(pattern, signature, sm, fn) add_row(&m, pattern, signature, sm);
-#include "runtime/emulator/ops.def"
+#include "runtime/emulator/engine/ops.def"
 #undef FORM
 #define FORM(pattern, signature, sm)   add_row(&m, pattern, signature, sm);
 #define BODY(name, signature, sm, ...) add_body(&m, name, signature, sm, __VA_ARGS__);

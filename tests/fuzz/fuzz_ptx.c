@@ -2,7 +2,7 @@
 // run for long, and a kernel of a module that loads runs to its end or to a reported fault.
 //
 //   cmake -B build-fuzz -DFUZZ=ON -DCMAKE_C_COMPILER=clang-19 && build-fuzz/tests/fuzz_ptx tests/emulator
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 #include <stdlib.h>
 #include <string.h>
 

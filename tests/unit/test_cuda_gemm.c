@@ -11,7 +11,7 @@
 #include "codegen/cuda/module.h"
 #include "codegen/cuda/nvrtc.h"
 #include "runtime/core/gemm.h"
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 #include "tests/unit/products.h"
 #include <math.h>
 #include <stdio.h>

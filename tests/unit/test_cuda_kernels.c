@@ -13,7 +13,7 @@
 
 #include "codegen/cuda/geometry.h"
 #include "codegen/cuda/nvrtc.h"
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 
 enum {
     BATCH = 24, // kernels of a program

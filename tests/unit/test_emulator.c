@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

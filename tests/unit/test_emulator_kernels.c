@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

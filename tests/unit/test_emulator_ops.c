@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/emulator/emu.h"
+#include "runtime/emulator/engine/emu.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/emulator/program.h"
-#include "runtime/emulator/ptx.h"
+#include "runtime/emulator/engine/program.h"
+#include "runtime/emulator/engine/ptx.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,0 +1,183 @@
+// Matrix products of the emulated cuBLASLt: the CPU's GEMM, then what the epilogue adds.
+//
+// The driver of runtime/core/gemm.c decides the bits (docs/numerics.md, Contractions). With alpha 1 and
+// beta 0 or 1 it computes D as a whole, C being its accumulator; otherwise it computes the plain
+// product into host memory of its own, and one pass scales and adds. Epilogues are passes over D.
+// Time O(batch * m * n * k).
+#include "runtime/emulator/libraries/product.h"
+#include "runtime/cuda/api.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, GRAIN = 16 };
+
+bool product_adds_bias(uint32_t e) { return e < SN_LT_EPILOGUE_DGELU && e & SN_LT_EPILOGUE_BIAS; }
+bool product_sums_bias(uint32_t e) {
+    return e == SN_LT_EPILOGUE_DGELU_BGRAD || e == SN_LT_EPILOGUE_BGRADA ||
+           e == SN_LT_EPILOGUE_BGRADB;
+}
+bool product_writes_aux(uint32_t e) {
+    return e == SN_LT_EPILOGUE_GELU_AUX || e == SN_LT_EPILOGUE_GELU_AUX_BIAS;
+}
+bool product_reads_aux(uint32_t e) {
+    return e == SN_LT_EPILOGUE_DGELU || e == SN_LT_EPILOGUE_DGELU_BGRAD;
+}
+static bool applies_gelu(uint32_t e) {
+    return e == SN_LT_EPILOGUE_GELU || e == SN_LT_EPILOGUE_GELU_BIAS || product_writes_aux(e);
+}
+
+int64_t product_bias_length(const Product *p) {
+    return p->epilogue == SN_LT_EPILOGUE_BGRADB ? p->n : p->m;
+}
+
+uint64_t matrix_bytes(const Matrix *x, int64_t batch) {
+    int64_t last = (x->rows - 1) * x->row + (x->cols - 1) * x->col + (batch - 1) * x->batch;
+    return (uint64_t)(last + 1) * sizeof(float);
+}
+
+// ---- the product --------------------------------------------------------------------------------
+
+typedef struct {
+    const SnGemmJob *job;
+    void *const *bufs;
+    uint32_t phase;
+    char *shared, *scratch;
+    int64_t stride; // of the threads' scratch
+} Run;
+
+static void run_tasks(void *user, int64_t task0, int64_t task1, int thread) {
+    const Run *r = user;
+    static const SnEnv env = {0};
+    sn_gemm_run(r->job, r->phase, r->bufs, &env, task0, task1, r->shared,
+                r->scratch + thread * r->stride);
+}
+
+static bool make_space(ProductSpace *space, size_t bytes) {
+    if (bytes <= space->bytes) return true;
+    free(space->at);
+    space->at = aligned_alloc(ALIGN, bytes);
+    space->bytes = space->at ? bytes : 0;
+    return space->at != NULL;
+}
+
+static int64_t round_up(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+// The job is run with its outputs at `out`, laid out as p->d, or dense when own_out.
+static SnGemm describe(const Product *p, bool add, bool dense) {
+    SnGemm g = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
+    int64_t row = dense ? 1 : p->d.row, col = dense ? p->m : p->d.col;
+    int64_t batch = dense ? p->m * p->n : p->d.batch;
+    g.batch[0] = (SnDim){p->batch, p->a.batch, p->b.batch, batch};
+    g.m[0] = (SnDim){p->m, p->a.row, 0, row};
+    g.n[0] = (SnDim){p->n, 0, p->b.col, col};
+    g.k[0] = (SnDim){p->k, p->a.col, p->b.row, 0};
+    if (add) g.has |= sn_gemm_bit(SN_GEMM_ACC);
+    return g;
+}
+
+static bool run_gemm(const Product *p, const ProductView *v, SnPool *pool, ProductSpace *space,
+                     bool dense, float **out) {
+    bool add = !dense && p->beta != 0;
+    SnGemm g = describe(p, add, dense);
+    SnGemmKit kit = product_kit();
+    SnGemmJob job;
+    sn_gemm_prepare(&job, &g, &kit, sn_pool_threads(pool), NULL);
+    Run run = {.job = &job, .stride = round_up(job.scratch)};
+    int64_t shared = round_up(job.shared), scratch = run.stride * sn_pool_threads(pool);
+    int64_t sums = dense ? round_up(p->batch * p->m * p->n * (int64_t)sizeof(float)) : 0;
+    if (!make_space(space, (size_t)(shared + scratch + sums + ALIGN))) return false;
+    run.shared = space->at;
+    run.scratch = run.shared + shared;
+    *out = dense ? (float *)(void *)(run.scratch + scratch) : v->d;
+    void *bufs[4] = {(void *)(uintptr_t)v->a, (void *)(uintptr_t)v->b, *out,
+                     (void *)(uintptr_t)v->c};
+    run.bufs = bufs;
+    for (run.phase = 0; run.phase < SN_GEMM_PHASES; run.phase++)
+        if (job.tasks[run.phase]) sn_pool_run(pool, job.tasks[run.phase], 1, run_tasks, &run);
+    return true;
+}
+
+// ---- passes over D ------------------------------------------------------------------------------
+
+typedef struct {
+    const Product *p;
+    const ProductView *v;
+    const float *sums; // the plain product, dense; NULL: it is in D
+} Pass;
+
+static const float GELU_A = 0.7978845608028654f, GELU_B = 0.044715f; // sqrt(2 / pi)
+
+static float gelu(float x) { return 0.5f * x * (1.0f + tanhf(GELU_A * (x + GELU_B * x * x * x))); }
+
+static float gelu_slope(float x) {
+    float t = tanhf(GELU_A * (x + GELU_B * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_A * (1.0f + 3.0f * GELU_B * x * x);
+}
+
+static float scaled(const Product *p, float sum, const float *c) {
+    float x = p->alpha * sum;
+    return c ? x + p->beta * *c : x;
+}
+
+static float finish(const Product *p, const ProductView *v, int64_t r, float *aux, float x) {
+    if (product_adds_bias(p->epilogue)) x = x + v->bias[r];
+    if (product_writes_aux(p->epilogue)) *aux = x;
+    if (applies_gelu(p->epilogue)) x = gelu(x);
+    if (product_reads_aux(p->epilogue)) x = x * gelu_slope(*aux);
+    return x;
+}
+
+static void finish_column(const Pass *f, int64_t column) {
+    const Product *p = f->p;
+    const ProductView *v = f->v;
+    int64_t batch = column / p->n, j = column % p->n;
+    float *d = v->d + batch * p->d.batch + j * p->d.col;
+    const float *c = v->c ? v->c + batch * p->c.batch + j * p->c.col : NULL;
+    float *aux = v->aux ? v->aux + batch * p->aux.batch + j * p->aux.col : NULL;
+    for (int64_t r = 0; r < p->m; r++) {
+        float *to = d + r * p->d.row;
+        float x =
+            f->sums ? scaled(p, f->sums[column * p->m + r], c ? c + r * p->c.row : NULL) : *to;
+        *to = finish(p, v, r, aux ? aux + r * p->aux.row : NULL, x);
+    }
+}
+
+static void finish_columns(void *user, int64_t task0, int64_t task1, int thread) {
+    (void)thread;
+    for (int64_t i = task0; i < task1; i++) finish_column(user, i);
+}
+
+// bias[i] = sum over j of x(i, j), in order.
+static void sum_along(float *bias, const float *x, int64_t n, int64_t step, int64_t count,
+                      int64_t along) {
+    for (int64_t i = 0; i < n; i++) {
+        float sum = 0;
+        for (int64_t j = 0; j < count; j++) sum += x[i * step + j * along];
+        bias[i] = sum;
+    }
+}
+
+static void sum_bias(const Product *p, const ProductView *v) {
+    if (p->epilogue == SN_LT_EPILOGUE_BGRADA)
+        sum_along(v->bias, v->a, p->m, p->a.row, p->k, p->a.col);
+    else if (p->epilogue == SN_LT_EPILOGUE_BGRADB)
+        sum_along(v->bias, v->b, p->n, p->b.col, p->k, p->b.row);
+    else
+        sum_along(v->bias, v->d, p->m, p->d.row, p->n, p->d.col);
+}
+
+static bool changes_elements(uint32_t e) {
+    return product_adds_bias(e) || applies_gelu(e) || product_reads_aux(e);
+}
+
+bool product_run(const Product *p, const ProductView *v, SnPool *pool, ProductSpace *space) {
+    float *sums = NULL;
+    bool dense = p->alpha != 1 || (p->beta != 0 && p->beta != 1);
+    if (!run_gemm(p, v, pool, space, dense, &sums)) return false;
+    Pass pass = {.p = p, .v = v, .sums = dense ? sums : NULL};
+    if (dense || changes_elements(p->epilogue))
+        sn_pool_run(pool, p->batch * p->n, GRAIN, finish_columns, &pass);
+    if (product_sums_bias(p->epilogue)) sum_bias(p, v);
+    return true;
+}
