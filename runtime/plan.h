@@ -35,11 +35,13 @@ typedef void (*SnKernelFn)(void *const *bufs, const SnEnv *env, int64_t task0, i
 // An epilogue runs on rows [row0, row1) x lanes [lane0, lane1); tile[(r - row0) * ld + (l - lane0)].
 typedef void (*SnEpilogueFn)(void *const *bufs, const SnEnv *env, const float *tile, int64_t ld,
                              int64_t row0, int64_t row1, int64_t lane0, int64_t lane1);
-// The GEMM micro-kernel of r rows x w lanes: to[r x w] = from + a panel (k-major, r floats per k) times
-// b (w lanes per k, ldb floats apart), one FMA chain per element over increasing k. from NULL: the chain
-// starts at 0. acc not NULL: the chain's end is added to it (acc + chain). lds count floats.
-typedef void (*SnUkrFn)(int64_t kc, const float *a, const float *b, int64_t ldb, const float *from,
-                        int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto);
+// The GEMM micro-kernel of r rows x w lanes: to[r x w] = from + a (r adjacent floats for each k, lda
+// apart: r in a packed panel) times b (w lanes for each k, ldb apart), one FMA chain per element over
+// increasing k. from NULL: the chain starts at 0. acc not NULL: the chain's end is added to it (acc +
+// chain). lds count floats.
+typedef void (*SnUkrFn)(int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                        const float *from, int64_t ldfrom, const float *acc, int64_t ldacc,
+                        float *to, int64_t ldto);
 
 // Micro-kernels exist for every number of vectors up to the tile's and for these numbers of rows: the
 // tile's mr (e = 0), then the powers of two below it, falling; so edges cost few calls and little code.

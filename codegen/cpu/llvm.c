@@ -82,7 +82,7 @@ uint32_t cpu_functions(const CpuModule *m) { return m->entries.n; }
 // Parameters of an entry; `more` of type i64 follow.
 static LLVMTypeRef function_type(const LlvmUnit *u, CpuFnKind kind, uint32_t more) {
     static const char *const types[] = {
-        [FN_KERNEL] = "ppiip", [FN_EPILOGUE] = "pppiiiii", [FN_UKR] = "ippipipipi"};
+        [FN_KERNEL] = "ppiip", [FN_EPILOGUE] = "pppiiiii", [FN_UKR] = "ipipipipipi"};
     LLVMTypeRef at[16 + CPU_MAX_KEYS];
     uint32_t n = 0;
     for (const char *c = types[kind]; *c; c++) at[n++] = *c == 'p' ? u->t_ptr : u->t_i64;

@@ -15,7 +15,7 @@
 #include "codegen/cpu/llvm.h"
 #include "runtime/plan.h"
 
-enum { LANES = 16, MAX_ROWS = 16, MAX_VECTORS = 4, UNROLL = 2 };
+enum { LANES = 16, MAX_ROWS = 16, MAX_VECTORS = 4, UNROLL = 2, AHEAD = 24 };
 
 // What the steps of one micro-kernel share while it is emitted.
 typedef struct {
@@ -25,7 +25,7 @@ typedef struct {
     uint32_t rows, vectors;
     LLVMValueRef acc[MAX_ROWS * MAX_VECTORS];
 } Ukr;
-enum { P_KC, P_A, P_B, P_LDB, P_FROM, P_LDFROM, P_ACC, P_LDACC, P_TO, P_LDTO };
+enum { P_KC, P_A, P_LDA, P_B, P_LDB, P_FROM, P_LDFROM, P_ACC, P_LDACC, P_TO, P_LDTO };
 
 static LLVMValueRef param(const Ukr *x, unsigned p) { return LLVMGetParam(x->fn, p); }
 
@@ -87,11 +87,13 @@ static Cursor sweep(Ukr *x, Cursor at, LLVMValueRef to, uint32_t unroll) {
     LLVMBuildCondBr(u->b, LLVMBuildICmp(u->b, LLVMIntSLE, next_k, to, ""), body, done);
     LLVMPositionBuilderAtEnd(u->b, body);
     Cursor out = {next_k, in.a, in.b};
-    if (unroll > 1)
-        prefetch(u, llvm_at(u, u->t_f32, in.a, llvm_i64(u, 24 * (int64_t)x->rows)), 0, 3);
+    if (unroll > 1) {
+        LLVMValueRef ahead = LLVMBuildMul(u->b, param(x, P_LDA), llvm_i64(u, AHEAD), "");
+        prefetch(u, llvm_at(u, u->t_f32, in.a, ahead), 0, 3);
+    }
     for (uint32_t i = 0; i < unroll; i++) {
         step(x, out.a, out.b);
-        out.a = llvm_at(u, u->t_f32, out.a, llvm_i64(u, x->rows));
+        out.a = llvm_at(u, u->t_f32, out.a, param(x, P_LDA));
         out.b = llvm_at(u, u->t_f32, out.b, param(x, P_LDB));
     }
     LLVMBuildBr(u->b, head);

@@ -509,7 +509,7 @@ static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t
     const float *a = p->a + (i - p->i0) * s->kc;
     SnGemmRun rm = sn_gemm_run_at(&j->m, i, i + rows);
     if (!p->adjacent || rm.length < rows || (cx->add && !s->last)) {
-        ukr(s->kc, a, p->b, p->ldb, s->first ? NULL : x, p->ldx, NULL, 0, x, p->ldx);
+        ukr(s->kc, a, rows, p->b, p->ldb, s->first ? NULL : x, p->ldx, NULL, 0, x, p->ldx);
         if (s->last && !j->split) {
             float *t = p->t ? p->t + (i - p->i0) * j->nb : NULL;
             end_segment(cx, p, s, x, t, i, rows);
@@ -519,12 +519,12 @@ static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t
     int64_t at = p->at.c + p->c_lane + rm.at.c, ldc = rm.stride.c;
     if (!cx->add) {
         float *c = cx->c + at;
-        ukr(s->kc, a, p->b, p->ldb, s->first ? NULL : c, ldc, NULL, 0, c, ldc);
+        ukr(s->kc, a, rows, p->b, p->ldb, s->first ? NULL : c, ldc, NULL, 0, c, ldc);
         return;
     }
     const float *acc = cx->acc ? cx->acc + at : zeros;
-    ukr(s->kc, a, p->b, p->ldb, s->first ? NULL : x, p->ldx, acc, cx->acc ? ldc : 0, cx->c + at,
-        ldc);
+    ukr(s->kc, a, rows, p->b, p->ldb, s->first ? NULL : x, p->ldx, acc, cx->acc ? ldc : 0,
+        cx->c + at, ldc);
 }
 
 static void strip(const Cx *cx, Strip *p, const Slice *s) {

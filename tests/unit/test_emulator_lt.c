@@ -239,12 +239,12 @@ static void accumulates_in_place(void **state) {
 // Another kit: 2 rows, 16 lanes, one element after the other.
 #define SCALAR(rows)                                                                               \
     __attribute__((target("fma"))) static void scalar_##rows(                                      \
-        int64_t kc, const float *a, const float *b, int64_t ldb, const float *from,                \
+        int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb, const float *from,   \
         int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto) {                \
         for (int64_t r = 0; r < rows; r++)                                                         \
             for (int64_t l = 0; l < SN_GEMM_LANES; l++) {                                          \
                 float x = from ? from[r * ldfrom + l] : 0;                                         \
-                for (int64_t k = 0; k < kc; k++) x = fmaf(a[k * rows + r], b[k * ldb + l], x);     \
+                for (int64_t k = 0; k < kc; k++) x = fmaf(a[k * lda + r], b[k * ldb + l], x);      \
                 to[r * ldto + l] = acc ? acc[r * ldacc + l] + x : x;                               \
             }                                                                                      \
     }

@@ -473,6 +473,40 @@ static void test_no_thread_starves(void **state_) {
         }
 }
 
+// One micro-kernel on a block of a wider matrix: the rows of A, the lanes of B, the chain's start and
+// what is added each lie `gap` floats further apart than they need to.
+static void check_ukr(SnUkrFn ukr, int64_t rows, int64_t lanes, int64_t kc, int64_t gap, bool more,
+                      bool add) {
+    int64_t lda = rows + gap, ld = lanes + gap, n = rows * ld;
+    float *a = floats(kc * lda, false), *b = floats(kc * ld, false), *acc = floats(n, false);
+    float *from = floats(n, false), *to = floats(n, true), *want = floats(n, true);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t l = 0; l < lanes; l++) {
+            float x = more ? from[r * ld + l] : 0.0f;
+            for (int64_t k = 0; k < kc; k++) x = fmaf(a[k * lda + r], b[k * ld + l], x);
+            want[r * ld + l] = add ? acc[r * ld + l] + x : x;
+        }
+    ukr(kc, a, lda, b, ld, more ? from : NULL, ld, add ? acc : NULL, ld, to, ld);
+    assert_same("micro-kernel", to, want, n);
+    float *all[] = {a, b, acc, from, to, want};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void test_micro_kernels(void **state_) {
+    const World *w = *state_;
+    state = 11;
+    for (uint32_t i = 0; i < w->n; i++) {
+        const SnGemmKit *kit = &w->kit[i];
+        uint32_t sizes = sn_ukr_sizes((uint32_t)kit->mr);
+        for (uint32_t f = 0; f < sizes * kit->nr / SN_GEMM_LANES; f++)
+            for (int64_t kc = 0; kc < 36; kc += kc < 5 ? 1 : 10)
+                for (int mode = 0; mode < 4; mode++)
+                    check_ukr((SnUkrFn)kit->ukr[f], sn_ukr_rows((uint32_t)kit->mr, f % sizes),
+                              (f / sizes + 1) * SN_GEMM_LANES, kc, pick(0, 3) * 41, mode & 1,
+                              mode & 2);
+    }
+}
+
 // Segments in order, not a pairwise sum, and not one chain over all of k: the reference must tell
 // them apart, so that equality with it says something.
 static void test_reference(void **state_) {
@@ -489,10 +523,13 @@ static void test_reference(void **state_) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),     cmocka_unit_test(test_no_thread_starves),
-        cmocka_unit_test(test_random),        cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_negative_zero), cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_long_k)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference),
+                                       cmocka_unit_test(test_micro_kernels),
+                                       cmocka_unit_test(test_no_thread_starves),
+                                       cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_vectors),
+                                       cmocka_unit_test(test_negative_zero),
+                                       cmocka_unit_test(test_blocks),
+                                       cmocka_unit_test(test_long_k)};
     return cmocka_run_group_tests_name("gemm", tests, setup, teardown);
 }

@@ -81,12 +81,13 @@ static void k_logits(void *const *b, const SnEnv *env, int64_t t0, int64_t t1, v
 }
 
 // A micro-kernel of one row and 16 lanes, in C.
-static void k_ukr(int64_t kc, const float *a, const float *b, int64_t ldb, const float *from,
-                  int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto) {
+static void k_ukr(int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                  const float *from, int64_t ldfrom, const float *acc, int64_t ldacc, float *to,
+                  int64_t ldto) {
     (void)ldfrom, (void)ldacc, (void)ldto;
     for (int lane = 0; lane < 16; lane++) {
         float x = from ? from[lane] : 0;
-        for (int64_t k = 0; k < kc; k++) x = __builtin_fmaf(a[k], b[k * ldb + lane], x);
+        for (int64_t k = 0; k < kc; k++) x = __builtin_fmaf(a[k * lda], b[k * ldb + lane], x);
         to[lane] = acc ? acc[lane] + x : x;
     }
 }

@@ -10,14 +10,14 @@ enum { TILE_ROWS = 6, LANES = SN_GEMM_LANES, VECTOR = 8 };
 
 // rows is a constant wherever this is inlined, so the tile stays in registers.
 static inline __attribute__((always_inline)) void
-tile(int64_t rows, int64_t kc, const float *a, const float *b, int64_t ldb, const float *from,
-     int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto) {
+tile(int64_t rows, int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb,
+     const float *from, int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto) {
     __m256 x[TILE_ROWS][2];
     for (int64_t r = 0; r < rows; r++) {
         x[r][0] = from ? _mm256_loadu_ps(from + r * ldfrom) : _mm256_setzero_ps();
         x[r][1] = from ? _mm256_loadu_ps(from + r * ldfrom + VECTOR) : _mm256_setzero_ps();
     }
-    for (int64_t k = 0; k < kc; k++, a += rows, b += ldb) {
+    for (int64_t k = 0; k < kc; k++, a += lda, b += ldb) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + VECTOR);
         for (int64_t r = 0; r < rows; r++) {
             __m256 s = _mm256_broadcast_ss(a + r);
@@ -36,10 +36,10 @@ tile(int64_t rows, int64_t kc, const float *a, const float *b, int64_t ldb, cons
 }
 
 #define KERNEL(rows)                                                                               \
-    static void tile_##rows(int64_t kc, const float *a, const float *b, int64_t ldb,               \
+    static void tile_##rows(int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb,  \
                             const float *from, int64_t ldfrom, const float *acc, int64_t ldacc,    \
                             float *to, int64_t ldto) {                                             \
-        tile(rows, kc, a, b, ldb, from, ldfrom, acc, ldacc, to, ldto);                             \
+        tile(rows, kc, a, lda, b, ldb, from, ldfrom, acc, ldacc, to, ldto);                        \
     }
 KERNEL(6)
 KERNEL(4)
