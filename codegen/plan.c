@@ -3,6 +3,27 @@
 #include "codegen/plan.h"
 #include <string.h>
 
+// The runtime's element types are ir's.
+enum {
+#define INTEGER(dtype, type, sign) BYTES_##dtype = sizeof(type),
+#define FLOAT(dtype, type, value)  BYTES_##dtype = sizeof(type),
+#define OPAQUE(dtype, bytes)
+#include "runtime/dtypes.def"
+#undef INTEGER
+#undef FLOAT
+#undef OPAQUE
+#define SN_ELEMENT(name, dtype, kind) name##_is_##kind##_as_##dtype = BYTES_##dtype,
+#include "runtime/elem.def"
+#undef SN_ELEMENT
+};
+#define DTYPE(name, bytes, kind, st)                                                               \
+    _Static_assert((int)SN_ELEM_##name == (int)ELEM_##name &&                                      \
+                       name##_is_##kind##_as_##st == (bytes),                                      \
+                   "runtime/elem.def: " #name);
+#include "ir/dtypes.def"
+#undef DTYPE
+_Static_assert((int)SN_ELEMS == (int)ELEM_COUNT, "runtime/elem.def");
+
 struct PlanTables {
     Arena *a;
     const KernelProgram *p;

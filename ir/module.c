@@ -8,7 +8,7 @@
 #include <string.h>
 
 const ElemInfo elem_info[ELEM_COUNT] = {
-#define DTYPE(name, bytes, kind, st) {#name, st, bytes, ELEM_##kind},
+#define DTYPE(name, bytes, kind, st) {#name, #st, bytes, ELEM_##kind},
 #include "ir/dtypes.def"
 #undef DTYPE
 };

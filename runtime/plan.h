@@ -54,6 +54,13 @@ static inline uint32_t sn_ukr_rows(uint32_t mr, uint32_t e) {
     return e ? 1u << (sn_ukr_sizes(mr) - 1 - e) : mr;
 }
 
+typedef enum { // in the order of ir's Elem
+#define SN_ELEMENT(name, dtype, kind) SN_ELEM_##name,
+#include "runtime/elem.def"
+#undef SN_ELEMENT
+    SN_ELEMS
+} SnElem;
+
 typedef enum {
     SN_REGION_NONE,
     SN_REGION_PARAM,
@@ -196,7 +203,7 @@ typedef struct {
 enum { SN_MAX_AXES = 8 };
 typedef struct {
     SnStr path;
-    uint8_t elem, kind, frozen, naxes; // elem and kind: ir's Elem and StateKind
+    uint8_t elem, kind, frozen, naxes; // SnElem; kind: ir's StateKind
     SnStr axis[SN_MAX_AXES];
     int64_t size[SN_MAX_AXES];
     uint32_t region, n_batch, n_in, pad;
@@ -205,7 +212,7 @@ typedef struct {
 
 typedef struct { // a tensor that the runtime fills (input) or reads (output)
     SnStr name, section;
-    uint8_t elem, kind, naxes; // kind: ir's ResultKind (outputs)
+    uint8_t elem, kind, naxes; // SnElem; kind: ir's ResultKind (outputs)
     uint8_t sample;            // 1 + position of the sample axis
     SnStr axis[SN_MAX_AXES];
     int64_t size[SN_MAX_AXES];
@@ -217,7 +224,7 @@ typedef struct { // a tensor that the runtime fills (input) or reads (output)
 // A scalar of the run, in region scalar; value: its default.
 typedef struct {
     SnStr name;
-    uint32_t elem;
+    uint32_t elem; // SnElem
     double value;
     int64_t offset;
 } SnScalar;

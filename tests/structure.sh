@@ -26,10 +26,10 @@ arrows() { # FOLDER 'PATTERN OF ALLOWED INCLUDES'
 arrows ir 'ir/'
 arrows frontend 'ir/|frontend/|parser\.tab\.h"|runtime/setting\.h"'
 arrows passes 'ir/|passes/'
-arrows codegen 'ir/|codegen/|runtime/plan\.h"'
+arrows codegen 'ir/|codegen/|runtime/(plan\.h|elem\.def|dtypes\.def)"'
 arrows runtime 'runtime/'
 # The rooms of the runtime. What others include stands in runtime/ itself.
-shared='runtime/(sinter|plan|safetensors|setting|xxh64)\.h"|runtime/plan\.def"'
+shared='runtime/(sinter|plan|elem|safetensors|setting|xxh64)\.h"|runtime/(plan|elem|dtypes)\.def"'
 arrows runtime/core "$shared|runtime/core/"
 arrows runtime/files "$shared|runtime/files/"
 arrows runtime/cpu "$shared|runtime/core/|runtime/cpu/"

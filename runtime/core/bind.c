@@ -1,6 +1,7 @@
 // Binds inputs to data (bind.h). Shapes are checked once here, so that filling a micro-batch cannot
 // fail. Filling is linear in the input's size.
 #include "runtime/core/bind.h"
+#include "runtime/elem.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +47,7 @@ static SnStatus bind_shape(const SnPlan *plan, SnBind *b, SnError *e) {
     if (ids && p->naxes != 2)
         return sn_fail(e, SN_USER,
                        "input '%s' takes tokens and needs two axes: samples and positions", name);
-    if (ids && p->elem != 1)
+    if (ids && p->elem != SN_ELEM_i32)
         return sn_fail(e, SN_USER, "input '%s' takes tokens and must be integer", name);
     if (b->kind == SN_BIND_TENSOR && sample != 0)
         return sn_fail(e, SN_USER, "input '%s': the sample axis must come first", name);
@@ -79,24 +80,12 @@ static void fill_ids(const SnBind *b, int32_t *to, const int32_t *ids) {
             to[s * b->sample_stride + w * b->window_stride] = ids[s * (b->window + 1) + w + shift];
 }
 
-static void fill_ones(const SnBind *b, void *to) {
-    int64_t n = b->samples * b->window;
-    for (int64_t i = 0; i < n; i++) {
-        if (b->port->elem == 0)
-            ((float *)to)[i] = 1;
-        else if (b->port->elem == 3)
-            ((unsigned char *)to)[i] = 1;
-        else
-            ((int32_t *)to)[i] = 1;
-    }
-}
-
 void sn_bind_fill(const SnBind *b, SnExec *x, const int32_t *ids) {
     void *to = sn_exec_input(x, b->port);
     switch (b->kind) {
     case SN_BIND_WINDOW:
     case SN_BIND_NEXT: fill_ids(b, to, ids); return;
-    case SN_BIND_ONES: fill_ones(b, to); return;
+    case SN_BIND_ONES: sn_elem_fill(b->port->elem, to, b->samples * b->window, 1); return;
     case SN_BIND_ZEROS: memset(to, 0, (size_t)b->port->bytes); return;
     case SN_BIND_TENSOR: return;
     }

@@ -1,5 +1,6 @@
 // One run of a plan on one device: opens the device, and converts between numbers and elements.
 #include "runtime/core/device.h"
+#include "runtime/elem.h"
 #include <assert.h>
 #include <limits.h>
 #include <math.h>
@@ -121,39 +122,16 @@ SnStatus sn_exec_run(SnExec *x, const char *section, const SnEnv *env, SnError *
 
 SnStatus sn_exec_wait(SnExec *x, SnError *e) { return x->device->ops->wait(x->device, e); }
 
-// Elements of ir/dtypes.def, in its order.
-static void write_elem(void *to, uint32_t elem, double value) {
-    if (value != value) value = 0; // callers check; converting it would be undefined
-    float f = (float)value;
-    int32_t i = value >= INT32_MAX ? INT32_MAX : value <= INT32_MIN ? INT32_MIN : (int32_t)value;
-    uint32_t u = value >= UINT32_MAX ? UINT32_MAX : value <= 0 ? 0 : (uint32_t)value;
-    unsigned char b = value != 0;
-    const void *from[] = {&f, &i, &u, &b};
-    memcpy(to, from[elem], elem == 3 ? 1 : 4);
-}
-
-static double read_elem(const void *from, uint32_t elem) {
-    float f;
-    int32_t i;
-    uint32_t u;
-    switch (elem) {
-    case 0: memcpy(&f, from, 4); return (double)f;
-    case 1: memcpy(&i, from, 4); return (double)i;
-    case 2: memcpy(&u, from, 4); return (double)u;
-    }
-    return *(const unsigned char *)from != 0;
-}
-
 bool sn_exec_set(SnExec *x, const char *name, double value) {
     const SnScalar *s = sn_plan_scalar(x->plan, name);
     if (!s) return false;
-    write_elem(x->device->scalars + s->offset, s->elem, value);
+    sn_elem_set(s->elem, x->device->scalars + s->offset, value);
     return true;
 }
 
 double sn_exec_get(SnExec *x, const char *name, double otherwise) {
     const SnScalar *s = sn_plan_scalar(x->plan, name);
-    return s ? read_elem(x->device->scalars + s->offset, s->elem) : otherwise;
+    return s ? sn_elem_get(s->elem, x->device->scalars + s->offset) : otherwise;
 }
 
 bool sn_exec_ahead(const SnExec *x) { return x->device->ahead && !x->device->profile; }
@@ -163,5 +141,5 @@ double sn_exec_result(SnExec *x, const char *section, const char *name, int back
     unsigned char bits[4];
     if (!p || p->naxes || x->device->ops->result(x->device, p, back, bits, p->bytes, NULL))
         return (double)NAN;
-    return read_elem(bits, p->elem);
+    return sn_elem_get(p->elem, bits);
 }

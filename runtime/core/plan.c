@@ -6,13 +6,11 @@
 // compiler's promise (kernel_finish). Linear in the size of the blob.
 //
 // Tables lie at multiples of 8 bytes from the blob's start; the string table ends with a NUL.
+#include "runtime/elem.h"
 #include "runtime/sinter.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { ELEMS = 4 };
-static const int64_t elem_bytes[ELEMS] = {4, 4, 4, 1}; // f32 i32 u32 bool, as in ir/dtypes.def
 
 typedef struct {
     const SnPlan *plan;
@@ -63,8 +61,8 @@ static bool good_place(const Check *c, uint32_t region, int64_t offset, int64_t 
 
 // Bytes of a tensor, or -1 when its element type or sizes are out of range.
 static int64_t tensor_bytes(uint32_t elem, uint32_t naxes, const int64_t *size) {
-    if (elem >= ELEMS || naxes > SN_MAX_AXES) return -1;
-    int64_t n = elem_bytes[elem];
+    if (elem >= SN_ELEMS || naxes > SN_MAX_AXES) return -1;
+    int64_t n = sn_elem_info[elem].bytes;
     for (uint32_t i = 0; i < naxes; i++)
         if (size[i] < 0 || __builtin_mul_overflow(n, size[i], &n)) return -1;
     return n;
@@ -100,8 +98,9 @@ static SnStatus check_names(const Check *c) {
     }
     for (uint32_t i = 0; i < p->scalars.count; i++) {
         const SnScalar *s = &SN_AT(p, SnScalar, scalars)[i];
-        if (!good_string(c, s->name) || s->elem >= ELEMS || s->offset % elem_bytes[s->elem] ||
-            !good_place(c, SN_REGION_SCALAR, s->offset, elem_bytes[s->elem]))
+        int64_t bytes = s->elem < SN_ELEMS ? sn_elem_info[s->elem].bytes : 0;
+        if (!good_string(c, s->name) || !bytes || s->offset % bytes ||
+            !good_place(c, SN_REGION_SCALAR, s->offset, bytes))
             return FAIL("scalar %u", i);
     }
     return SN_OK;

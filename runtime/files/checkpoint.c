@@ -9,6 +9,7 @@
 // differs, then reads, summing what it reads. Files of an older Sinter have neither axes nor checksums.
 #define _GNU_SOURCE
 #include "runtime/files/checkpoint.h"
+#include "runtime/elem.h"
 #include "runtime/files/json.h"
 #include "runtime/files/meta.h"
 #include "runtime/setting.h"
@@ -75,7 +76,7 @@ static SnTensor *collect_states(SnExec *x, uint32_t *n) {
         if (!is_saved(s)) continue;
         SnTensor *t = &tensors[(*n)++];
         t->name = SN_STRING(p, s->path);
-        t->dtype = sn_meta_dtype(s->elem);
+        t->dtype = sn_elem_info[s->elem].dtype;
         t->ndim = s->naxes;
         memcpy(t->shape, s->size, s->naxes * sizeof *s->size);
         t->data = sn_exec_at(x, s->region, s->offset);
@@ -220,13 +221,13 @@ static bool compare_state(const SnPlan *p, const SnState *s, const SnSafetensors
     const char *name = SN_STRING(p, s->path), *there = sn_st_metadata_of(st, "axes", name);
     char *axes = sn_axes_text(p, s->axis, s->naxes, 0);
     if (!axes) return false;
-    bool same = t->ndim == s->naxes && !strcmp(t->dtype, sn_meta_dtype(s->elem)) &&
+    bool same = t->ndim == s->naxes && !strcmp(t->dtype, sn_elem_info[s->elem].dtype) &&
                 !memcmp(t->shape, s->size, s->naxes * sizeof *s->size) &&
                 (!there || !strcmp(there, axes));
     if (!same) {
         char in_file[128], in_model[128];
         shape_text(t->shape, t->ndim, t->dtype, there, in_file, sizeof in_file);
-        shape_text(s->size, s->naxes, sn_meta_dtype(s->elem), axes, in_model, sizeof in_model);
+        shape_text(s->size, s->naxes, sn_elem_info[s->elem].dtype, axes, in_model, sizeof in_model);
         wrong_add(other, "'%s' is %s there, %s in the model", name, in_file, in_model);
     }
     free(axes);

@@ -4,11 +4,10 @@
 // The small floats: BF16 is the upper half of an f32, F8_E5M2 that of an F16. F8_E4M3 is the one without
 // infinities (arXiv:2209.05433): exponent bias 7, all ones is a NaN.
 #include "runtime/files/convert.h"
+#include "runtime/elem.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef enum { REAL, INT, UINT, BOOLEAN, ELEMS } Elem; // as ir's
 
 static inline float float_of_bits(uint32_t bits) {
     float f;
@@ -78,27 +77,27 @@ static inline int64_t whole_unsigned(uint64_t x) { return x > INT64_MAX ? INT64_
     LOOP(name##_bool, type, unsigned char, value(x[i]) != 0,                                       \
          !((value(x[i]) == 0) | (value(x[i]) == 1)))
 #define OPAQUE(name, bytes)
-#include "runtime/files/dtypes.def"
+#include "runtime/dtypes.def"
 #undef INTEGER
 #undef FLOAT
 #undef OPAQUE
 
 static const struct {
     const char *name;
-    SnConvert *to[ELEMS];
+    SnConvert *to[SN_KINDS];
 } rows[] = {
 #define INTEGER(name, type, sign) {#name, {name##_real, name##_int, name##_int, name##_bool}},
 #define FLOAT(name, type, value)  {#name, {name##_real, NULL, NULL, name##_bool}},
 #define OPAQUE(name, bytes)
-#include "runtime/files/dtypes.def"
+#include "runtime/dtypes.def"
 #undef INTEGER
 #undef FLOAT
 #undef OPAQUE
 };
 
 SnConvert *sn_convert_find(const char *dtype, uint32_t elem) {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && elem < ELEMS; i++)
-        if (!strcmp(rows[i].name, dtype)) return rows[i].to[elem];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && elem < SN_ELEMS; i++)
+        if (!strcmp(rows[i].name, dtype)) return rows[i].to[sn_elem_info[elem].kind];
     return NULL;
 }
 
@@ -107,17 +106,18 @@ const char *sn_convert_fits(uint32_t elem) {
 #define FLOAT(name, type, value)
 #define OPAQUE(name, bytes)
     static const char whole[] =
-#include "runtime/files/dtypes.def"
+#include "runtime/dtypes.def"
         ;
 #undef FLOAT
 #define FLOAT(name, type, value) " " #name
     static const char all[] =
-#include "runtime/files/dtypes.def"
+#include "runtime/dtypes.def"
         ;
 #undef INTEGER
 #undef FLOAT
 #undef OPAQUE
-    return 1 + (elem == INT || elem == UINT ? whole : all);
+    uint32_t kind = sn_elem_info[elem].kind;
+    return 1 + (kind == SN_KIND_INT || kind == SN_KIND_UINT ? whole : all);
 }
 
 void sn_convert_text(const char *dtype, const void *element, char *to, size_t size) {
@@ -132,7 +132,7 @@ void sn_convert_text(const char *dtype, const void *element, char *to, size_t si
 #define PRINT_unsigned "%llu"
 #define WIDE_signed    long long
 #define WIDE_unsigned  unsigned long long
-#include "runtime/files/dtypes.def"
+#include "runtime/dtypes.def"
 #undef INTEGER
 #undef FLOAT
 #undef OPAQUE

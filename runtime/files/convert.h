@@ -9,7 +9,7 @@
 // Makes n elements at `to` of those at `from`. Returns how many of the first are good: n, or the
 // position of the first that is refused.
 typedef int64_t SnConvert(const void *from, int64_t n, int64_t least, int64_t most, void *to);
-// The loop from a dtype to an element type (ir's Elem: f32, i32, u32, bool); NULL when it does not fit.
+// The loop from a dtype to an element type (SnElem); NULL when it does not fit.
 SnConvert *sn_convert_find(const char *dtype, uint32_t elem);
 // The names of the dtypes that fit, in words: "I64, I32, ...".
 const char *sn_convert_fits(uint32_t elem);

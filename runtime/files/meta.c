@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "runtime/files/meta.h"
 #include "runtime/files/json.h"
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,10 +52,4 @@ void sn_meta_free(SnMetaList *m) {
     }
     free(m->at);
     *m = (SnMetaList){0};
-}
-
-const char *sn_meta_dtype(uint32_t elem) {
-    static const char *const names[] = {"F32", "I32", "U32", "BOOL"};
-    assert(elem < sizeof names / sizeof *names);
-    return names[elem];
 }

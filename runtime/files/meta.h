@@ -17,5 +17,3 @@ char *sn_axes_text(const SnPlan *p, const SnStr *axis, uint32_t n, uint32_t firs
 void sn_meta_axes(SnMetaList *m, const SnPlan *p, const char *name, const SnStr *axis, uint32_t n,
                   uint32_t first);
 void sn_meta_free(SnMetaList *m);
-// The name of an element type (ir's Elem) in files.
-const char *sn_meta_dtype(uint32_t elem);

@@ -41,7 +41,7 @@ static const struct {
 #define FLOAT(name, type, value)  {#name, sizeof(type)},
 #define INTEGER(name, type, sign) {#name, sizeof(type)},
 #define OPAQUE(name, bytes)       {#name, bytes},
-#include "runtime/files/dtypes.def"
+#include "runtime/dtypes.def"
 #undef FLOAT
 #undef INTEGER
 #undef OPAQUE

@@ -3,6 +3,7 @@
 // input cannot hold, and the file itself. A sample is read in pieces that stay in the first caches.
 #define _GNU_SOURCE
 #include "runtime/files/tensors.h"
+#include "runtime/elem.h"
 #include "runtime/files/arrays.h"
 #include "runtime/files/convert.h"
 #include "runtime/files/file.h"
@@ -16,13 +17,12 @@
 #include <unistd.h>
 
 enum { PIECE = 1 << 15, NAMES_SHOWN = 8, TEXT = 512 };
-enum { REAL, INT, UINT, BOOLEAN }; // ir's Elem
 
 typedef struct {
     const SnTensorInfo *info;
     char *input;
     SnConvert *convert; // NULL: the bytes are taken as they are
-    uint32_t elem;
+    const SnElemInfo *elem;
     int64_t least, most; // of integers
     int64_t n;           // elements of a sample
 } Field;
@@ -127,9 +127,8 @@ bool sn_tensors_reads(const SnTensors *t, const char *path) {
 int sn_tensors_fields(const SnTensors *t) { return t->n; }
 int64_t sn_tensors_samples(const SnTensors *t) { return t->n ? t->fields[0].info->shape[0] : 0; }
 
-static size_t element_bytes(uint32_t elem) { return elem == BOOLEAN ? 1 : 4; }
 size_t sn_tensors_bytes(const SnTensors *t, int id) {
-    return (size_t)t->fields[id].n * element_bytes(t->fields[id].elem);
+    return (size_t)t->fields[id].n * t->fields[id].elem->bytes;
 }
 
 // ---- binding ------------------------------------------------------------------------------------
@@ -206,8 +205,9 @@ static SnStatus compare(const SnTensors *t, const SnTensorInfo *info, const SnFi
 }
 
 static void set_limits(Field *to, const SnField *f) {
-    to->least = f->elem == INT && !f->range ? INT32_MIN : 0;
-    to->most = f->range ? f->range - 1 : f->elem == INT ? INT32_MAX : UINT32_MAX;
+    bool negative = to->elem->kind == SN_KIND_INT;
+    to->least = negative && !f->range ? INT32_MIN : 0;
+    to->most = f->range ? f->range - 1 : negative ? INT32_MAX : UINT32_MAX;
 }
 
 SnStatus sn_tensors_field(SnTensors *t, const SnField *f, int *id, SnError *e) {
@@ -217,10 +217,11 @@ SnStatus sn_tensors_field(SnTensors *t, const SnField *f, int *id, SnError *e) {
     Field *grown = realloc(t->fields, ((size_t)t->n + 1) * sizeof *grown);
     if (!grown) return sn_fail(e, SN_MACHINE, "out of memory");
     t->fields = grown;
-    bool as_is = f->elem == REAL && !strcmp(info->dtype, "F32");
+    const SnElemInfo *elem = &sn_elem_info[f->elem];
+    bool as_is = elem->kind == SN_KIND_FLOAT && !strcmp(info->dtype, elem->dtype);
     Field new = {.info = info,
                  .input = strdup(f->input),
-                 .elem = f->elem,
+                 .elem = elem,
                  .convert = as_is ? NULL : sn_convert_find(info->dtype, f->elem),
                  .n = 1};
     if (!new.input) return sn_fail(e, SN_MACHINE, "out of memory");
@@ -251,10 +252,12 @@ static SnStatus refuse(const SnTensors *t, const Field *f, int64_t sample, int64
     char place[TEXT], value[64], why[200];
     place_text(f->info, sample, i, place);
     sn_convert_text(f->info->dtype, element, value, sizeof value);
-    switch (f->elem) {
-    case REAL: snprintf(why, sizeof why, "is beyond the largest f32"); break;
-    case BOOLEAN: snprintf(why, sizeof why, "is neither 0 nor 1"); break;
-    default:
+    switch ((SnElemKind)f->elem->kind) {
+    case SN_KIND_FLOAT: snprintf(why, sizeof why, "is beyond the largest %s", f->elem->name); break;
+    case SN_KIND_BOOL: snprintf(why, sizeof why, "is neither 0 nor 1"); break;
+    case SN_KIND_INT:
+    case SN_KIND_UINT:
+    case SN_KINDS:
         snprintf(why, sizeof why, "is outside of the range of the input, %lld to %lld",
                  (long long)f->least, (long long)f->most);
     }
@@ -274,7 +277,7 @@ SnStatus sn_tensors_read(const SnTensors *t, int id, int64_t sample, void *to, S
         SnStatus s =
             read_elements(t, f->info, from + (uint64_t)at * item, (uint64_t)n * item, raw, e);
         if (s) return s;
-        void *place = (char *)to + (size_t)at * element_bytes(f->elem);
+        void *place = (char *)to + (size_t)at * f->elem->bytes;
         int64_t good = f->convert(raw, n, f->least, f->most, place);
         if (good < n) return refuse(t, f, sample, at + good, raw + good * item, e);
     }

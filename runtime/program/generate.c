@@ -61,7 +61,7 @@ static SnStatus find_logits(SnExec *x, Model *m, SnError *e) {
     const char *positions = SN_STRING(p, in->axis[in->sample == 1 ? 1 : 0]);
     int at = sn_port_axis(p, out, positions);
     bool one = sn_plan_scalar(p, "position") != NULL;
-    if ((at < 0 && !one) || out->elem != 0)
+    if ((at < 0 && !one) || out->elem != SN_ELEM_f32)
         return sn_fail(e, SN_USER, "this model cannot generate: its output is not over '%s'",
                        positions);
     int64_t stride = 1;

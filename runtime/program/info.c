@@ -1,6 +1,7 @@
 // See info.h. These print, as train.c does; the rest of the runtime does not.
 #include "runtime/program/info.h"
 #include "runtime/cuda/module.h"
+#include "runtime/elem.h"
 #include "runtime/program/help.h"
 #include <inttypes.h>
 #include <limits.h>
@@ -35,7 +36,7 @@ int64_t sn_count_parameters(const SnPlan *p) {
     int64_t n = 0;
     for (uint32_t i = 0; i < p->states.count; i++) {
         const SnState *s = &SN_AT(p, SnState, states)[i];
-        if (s->kind == 0) n += s->bytes / (s->elem == 3 ? 1 : 4);
+        if (s->kind == 0) n += s->bytes / sn_elem_info[s->elem].bytes;
     }
     return n;
 }

@@ -9,6 +9,7 @@
 // The file has a name of its own until it is whole, is synced and renamed.
 #define _GNU_SOURCE
 #include "runtime/core/bind.h"
+#include "runtime/elem.h"
 #include "runtime/files/file.h"
 #include "runtime/files/json.h"
 #include "runtime/files/meta.h"
@@ -64,7 +65,7 @@ static SnStatus out_of_memory(SnError *e) { return sn_fail(e, SN_MACHINE, "out o
 static void add_tensor(Predict *p, const SnPort *port) {
     SnTensor *t = &p->tensors[p->n++];
     *t = (SnTensor){.name = SN_STRING(p->plan, port->name),
-                    .dtype = sn_meta_dtype(port->elem),
+                    .dtype = sn_elem_info[port->elem].dtype,
                     .ndim = port->naxes,
                     .what = port};
     uint32_t at = 0;

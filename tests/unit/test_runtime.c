@@ -2,6 +2,7 @@
 // steps with accumulation, evaluation, generation, checkpoints and resuming, the thread pool.
 #define _GNU_SOURCE
 #include "runtime/core/pool.h"
+#include "runtime/elem.h"
 #include "tests/unit/tiny_plan.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -444,6 +445,35 @@ static void test_permutation_is_one(void **state) {
     }
 }
 
+static void test_elements_hold_numbers(void **state) {
+    (void)state;
+    static const struct {
+        SnElem elem;
+        double value, held;
+    } all[] = {{SN_ELEM_f32, 1e300, HUGE_VAL},  {SN_ELEM_f32, 0.1, 0x1.99999ap-4},
+               {SN_ELEM_i32, 1e10, INT32_MAX},  {SN_ELEM_i32, -1e10, INT32_MIN},
+               {SN_ELEM_i32, -2.75, -2},        {SN_ELEM_u32, 4e9, 4e9},
+               {SN_ELEM_u32, 1e10, UINT32_MAX}, {SN_ELEM_u32, -1, 0},
+               {SN_ELEM_bool, -0.5, 1},         {SN_ELEM_bool, 0, 0},
+               {SN_ELEM_i32, (double)NAN, 0}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        unsigned char at[9];
+        memset(at, 0x5a, sizeof at);
+        sn_elem_set(all[i].elem, at, all[i].value);
+        assert_true(sn_elem_get(all[i].elem, at) == all[i].held);
+        assert_int_equal(at[sn_elem_info[all[i].elem].bytes], 0x5a);
+    }
+    for (SnElem e = 0; e < SN_ELEMS; e++)
+        for (int64_t n = 0; n < 20; n++) {
+            unsigned char at[81];
+            int64_t bytes = sn_elem_info[e].bytes;
+            memset(at, 0x5a, sizeof at);
+            sn_elem_fill(e, at, n, 1);
+            for (int64_t i = 0; i < n; i++) assert_true(sn_elem_get(e, at + i * bytes) == 1);
+            assert_int_equal(at[n * bytes], 0x5a);
+        }
+}
+
 int main(void) {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, clean_up)
     const struct CMUnitTest tests[] = {
@@ -460,6 +490,7 @@ int main(void) {
         cmocka_unit_test(test_pool_wakes_the_parked),
         cmocka_unit_test(test_philox_known_answers),
         cmocka_unit_test(test_permutation_is_one),
+        cmocka_unit_test(test_elements_hold_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,55 @@
+// See elem.h. A type of four bytes or less: a double holds each of its values.
+#include "runtime/elem.h"
+#include <string.h>
+
+enum {
+#define INTEGER(dtype, type, sign) BYTES_##dtype = sizeof(type),
+#define FLOAT(dtype, type, value)  BYTES_##dtype = sizeof(type),
+#define OPAQUE(dtype, bytes)
+#include "runtime/dtypes.def"
+#undef INTEGER
+#undef FLOAT
+#undef OPAQUE
+};
+
+const SnElemInfo sn_elem_info[SN_ELEMS] = {
+#define SN_ELEMENT(name, dtype, kind) {#name, #dtype, BYTES_##dtype, SN_KIND_##kind},
+#include "runtime/elem.def"
+#undef SN_ELEMENT
+};
+
+void sn_elem_set(uint32_t elem, void *to, double value) {
+    if (value != value) value = 0; // converting it would be undefined
+    float f = (float)value;
+    int32_t i = value >= INT32_MAX ? INT32_MAX : value <= INT32_MIN ? INT32_MIN : (int32_t)value;
+    uint32_t u = value >= UINT32_MAX ? UINT32_MAX : value <= 0 ? 0 : (uint32_t)value;
+    unsigned char b = value != 0;
+    const void *from[] = {
+        [SN_ELEM_f32] = &f, [SN_ELEM_i32] = &i, [SN_ELEM_u32] = &u, [SN_ELEM_bool] = &b};
+    _Static_assert(sizeof from / sizeof *from == SN_ELEMS, "of each element type");
+    memcpy(to, from[elem], sn_elem_info[elem].bytes);
+}
+
+double sn_elem_get(uint32_t elem, const void *from) {
+    float f;
+    int32_t i;
+    uint32_t u;
+    switch ((SnElem)elem) {
+    case SN_ELEM_f32: memcpy(&f, from, sizeof f); return (double)f;
+    case SN_ELEM_i32: memcpy(&i, from, sizeof i); return (double)i;
+    case SN_ELEM_u32: memcpy(&u, from, sizeof u); return (double)u;
+    case SN_ELEM_bool:
+    case SN_ELEMS: break;
+    }
+    return *(const unsigned char *)from != 0;
+}
+
+void sn_elem_fill(uint32_t elem, void *to, int64_t n, double value) {
+    size_t done = sn_elem_info[elem].bytes, all = (size_t)n * done, more;
+    if (!n) return;
+    sn_elem_set(elem, to, value);
+    for (; done < all; done += more) {
+        more = all - done < done ? all - done : done;
+        memcpy((char *)to + done, to, more);
+    }
+}
