@@ -3,7 +3,7 @@
 #include "codegen/plan.h"
 #include <string.h>
 
-// The runtime's element types are ir's.
+// The runtime's element types are ir's, and so are its kinds of states and its regions.
 enum {
 #define INTEGER(dtype, type, sign) BYTES_##dtype = sizeof(type),
 #define FLOAT(dtype, type, value)  BYTES_##dtype = sizeof(type),
@@ -22,7 +22,22 @@ enum {
                    "runtime/elem.def: " #name);
 #include "ir/dtypes.def"
 #undef DTYPE
-_Static_assert((int)SN_ELEMS == (int)ELEM_COUNT, "runtime/elem.def");
+#define SAME(ours, irs) _Static_assert((int)(ours) == (int)(irs), #ours)
+SAME(SN_ELEMS, ELEM_COUNT);
+SAME(SN_STATE_PARAM, STATE_param);
+SAME(SN_STATE_MOMENT, STATE_moment);
+SAME(SN_STATE_STAT, STATE_stat);
+SAME(SN_STATE_COUNTER, STATE_counter);
+SAME(SN_STATE_ACCUM, STATE_accum);
+SAME(SN_STATE_KINDS, STATE_KINDS);
+SAME(SN_REGION_NONE, REGION_none);
+SAME(SN_REGION_PARAM, REGION_param);
+SAME(SN_REGION_MOMENT, REGION_moment);
+SAME(SN_REGION_ACCUM, REGION_accum);
+SAME(SN_REGION_TEMP, REGION_temp);
+SAME(SN_REGION_INPUT, REGION_input);
+SAME(SN_REGION_SCALAR, REGION_scalar);
+SAME(SN_REGIONS, REGION_COUNT);
 
 struct PlanTables {
     Arena *a;

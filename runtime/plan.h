@@ -61,6 +61,15 @@ typedef enum { // in the order of ir's Elem
     SN_ELEMS
 } SnElem;
 
+typedef enum { // in the order of ir's StateKind
+    SN_STATE_PARAM,
+    SN_STATE_MOMENT,
+    SN_STATE_STAT,
+    SN_STATE_COUNTER,
+    SN_STATE_ACCUM, // sums of one step, never saved
+    SN_STATE_KINDS
+} SnStateKind;
+
 typedef enum {
     SN_REGION_NONE,
     SN_REGION_PARAM,
@@ -203,7 +212,7 @@ typedef struct {
 enum { SN_MAX_AXES = 8 };
 typedef struct {
     SnStr path;
-    uint8_t elem, kind, frozen, naxes; // SnElem; kind: ir's StateKind
+    uint8_t elem, kind, frozen, naxes; // SnElem, SnStateKind
     SnStr axis[SN_MAX_AXES];
     int64_t size[SN_MAX_AXES];
     uint32_t region, n_batch, n_in, pad;

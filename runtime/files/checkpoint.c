@@ -21,9 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KIND_ACCUM = 4, TEXT = 64 }; // ir's StateKind: sums of one step, never saved
+enum { TEXT = 64 };
 
-static bool is_saved(const SnState *s) { return s->kind != KIND_ACCUM; }
+static bool is_saved(const SnState *s) { return s->kind != SN_STATE_ACCUM; }
 
 // Scalars that follow from the progress.
 static bool is_derived(const char *scalar) {

@@ -36,7 +36,7 @@ int64_t sn_count_parameters(const SnPlan *p) {
     int64_t n = 0;
     for (uint32_t i = 0; i < p->states.count; i++) {
         const SnState *s = &SN_AT(p, SnState, states)[i];
-        if (s->kind == 0) n += s->bytes / sn_elem_info[s->elem].bytes;
+        if (s->kind == SN_STATE_PARAM) n += s->bytes / sn_elem_info[s->elem].bytes;
     }
     return n;
 }
