@@ -63,7 +63,7 @@ static void start(Run *r, TestModel *t, InterpMode mode) {
     if (!interp_run(&r->in, func_of(t, "init"), none, NULL, &why)) fail_msg("%s", why.at);
 }
 
-static Tensor *state_of(Run *r, const char *path) {
+static inline Tensor *state_of(Run *r, const char *path) {
     const Module *m = r->t->program->m;
     for (StateId s = 0; s < m->states.n; s++)
         if (strcmp(sym_str(m->syms, m->states.at[s].path), path) == 0) return &r->in.states[s];
@@ -92,7 +92,7 @@ static const double *result_of(const Run *r, const char *name) {
 #define PLAN "train {\n data tensors(\"data.safetensors\")\n size batch = 1\n steps 100\n"
 
 // want is rounded to f32 first, so that what lies beyond its range is infinite.
-static bool within(double got, double want, double part, double absolute) {
+static inline bool within(double got, double want, double part, double absolute) {
     double w = (double)(float)want;
     if (isnan(w) || isnan(got)) return isnan(w) && isnan(got);
     if (isinf(w) || isinf(got)) return w == got;
