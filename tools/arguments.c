@@ -1,16 +1,30 @@
 // The command line of a command, read by the rows of command.def. Linear in the arguments but for suggestions.
+#include "runtime/plain.h"
 #include "runtime/setting.h"
 #include "tools/driver.h"
 #include <stdarg.h>
 #include <string.h>
 
+static void put_error(const char *fmt, va_list args) {
+    char text[1024];
+    vsnprintf(text, sizeof text, fmt, args); // NOLINT: every format is a literal
+    sn_plain(text);
+    fprintf(stderr, "sinter: error: %s\n", text);
+}
+
+int driver_error(int status, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    put_error(fmt, args);
+    va_end(args);
+    return status;
+}
+
 int usage_error(const char *fmt, ...) {
     va_list args;
-    fputs("sinter: error: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args); // NOLINT: every format is a literal
+    put_error(fmt, args);
     va_end(args);
-    fputs("\n", stderr);
     return EXIT_USAGE;
 }
 

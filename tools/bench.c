@@ -210,8 +210,7 @@ static double time_step(SnExec *x, uint32_t step, double micro) {
 
 static void must(SnStatus s, const SnError *e) {
     if (s == SN_OK) return;
-    fprintf(stderr, "sinter: error: %s\n", e->text);
-    exit(s == SN_MACHINE ? EXIT_MACHINE : 70);
+    exit(driver_error(s == SN_MACHINE ? EXIT_MACHINE : 70, "%s", e->text));
 }
 
 static double flops(const Bench *b) {

@@ -403,15 +403,12 @@ static int choose_gpu(Bench *b) {
     b->gpu = b->d->o.gpu ? gpu_find(b->d->o.gpu) : gpu_of_sm(b->target->sm);
     if (b->gpu && b->gpu->sm == b->target->sm) return 0;
     if (b->gpu)
-        fprintf(stderr, "sinter: error: '%s' is sm_%u, not %s\n", b->gpu->name, b->gpu->sm,
-                b->target->name);
-    else
-        fprintf(stderr, "sinter: error: unknown GPU '%s'; there are:",
-                b->d->o.gpu ? b->d->o.gpu : b->target->name);
-    for (uint32_t i = 0; !b->gpu && gpu_at(i); i++)
-        fprintf(stderr, "%s %s", i ? "," : "", gpu_at(i)->name);
-    if (!b->gpu) fputs("\n", stderr);
-    return EXIT_USAGE;
+        return usage_error("'%s' is sm_%u, not %s", b->gpu->name, b->gpu->sm, b->target->name);
+    Text names = {.arena = b->d->arena};
+    for (uint32_t i = 0; gpu_at(i); i++)
+        text_printf(&names, "%s %s", i ? "," : "", gpu_at(i)->name);
+    return usage_error("unknown GPU '%.100s'; there are:%s",
+                       b->d->o.gpu ? b->d->o.gpu : b->target->name, names.at);
 }
 
 int bench_gpu(Driver *d) {
@@ -430,8 +427,7 @@ int bench_gpu(Driver *d) {
     compile(&b);
     if (b.compiled) run(&b);
     if (named && *named && !b.ran) {
-        fprintf(stderr, "sinter: error: %s\n", b.not_run.at ? b.not_run.at : b.not_compiled.at);
-        return EXIT_MACHINE;
+        return driver_error(EXIT_MACHINE, "%s", b.not_run.at ? b.not_run.at : b.not_compiled.at);
     }
     if (d->o.json)
         put_json(&b);

@@ -214,8 +214,7 @@ static int machine_error(Driver *d) {
 static int resolve_isa(Driver *d, CpuIsa *isa) {
     Text why = {.arena = d->arena};
     if (cpu_isa_resolve(d->arena, d->o.cpu ? d->o.cpu : "native", isa, &why)) return 0;
-    fprintf(stderr, "sinter: error: %s\n", why.at);
-    return EXIT_USAGE;
+    return usage_error("%s", why.at);
 }
 
 // From the loaded module to o.output; the exit code.

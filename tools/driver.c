@@ -6,6 +6,7 @@
 #include "tools/driver.h"
 #include "ir/base/file.h"
 #include "runtime/core/pool.h"
+#include "runtime/files/file.h"
 #include "runtime/setting.h"
 #include "tools/page.h"
 #include <errno.h>
@@ -190,8 +191,7 @@ static bool add_target(Driver *d, const char *name, size_t n) {
     }
     const CudaTarget *t = cuda_target_find(name, n);
     if (!t || d->ncuda == DRIVER_MAX_TARGETS) {
-        fprintf(stderr, "sinter: error: unknown target '%.*s' (see 'sinter targets')\n", (int)n,
-                name);
+        usage_error("unknown target '%.*s' (see 'sinter targets')", n < 100 ? (int)n : 100, name);
         return false;
     }
     for (uint32_t i = 0; i < d->ncuda; i++)
@@ -444,8 +444,8 @@ int driver_report(Driver *d) {
 int driver_put(Driver *d, const Text *t) {
     if (d->o.output) {
         if (write_file(d->arena, d->o.output, t->at, t->n)) return 0;
-        fprintf(stderr, "sinter: error: cannot write '%s': %s\n", d->o.output, strerror(errno));
-        return EXIT_MACHINE;
+        int status = sn_file_status(errno) == SN_USER ? EXIT_USER : EXIT_MACHINE;
+        return driver_error(status, "cannot write '%s': %s", d->o.output, strerror(errno));
     }
     fwrite(t->at, 1, t->n, stdout);
     return driver_close_output(0); // errno is still that of the write
@@ -453,8 +453,7 @@ int driver_put(Driver *d, const Text *t) {
 
 int driver_close_output(int rc) {
     if ((fflush(stdout) == 0 && !ferror(stdout)) || rc) return rc;
-    fprintf(stderr, "sinter: error: cannot write the output: %s\n", strerror(errno));
-    return EXIT_MACHINE;
+    return driver_error(EXIT_MACHINE, "cannot write the output: %s", strerror(errno));
 }
 
 uint32_t driver_threads(void) { return (uint32_t)sn_pool_default_threads(); }

@@ -31,7 +31,8 @@ typedef struct {
 // run; else the exit code, after a message or the help that was asked for.
 enum { ARGUMENTS_READ = -1 };
 int driver_arguments(Driver *d, CommandId c, int argc, char **argv);
-// Prints the message; EXIT_USAGE.
+// Prints the message; the status, or EXIT_USAGE.
+int driver_error(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 // Resolves --target, a list; the family is the first one named. False after a message.

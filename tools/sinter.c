@@ -166,8 +166,7 @@ static int command_bench(Driver *d) {
         memcpy(self + n, "-bench", 7);
         execv(self, d->argv + 1);
     }
-    fprintf(stderr, "sinter: error: cannot run 'sinter-bench': %s\n", strerror(errno));
-    return EXIT_MACHINE;
+    return driver_error(EXIT_MACHINE, "cannot run 'sinter-bench': %s", strerror(errno));
 }
 
 static int command_help(Driver *d) {

@@ -49,14 +49,11 @@ static const char *meant(const Reference *r, const char *name) {
 }
 
 static int unknown_entry(const Reference *r, const char *name) {
-    if (frontend_builtin(name)) {
-        fprintf(stderr, "sinter: error: '%s' is built in: docs/language.md has it\n", name);
-        return EXIT_USAGE;
-    }
+    if (frontend_builtin(name))
+        return usage_error("'%s' is built in: docs/language.md has it", name);
     const char *near = meant(r, name);
-    fprintf(stderr, "sinter: error: nothing in std is named '%.100s'", name);
-    near ? fprintf(stderr, "; did you mean '%s'?\n", near) : fputs(" (see 'sinter std')\n", stderr);
-    return EXIT_USAGE;
+    return near ? usage_error("nothing in std is named '%.100s'; did you mean '%s'?", name, near)
+                : usage_error("nothing in std is named '%.100s' (see 'sinter std')", name);
 }
 
 int command_std(Driver *d) {

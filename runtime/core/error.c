@@ -1,4 +1,5 @@
 // Failures as values: a status and one line of text. Everything else in the runtime returns these.
+#include "runtime/plain.h"
 #include "runtime/sinter.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,5 +11,6 @@ SnStatus sn_fail(SnError *e, SnStatus status, const char *format, ...) {
     e->status = status;
     vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
+    sn_plain(e->text);
     return status;
 }

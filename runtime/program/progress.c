@@ -1,5 +1,6 @@
 // See progress.h. All of it is a function of its arguments alone.
 #include "runtime/program/progress.h"
+#include "runtime/plain.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -57,21 +58,12 @@ void sn_line_time(SnText *to, double seconds) {
 
 // ---- columns ------------------------------------------------------------------------------------
 
-// Bytes of the character at s: 1 where the bytes are none.
-static size_t character(const char *s) {
-    unsigned char c = (unsigned char)*s;
-    size_t n = c < 0xc2 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 1;
-    for (size_t i = 1; i < n; i++)
-        if (((unsigned char)s[i] & 0xc0) != 0x80) return 1;
-    return n;
-}
-
 // Columns of a character: some beyond ASCII take two, so all are counted as two.
-static int columns_of(const char *s) { return character(s) > 1 ? 2 : 1; }
+static int columns_of(const char *s) { return sn_character(s) > 1 ? 2 : 1; }
 
 static int width(const char *s) {
     int n = 0;
-    for (; *s; s += character(s)) n += columns_of(s);
+    for (; *s; s += sn_character(s)) n += columns_of(s);
     return n;
 }
 
@@ -79,11 +71,9 @@ static int width(const char *s) {
 static void short_name(char *to, const char *name) {
     bool whole = width(name) <= NAME_COLUMNS;
     for (int left = whole ? NAME_COLUMNS : NAME_COLUMNS - 1; *name && left >= columns_of(name);) {
-        size_t n = character(name);
-        unsigned char c = (unsigned char)name[n - 1];
-        bool control = n == 1 ? c < 0x20 || c >= 0x7f : (unsigned char)*name == 0xc2 && c < 0xa0;
+        size_t n = sn_character(name);
         left -= columns_of(name);
-        if (control)
+        if (sn_is_control(name))
             *to++ = '?';
         else
             memcpy(to, name, n), to += n;

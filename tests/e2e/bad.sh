@@ -3,7 +3,9 @@
 # lines, model text, data, checkpoints, a full disk.
 . "$(dirname "$0")/common.sh"
 corpus
-# expect CODE TEXT COMMAND...: exit code, and a message that holds TEXT; never a crash.
+esc=$(printf '\033')
+# expect CODE TEXT COMMAND...: exit code, and a message that holds TEXT; never a crash, and nothing that a
+# terminal takes for more than text.
 expect() {
     code=$1
     text=$2
@@ -16,6 +18,8 @@ expect() {
         bad "no '$text' in what '$*' said: $(tail -1 "$work/said")"
     elif grep -q "internal error\|Sanitizer" "$work/said"; then
         bad "an internal error: $*"
+    elif grep -qF -- "$esc" "$work/said"; then
+        bad "an escape: $*: $(tail -1 "$work/said" | cat -v)"
     else
         ok
     fi
@@ -29,6 +33,11 @@ expect 2 "unknown option '--kernel'; did you mean '--kernels'?" "$sinter" dump "
 expect 2 "option '--after' needs a value" "$sinter" dump "$model" --after=
 expect 2 "option '-o' needs a value" "$sinter" build "$model" -o=
 expect 2 "needs a file" "$sinter" check
+expect 2 "unknown command 'x?[31m'" "$sinter" "x$esc[31m"
+expect 2 "unknown option '--x?[31m'" "$sinter" check "$model" "--x$esc[31m"
+expect 2 "unknown target 'x?[31m'" "$sinter" check "$model" --target "x$esc[31m"
+expect 2 "named 'x?[31m'" "$sinter" std "x$esc[31m"
+expect 1 "cannot write '$work/x?[31m/out'" "$sinter" dump "$model" -o "$work/x$esc[31m/out"
 expect 2 "needs -o OUT" "$sinter" build "$model"
 expect 2 "option '-D' needs a value: NAME=VALUE" "$sinter" check "$model" -D
 expect 2 "unknown option '--kernel'; did you mean '--kernels', an option of 'dump'?" "$sinter" check "$model" --kernel
@@ -193,6 +202,8 @@ ls "$work"/*.tmp "$work"/*.o >/dev/null 2>&1 && bad "temporary files stay behind
 "$sinter" build "$model" $small -o "$work/exe"
 exe=$work/exe
 expect 2 "--stepz" "$exe" --stepz 3
+expect 2 "'--x?[31m'" "$exe" "--x$esc[31m"
+expect 1 "no file matches 'x?[31m'" "$exe" --data "x$esc[31m"
 expect 2 "not an empty text" "$exe" --out "" --data "$work/text"
 expect 2 "" "$exe" --steps many
 expect 2 "" "$exe" --steps -5

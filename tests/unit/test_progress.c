@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "runtime/program/progress.h"
+#include "runtime/sinter.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -41,6 +42,20 @@ static const char *const names[] = {
     "31m",
     ""};
 #define NAMES (sizeof names / sizeof *names)
+
+// Names in a message, too: each of those characters is one '?', all others stay.
+static void messages_move_nothing(void **state) {
+    (void)state;
+    static const char *const want[NAMES] = {
+        [6] = "?\?\?", [7] = "cut?\?", [8] = "a?b?c?[2J?", [9] = "?31m"};
+    for (uint32_t i = 0; i < NAMES; i++) {
+        SnError e;
+        assert_int_equal(sn_fail(&e, SN_USER, "no '%s'", names[i]), SN_USER);
+        char text[200];
+        snprintf(text, sizeof text, "no '%s'", want[i] ? want[i] : names[i]);
+        assert_string_equal(e.text, text);
+    }
+}
 
 // ---- what a terminal shows ----------------------------------------------------------------------
 
@@ -316,6 +331,7 @@ static void evaluations_ahead_are_counted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_move_nothing),
         cmocka_unit_test(a_row_drops_the_least_important),
         cmocka_unit_test(a_row_fits),
         cmocka_unit_test(names_are_cut),
