@@ -53,6 +53,9 @@ SnStatus sn_st_check_sum(const SnSafetensors *st, const SnTensorInfo *t, const S
                          SnError *e);
 // Bytes per element of a dtype of the format; 0 for an unknown name.
 uint32_t sn_st_item(const char *dtype);
+// Sets t->bytes from the shape and the item. False: it is more than a file can hold; extents of 0 count as 1
+// for that, so that any product of extents has a place in i64.
+bool sn_st_measure(SnTensorInfo *t);
 
 typedef struct {
     const char *name, *dtype;

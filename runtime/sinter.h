@@ -30,6 +30,9 @@ typedef struct {
 SnStatus sn_fail(SnError *e, SnStatus status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+// Bytes of memory that this process may use, of the machine's and its cgroup's.
+double sn_usable_memory(void);
+
 // ---- plan.c: the plan, checked once, so that nothing later can read or write outside of it
 // ----------
 

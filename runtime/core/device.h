@@ -64,8 +64,6 @@ SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e);
 // command reads is named too: nobody watches those. False: the plan has no such argument.
 bool sn_nan_watched(const SnPlan *plan, uint32_t arg, int64_t element, char *text, size_t size);
 
-// cpu/device.c: bytes that this process may use, of the machine's and its cgroup's.
-double sn_usable_memory(void);
-// Threads: at least 1. functions: the executable's native code.
+// cpu/device.c. Threads: at least 1. functions: the executable's native code.
 SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,
                        SnDevice **out, SnError *e);

@@ -14,13 +14,15 @@
 #include <zlib.h>
 
 enum { HEAD = 1 << 16, PIECE = 1 << 18, SHOWN = 80 };
+enum { RATIO = 1032 }; // deflate's best: two bits for a match of 258 bytes
 
 typedef struct {
     SnTensorInfo info;
     char *name, *path;
     int fd;
-    uint64_t at; // first byte of the elements
-    bool swap;   // the bytes of an element stand in the other order
+    uint64_t at;       // first byte of the elements
+    uint64_t unpacked; // bytes of memory; 0: it is read from its file
+    bool swap;         // the bytes of an element stand in the other order
 } Array;
 
 struct SnArrays {
@@ -180,11 +182,7 @@ static SnStatus read_header(Array *a, const char *format, const unsigned char *h
     SnStatus s = strcmp(format, "idx") ? read_npy(a, head, n, e) : read_idx(a, head, n, e);
     if (s) return s;
     a->info.item = sn_st_item(a->info.dtype);
-    a->info.bytes = a->info.item;
-    bool fits = true;
-    for (uint32_t i = 0; i < a->info.ndim; i++)
-        fits &= !__builtin_mul_overflow(a->info.bytes, (uint64_t)a->info.shape[i], &a->info.bytes);
-    if (!fits || a->info.bytes > INT64_MAX - HEAD)
+    if (!sn_st_measure(&a->info) || a->info.bytes > INT64_MAX - HEAD)
         return damaged(a, "its header says more elements than a file can hold", e);
     a->swap &= a->info.item > 1;
     *length = a->at + a->info.bytes;
@@ -220,11 +218,27 @@ static SnStatus other_length(const Array *a, uint64_t have, uint64_t want, SnErr
 
 typedef struct {
     z_stream z;
-    int from, to; // descriptors
+    int from, to;        // descriptors
+    uint64_t size, held; // of the compressed file; of memory that the arrays before take
     uint64_t made, length;
     bool known, ended; // the header was read; a member has ended
     unsigned char in[PIECE], out[PIECE];
 } Unpack;
+
+// What the header says is compared before it is unpacked.
+static SnStatus check_length(const Unpack *u, const Array *a, SnError *e) {
+    double gib = 1024.0 * 1024.0 * 1024.0, usable = sn_usable_memory();
+    if (u->length / RATIO > u->size)
+        return sn_fail(e, SN_USER,
+                       "data: %.600s: its header says %" PRIu64 " bytes, and %" PRIu64
+                       " compressed ones hold at most %d times as many",
+                       a->path, u->length, u->size, RATIO);
+    if ((double)u->held + (double)u->length <= usable) return SN_OK;
+    return sn_fail(e, SN_MACHINE,
+                   "data: %.600s takes %.2f GiB of memory when it is unpacked, this machine allows "
+                   "%.2f GiB: unpack it with gzip -d",
+                   a->path, (double)u->length / gib, (usable - (double)u->held) / gib);
+}
 
 // What was made goes to memory; as soon as the header is there, no more than it says.
 static SnStatus keep(Unpack *u, Array *a, const char *format, bool last, SnError *e) {
@@ -244,6 +258,7 @@ static SnStatus keep(Unpack *u, Array *a, const char *format, bool last, SnError
         uint64_t there = u->made < HEAD ? u->made : HEAD;
         if (!read_all(u->to, head, there, 0)) return not_read(a->path, e);
         SnStatus s = read_header(a, format, head, there, &u->length, e);
+        if (!s && !last) s = check_length(u, a, e);
         if (s) return s;
         u->known = true;
     }
@@ -252,6 +267,10 @@ static SnStatus keep(Unpack *u, Array *a, const char *format, bool last, SnError
 
 static SnStatus inflate_piece(Unpack *u, Array *a, const char *format, SnError *e) {
     while (u->z.avail_in) {
+        if (u->ended && !*u->z.next_in) { // what fills the last block of a tape, as for gzip
+            u->z.next_in++, u->z.avail_in--;
+            continue;
+        }
         if (u->ended && inflateReset(&u->z) != Z_OK) return damaged(a, "cannot unpack", e);
         u->ended = false;
         int rc = inflate(&u->z, Z_NO_FLUSH);
@@ -284,9 +303,11 @@ static SnStatus unpack_all(Unpack *u, Array *a, const char *format, SnError *e) 
 }
 
 // The file's descriptor becomes one of its content.
-static SnStatus unpack(Array *a, const char *format, int64_t *size, SnError *e) {
+static SnStatus unpack(Array *a, const char *format, uint64_t held, int64_t *size, SnError *e) {
     Unpack *u = calloc(1, sizeof *u);
     if (!u) return sn_fail(e, SN_MACHINE, "out of memory");
+    u->size = (uint64_t)*size;
+    u->held = held;
     u->from = a->fd;
     u->to = memfd_create("array", MFD_CLOEXEC);
     u->z.next_out = u->out;
@@ -301,11 +322,12 @@ static SnStatus unpack(Array *a, const char *format, int64_t *size, SnError *e) 
     close(u->from);
     a->fd = u->to;
     *size = (int64_t)u->made;
+    a->unpacked = u->made;
     free(u);
     return s;
 }
 
-static SnStatus open_array(Array *a, const char *format, SnError *e) {
+static SnStatus open_array(Array *a, const char *format, uint64_t held, SnError *e) {
     unsigned char head[HEAD];
     SnError inner = {0};
     int64_t size;
@@ -313,7 +335,7 @@ static SnStatus open_array(Array *a, const char *format, SnError *e) {
     SnStatus s = sn_file_open(a->path, &a->fd, &size, &inner);
     if (s) return sn_fail(e, s, "data: %s", inner.text);
     bool packed = size >= 2 && read_all(a->fd, head, 2, 0) && head[0] == 0x1f && head[1] == 0x8b;
-    if (packed) s = unpack(a, format, &size, e);
+    if (packed) s = unpack(a, format, held, &size, e);
     if (s) return s;
     uint64_t n = size < HEAD ? (uint64_t)size : HEAD;
     if (!read_all(a->fd, head, n, 0)) return not_read(a->path, e);
@@ -349,15 +371,19 @@ static SnStatus add_array(SnArrays *a, const char **list, const char *format,
     x->path = named ? take_word(list, false) : x->name;
     if (!named) x->name = number < nnames ? strdup(names[number]) : strdup("");
     if (!x->name || !x->path) return sn_fail(e, SN_MACHINE, "out of memory");
+    if (!*x->path && named && *x->name)
+        return sn_fail(e, SN_USER, "data: no file behind '%.100s='", x->name);
     if (!*x->path) return sn_fail(e, SN_USER, "data: a file without a name");
+    if (named && !*x->name) return sn_fail(e, SN_USER, "data: no name before '=%.600s'", x->path);
     if (!*x->name)
         return sn_fail(e, SN_USER, "data: %.600s is file %u, and the model has %u input%s", x->path,
                        number + 1, nnames, nnames == 1 ? "" : "s");
-    for (uint32_t i = 0; i < number; i++)
+    uint64_t held = 0;
+    for (uint32_t i = 0; i < number; held += a->all[i++].unpacked)
         if (strcmp(a->all[i].name, x->name) == 0)
             return sn_fail(e, SN_USER, "data: two files for '%.100s'", x->name);
     x->info.name = x->name;
-    return open_array(x, format, e);
+    return open_array(x, format, held, e);
 }
 
 SnStatus sn_arrays_open(const char *list, const char *format, const char *const *names,

@@ -93,9 +93,7 @@ static SnStatus parse_dtype(SnJson *j, SnTensorInfo *t, SnError *e) {
     return j->fault ? SN_OK : sn_fail(e, SN_USER, "tensor '%.200s' has an unknown dtype", t->name);
 }
 
-// All three fields are there: what they say together.
-static SnStatus check_tensor(SnTensorInfo *t, uint64_t end, SnError *e) {
-    // Counted as if no extent were 0, so that any product of extents has a place in i64.
+bool sn_st_measure(SnTensorInfo *t) {
     uint64_t n = 1;
     bool empty = false, fits = true;
     for (uint32_t i = 0; i < t->ndim; i++) {
@@ -103,8 +101,13 @@ static SnStatus check_tensor(SnTensorInfo *t, uint64_t end, SnError *e) {
         fits &= !__builtin_mul_overflow(n, (uint64_t)t->shape[i] + !t->shape[i], &n);
         fits &= n <= INT64_MAX;
     }
-    fits &= !__builtin_mul_overflow(empty ? 0 : n, t->item, &t->bytes) && t->bytes <= INT64_MAX;
-    if (!fits) return sn_fail(e, SN_USER, "tensor '%.200s' is too large", t->name);
+    return fits && !__builtin_mul_overflow(empty ? 0 : n, t->item, &t->bytes) &&
+           t->bytes <= INT64_MAX;
+}
+
+// All three fields are there: what they say together.
+static SnStatus check_tensor(SnTensorInfo *t, uint64_t end, SnError *e) {
+    if (!sn_st_measure(t)) return sn_fail(e, SN_USER, "tensor '%.200s' is too large", t->name);
     if (end - t->begin == t->bytes) return SN_OK;
     return sn_fail(e, SN_USER, "tensor '%.200s' has %llu bytes, its shape asks for %llu", t->name,
                    (unsigned long long)(end - t->begin), (unsigned long long)t->bytes);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "runtime/files/arrays.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -62,6 +63,7 @@ static void refused(const char *list, const char *format, const char *want) {
     assert_null(a);
     assert_int_equal(s, SN_USER);
     if (!strstr(e.text, want)) fail_msg("'%s' is not in '%s'", want, e.text);
+    for (const char *p = e.text; *p; p++) assert_true((unsigned char)*p >= ' ' && *p != 0x7f);
 }
 
 // All bytes of the first array, as elements of this machine.
@@ -175,6 +177,11 @@ static void test_npy_is_refused(void **state) {
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, "
          "9223372036854775807), }",
          "more elements"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4611686018427387904, "
+         "4611686018427387904), }",
+         "more elements"},
+        {"{'descr': '\033[31m\x9b\x7f\n\xc2\x9b', 'fortran_order': False, 'shape': (6,), }",
+         "elements are '?[31m?\?\?\?'"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", "damaged"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,6), }",
          "damaged"},
@@ -246,23 +253,77 @@ static void test_compressed_is_refused(void **state) {
     sn_arrays_close(must_open(path_of("x.gz"), "idx"));
 }
 
+// Zeros behind a member fill a block, as for gzip; anything else does not.
+static void test_zeros_behind(void **state) {
+    (void)state;
+    unsigned char file[300], packed[2000];
+    for (size_t i = 0; i < sizeof file; i++) file[i] = (unsigned char)i;
+    memcpy(file, "\0\0\10\1\0\0\1", 7), file[7] = 36; // 292 elements
+    put_gz("x.gz", file, 100);
+    FILE *f = fopen(path_of("x.gz"), "rb");
+    size_t n = fread(packed, 1, sizeof packed, f);
+    fclose(f);
+    memset(packed + n, 0, 40);
+    put_gz("x.gz", file + 100, 200);
+    f = fopen(path_of("x.gz"), "rb");
+    size_t m = fread(packed + n + 7, 1, 1000, f);
+    fclose(f);
+    assert_true(n > 20 && m > 20 && n + m < 900);
+    sn_arrays_close(must_open(put("x.gz", packed, n + 7 + m), "idx"));
+    memset(packed + n + 7 + m, 0, 600);
+    SnArrays *a = must_open(put("x.gz", packed, n + 7 + m + 600), "idx");
+    unsigned char got[300];
+    read_first(a, got);
+    assert_memory_equal(got, file + 8, 292);
+    sn_arrays_close(a);
+    packed[n + 7 + m + 598] = 1;
+    refused(put("x.gz", packed, n + 7 + m + 600), "idx", "damaged");
+    memset(packed + n, 0, 600); // the second member is missing
+    refused(put("x.gz", packed, n + 600), "idx", "says");
+}
+
+// A header is compared with the compressed file, and with what memory there is, before all is unpacked.
+static void test_claims(void **state) {
+    (void)state;
+    static unsigned char big[1 << 19];
+    const unsigned char head[] = {0, 0, 8, 2, 0, 0, 0xff, 0xff, 0, 1, 0, 0}; // 4 GiB
+    memcpy(big, head, sizeof head);
+    const char *path = put_gz("x.gz", big, sizeof big);
+    refused(path, "idx", "compressed ones hold at most 1032 times as many");
+    const unsigned char pebi[] = {0, 0, 8, 2, 0x40, 0, 0, 0, 0, 16, 0, 0};
+    memcpy(big, pebi, sizeof pebi);
+    path = put_gz("x.gz", big, sizeof big);
+    assert_int_equal(truncate(path, (off_t)1 << 40), 0); // a hole
+    SnArrays *a;
+    SnError e;
+    assert_int_equal(open_list(path, "idx", &a, &e), SN_MACHINE);
+    assert_non_null(
+        strstr(e.text, "takes 1048576.00 GiB of memory when it is unpacked, this machine"));
+    assert_int_equal(truncate(path, 0), 0);
+}
+
 // No changed byte does worse than be told.
 static void test_changed_bytes(void **state) {
     (void)state;
     unsigned char file[400], data[64] = {0};
     size_t n =
         make_npy(file, 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }", data, 24);
-    for (size_t at = 0; at < n - 24; at++)
+    const char *path = put("x", file, n);
+    int fd =
+        open(path, O_WRONLY); // a file system may wait for the disk where a file is written anew
+    for (size_t at = 0; at < n - 24; at++) {
         for (int x = 0; x < 256; x += 1 + (at > 12 ? 6 : 0)) {
-            unsigned char old = file[at];
+            const unsigned char byte = (unsigned char)x;
             SnArrays *a = NULL;
             SnError e;
-            file[at] = (unsigned char)x;
-            SnStatus s = open_list(put("x", file, n), "npy", &a, &e);
+            assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+            SnStatus s = open_list(path, "npy", &a, &e);
             assert_true(s == SN_OK || s == SN_USER);
             sn_arrays_close(a);
-            file[at] = old;
         }
+        assert_int_equal(pwrite(fd, &file[at], 1, (off_t)at), 1);
+    }
+    close(fd);
 }
 
 static void test_lists(void **state) {
@@ -294,8 +355,13 @@ static void test_lists(void **state) {
     refused(list, "idx", "none");
     snprintf(list, sizeof list, "image=%s,", x);
     refused(list, "idx", "without a name");
+    snprintf(list, sizeof list, "image=%s,label=", x);
+    refused(list, "idx", "no file behind 'label='");
     refused("", "idx", "without a name");
-    refused("image=", "idx", "without a name");
+    refused("image=", "idx", "no file behind 'image='");
+    refused("=", "idx", "without a name");
+    snprintf(list, sizeof list, "=%s", x);
+    refused(list, "idx", "no name before '=/tmp");
     refused(folder, "idx", folder);
 }
 
@@ -318,6 +384,8 @@ int main(void) {
         cmocka_unit_test(test_npy_is_refused),
         cmocka_unit_test(test_idx_is_refused),
         cmocka_unit_test(test_compressed_is_refused),
+        cmocka_unit_test(test_zeros_behind),
+        cmocka_unit_test(test_claims),
         cmocka_unit_test(test_changed_bytes),
         cmocka_unit_test(test_lists),
     };
