@@ -157,7 +157,13 @@ static SnStatus check_path(const SnPredict *p, char *path, SnError *e) {
     struct stat info;
     if (snprintf(path, PATH_MAX, "%s", p->path) >= PATH_MAX)
         return sn_fail(e, SN_USER, "--predict: the name '%.200s' is too long", p->path);
-    if (stat(p->path, &info)) return SN_OK;
+    if (!strcmp(p->path, "-"))
+        return sn_fail(e, SN_USER,
+                       "--predict writes a file, not the output; './-' is a file of that name");
+    if (stat(p->path, &info)) {
+        if (lstat(p->path, &info)) return SN_OK;
+        return sn_fail(e, SN_USER, "--predict: '%.600s' is a link that leads nowhere", p->path);
+    }
     if (!S_ISREG(info.st_mode))
         return sn_fail(e, SN_USER, "--predict: '%.600s' is there and is not a file", p->path);
     if (sn_file_same(p->path, p->checkpoint) || sn_data_reads(p->data, p->path))

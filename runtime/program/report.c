@@ -136,11 +136,13 @@ bool sn_report_rewrites(void) {
 
 void sn_report_samples(void *user, int64_t done, int64_t samples) {
     double *drawn = user;
+    char text[64];
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     double now = (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
     if (done < samples && now - *drawn < 0.1) return;
-    printf("\r\033[K%" PRId64 " of %" PRId64 " samples", done, samples);
+    snprintf(text, sizeof text, "%" PRId64 " of %" PRId64 " samples", done, samples);
+    printf("\r\033[K%.*s", sn_help_terminal(), text);
     fflush(stdout);
     *drawn = now;
 }

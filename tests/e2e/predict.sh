@@ -131,6 +131,12 @@ same "arrays" "$work/out" "$work/again"
 expect 1 "is what is read" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/run/step-00000003.safetensors"
 expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/run"
 expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict /dev/null
+mkfifo "$work/pipe"
+expect 1 "is there and is not a file" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/pipe"
+expect 1 "writes a file, not the output" "$exe" --resume "$work/run" --data "$work/data" --predict -
+ln -s absent "$work/astray"
+expect 1 "is a link that leads nowhere" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/astray"
+[ -L "$work/astray" ] && [ ! -e - ] && ok || bad "a link or '-' was written to"
 expect 1 "cannot write in" "$exe" --resume "$work/run" --data "$work/data" --predict "$work/nowhere/out"
 expect 1 "has no tensor 'x'" "$exe" --resume "$work/run" --data "$work/run/step-00000003.safetensors" --predict "$work/out"
 head -c 20000 /dev/zero | tensors "$work/long" '{"x":{"dtype":"I8","shape":[4000,4],"data_offsets":[0,16000]},"number":{"dtype":"U8","shape":[4000],"data_offsets":[16000,20000]}}'

@@ -119,6 +119,13 @@ if script --version 2>/dev/null | grep -q util-linux; then
         hasnt "TERM=$term" "$esc" "$work/seen"
         [ "$(tr -d '\r' <"$work/seen" | grep -cE '^step (1|10|20)/20  loss')" = 3 ] && ok || bad "TERM=$term: $(cat "$work/seen")"
     done
+    # So is what a prediction shows.
+    $run --steps 1 --out "$work/short" >/dev/null
+    for columns in 1 10 80; do
+        terminal $columns "$exe --data $work/text --resume $work/short --predict $work/out"
+        tr '\r' '\n' <"$work/seen" | sed -n "s/^$esc\\[K//p" | grep '^[0-9]' | grep -v '^[0-9]* samples:' >"$work/rows"
+        [ -s "$work/rows" ] && [ "$(widest)" -le $columns ] && ok || bad "a prediction on $columns columns: $(cat "$work/rows")"
+    done
     terminal 100 "$run --steps 20 | cat"
     hasnt "a pipe beside a terminal" "$esc" "$work/seen"
 else
