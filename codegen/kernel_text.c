@@ -134,7 +134,7 @@ typedef struct {
     const char *text, *at, *end;
     bool failed;
     Kernel *k;
-} Parser;
+} KernelParser;
 
 #define ERROR(p, from, ...)                                                                        \
     do {                                                                                           \
@@ -143,7 +143,7 @@ typedef struct {
         (p)->failed = true;                                                                        \
     } while (0)
 
-static void skip(Parser *p) {
+static void skip(KernelParser *p) {
     while (p->at < p->end) {
         if (isspace((unsigned char)*p->at)) {
             p->at++;
@@ -156,54 +156,54 @@ static void skip(Parser *p) {
 }
 
 // The next character that is no space, or 0 at the end and after an error.
-static char peek(Parser *p) {
+static char peek(KernelParser *p) {
     skip(p);
     return p->failed || p->at == p->end ? 0 : *p->at;
 }
 
-static bool take(Parser *p, char c) {
+static bool take(KernelParser *p, char c) {
     if (peek(p) != c || c == 0) return false;
     p->at++;
     return true;
 }
 
-static void expect(Parser *p, char c) {
+static void expect(KernelParser *p, char c) {
     if (!take(p, c)) ERROR(p, p->at, "expected '%c'", c);
 }
 
-static size_t word_length(Parser *p) {
+static size_t word_length(KernelParser *p) {
     size_t n = 0;
     if (!isalpha((unsigned char)peek(p))) return 0;
     while (p->at + n < p->end && (isalnum((unsigned char)p->at[n]) || p->at[n] == '_')) n++;
     return n;
 }
 
-static bool take_word(Parser *p, const char *word) {
+static bool take_word(KernelParser *p, const char *word) {
     size_t n = word_length(p);
     if (n == 0 || n != strlen(word) || memcmp(p->at, word, n) != 0) return false;
     p->at += n;
     return true;
 }
 
-static void expect_word(Parser *p, const char *word) {
+static void expect_word(KernelParser *p, const char *word) {
     if (!take_word(p, word)) ERROR(p, p->at, "expected '%s'", word);
 }
 
-static uint32_t one_of(Parser *p, const char *const *names, uint32_t n, const char *what) {
+static uint32_t one_of(KernelParser *p, const char *const *names, uint32_t n, const char *what) {
     for (uint32_t i = 0; i < n; i++)
         if (take_word(p, names[i])) return i;
     ERROR(p, p->at, "expected %s", what);
     return 0;
 }
 
-static Elem take_elem(Parser *p) {
+static Elem take_elem(KernelParser *p) {
     for (uint32_t e = 0; e < ELEM_COUNT; e++)
         if (take_word(p, elem_info[e].name)) return (Elem)e;
     ERROR(p, p->at, "expected an element type");
     return ELEM_f32;
 }
 
-static bool is_elem(Parser *p) {
+static bool is_elem(KernelParser *p) {
     const char *at = p->at;
     for (uint32_t e = 0; e < ELEM_COUNT; e++)
         if (take_word(p, elem_info[e].name)) {
@@ -213,7 +213,7 @@ static bool is_elem(Parser *p) {
     return false;
 }
 
-static int64_t integer(Parser *p) {
+static int64_t integer(KernelParser *p) {
     bool negative = take(p, '-');
     const char *from = p->at;
     int64_t v = 0;
@@ -224,7 +224,7 @@ static int64_t integer(Parser *p) {
     return negative ? -v : v;
 }
 
-static uint32_t small(Parser *p) {
+static uint32_t small(KernelParser *p) {
     const char *from = p->at;
     int64_t v = integer(p);
     if (v >= 0 && v < MAX_ITEMS) return (uint32_t)v;
@@ -232,7 +232,7 @@ static uint32_t small(Parser *p) {
     return 0;
 }
 
-static uint64_t hex(Parser *p) {
+static uint64_t hex(KernelParser *p) {
     if (!take(p, '0') || p->at == p->end || *p->at++ != 'x') ERROR(p, p->at, "expected '0x'");
     uint64_t v = 0;
     for (int n = 0; !p->failed && p->at < p->end && isxdigit((unsigned char)*p->at); n++) {
@@ -243,7 +243,7 @@ static uint64_t hex(Parser *p) {
     return v;
 }
 
-static double real(Parser *p) {
+static double real(KernelParser *p) {
     char buf[40];
     size_t n = 0;
     const char *from = (skip(p), p->at);
@@ -258,17 +258,17 @@ static double real(Parser *p) {
 }
 
 // 'letter' and a number, as one word: a3, f0, i2.
-static uint32_t numbered(Parser *p, char letter) {
+static uint32_t numbered(KernelParser *p, char letter) {
     if (!take(p, letter)) ERROR(p, p->at, "expected '%c' and a number", letter);
     return small(p);
 }
 
-static KId take_op(Parser *p) {
+static KId take_op(KernelParser *p) {
     expect(p, '%');
     return small(p);
 }
 
-static KIndex take_index(Parser *p) {
+static KIndex take_index(KernelParser *p) {
     KIndex x;
     memset(&x, 0, sizeof x);
     x.op = NONE;
@@ -292,9 +292,9 @@ static KIndex take_index(Parser *p) {
     return x;
 }
 
-static KId take_if(Parser *p) { return take_word(p, "if") ? take_op(p) : NONE; }
+static KId take_if(KernelParser *p) { return take_word(p, "if") ? take_op(p) : NONE; }
 
-static void parse_scalar(Parser *p, KOp *o) {
+static void parse_scalar(KernelParser *p, KOp *o) {
     uint32_t op = 0;
     while (op < OP_SCALARS && !take_word(p, op_info[op].name)) op++;
     if (op == OP_SCALARS) {
@@ -308,7 +308,7 @@ static void parse_scalar(Parser *p, KOp *o) {
     for (uint32_t i = 0; i < op_info[op].min; i++) *from[i] = take_op(p);
 }
 
-static void parse_random(Parser *p, KOp *o) {
+static void parse_random(KernelParser *p, KOp *o) {
     expect_word(p, "key");
     expect(p, '=');
     o->key = hex(p);
@@ -322,7 +322,7 @@ static void parse_random(Parser *p, KOp *o) {
     o->sample_stride = integer(p);
 }
 
-static void parse_kind(Parser *p, KOp *o) {
+static void parse_kind(KernelParser *p, KOp *o) {
     uint32_t kind = KOP_const;
     while (kind < KOP_KINDS && !take_word(p, kind_names[kind])) kind++;
     if (kind == KOP_KINDS) {
@@ -340,7 +340,7 @@ static void parse_kind(Parser *p, KOp *o) {
     o->mask = take_if(p);
 }
 
-static void parse_op(Parser *p) {
+static void parse_op(KernelParser *p) {
     const char *from = p->at;
     KOp o;
     memset(&o, 0, sizeof o);
@@ -353,7 +353,7 @@ static void parse_op(Parser *p) {
     vec_push(p->arena, &p->k->ops, o);
 }
 
-static void parse_arg(Parser *p) {
+static void parse_arg(KernelParser *p) {
     const char *from = p->at;
     KArg a;
     memset(&a, 0, sizeof a);
@@ -365,7 +365,7 @@ static void parse_arg(Parser *p) {
     vec_push(p->arena, &p->k->args, a);
 }
 
-static void parse_fold(Parser *p) {
+static void parse_fold(KernelParser *p) {
     const char *from = p->at;
     KFold f;
     memset(&f, 0, sizeof f);
@@ -391,7 +391,7 @@ static void parse_fold(Parser *p) {
     vec_push(p->arena, &p->k->folds, f);
 }
 
-static void parse_store(Parser *p) {
+static void parse_store(KernelParser *p) {
     KStore s;
     memset(&s, 0, sizeof s);
     s.arg = numbered(p, 'a');
@@ -404,7 +404,7 @@ static void parse_store(Parser *p) {
     vec_push(p->arena, &p->k->stores, s);
 }
 
-static void parse_head(Parser *p) {
+static void parse_head(KernelParser *p) {
     expect_word(p, "kernel");
     expect(p, '"');
     const char *from = p->at;
@@ -425,7 +425,7 @@ static void parse_head(Parser *p) {
     p->k->outers = n ? n - 1 : 0;
 }
 
-static void parse_body(Parser *p) {
+static void parse_body(KernelParser *p) {
     expect(p, '{');
     while (!p->failed && !take(p, '}')) {
         const Kernel *k = p->k;
@@ -445,7 +445,7 @@ static void parse_body(Parser *p) {
 
 Kernel *kernel_parse(Arena *a, Diag *d, uint16_t file) {
     const SourceFile *s = &d->files.at[file];
-    Parser p = {a, d, file, s->text, s->text, s->text + s->size, false, NEW(a, Kernel)};
+    KernelParser p = {a, d, file, s->text, s->text, s->text + s->size, false, NEW(a, Kernel)};
     parse_head(&p);
     parse_body(&p);
     if (p.failed) return NULL;

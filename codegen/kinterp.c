@@ -25,16 +25,16 @@ typedef struct {
     uint32_t *held_from;      // 0, or 1 + the phase in which the op's row was kept
     uint32_t *held, *columns; // [op or fold][lane - lane0]
     uint32_t *total, *acc;    // [fold], [fold][FOLD_LANES]
-} Run;
+} KernelRun;
 
-static void fail(Run *r, const char *what, uint32_t i, uint32_t arg, int64_t at) {
+static void fail(KernelRun *r, const char *what, uint32_t i, uint32_t arg, int64_t at) {
     if (!r->failed)
         text_printf(r->why, "%s %u: element %lld of argument %u, which has %lld", what, i,
                     (long long)at, arg, (long long)r->k->args.at[arg].count);
     r->failed = true;
 }
 
-static int64_t offset(const Run *r, const KIndex *x) {
+static int64_t offset(const KernelRun *r, const KIndex *x) {
     int64_t at = x->base;
     for (uint32_t i = 0; i <= r->k->outers; i++) at += x->stride[i] * r->at[i];
     if (x->op != NONE) at += x->op_stride * (int32_t)r->value[x->op];
@@ -43,7 +43,7 @@ static int64_t offset(const Run *r, const KIndex *x) {
 
 // ---- memory
 
-static uint32_t load(Run *r, KId id) {
+static uint32_t load(KernelRun *r, KId id) {
     const KOp *o = &r->k->ops.at[id];
     const KArg *a = &r->k->args.at[o->arg];
     if (o->mask != NONE && !r->value[o->mask]) return 0;
@@ -57,7 +57,8 @@ static uint32_t load(Run *r, KId id) {
     return ((const uint32_t *)r->bufs[o->arg])[at];
 }
 
-static void store(Run *r, const char *what, uint32_t i, uint32_t arg, int64_t at, uint32_t bits) {
+static void store(KernelRun *r, const char *what, uint32_t i, uint32_t arg, int64_t at,
+                  uint32_t bits) {
     const KArg *a = &r->k->args.at[arg];
     if (at < 0 || at >= a->count)
         fail(r, what, i, arg, at);
@@ -80,9 +81,9 @@ static uint32_t constant(const KOp *o) {
     return (uint32_t)(int64_t)o->value;
 }
 
-static uint32_t bits_at(const Run *r, KId id) { return id == NONE ? 0 : r->value[id]; }
+static uint32_t bits_at(const KernelRun *r, KId id) { return id == NONE ? 0 : r->value[id]; }
 
-static uint32_t evaluate(Run *r, KId id) {
+static uint32_t evaluate(KernelRun *r, KId id) {
     const KOp *o = &r->k->ops.at[id];
     int64_t at;
     switch ((KOpKind)o->kind) {
@@ -106,11 +107,11 @@ static uint32_t evaluate(Run *r, KId id) {
     unreachable(o->kind);
 }
 
-static void want(Run *r, KId id) {
+static void want(KernelRun *r, KId id) {
     if (id != NONE) r->need[id] = 1;
 }
 
-static void want_operands(Run *r, KId id) {
+static void want_operands(KernelRun *r, KId id) {
     const KOp *o = &r->k->ops.at[id];
     if (o->kind == KOP_scalar) {
         want(r, o->a);
@@ -122,7 +123,7 @@ static void want_operands(Run *r, KId id) {
 }
 
 // Closes the needs over operands and evaluates the row-level ops that are new.
-static void evaluate_row(Run *r) {
+static void evaluate_row(KernelRun *r) {
     const Kernel *k = r->k;
     for (KId id = k->ops.n; id-- > 0;)
         if (r->need[id] && !(k->ops.at[id].lane ? r->held_from[id] != 0 : r->known[id]))
@@ -134,15 +135,15 @@ static void evaluate_row(Run *r) {
     }
 }
 
-static int64_t task_lanes(const Run *r) {
+static int64_t task_lanes(const KernelRun *r) {
     return r->k->order == KORDER_lanes ? r->k->grain : r->k->extent[r->k->outers];
 }
 
-static uint32_t *kept(const Run *r, uint32_t *rows, uint32_t i) {
+static uint32_t *kept(const KernelRun *r, uint32_t *rows, uint32_t i) {
     return &rows[i * task_lanes(r) + r->at[r->k->outers] - r->lane0];
 }
 
-static void evaluate_lane(Run *r) {
+static void evaluate_lane(KernelRun *r) {
     for (KId id = 0; id < r->k->ops.n; id++) {
         const KOp *o = &r->k->ops.at[id];
         if (!r->need[id] || !o->lane) continue;
@@ -153,29 +154,29 @@ static void evaluate_lane(Run *r) {
 
 // ---- folds
 
-static Elem fold_elem(const Run *r, uint32_t f) {
+static Elem fold_elem(const KernelRun *r, uint32_t f) {
     return (Elem)r->k->ops.at[r->k->folds.at[f].value].to;
 }
 
-static uint32_t identity(const Run *r, uint32_t f) {
+static uint32_t identity(const KernelRun *r, uint32_t f) {
     return scalar_eval_identity((ReduceKind)r->k->folds.at[f].kind, fold_elem(r, f));
 }
 
-static void step(const Run *r, uint32_t f, uint32_t *acc, uint32_t x) {
+static void step(const KernelRun *r, uint32_t f, uint32_t *acc, uint32_t x) {
     *acc = scalar_eval_fold((ReduceKind)r->k->folds.at[f].kind, fold_elem(r, f), *acc, x);
 }
 
-static bool row_fold_in(const Run *r, uint32_t f, uint32_t phase) {
+static bool row_fold_in(const KernelRun *r, uint32_t f, uint32_t phase) {
     return !r->k->folds.at[f].column && r->k->folds.at[f].phase == phase;
 }
 
-static void begin_segment(Run *r, uint32_t phase) {
+static void begin_segment(KernelRun *r, uint32_t phase) {
     for (uint32_t f = 0; f < r->k->folds.n; f++)
         for (uint32_t i = 0; row_fold_in(r, f, phase) && i < FOLD_LANES; i++)
             r->acc[f * FOLD_LANES + i] = identity(r, f);
 }
 
-static void end_segment(Run *r, uint32_t phase) {
+static void end_segment(KernelRun *r, uint32_t phase) {
     for (uint32_t f = 0; f < r->k->folds.n; f++) {
         if (!row_fold_in(r, f, phase)) continue;
         uint32_t *acc = &r->acc[f * FOLD_LANES];
@@ -185,7 +186,7 @@ static void end_segment(Run *r, uint32_t phase) {
     }
 }
 
-static void fold_lane(Run *r, uint32_t phase) {
+static void fold_lane(KernelRun *r, uint32_t phase) {
     for (uint32_t f = 0; f < r->k->folds.n; f++) {
         const KFold *fold = &r->k->folds.at[f];
         if (fold->phase != phase) continue;
@@ -198,16 +199,16 @@ static void fold_lane(Run *r, uint32_t phase) {
 
 // ---- phases
 
-static bool index_lane(const Run *r, const KIndex *x) {
+static bool index_lane(const KernelRun *r, const KIndex *x) {
     return x->stride[r->k->outers] || (x->op != NONE && r->k->ops.at[x->op].lane);
 }
 
-static bool store_is_lane(const Run *r, const KStore *s) {
+static bool store_is_lane(const KernelRun *r, const KStore *s) {
     const KOp *ops = r->k->ops.at;
     return ops[s->value].lane || index_lane(r, &s->index) || (s->mask != NONE && ops[s->mask].lane);
 }
 
-static void run_stores(Run *r, uint32_t phase, bool lane) {
+static void run_stores(KernelRun *r, uint32_t phase, bool lane) {
     for (uint32_t i = 0; i < r->k->stores.n; i++) {
         const KStore *s = &r->k->stores.at[i];
         if (s->phase != phase || store_is_lane(r, s) != lane) continue;
@@ -216,7 +217,7 @@ static void run_stores(Run *r, uint32_t phase, bool lane) {
     }
 }
 
-static void want_phase(Run *r, uint32_t phase) {
+static void want_phase(KernelRun *r, uint32_t phase) {
     memset(r->need, 0, r->k->ops.n);
     for (uint32_t i = 0; i < r->k->stores.n; i++) {
         const KStore *s = &r->k->stores.at[i];
@@ -229,7 +230,7 @@ static void want_phase(Run *r, uint32_t phase) {
         if (r->k->folds.at[f].phase == phase) want(r, r->k->folds.at[f].value);
 }
 
-static void run_phase(Run *r, uint32_t phase, int64_t end) {
+static void run_phase(KernelRun *r, uint32_t phase, int64_t end) {
     int64_t *lane = &r->at[r->k->outers];
     want_phase(r, phase);
     evaluate_row(r);
@@ -249,14 +250,14 @@ static void run_phase(Run *r, uint32_t phase, int64_t end) {
 }
 
 // Indices of axes [from, to) out of a row-major number.
-static void decode(Run *r, int64_t number, uint32_t from, uint32_t to) {
+static void decode(KernelRun *r, int64_t number, uint32_t from, uint32_t to) {
     for (uint32_t i = to; i-- > from;) {
         r->at[i] = number % r->k->extent[i];
         number /= r->k->extent[i];
     }
 }
 
-static void run_rows(Run *r, int64_t from, int64_t to, uint32_t first, uint32_t last) {
+static void run_rows(KernelRun *r, int64_t from, int64_t to, uint32_t first, uint32_t last) {
     const Kernel *k = r->k;
     int64_t lanes = k->extent[k->outers];
     for (r->row = from; r->row < to && !r->failed; r->row++) {
@@ -272,13 +273,13 @@ static void run_rows(Run *r, int64_t from, int64_t to, uint32_t first, uint32_t 
 
 // ---- tasks
 
-static void begin_columns(Run *r) {
+static void begin_columns(KernelRun *r) {
     for (uint32_t f = 0; f < r->k->folds.n; f++)
         for (int64_t i = 0; r->k->folds.at[f].column && i < task_lanes(r); i++)
             r->columns[f * task_lanes(r) + i] = identity(r, f);
 }
 
-static void store_column(Run *r, uint32_t f) {
+static void store_column(KernelRun *r, uint32_t f) {
     const KFold *fold = &r->k->folds.at[f];
     uint32_t x = *kept(r, r->columns, f);
     if (fold->plus != NONE) {
@@ -288,7 +289,7 @@ static void store_column(Run *r, uint32_t f) {
     store(r, "fold", f, fold->arg, offset(r, &fold->index) + r->chunk * fold->chunk_stride, x);
 }
 
-static void end_columns(Run *r) {
+static void end_columns(KernelRun *r) {
     const Kernel *k = r->k;
     for (uint32_t i = k->order == KORDER_chunks ? k->walk : 0; i < k->outers; i++) r->at[i] = 0;
     memset(r->need, 0, k->ops.n);
@@ -317,7 +318,7 @@ static int64_t rows_of(const Kernel *k, uint32_t from, uint32_t to) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static void run_task(Run *r, int64_t task) {
+static void run_task(KernelRun *r, int64_t task) {
     const Kernel *k = r->k;
     int64_t rows = rows_of(k, 0, k->outers), walked = rows_of(k, k->walk, k->outers), chunks;
     switch ((KOrder)k->order) {
@@ -358,7 +359,7 @@ static size_t kept_rows(const Kernel *k, bool columns) {
 bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const float *tile,
                    Text *why) {
     Arena *a = arena_new();
-    Run r = {.k = k, .bufs = bufs, .env = env, .tile = tile, .why = why};
+    KernelRun r = {.k = k, .bufs = bufs, .env = env, .tile = tile, .why = why};
     r.lane1 = k->extent[k->outers];
     size_t ops = k->ops.n + 1, folds = k->folds.n + 1, lanes = (size_t)task_lanes(&r);
     r.value = NEW_ARRAY(a, uint32_t, ops);

@@ -24,7 +24,7 @@ typedef struct {
     int64_t chunk; // rows per task of walked axes
     bool segments; // the last outer axis counts segments of the lane axes
     bool one_lane; // lane axes are one kernel axis, read by division
-} Space;
+} IterationSpace;
 
 static void add_axis(Axes *a, const Type *t, AxisId axis) {
     a->axis[a->n] = axis;
@@ -39,8 +39,8 @@ static int64_t product(const Axes *a, uint32_t from) {
 
 // ---- the iteration space ------------------------------------------------------------------------
 
-static Space space_rows(const Type *t, const Attr *at) {
-    Space s = {0};
+static IterationSpace space_rows(const Type *t, const Attr *at) {
+    IterationSpace s = {0};
     for (uint32_t i = 0; i < t->n; i++)
         if (!list_has(&at->reduce.axes, t->axes[i].axis)) add_axis(&s.outer, t, t->axes[i].axis);
     for (uint32_t i = 0; i < at->reduce.axes.n; i++) add_axis(&s.lane, t, at->reduce.axes.at[i]);
@@ -49,7 +49,7 @@ static Space space_rows(const Type *t, const Attr *at) {
     return s;
 }
 
-static void walk_axes(Space *s, const Type *t, const Attr *at) {
+static void walk_axes(IterationSpace *s, const Type *t, const Attr *at) {
     Axes kept = {0};
     for (uint32_t i = 0; i < s->outer.n; i++)
         if (!list_has(&at->reduce.axes, s->outer.axis[i])) add_axis(&kept, t, s->outer.axis[i]);
@@ -61,8 +61,8 @@ static void walk_axes(Space *s, const Type *t, const Attr *at) {
     if (s->chunk < 1) s->chunk = 1;
 }
 
-static Space space_columns(const Type *t, const Attr *at) {
-    Space s = {0};
+static IterationSpace space_columns(const Type *t, const Attr *at) {
+    IterationSpace s = {0};
     uint32_t suffix = t->n; // the kept axes after the last folded one are the lanes
     while (suffix > 0 && !list_has(&at->reduce.axes, t->axes[suffix - 1].axis)) suffix--;
     for (uint32_t i = 0; i < suffix; i++) add_axis(&s.outer, t, t->axes[i].axis);
@@ -71,23 +71,23 @@ static Space space_columns(const Type *t, const Attr *at) {
     return s;
 }
 
-static Space space_map(const Type *t) {
-    Space s = {0};
+static IterationSpace space_map(const Type *t) {
+    IterationSpace s = {0};
     for (uint32_t i = 0; i + 1 < t->n; i++) add_axis(&s.outer, t, t->axes[i].axis);
     if (t->n) add_axis(&s.lane, t, t->axes[t->n - 1].axis);
     s.walk = s.outer.n;
     return s;
 }
 
-static const Type *operand_type(const Lower *l, NodeId n) {
+static const Type *operand_type(const Lowering *l, NodeId n) {
     return type_of(l->m, l->f, operand(l->f, n, 0));
 }
 
-static bool is_column(const Lower *l, NodeId n) {
+static bool is_column(const Lowering *l, NodeId n) {
     return node_at(l->f, n)->op == OP_reduce && attr_of(l->m, l->f, n)->reduce.by != FOLD_row;
 }
 
-static Space space_of(const Lower *l) {
+static IterationSpace space_of(const Lowering *l) {
     NodeId row = NONE, column = NONE;
     for (NodeId n = 0; n < l->f->nodes.n; n++) {
         if (node_at(l->f, n)->op != OP_reduce) continue;
@@ -97,7 +97,7 @@ static Space space_of(const Lower *l) {
             row = row == NONE ? n : row;
     }
     if (row != NONE) {
-        Space s = space_rows(operand_type(l, row), attr_of(l->m, l->f, row));
+        IterationSpace s = space_rows(operand_type(l, row), attr_of(l->m, l->f, row));
         if (column != NONE) walk_axes(&s, operand_type(l, column), attr_of(l->m, l->f, column));
         return s;
     }
@@ -107,7 +107,7 @@ static Space space_of(const Lower *l) {
 
 // ---- kernel axes --------------------------------------------------------------------------------
 
-static void kernel_axis(Lower *l, uint32_t k, AxisId axis, int64_t extent) {
+static void kernel_axis(Lowering *l, uint32_t k, AxisId axis, int64_t extent) {
     KIndex e;
     memset(&e, 0, sizeof e);
     e.op = NONE;
@@ -117,7 +117,7 @@ static void kernel_axis(Lower *l, uint32_t k, AxisId axis, int64_t extent) {
     l->axis_expr[k] = lower_expr(l, &e);
 }
 
-static KId index_of(Lower *l, uint32_t axis) {
+static KId index_of(Lowering *l, uint32_t axis) {
     KOp o;
     memset(&o, 0, sizeof o);
     o.kind = KOP_index;
@@ -128,7 +128,7 @@ static KId index_of(Lower *l, uint32_t axis) {
 }
 
 // One lane axis for several tensor axes: each index is a remainder of a quotient of the lane's.
-static void divided_lane(Lower *l, const Space *s, uint32_t lane) {
+static void divided_lane(Lowering *l, const IterationSpace *s, uint32_t lane) {
     KId v = index_of(l, lane);
     if (s->segments) {
         KId cut = lower_scalar(l, OP_mul, ELEM_i32, ELEM_i32, index_of(l, lane - 1),
@@ -149,7 +149,7 @@ static void divided_lane(Lower *l, const Space *s, uint32_t lane) {
 }
 
 // Returns the number of kernel axes.
-static uint32_t set_axes(Lower *l, const Space *s) {
+static uint32_t set_axes(Lowering *l, const IterationSpace *s) {
     uint32_t n = 0;
     if (s->outer.n + s->lane.n + 1 > K_MAX_AXES) { // one more for segments, or for no lane
         l->failed = "more axes than a kernel has";
@@ -180,7 +180,7 @@ static uint32_t set_axes(Lower *l, const Space *s) {
 // ---- folds and stores ---------------------------------------------------------------------------
 
 // First phase in which each op may be evaluated.
-static uint32_t ready_of(const Lower *l, KId op) {
+static uint32_t ready_of(const Lowering *l, KId op) {
     const KOp *o = &l->k->ops.at[op];
     if (o->kind == KOP_fold) return l->k->folds.at[o->fold].phase + 1;
     uint32_t r = 0;
@@ -193,13 +193,13 @@ static uint32_t ready_of(const Lower *l, KId op) {
     return r;
 }
 
-static uint32_t ready_phase(Lower *l, KId value) {
+static uint32_t ready_phase(Lowering *l, KId value) {
     // ops are appended in order, so those before hold their value already
     for (KId i = 0; i <= value; i++) l->k->ops.at[i].ready = (uint8_t)ready_of(l, i);
     return l->k->ops.at[value].ready;
 }
 
-static void add_row_fold(Lower *l, NodeId n) {
+static void add_row_fold(Lowering *l, NodeId n) {
     NodeId x = operand(l->f, n, 0);
     const Attr *at = attr_of(l->m, l->f, n);
     KFold fold;
@@ -219,7 +219,7 @@ static void add_row_fold(Lower *l, NodeId n) {
 }
 
 // The index of a column fold's result: kept axes and lanes as they are, the part axis by chunk.
-static KIndex column_index(Lower *l, const Type *t, AxisId part, int64_t *chunk_stride) {
+static KIndex column_index(Lowering *l, const Type *t, AxisId part, int64_t *chunk_stride) {
     int64_t strides[MAX_AXES];
     type_strides(t, strides);
     KIndex zero;
@@ -245,7 +245,7 @@ static bool is_result(const Func *f, NodeId n, uint32_t *index) {
 }
 
 // `state + fold` where the fold's result is stored (passes/fuse.c, accumulates_fold).
-static NodeId accumulating_add(const Lower *l, NodeId fold) {
+static NodeId accumulating_add(const Lowering *l, NodeId fold) {
     for (NodeId n = fold + 1; n < l->f->nodes.n; n++) {
         const Node *node = node_at(l->f, n);
         if (node->op == OP_add && (operand(l->f, n, 0) == fold || operand(l->f, n, 1) == fold))
@@ -254,7 +254,7 @@ static NodeId accumulating_add(const Lower *l, NodeId fold) {
     return NONE;
 }
 
-static void add_column_fold(Lower *l, NodeId n) {
+static void add_column_fold(Lowering *l, NodeId n) {
     NodeId x = operand(l->f, n, 0), out = n;
     const Attr *at = attr_of(l->m, l->f, n);
     KFold fold;
@@ -287,7 +287,7 @@ static void add_column_fold(Lower *l, NodeId n) {
     vec_push(l->a, &l->k->folds, fold);
 }
 
-static bool stored_by_fold(const Lower *l, NodeId n) {
+static bool stored_by_fold(const Lowering *l, NodeId n) {
     if (is_column(l, n)) return true;
     const Node *node = node_at(l->f, n);
     for (uint32_t i = 0; i < node->n; i++)
@@ -295,7 +295,7 @@ static bool stored_by_fold(const Lower *l, NodeId n) {
     return false;
 }
 
-static void add_stores(Lower *l, const Space *s) {
+static void add_stores(Lowering *l, const IterationSpace *s) {
     for (uint32_t i = 0; i < l->f->results.n; i++) {
         NodeId n = l->f->results.at[i].node;
         if (stored_by_fold(l, n)) continue;
@@ -333,7 +333,7 @@ static bool is_lane(const Kernel *k, const KOp *o) {
 }
 
 // A value of the lanes that two phases need and that is not cheap is kept from the first for the others.
-static void mark_held(Lower *l) {
+static void mark_held(Lowering *l) {
     Kernel *k = l->k;
     uint32_t *phases = NEW_ARRAY(l->a, uint32_t, k->ops.n + 1);
     for (KId i = 0; i < k->ops.n; i++) k->ops.at[i].lane = is_lane(k, &k->ops.at[i]);
@@ -384,7 +384,7 @@ static bool lane_index_used(const Kernel *k) {
 }
 
 // Merges axes and sets the order in which tasks walk. False when the lane axes do not merge to one.
-static bool finish_axes(Lower *l, const Space *s, uint32_t naxes) {
+static bool finish_axes(Lowering *l, const IterationSpace *s, uint32_t naxes) {
     Kernel *k = l->k;
     uint32_t outer = s->outer.n + (s->one_lane && s->segments);
     uint32_t walked = s->walk;
@@ -423,8 +423,9 @@ static bool finish_axes(Lower *l, const Space *s, uint32_t naxes) {
     return true;
 }
 
-static Lower lower_new(Arena *a, const Module *m, const Func *body, const uint8_t *acc, Loc loc) {
-    Lower l = {.a = a, .m = m, .f = body, .acc = acc, .tile = NONE};
+static Lowering lower_new(Arena *a, const Module *m, const Func *body, const uint8_t *acc,
+                          Loc loc) {
+    Lowering l = {.a = a, .m = m, .f = body, .acc = acc, .tile = NONE};
     l.k = NEW(a, Kernel);
     l.k->loc = loc;
     l.memo.arena = a;
@@ -434,8 +435,8 @@ static Lower lower_new(Arena *a, const Module *m, const Func *body, const uint8_
     return l;
 }
 
-static bool build_kernel(Lower *l, bool one_lane) {
-    Space s = space_of(l);
+static bool build_kernel(Lowering *l, bool one_lane) {
+    IterationSpace s = space_of(l);
     s.one_lane = one_lane;
     uint32_t naxes = set_axes(l, &s);
     if (l->failed) return false;
@@ -457,13 +458,13 @@ static bool build_kernel(Lower *l, bool one_lane) {
 
 // Rows are the index's axes, in order; lanes are what a row of x holds. Each task owns lanes and walks
 // all rows, so that sums into one place happen in row order without atomics.
-static bool build_scatter(Lower *l, bool one_lane) {
+static bool build_scatter(Lowering *l, bool one_lane) {
     NodeId n = l->f->results.at[0].node;
     NodeId index = operand(l->f, n, 1), x = operand(l->f, n, 2);
     const Type *it = type_of(l->m, l->f, index), *xt = type_of(l->m, l->f, x);
     const Type *t = type_of(l->m, l->f, n);
     AxisId axis = attr_of(l->m, l->f, n)->scatter_add.axis;
-    Space s = {.one_lane = one_lane};
+    IterationSpace s = {.one_lane = one_lane};
     for (uint32_t i = 0; i < it->n; i++) add_axis(&s.outer, it, it->axes[i].axis);
     for (uint32_t i = 0; i < xt->n; i++)
         if (type_find(it, xt->axes[i].axis) < 0) add_axis(&s.lane, xt, xt->axes[i].axis);
@@ -513,7 +514,7 @@ static bool build_scatter(Lower *l, bool one_lane) {
 
 // ---- groups -------------------------------------------------------------------------------------
 
-bool lower_gemm(Lower *l, bool one_lane, Lowered *out); // lower_gemm.c
+bool lower_gemm(Lowering *l, bool one_lane, Lowered *out); // lower_gemm.c
 
 static const char *kernel_name(Arena *a, const Module *m, const Func *f, NodeId group,
                                uint32_t kind) {
@@ -528,7 +529,7 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
     uint32_t kind = attr->group.kind;
     for (int one_lane = 0; one_lane < 2; one_lane++) {
         memset(out, 0, sizeof *out);
-        Lower l = lower_new(a, m, body, acc_operand, node_at(f, group)->loc);
+        Lowering l = lower_new(a, m, body, acc_operand, node_at(f, group)->loc);
         l.k->name = kernel_name(a, m, f, group, kind);
         bool ok = kind == GROUP_gemm      ? lower_gemm(&l, one_lane, out)
                   : kind == GROUP_scatter ? build_scatter(&l, one_lane)

@@ -4,14 +4,14 @@
 #include "codegen/lower_value.h"
 #include "ir/gelu.h"
 
-static bool is_arg(const Lower *l, NodeId n) { return node_at(l->f, n)->op == OP_arg; }
+static bool is_arg(const Lowering *l, NodeId n) { return node_at(l->f, n)->op == OP_arg; }
 
-static LowerRef arg_ref(const Lower *l, NodeId n) {
+static LowerRef arg_ref(const Lowering *l, NodeId n) {
     return (LowerRef){false, (uint32_t)attr_of(l->m, l->f, n)->arg.index};
 }
 
 // n = product + bias: the operand that is the bias, or NONE.
-static NodeId bias_of(const Lower *l, NodeId n, NodeId product, const AxisList *columns) {
+static NodeId bias_of(const Lowering *l, NodeId n, NodeId product, const AxisList *columns) {
     if (node_at(l->f, n)->op != OP_add) return NONE;
     NodeId a = operand(l->f, n, 0), b = operand(l->f, n, 1);
     NodeId bias = a == product ? b : a;
@@ -24,13 +24,13 @@ static NodeId bias_of(const Lower *l, NodeId n, NodeId product, const AxisList *
 }
 
 // What the fold sums, through the partial sums that chunk.c made of it.
-static NodeId summed_by(const Lower *l, NodeId n) {
+static NodeId summed_by(const Lowering *l, NodeId n) {
     NodeId x = operand(l->f, n, 0);
     bool parts = node_at(l->f, x)->op == OP_reduce && attr_of(l->m, l->f, x)->reduce.part;
     return parts ? operand(l->f, x, 0) : x;
 }
 
-static bool add_sum(const Lower *l, NodeId n, LowerRef ref, NodeId contract, bool swapped,
+static bool add_sum(const Lowering *l, NodeId n, LowerRef ref, NodeId contract, bool swapped,
                     NodeId gradient, LowerCall *out) {
     NodeId x = summed_by(l, n), a = operand(l->f, contract, 0), b = operand(l->f, contract, 1);
     if (out->sums || (x != a && x != b && x != gradient)) return false;
@@ -40,7 +40,7 @@ static bool add_sum(const Lower *l, NodeId n, LowerRef ref, NodeId contract, boo
 }
 
 // The result is a function of the product, by way of v.
-static bool add_function(const Lower *l, NodeId n, LowerRef ref, NodeId contract, NodeId v,
+static bool add_function(const Lowering *l, NodeId n, LowerRef ref, NodeId contract, NodeId v,
                          LowerCall *out) {
     uint8_t *stop = NEW_ARRAY(l->a, uint8_t, l->f->nodes.n + 1);
     Smooth s;
@@ -61,7 +61,7 @@ static bool add_function(const Lower *l, NodeId n, LowerRef ref, NodeId contract
     return true;
 }
 
-LowerCall lower_call(const Lower *l, NodeId contract, const AxisList *columns, bool swapped) {
+LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns, bool swapped) {
     LowerCall c = {.known = true};
     NodeId v = contract, gradient = NONE;
     for (NodeId n = contract + 1; n < l->f->nodes.n && v == contract; n++) {

@@ -11,15 +11,15 @@ typedef struct {
     View view;
     const Type *type;
     LowerRef ref;
-} Matrix;
+} GemmOperand;
 
 typedef struct {
     AxisId axis[MAX_AXES];
     SnDim dim[MAX_AXES];
     uint32_t n;
-} Dims;
+} FoldedDims;
 
-static bool matrix_of(Lower *l, NodeId n, Matrix *out) {
+static bool matrix_of(Lowering *l, NodeId n, GemmOperand *out) {
     if (!ir_view(l->m, l->f, n, &out->view)) return false;
     if (node_at(l->f, out->view.base)->op != OP_arg) return false;
     out->type = type_of(l->m, l->f, n);
@@ -27,18 +27,18 @@ static bool matrix_of(Lower *l, NodeId n, Matrix *out) {
     return true;
 }
 
-static int64_t stride_in(const Matrix *x, AxisId a) {
+static int64_t stride_in(const GemmOperand *x, AxisId a) {
     int k = type_find(x->type, a);
     return k < 0 ? 0 : x->view.stride[k];
 }
 
-static void add_dim(Dims *d, AxisId axis, SnDim dim) {
+static void add_dim(FoldedDims *d, AxisId axis, SnDim dim) {
     d->axis[d->n] = axis;
     d->dim[d->n++] = dim;
 }
 
 // Folds neighbours; false when more than SN_GEMM_DIMS stay.
-static bool fold_dims(const Dims *in, SnDim out[SN_GEMM_DIMS], uint32_t *count) {
+static bool fold_dims(const FoldedDims *in, SnDim out[SN_GEMM_DIMS], uint32_t *count) {
     SnDim d[MAX_AXES];
     uint32_t n = 0;
     for (uint32_t i = 0; i < in->n; i++) {
@@ -69,11 +69,11 @@ static bool plain(const Func *f, NodeId contract) {
 }
 
 // Rows of the epilogue are batch x m in this order, its lanes are n.
-static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const Dims *m,
-                           const Dims *n, bool one_lane) {
+static bool build_epilogue(Lowering *l, NodeId contract, const FoldedDims *batch,
+                           const FoldedDims *m, const FoldedDims *n, bool one_lane) {
     Kernel *k = l->k;
     uint32_t outer = 0;
-    const Dims *rows[2] = {batch, m};
+    const FoldedDims *rows[2] = {batch, m};
     KIndex e;
     for (uint32_t part = 0; part < 2; part++)
         for (uint32_t i = 0; i < rows[part]->n; i++, outer++) {
@@ -141,7 +141,7 @@ static bool build_epilogue(Lower *l, NodeId contract, const Dims *batch, const D
     return true;
 }
 
-static bool take_accumulator(Lower *l, NodeId contract, LowerGemm *out) {
+static bool take_accumulator(Lowering *l, NodeId contract, LowerGemm *out) {
     if (node_at(l->f, contract)->n < 3) return true;
     NodeId acc = operand(l->f, contract, 2);
     if (node_at(l->f, acc)->op != OP_arg) {
@@ -154,10 +154,10 @@ static bool take_accumulator(Lower *l, NodeId contract, LowerGemm *out) {
     return true;
 }
 
-bool lower_gemm(Lower *l, bool one_lane, Lowered *out);
-bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
+bool lower_gemm(Lowering *l, bool one_lane, Lowered *out);
+bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
     NodeId contract = contraction_of(l->f);
-    Matrix a, b;
+    GemmOperand a, b;
     if (!matrix_of(l, operand(l->f, contract, 0), &a) ||
         !matrix_of(l, operand(l->f, contract, 1), &b)) {
         l->failed = "a contraction whose operand is not in memory";
@@ -166,13 +166,13 @@ bool lower_gemm(Lower *l, bool one_lane, Lowered *out) {
     const Type *t = type_of(l->m, l->f, contract);
     bool swapped = t->n && type_find(b.type, t->axes[t->n - 1].axis) < 0;
     if (swapped) { // the last axis belongs to n
-        Matrix swap = a;
+        GemmOperand swap = a;
         a = b;
         b = swap;
     }
     int64_t strides[MAX_AXES];
     type_strides(t, strides);
-    Dims batch = {0}, m = {0}, n = {0}, k = {0};
+    FoldedDims batch = {0}, m = {0}, n = {0}, k = {0};
     for (uint32_t i = 0; i < t->n; i++) {
         AxisId x = t->axes[i].axis;
         bool in_a = type_find(a.type, x) >= 0, in_b = type_find(b.type, x) >= 0;

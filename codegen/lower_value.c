@@ -5,21 +5,21 @@
 
 // ---- expressions and positions ------------------------------------------------------------------
 
-ExprId lower_expr(Lower *l, const KIndex *e) {
+ExprId lower_expr(Lowering *l, const KIndex *e) {
     for (uint32_t i = 0; i < l->exprs.n; i++)
         if (memcmp(&l->exprs.at[i], e, sizeof *e) == 0) return i;
     vec_push(l->a, &l->exprs, *e);
     return l->exprs.n - 1;
 }
 
-static PosId intern_pos(Lower *l, const Pos *p) {
+static PosId intern_pos(Lowering *l, const Pos *p) {
     for (uint32_t i = 0; i < l->positions.n; i++)
         if (memcmp(&l->positions.at[i], p, sizeof *p) == 0) return i;
     vec_push(l->a, &l->positions, *p);
     return l->positions.n - 1;
 }
 
-ExprId lower_at(Lower *l, PosId at, AxisId a) {
+ExprId lower_at(Lowering *l, PosId at, AxisId a) {
     const Pos *p = &l->positions.at[at];
     for (uint32_t i = 0; i < p->n; i++)
         if (p->axis[i] == a) return p->expr[i];
@@ -33,7 +33,7 @@ static KIndex expr_empty(void) {
     return e;
 }
 
-KId lower_op(Lower *l, const KOp *op) {
+KId lower_op(Lowering *l, const KOp *op) {
     for (KId i = l->k->ops.n;
          i-- > 0 && i + 64 > l->k->ops.n;) // recent twins only; the memo has the rest
         if (memcmp(&l->k->ops.at[i], op, sizeof *op) == 0) return i;
@@ -50,7 +50,7 @@ static KOp blank_op(KOpKind kind, Elem to) {
     return o;
 }
 
-KId lower_scalar(Lower *l, Op op, Elem elem, Elem to, KId a, KId b, KId c) {
+KId lower_scalar(Lowering *l, Op op, Elem elem, Elem to, KId a, KId b, KId c) {
     KOp o = blank_op(KOP_scalar, to);
     o.elem = (uint8_t)elem;
     o.op = (uint16_t)op;
@@ -58,24 +58,24 @@ KId lower_scalar(Lower *l, Op op, Elem elem, Elem to, KId a, KId b, KId c) {
     return lower_op(l, &o);
 }
 
-static KId lower_const(Lower *l, Elem elem, double value) {
+static KId lower_const(Lowering *l, Elem elem, double value) {
     KOp o = blank_op(KOP_const, elem);
     o.value = value;
     return lower_op(l, &o);
 }
 
-KId lower_int(Lower *l, int64_t v) { return lower_const(l, ELEM_i32, (double)v); }
+KId lower_int(Lowering *l, int64_t v) { return lower_const(l, ELEM_i32, (double)v); }
 
-static KId int_op(Lower *l, Op op, KId a, KId b) {
+static KId int_op(Lowering *l, Op op, KId a, KId b) {
     return lower_scalar(l, op, ELEM_i32, ELEM_i32, a, b, NONE);
 }
 
-static KId scaled(Lower *l, KId v, int64_t by) {
+static KId scaled(Lowering *l, KId v, int64_t by) {
     return by == 1 ? v : int_op(l, OP_mul, v, lower_int(l, by));
 }
 
 // The expression's value as an i32 op.
-static KId expr_op(Lower *l, const KIndex *e) {
+static KId expr_op(Lowering *l, const KIndex *e) {
     KId sum = NONE;
     if (e->op != NONE) sum = scaled(l, e->op, e->op_stride);
     for (uint32_t i = 0; i < K_MAX_AXES; i++) {
@@ -90,7 +90,7 @@ static KId expr_op(Lower *l, const KIndex *e) {
 }
 
 // a += b * times. Two computed parts become one op.
-static void expr_add(Lower *l, KIndex *a, const KIndex *b, int64_t times) {
+static void expr_add(Lowering *l, KIndex *a, const KIndex *b, int64_t times) {
     a->base += b->base * times;
     for (uint32_t i = 0; i < K_MAX_AXES; i++) a->stride[i] += b->stride[i] * times;
     if (b->op == NONE) return;
@@ -106,7 +106,7 @@ static void expr_add(Lower *l, KIndex *a, const KIndex *b, int64_t times) {
     }
 }
 
-KIndex lower_index(Lower *l, const Type *t, PosId at) {
+KIndex lower_index(Lowering *l, const Type *t, PosId at) {
     int64_t strides[MAX_AXES];
     type_strides(t, strides);
     KIndex e = expr_empty();
@@ -123,7 +123,7 @@ KIndex lower_index(Lower *l, const Type *t, PosId at) {
     return e;
 }
 
-PosId lower_identity(Lower *l, const Type *t) {
+PosId lower_identity(Lowering *l, const Type *t) {
     Pos p;
     memset(&p, 0, sizeof p);
     for (uint32_t i = 0; i < t->n; i++) {
@@ -137,7 +137,7 @@ PosId lower_identity(Lower *l, const Type *t) {
 }
 
 // The part of a position that a type has.
-static PosId narrowed(Lower *l, PosId at, const Type *t) {
+static PosId narrowed(Lowering *l, PosId at, const Type *t) {
     Pos p, from = l->positions.at[at];
     memset(&p, 0, sizeof p);
     for (uint32_t i = 0; i < from.n; i++) {
@@ -148,7 +148,7 @@ static PosId narrowed(Lower *l, PosId at, const Type *t) {
     return intern_pos(l, &p);
 }
 
-PosId lower_with(Lower *l, PosId at, AxisId from, AxisId to, ExprId e) {
+PosId lower_with(Lowering *l, PosId at, AxisId from, AxisId to, ExprId e) {
     Pos p = l->positions.at[at];
     for (uint32_t i = 0; i < p.n; i++) {
         if (p.axis[i] != from) continue;
@@ -158,7 +158,7 @@ PosId lower_with(Lower *l, PosId at, AxisId from, AxisId to, ExprId e) {
     return intern_pos(l, &p);
 }
 
-static PosId pos_without(Lower *l, PosId at, AxisId a) {
+static PosId pos_without(Lowering *l, PosId at, AxisId a) {
     Pos p, from = l->positions.at[at];
     memset(&p, 0, sizeof p);
     for (uint32_t i = 0; i < from.n; i++) {
@@ -169,7 +169,7 @@ static PosId pos_without(Lower *l, PosId at, AxisId a) {
     return intern_pos(l, &p);
 }
 
-PosId lower_pos_add(Lower *l, PosId at, AxisId a, ExprId e) {
+PosId lower_pos_add(Lowering *l, PosId at, AxisId a, ExprId e) {
     Pos p = l->positions.at[at];
     p.axis[p.n] = a;
     p.expr[p.n++] = e;
@@ -178,13 +178,13 @@ PosId lower_pos_add(Lower *l, PosId at, AxisId a, ExprId e) {
 
 // ---- arguments ----------------------------------------------------------------------------------
 
-uint32_t lower_arg(Lower *l, bool result, uint32_t index, const Type *t, KArgMode mode) {
+uint32_t lower_arg(Lowering *l, bool result, uint32_t index, const Type *t, KArgMode mode) {
     vec_push(l->a, &l->k->args, ((KArg){t->elem, mode, type_count(t)}));
     vec_push(l->a, &l->refs, ((LowerRef){result, index}));
     return l->k->args.n - 1;
 }
 
-static KId lower_load(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_load(Lowering *l, NodeId n, PosId at, KId mask) {
     const Type *t = type_of(l->m, l->f, n);
     uint32_t operand_index = (uint32_t)attr_of(l->m, l->f, n)->arg.index;
     uint32_t *slot = &l->arg_of[operand_index];
@@ -200,18 +200,18 @@ static KId lower_load(Lower *l, NodeId n, PosId at, KId mask) {
 
 // ---- views --------------------------------------------------------------------------------------
 
-static KId both(Lower *l, KId a, KId b) {
+static KId both(Lowering *l, KId a, KId b) {
     return a == NONE ? b : lower_scalar(l, OP_and, ELEM_bool, ELEM_bool, a, b, NONE);
 }
 
 // lo <= e < hi as a bool op.
-static KId in_range(Lower *l, KId v, int64_t lo, int64_t hi) {
+static KId in_range(Lowering *l, KId v, int64_t lo, int64_t hi) {
     KId low = lower_scalar(l, OP_le, ELEM_i32, ELEM_bool, lower_int(l, lo), v, NONE);
     KId high = lower_scalar(l, OP_lt, ELEM_i32, ELEM_bool, v, lower_int(l, hi), NONE);
     return both(l, low, high);
 }
 
-static KId lower_split(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_split(Lowering *l, NodeId n, PosId at, KId mask) {
     const Attr *attr = attr_of(l->m, l->f, n);
     const Type *t = type_of(l->m, l->f, n);
     KIndex e = expr_empty();
@@ -248,7 +248,7 @@ static bool divide_affine(const Kernel *k, const KIndex *e, int64_t size, KIndex
     return most < size;
 }
 
-static KId lower_merge(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_merge(Lowering *l, NodeId n, PosId at, KId mask) {
     const Attr *attr = attr_of(l->m, l->f, n);
     NodeId x = operand(l->f, n, 0);
     const Type *t = type_of(l->m, l->f, x);
@@ -273,14 +273,14 @@ static KId lower_merge(Lower *l, NodeId n, PosId at, KId mask) {
     return lower_value(l, x, p, mask);
 }
 
-static ExprId shifted(Lower *l, ExprId e, int64_t by) {
+static ExprId shifted(Lowering *l, ExprId e, int64_t by) {
     KIndex x = l->exprs.at[e];
     x.base += by;
     return lower_expr(l, &x);
 }
 
 // The value of x where the index along `axis` (moved by -start) falls into x, else `other`.
-static KId lower_guarded(Lower *l, NodeId x, PosId at, AxisId to, AxisId from, int64_t start,
+static KId lower_guarded(Lowering *l, NodeId x, PosId at, AxisId to, AxisId from, int64_t start,
                          KId mask, KId other) {
     const Type *t = type_of(l->m, l->f, x);
     ExprId e = shifted(l, lower_at(l, at, to), -start);
@@ -290,7 +290,7 @@ static KId lower_guarded(Lower *l, NodeId x, PosId at, AxisId to, AxisId from, i
     return lower_scalar(l, OP_select, (Elem)t->elem, (Elem)t->elem, inside, v, other);
 }
 
-static KId lower_concat(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_concat(Lowering *l, NodeId n, PosId at, KId mask) {
     const Attr *attr = attr_of(l->m, l->f, n);
     const Node *node = node_at(l->f, n);
     const Type *t = type_of(l->m, l->f, n);
@@ -305,7 +305,7 @@ static KId lower_concat(Lower *l, NodeId n, PosId at, KId mask) {
     return v;
 }
 
-static KId lower_gather(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_gather(Lowering *l, NodeId n, PosId at, KId mask) {
     NodeId x = operand(l->f, n, 0), index = operand(l->f, n, 1);
     AxisId axis = attr_of(l->m, l->f, n)->gather.axis;
     const Type *xt = type_of(l->m, l->f, x);
@@ -318,7 +318,7 @@ static KId lower_gather(Lower *l, NodeId n, PosId at, KId mask) {
     return lower_value(l, x, p, both(l, mask, inside));
 }
 
-static KId lower_random(Lower *l, NodeId n, PosId at) {
+static KId lower_random(Lowering *l, NodeId n, PosId at) {
     const Type *t = type_of(l->m, l->f, n);
     const Attr *attr = attr_of(l->m, l->f, n);
     KOp o = blank_op(KOP_random, ELEM_u32);
@@ -333,7 +333,7 @@ static KId lower_random(Lower *l, NodeId n, PosId at) {
     return lower_op(l, &o);
 }
 
-static KId lower_map(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_map(Lowering *l, NodeId n, PosId at, KId mask) {
     const Node *node = node_at(l->f, n);
     KId v[3] = {NONE, NONE, NONE};
     for (uint32_t i = 0; i < node->n; i++) {
@@ -345,7 +345,7 @@ static KId lower_map(Lower *l, NodeId n, PosId at, KId mask) {
                         v[2]);
 }
 
-static KId lower_node(Lower *l, NodeId n, PosId at, KId mask) {
+static KId lower_node(Lowering *l, NodeId n, PosId at, KId mask) {
     const Node *node = node_at(l->f, n);
     const Attr *attr = attr_of(l->m, l->f, n);
     Op op = (Op)node->op;
@@ -385,7 +385,7 @@ static KId lower_node(Lower *l, NodeId n, PosId at, KId mask) {
     return lower_value(l, x, at, mask);
 }
 
-KId lower_value(Lower *l, NodeId n, PosId at, KId mask) {
+KId lower_value(Lowering *l, NodeId n, PosId at, KId mask) {
     uint64_t key = ((uint64_t)n << 40) ^ ((uint64_t)at << 20) ^ (mask == NONE ? 0xfffff : mask);
     uint32_t *slot = map_slot(&l->memo, key, NULL);
     if (*slot) return *slot - 1;

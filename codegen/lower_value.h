@@ -27,24 +27,24 @@ typedef struct {
     AxisId axes[K_MAX_AXES]; // tensor axis that kernel axis i stands for, 0: none
     ExprId axis_expr[K_MAX_AXES];
     const char *failed; // why this group cannot be lowered
-} Lower;
+} Lowering;
 
-KId lower_value(Lower *l, NodeId n, PosId at, KId mask);
+KId lower_value(Lowering *l, NodeId n, PosId at, KId mask);
 // The element index of a tensor of type t at a position.
-KIndex lower_index(Lower *l, const Type *t, PosId at);
-PosId lower_identity(Lower *l, const Type *t); // kernel axes as they are
-ExprId lower_expr(Lower *l, const KIndex *e);
-uint32_t lower_arg(Lower *l, bool result, uint32_t index, const Type *t, KArgMode mode);
-KId lower_op(Lower *l, const KOp *op);
-KId lower_scalar(Lower *l, Op op, Elem elem, Elem to, KId a, KId b, KId c);
-KId lower_int(Lower *l, int64_t v);
-PosId lower_with(Lower *l, PosId at, AxisId from, AxisId to, ExprId e);
-ExprId lower_at(Lower *l, PosId at, AxisId a);
-PosId lower_pos_add(Lower *l, PosId at, AxisId a, ExprId e);
+KIndex lower_index(Lowering *l, const Type *t, PosId at);
+PosId lower_identity(Lowering *l, const Type *t); // kernel axes as they are
+ExprId lower_expr(Lowering *l, const KIndex *e);
+uint32_t lower_arg(Lowering *l, bool result, uint32_t index, const Type *t, KArgMode mode);
+KId lower_op(Lowering *l, const KOp *op);
+KId lower_scalar(Lowering *l, Op op, Elem elem, Elem to, KId a, KId b, KId c);
+KId lower_int(Lowering *l, int64_t v);
+PosId lower_with(Lowering *l, PosId at, AxisId from, AxisId to, ExprId e);
+ExprId lower_at(Lowering *l, PosId at, AxisId a);
+PosId lower_pos_add(Lowering *l, PosId at, AxisId a, ExprId e);
 
 // A gemm group's contraction as a library's call; columns: the axes of the product's n, in order. swapped:
 // A is its second operand.
-LowerCall lower_call(const Lower *l, NodeId contract, const AxisList *columns, bool swapped);
+LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns, bool swapped);
 
 // Merges neighbouring kernel axes that every access walks as one, within [first, last). Returns the
 // number of axes left in that range.

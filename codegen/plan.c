@@ -194,11 +194,11 @@ static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     vec_push(w->a, &w->kernels, kernel);
 }
 
-static void push_ref(Writer *w, const Func *f, const Step *s, LowerRef r) {
+static void push_ref(Writer *w, const Func *f, const SectionCommand *s, LowerRef r) {
     vec_push(w->a, &w->args, ref_arg(w, f, s->node, r));
 }
 
-static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) {
+static void add_gemm(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     const Lowered *low = &s->low;
     const LowerGemm *l = &low->gemm;
     SnGemm g = l->gemm;
@@ -229,7 +229,7 @@ static void add_gemm(Writer *w, const Func *f, const Step *s, const char *what) 
 }
 
 // A scatter adds into its result in place: what it starts from is put there first.
-static void prepare_in_place(Writer *w, const Func *f, const Step *s, const char *what) {
+static void prepare_in_place(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     SnArg from = ref_arg(w, f, s->node, s->low.from),
           to = ref_arg(w, f, s->node, (LowerRef){true, 0});
     NodeId acc = operand(f, s->node, s->low.from.index);
@@ -249,14 +249,14 @@ static void add_assign(Writer *w, const Func *f, NodeId n, const char *what) {
     add_copy(w, arg_of(w, &f->mem.at[n], node_at(f, value)->type, n), from, what);
 }
 
-static void start_kernel(Writer *w, const Func *f, const Step *s, const char *what) {
+static void start_kernel(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     uint32_t at = w->args.n;
     for (uint32_t i = 0; i < s->low.refs.n; i++) push_ref(w, f, s, s->low.refs.at[i]);
     vec_push(w->a, &w->pending, s->low.kernel);
     add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);
 }
 
-static void add_step(Writer *w, const Func *f, const Step *s) {
+static void add_step(Writer *w, const Func *f, const SectionCommand *s) {
     const Node *n = node_at(f, s->node);
     const char *name = name_of(w, n->name);
     const char *what =

@@ -6,10 +6,10 @@
 typedef struct {
     NodeId node; // of the function
     Lowered low;
-} Step;
+} SectionCommand;
 typedef struct {
     FuncId func;
-    VEC(Step) steps;
+    VEC(SectionCommand) steps;
 } ProgramSection;
 typedef struct {
     const Module *m;

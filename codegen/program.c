@@ -59,7 +59,7 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
         if (node_at(f, n)->op == OP_assign) assigned[attr_of(m, f, n)->assign.state] = 1;
     for (NodeId n = 0; n < f->nodes.n; n++) {
         Op op = (Op)node_at(f, n)->op;
-        Step s = {.node = n};
+        SectionCommand s = {.node = n};
         if (op == OP_group) {
             if (stores_nothing(m, f, n)) continue;
             if (folds_nothing(m, f, n)) {
@@ -141,7 +141,7 @@ void program_print_plan(Text *to, const KernelProgram *p) {
         const Func *f = p->m->funcs.at[sec->func];
         text_printf(to, "section %s\n", sym_str(p->m->syms, f->name));
         for (uint32_t j = 0; j < sec->steps.n; j++) {
-            const Step *s = &sec->steps.at[j];
+            const SectionCommand *s = &sec->steps.at[j];
             const Lowered *l = &s->low;
             const char *name = sym_str(p->m->syms, node_at(f, s->node)->name);
             switch (l->kind) {

@@ -88,12 +88,12 @@ static bool same_arg(const CallArg *a, const CallArg *b) {
 }
 DEFINE_ALL(CallArg, same_arg)
 
-static bool same_view(const View *a, const View *b) {
+static bool same_view(const AstView *a, const AstView *b) {
     return a->kind == b->kind && same_sum(&a->from, &b->from) && same_sum(&a->to, &b->to) &&
            same_ax(&a->axis, &b->axis) && same_expr(a->index, b->index) &&
            same_expr(a->outside, b->outside);
 }
-DEFINE_ALL(View, same_view)
+DEFINE_ALL(AstView, same_view)
 
 static bool same_call(const Expr *a, const Expr *b) {
     return a->call.qualifier == b->call.qualifier && a->call.name == b->call.name &&
@@ -141,11 +141,11 @@ static bool same_decl(const Decl *a, const Decl *b) {
 }
 DEFINE_ALL(Decl, same_decl)
 
-static bool same_target(const Target *a, const Target *b) {
+static bool same_target(const AstTarget *a, const AstTarget *b) {
     return a->kind == b->kind && a->name == b->name && SAME_LIST(a->axes, b->axes, same_ax) &&
            same_ax(&a->axis, &b->axis) && same_expr(a->index, b->index);
 }
-DEFINE_ALL(Target, same_target)
+DEFINE_ALL(AstTarget, same_target)
 
 static bool same_stmt(Stmt *const *a, Stmt *const *b);
 DEFINE_ALL(Stmt *, same_stmt)

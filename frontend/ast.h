@@ -106,8 +106,8 @@ typedef struct {
     Sum from, to;          // all kinds but VIEW_index
     Ax axis;               // VIEW_index
     Expr *index, *outside; // VIEW_index; outside NULL without 'else'
-} View;
-typedef VEC(View) ViewList;
+} AstView;
+typedef VEC(AstView) ViewList;
 
 struct Expr {
     ExprKind kind;
@@ -205,8 +205,8 @@ typedef struct {
     AxList axes;
     Ax axis;
     Expr *index;
-} Target;
-typedef VEC(Target) TargetList;
+} AstTarget;
+typedef VEC(AstTarget) TargetList;
 
 typedef struct Stmt Stmt;
 typedef VEC(Stmt *) StmtList;

@@ -207,7 +207,7 @@ typedef struct {
     Sym sample;
     GivenSetting set[SN_SETTINGS];
     const PlanLine *lines[MAX_LINES]; // the first of each kind, in the order of plan.def
-} Plan;
+} TrainPlan;
 
 // A place where the number of samples in a step had to be known at build.
 typedef struct {
@@ -223,7 +223,7 @@ typedef struct {
     NodeId node;
 } Dropped;
 
-typedef enum { MODE_step, MODE_eval, MODE_predict, MODE_generate } Mode;
+typedef enum { MODE_step, MODE_eval, MODE_predict, MODE_generate } RunMode;
 
 struct Elab {
     Arena *arena;
@@ -232,7 +232,7 @@ struct Elab {
     Module *m;
     Builder *b; // of the function being built now
     Builder step_b, init_b;
-    Mode mode;
+    RunMode mode;
     bool training;
     Loc path_error;   // where a path was last found to exist already
     bool note_silent; // the last error was left out, so its notes are too
@@ -276,7 +276,7 @@ struct Elab {
     Map yield_at; // name -> yield + 1
     AstFile *ast, *std_ast;
     const AstFunc *model;
-    Plan plan;
+    TrainPlan plan;
     Program *program;
 };
 
@@ -380,7 +380,7 @@ Value view_apply(Elab *cx, const Expr *e);
 Value view_slice(Elab *cx, Value x, AxisId from, AxisId to, int64_t start);
 Value view_drop(Elab *cx, Value x, AxisId one); // removes an axis of extent 1: a view
 Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to); // one along a new axis
-Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
+Value gather_apply(Elab *cx, Value x, const AstView *v, AxisId axis, Value index,
                    const Value *outside);
 
 // ---- elab_random.c ------------------------------------------------------------------------------

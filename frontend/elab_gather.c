@@ -8,7 +8,7 @@
 #include "frontend/elab.h"
 #include <math.h>
 
-static bool index_good(Elab *cx, const View *v, AxisId axis, const Value *index, bool outside) {
+static bool index_good(Elab *cx, const AstView *v, AxisId axis, const Value *index, bool outside) {
     int64_t n = extent_of(cx, axis);
     const char *name = axis_name(cx, axis);
     double lo = 0, hi = 0;
@@ -59,7 +59,7 @@ static double fill_of(Elab *cx, const Value *x, const Value *outside) {
 }
 
 // iota[b] + c: the elements lo .. hi of b read inside, the others are filled.
-static Value slice_padded(Elab *cx, const View *v, Value x, AxisId a, AxisId b, int64_t c,
+static Value slice_padded(Elab *cx, const AstView *v, Value x, AxisId a, AxisId b, int64_t c,
                           double fill) {
     int64_t na = extent_of(cx, a), nb = extent_of(cx, b);
     int64_t lo = c < 0 ? -c : 0, hi = na - c < nb ? na - c : nb;
@@ -74,7 +74,7 @@ static Value slice_padded(Elab *cx, const View *v, Value x, AxisId a, AxisId b, 
 }
 
 // x[a: number]
-static Value one_element(Elab *cx, const View *v, Value x, AxisId a, int64_t at, double fill) {
+static Value one_element(Elab *cx, const AstView *v, Value x, AxisId a, int64_t at, double fill) {
     if (at < 0 || at >= extent_of(cx, a)) { // only with 'else'
         AxisList rest = {0}, have = axes_of(cx, &x);
         for (uint32_t i = 0; i < have.n; i++)
@@ -92,7 +92,7 @@ static Value in_range(Elab *cx, NodeId index, int64_t n) {
 }
 
 // After the gather: another value than 0 where the index lies outside.
-static Value fill_outside(Elab *cx, const View *v, Value got, NodeId index, int64_t n,
+static Value fill_outside(Elab *cx, const AstView *v, Value got, NodeId index, int64_t n,
                           const Value *outside) {
     Value inside = in_range(cx, index, n), all[3] = {inside, got, *outside};
     Elem elem = elem_of(cx, &got);
@@ -102,7 +102,7 @@ static Value fill_outside(Elab *cx, const View *v, Value got, NodeId index, int6
                          : value_node(cx, ir_select(cx->b, inside.node, got.node, other));
 }
 
-static Value gather_any(Elab *cx, const View *v, Value x, AxisId a, Value index,
+static Value gather_any(Elab *cx, const AstView *v, Value x, AxisId a, Value index,
                         const Value *outside) {
     NodeId i = node_of(cx, &index, ELEM_i32, v->index->loc);
     if (i == NONE) return value_error();
@@ -118,7 +118,7 @@ static Value gather_any(Elab *cx, const View *v, Value x, AxisId a, Value index,
     return fill_outside(cx, v, got, i, extent_of(cx, a), outside);
 }
 
-static bool outside_good(Elab *cx, const View *v, const Value *x, const Value *outside) {
+static bool outside_good(Elab *cx, const AstView *v, const Value *x, const Value *outside) {
     if (!outside) return true;
     if (outside->kind == V_ERROR) return false;
     if (is_bool(cx, x) == is_bool(cx, outside) && !(is_int(cx, x) && is_real(cx, outside)))
@@ -128,7 +128,7 @@ static bool outside_good(Elab *cx, const View *v, const Value *x, const Value *o
     return false;
 }
 
-Value gather_apply(Elab *cx, Value x, const View *v, AxisId axis, Value index,
+Value gather_apply(Elab *cx, Value x, const AstView *v, AxisId axis, Value index,
                    const Value *outside) {
     bool anywhere = outside || reads_nothing(cx, &x, axis, &index);
     if (!index_good(cx, v, axis, &index, anywhere) || !outside_good(cx, v, &x, outside))

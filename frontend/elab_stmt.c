@@ -231,7 +231,7 @@ static void define(Elab *cx, Sym name, Loc at, Value v) {
     b->value = v;
 }
 
-static Value checked_axes(Elab *cx, const Target *t, Value v) {
+static Value checked_axes(Elab *cx, const AstTarget *t, Value v) {
     AxisList want, have = axes_of(cx, &v);
     if (v.kind == V_ERROR || !axes_resolve(cx, &t->axes, &want)) return value_error();
     if (v.kind == V_TENSOR && same_axes(&have, &want)) return v;
@@ -244,7 +244,7 @@ static Value checked_axes(Elab *cx, const Target *t, Value v) {
     return value_expand(cx, v, &want, fill_elem(cx, &v), t->loc);
 }
 
-static Collected *collected(Elab *cx, const Target *t, AxisId axis) {
+static Collected *collected(Elab *cx, const AstTarget *t, AxisId axis) {
     Loop *l = cx->loop;
     for (uint32_t i = 0; i < l->collected.n; i++)
         if (l->collected.at[i].name == t->name) return &l->collected.at[i];
@@ -256,7 +256,7 @@ static Collected *collected(Elab *cx, const Target *t, AxisId axis) {
 }
 
 // y[n: t] = e
-static void collect(Elab *cx, const Target *t, Value v) {
+static void collect(Elab *cx, const AstTarget *t, Value v) {
     AxisId axis;
     int64_t at;
     if (!cx->loop) {
@@ -279,7 +279,7 @@ static void collect(Elab *cx, const Target *t, Value v) {
     c->rounds[at] = v;
 }
 
-static void assign_target(Elab *cx, const Target *t, Value v) {
+static void assign_target(Elab *cx, const AstTarget *t, Value v) {
     if (strcmp(str(cx, t->name), "_") == 0) {
         if (v.kind == V_TENSOR && v.home == cx->b->f)
             vec_push(cx->arena, &cx->dropped, ((Dropped){v.home, v.node}));
@@ -328,7 +328,7 @@ static bool is_reserved(const char *name) {
     return strncmp(name, "lr.", 3) == 0; // of a group
 }
 
-static void yield(Elab *cx, const Target *t, Value v, ResultKind kind) {
+static void yield(Elab *cx, const AstTarget *t, Value v, ResultKind kind) {
     Sym name = path_join(cx, cx->path, str(cx, t->name));
     if (kind != RESULT_output && is_reserved(str(cx, name))) {
         elab_error(cx, t->loc, "'%s' stands for what every step reports: choose another name",
@@ -361,7 +361,7 @@ static bool may_yield(Elab *cx, const Stmt *s) {
 }
 
 static void exec_loss(Elab *cx, const Stmt *s) {
-    const Target *t = s->assign.targets.n ? &s->assign.targets.at[0] : NULL;
+    const AstTarget *t = s->assign.targets.n ? &s->assign.targets.at[0] : NULL;
     Value v = eval_named(cx, s->assign.value, t ? t->name : sym(cx->syms, "loss"));
     if (!may_yield(cx, s) || v.kind == V_ERROR) return;
     v = scalar_only(cx, s->assign.value->loc, "a loss", v);
@@ -371,7 +371,7 @@ static void exec_loss(Elab *cx, const Stmt *s) {
 }
 
 static void exec_yield(Elab *cx, const Stmt *s) {
-    const Target *t = &s->assign.targets.at[0];
+    const AstTarget *t = &s->assign.targets.at[0];
     bool metric = s->kind == S_metric;
     Value v = eval_named(cx, s->assign.value, t->name);
     if (!may_yield(cx, s)) return;

@@ -123,7 +123,7 @@ static Value cut_part(Elab *cx, Loc at, Value x, AxisId from, const AxisList *pa
     return part->n == 1 ? v : split(cx, v, to, part);
 }
 
-static bool cut_sizes(Elab *cx, const View *v, const AxisList *from, AxisList *parts) {
+static bool cut_sizes(Elab *cx, const AstView *v, const AxisList *from, AxisList *parts) {
     double total = 0;
     for (uint32_t i = 0; i < v->to.parts.n; i++) {
         if (!factors_resolve(cx, &v->to.parts.at[i], &parts[i])) return false;
@@ -135,7 +135,7 @@ static bool cut_sizes(Elab *cx, const View *v, const AxisList *from, AxisList *p
     return false;
 }
 
-static Value view_cut(Elab *cx, const View *v, Value x) {
+static Value view_cut(Elab *cx, const AstView *v, Value x) {
     AxisList from, parts[MAX_TUPLE];
     if (v->to.parts.n > MAX_TUPLE) return elab_error(cx, v->loc, "more than %d parts", MAX_TUPLE);
     if (!factors_resolve(cx, &v->from.parts.at[0], &from) || !has_axes(cx, v->loc, &x, &from))
@@ -230,7 +230,7 @@ Value view_stack(Elab *cx, Loc at, Value *parts, uint32_t n, AxisId to) {
 }
 
 // All axes beside the joined ones; none of these may be among them, nor the new one.
-static bool join_rest(Elab *cx, const View *v, const Value *parts, const AxisId *own, uint32_t n,
+static bool join_rest(Elab *cx, const AstView *v, const Value *parts, const AxisId *own, uint32_t n,
                       AxisId to, AxisList *rest) {
     *rest = (AxisList){0};
     for (uint32_t i = 0; i < n; i++) {
@@ -253,13 +253,13 @@ static bool join_rest(Elab *cx, const View *v, const Value *parts, const AxisId 
 }
 
 // A '1' has been given its axis anywhere: its order counts only where no other part has as many.
-static uint32_t order_weight(const Elab *cx, const View *v, const Value *parts, uint32_t i) {
+static uint32_t order_weight(const Elab *cx, const AstView *v, const Value *parts, uint32_t i) {
     return axes_of(cx, &parts[i]).n * 2 + !v->from.parts.at[i].one;
 }
 
 // The order of the result: that of the part with most axes, with what it lacks in front.
-static bool join_order(Elab *cx, const View *v, const Value *parts, const AxisId *own, uint32_t n,
-                       AxisId to, AxisList *order) {
+static bool join_order(Elab *cx, const AstView *v, const Value *parts, const AxisId *own,
+                       uint32_t n, AxisId to, AxisList *order) {
     AxisList rest;
     uint32_t most = 0;
     if (!join_rest(cx, v, parts, own, n, to, &rest)) return false;
@@ -274,7 +274,7 @@ static bool join_order(Elab *cx, const View *v, const Value *parts, const AxisId
 }
 
 // Brings the parts to one element type and one set of other axes.
-static bool join_align(Elab *cx, const View *v, Value *parts, const AxisId *own, uint32_t n,
+static bool join_align(Elab *cx, const AstView *v, Value *parts, const AxisId *own, uint32_t n,
                        AxisId to, AxisList *order) {
     bool real = false, bools = false, ints = false;
     for (uint32_t i = 0; i < n; i++) {
@@ -297,7 +297,8 @@ static bool join_align(Elab *cx, const View *v, Value *parts, const AxisId *own,
 }
 
 // One part as a value along one axis, *axis.
-static bool join_part(Elab *cx, const View *v, uint32_t i, Value *x, AxisId *axis, double *total) {
+static bool join_part(Elab *cx, const AstView *v, uint32_t i, Value *x, AxisId *axis,
+                      double *total) {
     const Prod *p = &v->from.parts.at[i];
     AxisList own;
     if (x->kind == V_ERROR || !factors_resolve(cx, p, &own)) return false;
@@ -318,7 +319,7 @@ static bool join_part(Elab *cx, const View *v, uint32_t i, Value *x, AxisId *axi
     return x->kind != V_ERROR;
 }
 
-static Value view_joined(Elab *cx, const View *v, Value x) {
+static Value view_joined(Elab *cx, const AstView *v, Value x) {
     uint32_t n = v->from.parts.n;
     if (x.kind != V_TUPLE || x.n != n)
         return elab_error(cx, v->loc, "joining %u parts takes a tuple of %u, found %s", n, n,
@@ -346,13 +347,13 @@ static Value view_joined(Elab *cx, const View *v, Value x) {
 // ---- several items at once ----------------------------------------------------------------------
 
 typedef struct {
-    const View *view;
+    const AstView *view;
     AxisList from, to; // to: the axes of the index for VIEW_index
     Value index, outside;
-} Step;
+} ViewStep;
 
-static bool step_resolve(Elab *cx, const View *v, const Value *x, Step *s) {
-    *s = (Step){.view = v};
+static bool step_resolve(Elab *cx, const AstView *v, const Value *x, ViewStep *s) {
+    *s = (ViewStep){.view = v};
     if (v->kind == VIEW_cut || v->kind == VIEW_join) {
         elab_error(cx, v->loc, "a sum of axes stands alone in its brackets");
         return false;
@@ -373,7 +374,7 @@ static bool step_resolve(Elab *cx, const View *v, const Value *x, Step *s) {
 }
 
 // No source twice, no target twice or beside an axis that stays.
-static bool steps_check(Elab *cx, const Step *steps, uint32_t n, const Value *x) {
+static bool steps_check(Elab *cx, const ViewStep *steps, uint32_t n, const Value *x) {
     AxisList sources = {0}, targets = {0};
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < steps[i].from.n; k++) {
@@ -405,7 +406,7 @@ static bool steps_check(Elab *cx, const Step *steps, uint32_t n, const Value *x)
 }
 
 // Sources that some target brings back get names of their own.
-static Value steps_clear(Elab *cx, Step *steps, uint32_t n, Value x) {
+static Value steps_clear(Elab *cx, ViewStep *steps, uint32_t n, Value x) {
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < steps[i].from.n; k++) {
             bool clash = false;
@@ -424,7 +425,7 @@ static Value steps_clear(Elab *cx, Step *steps, uint32_t n, Value x) {
 
 // Views move elements and do not change them, so a known range stays, widened by what is read
 // outside.
-static Value keep_range(Value r, const Value *x, const Step *steps, uint32_t n) {
+static Value keep_range(Value r, const Value *x, const ViewStep *steps, uint32_t n) {
     bool keeps = r.kind == V_TENSOR && x->has_range;
     double lo = (double)x->lo, hi = (double)x->hi;
     for (uint32_t i = 0; i < n && keeps; i++) {
@@ -437,7 +438,7 @@ static Value keep_range(Value r, const Value *x, const Step *steps, uint32_t n) 
     return keeps ? value_ranged(r, lo, hi) : r;
 }
 
-static Value step_apply(Elab *cx, Value x, const Step *s) {
+static Value step_apply(Elab *cx, Value x, const ViewStep *s) {
     if (s->view->kind != VIEW_index) return regroup(cx, s->view->loc, x, &s->from, &s->to);
     return gather_apply(cx, x, s->view, s->from.at[0], s->index,
                         s->view->outside ? &s->outside : NULL);
@@ -446,8 +447,8 @@ static Value step_apply(Elab *cx, Value x, const Step *s) {
 static Value view_steps(Elab *cx, const Expr *e, Value x) {
     uint32_t n = e->view.items.n;
     if (n > MAX_AXES) return elab_error(cx, e->loc, "more than %d items", MAX_AXES);
-    Step *steps =
-        NEW_ARRAY(cx->arena, Step, n + 1); // a stack of views in each other is deep enough
+    ViewStep *steps =
+        NEW_ARRAY(cx->arena, ViewStep, n + 1); // a stack of views in each other is deep enough
     bool good = true;
     for (uint32_t i = 0; i < n; i++) good &= step_resolve(cx, &e->view.items.at[i], &x, &steps[i]);
     if (!good || !steps_check(cx, steps, n, &x)) return value_error();
@@ -464,7 +465,7 @@ static Value view_steps(Elab *cx, const Expr *e, Value x) {
 Value view_apply(Elab *cx, const Expr *e) {
     Value x = eval(cx, e->view.base);
     if (x.kind == V_ERROR) return x;
-    const View *first = &e->view.items.at[0];
+    const AstView *first = &e->view.items.at[0];
     enter(cx, e);
     if (e->view.items.n == 1 && first->kind == VIEW_join) return view_joined(cx, first, x);
     if (x.kind != V_TENSOR)

@@ -22,11 +22,11 @@ typedef struct {
     uint32_t columns; // of the code on a screen
     const char *comment;
     bool blank_before;
-} Line;
+} OutputLine;
 
 typedef struct {
     char open;
-    Mode mode;
+    LexMode mode;
     bool joins; // '[' of an operator
 } Open;
 
@@ -34,15 +34,15 @@ typedef struct {
     Arena *arena;
     const char *text;
     TokenList tokens;
-    VEC(Line) lines;
+    VEC(OutputLine) lines;
     VEC(Open) stack;
-    Mode next_brace;
+    LexMode next_brace;
     int prev;        // the last token of the line; 0 at its start
     bool prev_unary; // prev is a sign, not a difference
     bool prev_joins; // prev is the ']' of an operator: '@[…]', '+[]'
     bool continued;  // the statement goes on from the line before
     int last;        // token of the line before, 0 for a comment
-} Layout;
+} Formatter;
 
 static bool is_keyword(int k) { return k >= T_USE && k <= T_NOT; }
 
@@ -52,11 +52,11 @@ static bool expects_value(int k) {
            (k > 0 && k < 128 && strchr("([{,;:=~", k));
 }
 
-static const Open *innermost(const Layout *l) {
+static const Open *innermost(const Formatter *l) {
     return l->stack.n ? &l->stack.at[l->stack.n - 1] : NULL;
 }
 
-static bool space_before_bracket(const Layout *l, int k) {
+static bool space_before_bracket(const Formatter *l, int k) {
     if (k == '[' && parse_operator(l->prev)) return false;
     if (k == '[' && l->prev == T_STRING) return true; // the layout of a weight
     if (l->prev == T_NAME || l->prev == ')' || (l->prev == ']' && !l->prev_joins)) return false;
@@ -64,7 +64,7 @@ static bool space_before_bracket(const Layout *l, int k) {
 }
 
 // Whether one space stands between l->prev and a token; a power with brackets has spaces, one without none.
-static bool space_between(const Layout *l, const Token *t) {
+static bool space_between(const Formatter *l, const Token *t) {
     int p = l->prev, k = t->kind;
     if (p == 0) return false;
     if (k == ',' || k == ';' || k == ')' || k == ']') return false;
@@ -77,16 +77,16 @@ static bool space_between(const Layout *l, const Token *t) {
     return true;
 }
 
-static void open_layout(Layout *l, int k) {
+static void open_layout(Formatter *l, int k) {
     const Open *top = innermost(l);
-    Mode mode = l->next_brace;
+    LexMode mode = l->next_brace;
     if (mode == MODE_code && top && top->mode == MODE_plan) mode = MODE_plan;
     vec_push(l->arena, &l->stack, ((Open){(char)k, mode, k == '[' && parse_operator(l->prev)}));
     if (k == '{') l->next_brace = MODE_code;
 }
 
 // Puts one token of code after those already on the line.
-static void put_token(Layout *l, Text *line, const Token *t) {
+static void put_token(Formatter *l, Text *line, const Token *t) {
     int k = t->kind;
     bool unary = k == '-' && (expects_value(l->prev) || l->prev_joins);
     if (space_between(l, t)) text_put(line, " ", 1);
@@ -102,14 +102,14 @@ static void put_token(Layout *l, Text *line, const Token *t) {
 }
 
 // The first word of a plan line and its column: "optimizer adamw", "lr        cosine(…)".
-static bool starts_option(const Layout *l, const Token *t, const Token *next) {
+static bool starts_option(const Formatter *l, const Token *t, const Token *next) {
     const Open *top = innermost(l);
     return t->kind == T_NAME && !l->continued && top && top->open == '{' &&
            top->mode == MODE_plan && next->kind != RAW_NEWLINE && next->kind != T_END &&
            next->kind != ';' && next->kind != '}' && next->kind != RAW_COMMENT;
 }
 
-static void put_option(Layout *l, Text *line, const Token *t) {
+static void put_option(Formatter *l, Text *line, const Token *t) {
     put_token(l, line, t);
     uint32_t width = t->loc.end - t->loc.start;
     text_printf(line, "%*s", width < PLAN_COLUMN ? (int)(PLAN_COLUMN - width) : 1, "");
@@ -122,19 +122,19 @@ static uint32_t screen_columns(const char *s) {
     return n;
 }
 
-static const char *comment_text(const Layout *l, const Token *t) {
+static const char *comment_text(const Formatter *l, const Token *t) {
     uint32_t end = t->loc.end;
     while (end > t->loc.start && strchr(" \t\r", l->text[end - 1])) end--;
     return arena_str(l->arena, l->text + t->loc.start, end - t->loc.start);
 }
 
-static uint32_t open_braces(const Layout *l) {
+static uint32_t open_braces(const Formatter *l) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < l->stack.n; i++) n += l->stack.at[i].open == '{';
     return n;
 }
 
-static uint32_t line_indent(const Layout *l, int first) {
+static uint32_t line_indent(const Formatter *l, int first) {
     uint32_t depth = open_braces(l);
     if (first == '}' && depth) depth--;
     bool inside = l->stack.n && innermost(l)->open != '{';
@@ -143,9 +143,9 @@ static uint32_t line_indent(const Layout *l, int first) {
 }
 
 // Lays out the tokens of one line of input; returns the index after its end.
-static uint32_t put_line(Layout *l, uint32_t i, bool blank) {
+static uint32_t put_line(Formatter *l, uint32_t i, bool blank) {
     Text code = {.arena = l->arena};
-    Line line = {.code = "", .blank_before = blank};
+    OutputLine line = {.code = "", .blank_before = blank};
     const Token *t = &l->tokens.at[i];
     text_printf(&code, "%*s", (int)line_indent(l, t->kind), "");
     l->prev = 0;
@@ -166,7 +166,7 @@ static uint32_t put_line(Layout *l, uint32_t i, bool blank) {
 }
 
 // Blank lines are kept single, and dropped at the ends of the file and beside braces.
-static void put_lines(Layout *l) {
+static void put_lines(Formatter *l) {
     bool blank = false;
     for (uint32_t i = 0; l->tokens.at[i].kind != T_END;) {
         int k = l->tokens.at[i].kind;
@@ -182,26 +182,26 @@ static void put_lines(Layout *l) {
     }
 }
 
-static bool has_tail(const Line *line) {
+static bool has_tail(const OutputLine *line) {
     return line->comment && line->columns > 0 && strspn(line->code, " ") < line->columns;
 }
 
 // Comments at the ends of neighbouring lines share a column.
-static uint32_t comment_column(const Layout *l, uint32_t from) {
+static uint32_t comment_column(const Formatter *l, uint32_t from) {
     uint32_t widest = 0;
     for (uint32_t i = from; i < l->lines.n && has_tail(&l->lines.at[i]); i++) {
-        const Line *line = &l->lines.at[i];
+        const OutputLine *line = &l->lines.at[i];
         if (i > from && line->blank_before) break;
         if (line->columns <= COMMENT_WIDTH && line->columns > widest) widest = line->columns;
     }
     return widest;
 }
 
-static void print_lines(const Layout *l, Text *out) {
+static void print_lines(const Formatter *l, Text *out) {
     uint32_t column = 0;
     bool in_run = false;
     for (uint32_t i = 0; i < l->lines.n; i++) {
-        const Line *line = &l->lines.at[i];
+        const OutputLine *line = &l->lines.at[i];
         bool tail = has_tail(line);
         if (tail && (!in_run || line->blank_before)) column = comment_column(l, i);
         in_run = tail;
@@ -217,7 +217,7 @@ static void print_lines(const Layout *l, Text *out) {
 }
 
 char *frontend_format(Arena *a, Diag *d, uint16_t file) {
-    Layout l = {.arena = a, .text = d->files.at[file].text};
+    Formatter l = {.arena = a, .text = d->files.at[file].text};
     Parse p = {.arena = a, .syms = symtab_new(a), .record = &l.tokens};
     if (!parse_text(&p, d, file)) return NULL;
     put_lines(&l);

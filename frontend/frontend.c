@@ -164,7 +164,7 @@ static void find_plan(Elab *cx, const Files *files) {
 
 // ---- functions ----------------------------------------------------------------------------------
 
-static void begin(Elab *cx, const Files *files, const char *name, Mode mode) {
+static void begin(Elab *cx, const Files *files, const char *name, RunMode mode) {
     cx->mode = mode;
     cx->training = mode == MODE_step;
     cx->step_b = (Builder){.m = cx->m, .f = func_new(cx->m, name, NULL), .phase = PHASE_F};
@@ -289,7 +289,7 @@ static bool build_step(Elab *cx, const Files *files, const Define *defs, uint32_
 
 // A function of the outputs. What it does not allow is no fault of the model, which trains all the same: then
 // there is no such function, and a warning says so.
-static void build_outputs(Elab *cx, const Files *files, const char *name, Mode mode,
+static void build_outputs(Elab *cx, const Files *files, const char *name, RunMode mode,
                           const char *when) {
     Diag *d = cx->diag;
     uint32_t items = d->items.n, errors = d->errors;

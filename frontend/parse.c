@@ -35,7 +35,7 @@ bool parse_continues(int kind) {
     }
 }
 
-static Mode current_mode(const Parse *p) {
+static LexMode current_mode(const Parse *p) {
     for (uint32_t i = p->depth; i-- > 0;)
         if (p->stack[i].open == '{') return p->stack[i].mode;
     return MODE_code;
@@ -58,7 +58,7 @@ static bool open_bracket(Parse *p, int kind, Loc loc) {
         p->too_many = true;
         return false;
     }
-    Mode mode =
+    LexMode mode =
         p->next_brace == MODE_code && current_mode(p) == MODE_plan ? MODE_plan : p->next_brace;
     bool joins = kind == '[' && parse_operator(p->prev);
     p->stack[p->depth++] = (Bracket){(char)kind, mode, joins, loc};
@@ -94,7 +94,7 @@ static int hand_out(Parse *p, int kind, Loc loc) {
         p->recovering = true;
         parse_reset_brackets(p);
     }
-    Mode mode = current_mode(p);
+    LexMode mode = current_mode(p);
     if (mode == MODE_weights)
         p->paths = !in_brackets(p);
     else if (mode == MODE_code || kind == T_SEP || kind == '{' || kind == '}')
@@ -288,8 +288,8 @@ static bool is_axis(const Sum *s) {
     return s->parts.n == 1 && !s->parts.at[0].one && s->parts.at[0].factors.n == 1;
 }
 
-View parse_arrow(Parse *p, Loc loc, Sum from, Sum to) {
-    View v = {.loc = loc, .kind = VIEW_reshape, .from = from, .to = to};
+AstView parse_arrow(Parse *p, Loc loc, Sum from, Sum to) {
+    AstView v = {.loc = loc, .kind = VIEW_reshape, .from = from, .to = to};
     bool ones = false;
     if (from.parts.n == 1) ones = from.parts.at[0].one;
     if (to.parts.n == 1) ones = ones || to.parts.at[0].one;
@@ -307,7 +307,7 @@ View parse_arrow(Parse *p, Loc loc, Sum from, Sum to) {
 }
 
 // The grammar marks an item without '->' and ':' by an empty right side.
-static bool is_plain(const View *v) { return v->kind != VIEW_index && v->to.parts.n == 0; }
+static bool is_plain(const AstView *v) { return v->kind != VIEW_index && v->to.parts.n == 0; }
 
 static bool all_plain(const ViewList *items) {
     for (uint32_t i = 0; i < items->n; i++)
@@ -316,14 +316,14 @@ static bool all_plain(const ViewList *items) {
 }
 
 // A number where an axis should stand, which is reported.
-static bool is_odd(const View *v) {
+static bool is_odd(const AstView *v) {
     return v->kind != VIEW_index && v->from.parts.n == 1 && v->from.parts.at[0].odd;
 }
 
 // The brackets of a call: a list of axes with one '->' at most, which was read as a rename of its neighbours.
 static void set_axes(Parse *p, Expr *call, const ViewList *items) {
     for (uint32_t i = 0; i < items->n; i++) {
-        const View *v = &items->at[i];
+        const AstView *v = &items->at[i];
         bool arrow = v->kind == VIEW_rename && !is_plain(v);
         if (is_odd(v)) return;
         if ((arrow && call->call.arrow) || (!arrow && (!is_plain(v) || !is_axis(&v->from)))) {
@@ -354,7 +354,7 @@ Expr *parse_call(Parse *p, Loc loc, Expr *name, const ViewList *items, Loc items
     return parse_expr(p, loc, e);
 }
 
-static void check_view(Parse *p, const View *v, uint32_t n) {
+static void check_view(Parse *p, const AstView *v, uint32_t n) {
     if (is_odd(v)) return;
     if (is_plain(v)) diag_error(p->diag, v->loc, "expected 'a -> b' or 'a: index' in a view");
     if (n > 1 && (v->kind == VIEW_cut || v->kind == VIEW_join))

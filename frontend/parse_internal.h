@@ -12,7 +12,7 @@ typedef enum {
     MODE_code,
     MODE_plan,   // after ':' outside brackets words are paths
     MODE_weights // outside brackets words are paths
-} Mode;
+} LexMode;
 
 // Kinds of raw token beyond the grammar's.
 enum { RAW_NEWLINE = 1000, RAW_COMMENT };
@@ -24,9 +24,9 @@ typedef struct {
 typedef VEC(Token) TokenList;
 
 typedef struct {
-    char open;  // ( [ {
-    Mode mode;  // of '{'
-    bool joins; // '[' that belongs to an operator
+    char open;    // ( [ {
+    LexMode mode; // of '{'
+    bool joins;   // '[' that belongs to an operator
     Loc loc;
 } Bracket;
 
@@ -48,10 +48,10 @@ struct Parse {
     // layout of tokens
     Bracket stack[AST_MAX_BRACKETS];
     uint32_t depth;
-    Bracket dropped; // ( or [ that was open at the last '{', '}' or error
-    Mode next_brace; // mode of the next '{'
-    int prev;        // kind of the token handed out last
-    bool peeked;     // 'next' was read ahead
+    Bracket dropped;    // ( or [ that was open at the last '{', '}' or error
+    LexMode next_brace; // mode of the next '{'
+    int prev;           // kind of the token handed out last
+    bool peeked;        // 'next' was read ahead
     int next;
     SN_STYPE next_value;
     Loc next_loc;
@@ -74,7 +74,7 @@ Stmt *parse_stmt(Parse *p, Loc loc, Stmt s);
 Expr *parse_bracket(Parse *p, Loc loc, Expr *base, ViewList items, Loc items_loc);
 Expr *parse_call(Parse *p, Loc loc, Expr *name, const ViewList *items, Loc items_loc,
                  const CallArgList *args);
-View parse_arrow(Parse *p, Loc loc, Sum from, Sum to);
+AstView parse_arrow(Parse *p, Loc loc, Sum from, Sum to);
 DeclList parse_decl_end(Parse *p, DeclList decls);
 Prod parse_one(Parse *p, Loc loc, const Expr *number);
 

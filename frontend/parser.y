@@ -31,7 +31,7 @@ typedef struct Parse Parse;
     Prod prod;
     Sum sum;
     SumList sums;
-    View view;
+    AstView view;
     ViewList views;
     Dims dims;
     CallArg carg;
@@ -41,7 +41,7 @@ typedef struct Parse Parse;
     AxisDeclList axis_list;
     Decl decl;
     DeclList decls;
-    Target target;
+    AstTarget target;
     TargetList targets;
     StmtList stmts;
     Arg arg;
@@ -325,11 +325,11 @@ targets
     | targets ',' target { $$ = $1; PUSH($$, $3); }
     ;
 target
-    : NAME { $$ = (Target){.loc = @$, .kind = TARGET_name, .name = $1, .name_loc = @1}; }
+    : NAME { $$ = (AstTarget){.loc = @$, .kind = TARGET_name, .name = $1, .name_loc = @1}; }
     | NAME '[' axes ']'
-        { $$ = (Target){.loc = @$, .kind = TARGET_axes, .name = $1, .name_loc = @1, .axes = $3}; }
+        { $$ = (AstTarget){.loc = @$, .kind = TARGET_axes, .name = $1, .name_loc = @1, .axes = $3}; }
     | NAME '[' NAME ':' expr ']'
-        { $$ = (Target){.loc = @$, .kind = TARGET_index, .name = $1, .name_loc = @1,
+        { $$ = (AstTarget){.loc = @$, .kind = TARGET_index, .name = $1, .name_loc = @1,
                         .axis = {.loc = @3, .name = $3}, .index = $5}; }
     ;
 
@@ -425,12 +425,12 @@ bracket
     | bracket ',' item { $$ = $1; PUSH($$, $3); }
     ;
 item
-    : sum { $$ = (View){.loc = @$, .kind = VIEW_rename, .from = $1}; }
+    : sum { $$ = (AstView){.loc = @$, .kind = VIEW_rename, .from = $1}; }
     | sum ARROW sum { $$ = parse_arrow(p, @$, $1, $3); }
     | NAME ':' expr
-        { $$ = (View){.loc = @$, .kind = VIEW_index, .axis = {.loc = @1, .name = $1}, .index = $3}; }
+        { $$ = (AstView){.loc = @$, .kind = VIEW_index, .axis = {.loc = @1, .name = $1}, .index = $3}; }
     | NAME ':' expr ELSE expr
-        { $$ = (View){.loc = @$, .kind = VIEW_index, .axis = {.loc = @1, .name = $1}, .index = $3,
+        { $$ = (AstView){.loc = @$, .kind = VIEW_index, .axis = {.loc = @1, .name = $1}, .index = $3,
                       .outside = $5}; }
     ;
 

@@ -21,27 +21,27 @@ typedef struct {
     const char *source;
     Reference *to;
     VEC(Loc) lines; // comments one below the other
-} Reader;
+} ReferenceReader;
 
-static const char *slice(const Reader *r, uint32_t from, uint32_t to) {
+static const char *slice(const ReferenceReader *r, uint32_t from, uint32_t to) {
     return arena_str(r->arena, r->source + from, to - from);
 }
 
 // A comment line without '#' and the space after it.
-static const char *words_of(const Reader *r, Loc at) {
+static const char *words_of(const ReferenceReader *r, Loc at) {
     const char *s = slice(r, at.start + 1, at.end);
     return *s == ' ' ? s + 1 : s;
 }
 
-static const char *join(const Reader *r, const char *a, char between, const char *b) {
+static const char *join(const ReferenceReader *r, const char *a, char between, const char *b) {
     return *a ? arena_printf(r->arena, "%s%c%s", a, between, b) : b;
 }
 
-static bool is_section(const Reader *r) {
+static bool is_section(const ReferenceReader *r) {
     return r->lines.n && strncmp(r->source + r->lines.at[0].start, section_mark, MARK) == 0;
 }
 
-static void end_block(Reader *r) {
+static void end_block(ReferenceReader *r) {
     if (is_section(r)) {
         RefSection s = {.title = slice(r, r->lines.at[0].start + MARK, r->lines.at[0].end),
                         .text = ""};
@@ -53,7 +53,7 @@ static void end_block(Reader *r) {
 }
 
 // The field that a line opens: its number, REF_FIELDS for none. A lower-case word and ':' must be one.
-static RefField field_of(const Reader *r, Loc at, const char **words) {
+static RefField field_of(const ReferenceReader *r, Loc at, const char **words) {
     size_t n = strspn(*words, "abcdefghijklmnopqrstuvwxyz");
     if (!n || (*words)[n] != ':' || (*words)[n + 1] != ' ') return REF_FIELDS;
     for (int i = 0; i < REF_FIELDS; i++)
@@ -65,7 +65,7 @@ static RefField field_of(const Reader *r, Loc at, const char **words) {
     return REF_FIELDS;
 }
 
-static void read_entry(const Reader *r, RefEntry *e) {
+static void read_entry(const ReferenceReader *r, RefEntry *e) {
     const char **at = &e->brief;
     e->brief = e->more = "";
     for (int i = 0; i < REF_FIELDS; i++) e->field[i] = "";
@@ -79,13 +79,13 @@ static void read_entry(const Reader *r, RefEntry *e) {
 }
 
 // Up to the ')' after the last argument: no ')' stands between.
-static const char *signature_of(const Reader *r, const AstFunc *f) {
+static const char *signature_of(const ReferenceReader *r, const AstFunc *f) {
     uint32_t at = f->args.n ? f->args.at[f->args.n - 1].loc.end : f->name_loc.end;
     while (r->source[at] != ')') at++;
     return slice(r, f->name_loc.start, at + 1);
 }
 
-static void add_entry(Reader *r, const Item *item) {
+static void add_entry(ReferenceReader *r, const Item *item) {
     const AstFunc *f = item->kind == ITEM_func ? item->func : NULL;
     Loc name = f ? f->name_loc : item->bind.name_loc;
     RefEntry e = {.name = slice(r, name.start, name.end),
@@ -102,7 +102,8 @@ static void add_entry(Reader *r, const Item *item) {
 Reference *reference_read(Arena *a, Diag *d, uint16_t file) {
     TokenList tokens = {0};
     Parse p = {.arena = a, .syms = symtab_new(a), .record = &tokens};
-    Reader r = {.arena = a, .diag = d, .source = d->files.at[file].text, .to = NEW(a, Reference)};
+    ReferenceReader r = {
+        .arena = a, .diag = d, .source = d->files.at[file].text, .to = NEW(a, Reference)};
     if (!parse_text(&p, d, file)) return r.to;
     uint32_t item = 0;
     int before = RAW_NEWLINE; // kind of the last token

@@ -29,7 +29,7 @@ void interp_init(Interp *in, Module *m, InterpMode mode, Arena *a) {
     }
 }
 
-bool run_fail(Run *r, NodeId n, const char *fmt, ...) {
+bool run_fail(Evaluation *r, NodeId n, const char *fmt, ...) {
     char buf[256];
     va_list ap;
     va_start(ap, fmt);
@@ -43,7 +43,7 @@ bool run_fail(Run *r, NodeId n, const char *fmt, ...) {
 
 // ---- buffers
 
-static double *buffer_take(Run *r, int64_t count) {
+static double *buffer_take(Evaluation *r, int64_t count) {
     for (uint32_t i = r->pool->n; i-- > 0;) {
         if (r->pool->at[i].count != count) continue;
         double *at = r->pool->at[i].at;
@@ -53,9 +53,9 @@ static double *buffer_take(Run *r, int64_t count) {
     return NEW_ARRAY(r->arena, double, count);
 }
 
-static void buffer_give(Run *r, Tensor *t) {
+static void buffer_give(Evaluation *r, Tensor *t) {
     if (!t->at) return;
-    Buffer b = {type_count(run_type(r, t)), t->at};
+    FreeBuffer b = {type_count(run_type(r, t)), t->at};
     if (r->pool->n == r->pool->cap)
         r->pool->at = vec_grow(r->arena, r->pool->at, r->pool->n, &r->pool->cap, sizeof b);
     r->pool->at[r->pool->n++] = b;
@@ -64,7 +64,7 @@ static void buffer_give(Run *r, Tensor *t) {
 
 // ---- leaves
 
-static bool interp_input(Run *r, NodeId n, Tensor *out) {
+static bool interp_input(Evaluation *r, NodeId n, Tensor *out) {
     const Node *node = run_node(r, n);
     const char *name = sym_str(r->in->m->syms, run_attr(r, n)->input.name);
     if (!r->in->input || !r->in->input(r->in->user, name, node->type, out->at))
@@ -75,37 +75,37 @@ static bool interp_input(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-static bool interp_state(Run *r, NodeId n, Tensor *out) {
+static bool interp_state(Evaluation *r, NodeId n, Tensor *out) {
     interp_move(r, &r->in->states[run_attr(r, n)->state.state], out);
     return true;
 }
 
-static void fill(Run *r, Tensor *out, double x) {
+static void fill(Evaluation *r, Tensor *out, double x) {
     const Type *t = run_type(r, out);
     int64_t count = type_count(t);
     x = run_round(r, (Elem)t->elem, x);
     for (int64_t i = 0; i < count; i++) out->at[i] = x;
 }
 
-static bool interp_const(Run *r, NodeId n, Tensor *out) {
+static bool interp_const(Evaluation *r, NodeId n, Tensor *out) {
     fill(r, out, run_attr(r, n)->constant.value);
     return true;
 }
 
-static bool interp_iota(Run *r, NodeId n, Tensor *out) {
+static bool interp_iota(Evaluation *r, NodeId n, Tensor *out) {
     (void)n;
     int64_t count = type_count(run_type(r, out));
     for (int64_t i = 0; i < count; i++) out->at[i] = (double)i;
     return true;
 }
 
-static bool interp_extent(Run *r, NodeId n, Tensor *out) {
+static bool interp_extent(Evaluation *r, NodeId n, Tensor *out) {
     fill(r, out, (double)r->in->m->axes.at[run_attr(r, n)->extent.axis].size);
     return true;
 }
 
 // The list order of a draw is the declared one, so the canonical index is the place in memory.
-static bool interp_random(Run *r, NodeId n, Tensor *out) {
+static bool interp_random(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
     int64_t count = type_count(run_type(r, out));
     uint32_t step = a->random.fixed ? 0 : (uint32_t)r->in->step;
@@ -115,7 +115,7 @@ static bool interp_random(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-static bool interp_arg(Run *r, NodeId n, Tensor *out) {
+static bool interp_arg(Evaluation *r, NodeId n, Tensor *out) {
     int64_t index = run_attr(r, n)->arg.index;
     if (index < 0 || index >= r->nargs)
         return run_fail(r, n, "operand %lld of %u", (long long)index, r->nargs);
@@ -123,21 +123,22 @@ static bool interp_arg(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-static bool interp_grad(Run *r, NodeId n, Tensor *out) {
+static bool interp_grad(Evaluation *r, NodeId n, Tensor *out) {
     (void)out;
     return run_fail(r, n, "derivatives exist after autodiff only");
 }
 
 // ---- scalars
 
-static double scalar_value(const Run *r, Op op, Elem elem, Elem to, Elem first, const double *x) {
+static double scalar_value(const Evaluation *r, Op op, Elem elem, Elem to, Elem first,
+                           const double *x) {
     if (!run_exact(r)) return scalar_eval_f64(op, elem, to, x[0], x[1], x[2]);
     uint32_t bits = scalar_eval(op, elem, to, scalar_to_bits(first, x[0]),
                                 scalar_to_bits(elem, x[1]), scalar_to_bits(elem, x[2]));
     return scalar_from_bits(to, bits);
 }
 
-static bool interp_scalar(Run *r, NodeId n, Tensor *out) {
+static bool interp_scalar(Evaluation *r, NodeId n, Tensor *out) {
     const Node *node = run_node(r, n);
     const Type *t = run_type(r, out);
     const Tensor *in[3] = {out, out, out};
@@ -160,30 +161,32 @@ static bool interp_scalar(Run *r, NodeId n, Tensor *out) {
 
 // ---- order and regions
 
-static bool interp_copy(Run *r, NodeId n, Tensor *out) {
+static bool interp_copy(Evaluation *r, NodeId n, Tensor *out) {
     interp_move(r, run_operand(r, n, 0), out);
     return true;
 }
 
-static bool interp_stop_gradient(Run *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
-static bool interp_assign(Run *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
+static bool interp_stop_gradient(Evaluation *r, NodeId n, Tensor *out) {
+    return interp_copy(r, n, out);
+}
+static bool interp_assign(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
 
-static void region_results(Run *r, Tensor *results);
-static bool run_nodes(Run *r, bool keep, int depth);
+static void region_results(Evaluation *r, Tensor *results);
+static bool run_nodes(Evaluation *r, bool keep, int depth);
 
 // The body's results, evaluated once for the group node and kept for its parts.
-static bool group_results(Run *r, NodeId n, Tensor *results, int depth) {
+static bool group_results(Evaluation *r, NodeId n, Tensor *results, int depth) {
     const Node *node = run_node(r, n);
     Tensor args[MAX_OPERANDS];
     for (uint32_t i = 0; i < node->n; i++) args[i] = *run_operand(r, n, i);
     const Func *body = r->in->m->funcs.at[run_attr(r, n)->group.body];
-    Run inner = {.in = r->in,
-                 .f = body,
-                 .args = args,
-                 .nargs = node->n,
-                 .why = r->why,
-                 .pool = r->pool,
-                 .arena = r->arena};
+    Evaluation inner = {.in = r->in,
+                        .f = body,
+                        .args = args,
+                        .nargs = node->n,
+                        .why = r->why,
+                        .pool = r->pool,
+                        .arena = r->arena};
     inner.value = NEW_ARRAY(r->arena, Tensor, body->nodes.n + 1);
     if (depth >= MAX_DEPTH) return run_fail(r, n, "regions nest too deeply");
     if (!run_nodes(&inner, false, depth + 1)) return false;
@@ -193,16 +196,16 @@ static bool group_results(Run *r, NodeId n, Tensor *results, int depth) {
 
 // ---- the run
 
-static bool interp_group(Run *r, NodeId n, Tensor *out) {
+static bool interp_group(Evaluation *r, NodeId n, Tensor *out) {
     (void)out;
     unreachable(run_node(r, n)->op); // run_group
 }
-static bool interp_part(Run *r, NodeId n, Tensor *out) {
+static bool interp_part(Evaluation *r, NodeId n, Tensor *out) {
     (void)out;
     unreachable(run_node(r, n)->op); // run_part
 }
 
-static bool (*const evaluators[OP_COUNT])(Run *, NodeId, Tensor *) = {
+static bool (*const evaluators[OP_COUNT])(Evaluation *, NodeId, Tensor *) = {
 #define SCALAR(name, ...) interp_scalar,
 #include "ir/scalar.def"
 #undef SCALAR
@@ -217,7 +220,7 @@ typedef struct {
     NodeId *last;   // by node: its last user, or itself
 } Side;
 
-static bool run_group(Run *r, NodeId n, Side *s, int depth) {
+static bool run_group(Evaluation *r, NodeId n, Side *s, int depth) {
     const Func *body = r->in->m->funcs.at[run_attr(r, n)->group.body];
     s->group[n] = NEW_ARRAY(r->arena, Tensor, body->results.n + 1);
     if (!group_results(r, n, s->group[n], depth)) return false;
@@ -228,7 +231,7 @@ static bool run_group(Run *r, NodeId n, Side *s, int depth) {
     return true;
 }
 
-static bool run_part(Run *r, NodeId n, const Side *s) {
+static bool run_part(Evaluation *r, NodeId n, const Side *s) {
     NodeId of = operand(r->f, n, 0);
     int64_t i = run_attr(r, n)->part.index;
     if (run_node(r, of)->op != OP_group) return run_fail(r, n, "the operand is no group");
@@ -241,7 +244,7 @@ static bool run_part(Run *r, NodeId n, const Side *s) {
     return true;
 }
 
-static bool run_one(Run *r, NodeId n, Side *s, int depth) {
+static bool run_one(Evaluation *r, NodeId n, Side *s, int depth) {
     const Type *t = type_of(r->in->m, r->f, n);
     Op op = (Op)run_node(r, n)->op;
     if (op == OP_group) return run_group(r, n, s, depth);
@@ -250,7 +253,7 @@ static bool run_one(Run *r, NodeId n, Side *s, int depth) {
     return evaluators[op](r, n, &r->value[n]);
 }
 
-static void drop_dead(Run *r, NodeId n, const Side *s) {
+static void drop_dead(Evaluation *r, NodeId n, const Side *s) {
     const Node *node = run_node(r, n);
     for (uint32_t i = 0; i < node->n; i++) {
         NodeId o = operand(r->f, n, i);
@@ -263,7 +266,7 @@ static void drop_dead(Run *r, NodeId n, const Side *s) {
     if (s->last[n] == n) buffer_give(r, &r->value[n]);
 }
 
-static Side side_of(Run *r) {
+static Side side_of(Evaluation *r) {
     uint32_t count = r->f->nodes.n;
     Side s = {NEW_ARRAY(r->arena, Tensor *, count + 1), NEW_ARRAY(r->arena, NodeId, count + 1)};
     for (NodeId n = 0; n < count; n++) {
@@ -276,13 +279,13 @@ static Side side_of(Run *r) {
     return s;
 }
 
-static Tensor copied(Run *r, const Tensor *t, double *to) {
+static Tensor copied(Evaluation *r, const Tensor *t, double *to) {
     memcpy(to, t->at, (size_t)type_count(run_type(r, t)) * sizeof(double));
     return (Tensor){t->type, to};
 }
 
 // The body of a region leaves buffers to its caller: results to keep, the others to use again.
-static void region_results(Run *r, Tensor *results) {
+static void region_results(Evaluation *r, Tensor *results) {
     for (uint32_t i = 0; i < r->f->results.n; i++) {
         const Tensor *t = &r->value[r->f->results.at[i].node];
         results[i] = copied(r, t, buffer_take(r, type_count(run_type(r, t))));
@@ -291,7 +294,7 @@ static void region_results(Run *r, Tensor *results) {
         buffer_give(r, &r->value[r->f->results.at[i].node]);
 }
 
-static bool run_nodes(Run *r, bool keep, int depth) {
+static bool run_nodes(Evaluation *r, bool keep, int depth) {
     Side s = side_of(r);
     for (NodeId n = 0; n < r->f->nodes.n; n++) {
         if (!run_one(r, n, &s, depth)) return false;
@@ -300,13 +303,13 @@ static bool run_nodes(Run *r, bool keep, int depth) {
     return true;
 }
 
-static void commit_states(Run *r) {
+static void commit_states(Evaluation *r) {
     for (NodeId n = 0; n < r->f->nodes.n; n++)
         if (run_node(r, n)->op == OP_assign)
             interp_move(r, &r->value[n], &r->in->states[run_attr(r, n)->assign.state]);
 }
 
-static void final_results(Run *r, Tensor *results) {
+static void final_results(Evaluation *r, Tensor *results) {
     for (uint32_t i = 0; results && i < r->f->results.n; i++) {
         const Tensor *t = &r->value[r->f->results.at[i].node];
         results[i] = copied(r, t, NEW_ARRAY(r->in->arena, double, type_count(run_type(r, t))));
@@ -316,7 +319,7 @@ static void final_results(Run *r, Tensor *results) {
 bool interp_run(Interp *in, const Func *f, Tensor *results, Tensor *values, Text *why) {
     Pool pool = {0};
     Arena *own = values ? NULL : arena_new();
-    Run r = {.in = in, .f = f, .why = why, .pool = &pool, .arena = values ? in->arena : own};
+    Evaluation r = {.in = in, .f = f, .why = why, .pool = &pool, .arena = values ? in->arena : own};
     r.value = NEW_ARRAY(r.arena, Tensor, f->nodes.n + 1);
     bool ok = run_nodes(&r, values != NULL, 0);
     if (ok) {

@@ -67,7 +67,7 @@ float exact_fold_row(ReduceKind kind, const float *x, int64_t n, int64_t stride)
 }
 
 // Offsets of all elements along listed axes, last fastest, in t.
-static int64_t *list_offsets(Run *r, const Type *t, const AxisList *axes, int64_t *count) {
+static int64_t *list_offsets(Evaluation *r, const Type *t, const AxisList *axes, int64_t *count) {
     Type listed = {.n = axes->n};
     for (uint32_t i = 0; i < axes->n; i++) listed.axes[i] = t->axes[type_find(t, axes->at[i])];
     Walk w = walk_new(&listed);
@@ -78,7 +78,7 @@ static int64_t *list_offsets(Run *r, const Type *t, const AxisList *axes, int64_
     return offsets;
 }
 
-bool interp_reduce(Run *r, NodeId n, Tensor *out) {
+bool interp_reduce(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
     const Tensor *x = run_operand(r, n, 0);
     const Type *t = run_type(r, out), *xt = run_type(r, x);
@@ -125,7 +125,7 @@ static double dot_f64(const Dot *d) {
     return acc;
 }
 
-bool interp_contract(Run *r, NodeId n, Tensor *out) {
+bool interp_contract(Evaluation *r, NodeId n, Tensor *out) {
     const AxisList *axes = &run_attr(r, n)->contract.axes;
     const Tensor *x = run_operand(r, n, 0), *y = run_operand(r, n, 1);
     const Tensor *acc = run_node(r, n)->n > 2 ? run_operand(r, n, 2) : NULL;

@@ -8,8 +8,8 @@
 typedef struct {
     int64_t count;
     double *at;
-} Buffer;
-typedef VEC(Buffer) Pool;
+} FreeBuffer;
+typedef VEC(FreeBuffer) Pool;
 
 typedef struct {
     Interp *in;
@@ -20,22 +20,24 @@ typedef struct {
     Text *why;
     Arena *arena; // of this run; the results of the outermost go to in->arena
     Pool *pool;   // shared by nested runs
-} Run;
+} Evaluation;
 
 // Says why node n cannot be evaluated; false.
-bool run_fail(Run *r, NodeId n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool run_fail(Evaluation *r, NodeId n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-static inline const Node *run_node(const Run *r, NodeId n) { return node_at(r->f, n); }
-static inline const Tensor *run_operand(const Run *r, NodeId n, uint32_t i) {
+static inline const Node *run_node(const Evaluation *r, NodeId n) { return node_at(r->f, n); }
+static inline const Tensor *run_operand(const Evaluation *r, NodeId n, uint32_t i) {
     return &r->value[operand(r->f, n, i)];
 }
-static inline const Type *run_type(const Run *r, const Tensor *t) {
+static inline const Type *run_type(const Evaluation *r, const Tensor *t) {
     return type_at(r->in->m, t->type);
 }
-static inline const Attr *run_attr(const Run *r, NodeId n) { return attr_of(r->in->m, r->f, n); }
-static inline bool run_exact(const Run *r) { return r->in->mode == INTERP_EXACT; }
+static inline const Attr *run_attr(const Evaluation *r, NodeId n) {
+    return attr_of(r->in->m, r->f, n);
+}
+static inline bool run_exact(const Evaluation *r) { return r->in->mode == INTERP_EXACT; }
 // A double as the run holds it: rounded to f32 when exact.
-static inline double run_round(const Run *r, Elem e, double x) {
+static inline double run_round(const Evaluation *r, Elem e, double x) {
     return run_exact(r) && e == ELEM_f32 ? (double)(float)x : x;
 }
 
@@ -66,16 +68,16 @@ static inline void walk_next(Walk *w) {
 int64_t type_stride(const Type *t, AxisId a); // 0 when t lacks a
 
 // One per op; out is allocated, of the node's type.
-bool interp_rename(Run *r, NodeId n, Tensor *out);
-bool interp_split(Run *r, NodeId n, Tensor *out);
-bool interp_merge(Run *r, NodeId n, Tensor *out);
-bool interp_slice(Run *r, NodeId n, Tensor *out);
-bool interp_pad(Run *r, NodeId n, Tensor *out);
-bool interp_concat(Run *r, NodeId n, Tensor *out);
-bool interp_expand(Run *r, NodeId n, Tensor *out);
-bool interp_gather(Run *r, NodeId n, Tensor *out);
-bool interp_scatter_add(Run *r, NodeId n, Tensor *out);
-bool interp_reduce(Run *r, NodeId n, Tensor *out);
-bool interp_contract(Run *r, NodeId n, Tensor *out);
+bool interp_rename(Evaluation *r, NodeId n, Tensor *out);
+bool interp_split(Evaluation *r, NodeId n, Tensor *out);
+bool interp_merge(Evaluation *r, NodeId n, Tensor *out);
+bool interp_slice(Evaluation *r, NodeId n, Tensor *out);
+bool interp_pad(Evaluation *r, NodeId n, Tensor *out);
+bool interp_concat(Evaluation *r, NodeId n, Tensor *out);
+bool interp_expand(Evaluation *r, NodeId n, Tensor *out);
+bool interp_gather(Evaluation *r, NodeId n, Tensor *out);
+bool interp_scatter_add(Evaluation *r, NodeId n, Tensor *out);
+bool interp_reduce(Evaluation *r, NodeId n, Tensor *out);
+bool interp_contract(Evaluation *r, NodeId n, Tensor *out);
 // out = x, axes by name.
-void interp_move(Run *r, const Tensor *x, Tensor *out);
+void interp_move(Evaluation *r, const Tensor *x, Tensor *out);

@@ -34,7 +34,7 @@ static void write_walk(Walk *w, const Tensor *x, Tensor *out) {
     for (const double *from = x->at; walk_more(w); walk_next(w)) out->at[w->offset[0]] = *from++;
 }
 
-void interp_move(Run *r, const Tensor *x, Tensor *out) {
+void interp_move(Evaluation *r, const Tensor *x, Tensor *out) {
     const Type *t = run_type(r, out);
     Walk w = walk_new(t);
     walk_add(&w, t, run_type(r, x));
@@ -47,7 +47,7 @@ static void set_step(Walk *w, const Type *walked, AxisId a, int64_t step) {
     if (at >= 0) w->step[0][at] = step;
 }
 
-bool interp_rename(Run *r, NodeId n, Tensor *out) {
+bool interp_rename(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
     const Tensor *x = run_operand(r, n, 0);
     const Type *t = run_type(r, out);
@@ -66,7 +66,7 @@ static void set_parts(Walk *w, const Type *t, const AxisList *parts, int64_t ste
     }
 }
 
-bool interp_split(Run *r, NodeId n, Tensor *out) {
+bool interp_split(Evaluation *r, NodeId n, Tensor *out) {
     const AxisList *to = &run_attr(r, n)->split.to;
     const Tensor *x = run_operand(r, n, 0);
     const Type *t = run_type(r, out);
@@ -78,7 +78,7 @@ bool interp_split(Run *r, NodeId n, Tensor *out) {
 }
 
 // The merged axis takes the operand's axes apart: walked from the operand's side.
-bool interp_merge(Run *r, NodeId n, Tensor *out) {
+bool interp_merge(Evaluation *r, NodeId n, Tensor *out) {
     const AxisList *from = &run_attr(r, n)->merge.from;
     const Tensor *x = run_operand(r, n, 0);
     const Type *t = run_type(r, x);
@@ -89,7 +89,7 @@ bool interp_merge(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-bool interp_slice(Run *r, NodeId n, Tensor *out) {
+bool interp_slice(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
     const Tensor *x = run_operand(r, n, 0);
     const Type *t = run_type(r, out);
@@ -103,7 +103,8 @@ bool interp_slice(Run *r, NodeId n, Tensor *out) {
 }
 
 // x into out at `start` along an axis that x calls `from` and out calls `to`.
-static void place(Run *r, const Tensor *x, Tensor *out, AxisId from, AxisId to, int64_t start) {
+static void place(Evaluation *r, const Tensor *x, Tensor *out, AxisId from, AxisId to,
+                  int64_t start) {
     const Type *t = run_type(r, x);
     int64_t step = type_stride(run_type(r, out), to);
     Walk w = walk_new(t);
@@ -113,7 +114,7 @@ static void place(Run *r, const Tensor *x, Tensor *out, AxisId from, AxisId to, 
     write_walk(&w, x, out);
 }
 
-bool interp_pad(Run *r, NodeId n, Tensor *out) {
+bool interp_pad(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
     const Type *t = run_type(r, out);
     int64_t count = type_count(t);
@@ -123,7 +124,7 @@ bool interp_pad(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-bool interp_concat(Run *r, NodeId n, Tensor *out) {
+bool interp_concat(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
     int64_t start = 0;
     for (uint32_t i = 0; i < run_node(r, n)->n; i++) {
@@ -135,7 +136,7 @@ bool interp_concat(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-bool interp_expand(Run *r, NodeId n, Tensor *out) {
+bool interp_expand(Evaluation *r, NodeId n, Tensor *out) {
     interp_move(r, run_operand(r, n, 0), out);
     return true;
 }
@@ -152,7 +153,7 @@ static Type without(const Type *t, AxisId a, int64_t *stride, int64_t *size) {
     return rest;
 }
 
-bool interp_gather(Run *r, NodeId n, Tensor *out) {
+bool interp_gather(Evaluation *r, NodeId n, Tensor *out) {
     const Tensor *x = run_operand(r, n, 0), *index = run_operand(r, n, 1);
     const Type *t = run_type(r, out);
     int64_t stride, size;
@@ -167,7 +168,7 @@ bool interp_gather(Run *r, NodeId n, Tensor *out) {
     return true;
 }
 
-static double sum(const Run *r, Elem e, double a, double b) {
+static double sum(const Evaluation *r, Elem e, double a, double b) {
     if (!run_exact(r)) return scalar_eval_f64(OP_add, e, e, a, b, 0);
     uint32_t bits = scalar_eval(OP_add, e, e, scalar_to_bits(e, a), scalar_to_bits(e, b), 0);
     return scalar_from_bits(e, bits);
@@ -182,7 +183,7 @@ static Type scatter_order(const Type *index, const Type *rest) {
     return t;
 }
 
-bool interp_scatter_add(Run *r, NodeId n, Tensor *out) {
+bool interp_scatter_add(Evaluation *r, NodeId n, Tensor *out) {
     const Tensor *index = run_operand(r, n, 1), *x = run_operand(r, n, 2);
     const Type *t = run_type(r, out);
     int64_t stride, size;

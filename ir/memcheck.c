@@ -21,11 +21,11 @@ enum { MAX_SHOWN = 20 };
 #define MIXED UINT32_MAX // in the picture: several values
 
 // What lies in a place: 0 nothing, 1 + node, or 1 + nodes + state for what a state held before.
-typedef uint32_t Content;
+typedef uint32_t ContentId;
 
 typedef struct {
     uint64_t from, to; // regions one behind the other: see address()
-} Span;
+} AddressRange;
 
 typedef struct {
     const Module *m;
@@ -33,14 +33,15 @@ typedef struct {
     Text *why;
     Arena *a; // of this check
     int faults;
-    Content *content;  // by node
-    NodeId *next_part; // by node: of a group the first of its parts, of a part the next; NONE
-    uint64_t *ends;    // in order, distinct
+    ContentId *content; // by node
+    NodeId *next_part;  // by node: of a group the first of its parts, of a part the next; NONE
+    uint64_t *ends;     // in order, distinct
     uint32_t nends, leaves;
-    Content *tree; // of 2 * leaves: of all its leaves, or MIXED
-} Check;
+    ContentId *tree; // of 2 * leaves: of all its leaves, or MIXED
+} MemoryCheck;
 
-__attribute__((format(printf, 3, 4))) static void fault(Check *c, int rule, const char *fmt, ...) {
+__attribute__((format(printf, 3, 4))) static void fault(MemoryCheck *c, int rule, const char *fmt,
+                                                        ...) {
     if (c->faults++ >= MAX_SHOWN || !c->why) return;
     char text[400];
     va_list ap;
@@ -56,24 +57,28 @@ static uint64_t address(const Mem *mem) {
     return ((uint64_t)mem->region << 56) + (uint64_t)mem->offset;
 }
 
-static Span span_of(const Mem *mem, int64_t bytes) {
-    return (Span){address(mem), address(mem) + (uint64_t)bytes};
+static AddressRange span_of(const Mem *mem, int64_t bytes) {
+    return (AddressRange){address(mem), address(mem) + (uint64_t)bytes};
 }
 
-static int64_t bytes_of(const Check *c, NodeId n) { return type_bytes(type_of(c->m, c->f, n)); }
-static const Mem *place(const Check *c, NodeId n) { return &c->f->mem.at[n]; }
-static Span node_span(const Check *c, NodeId n) { return span_of(place(c, n), bytes_of(c, n)); }
-static bool meet(Span a, Span b) { return a.from < b.to && b.from < a.to; }
+static int64_t bytes_of(const MemoryCheck *c, NodeId n) {
+    return type_bytes(type_of(c->m, c->f, n));
+}
+static const Mem *place(const MemoryCheck *c, NodeId n) { return &c->f->mem.at[n]; }
+static AddressRange node_span(const MemoryCheck *c, NodeId n) {
+    return span_of(place(c, n), bytes_of(c, n));
+}
+static bool meet(AddressRange a, AddressRange b) { return a.from < b.to && b.from < a.to; }
 
-static Span state_span(const Check *c, StateId s) {
+static AddressRange state_span(const MemoryCheck *c, StateId s) {
     const State *st = &c->m->states.at[s];
     return span_of(&st->mem, type_bytes(type_at(c->m, st->type)));
 }
 
-static Content before(const Check *c, StateId s) { return 1 + c->f->nodes.n + s; }
+static ContentId before(const MemoryCheck *c, StateId s) { return 1 + c->f->nodes.n + s; }
 
 // For messages: %12 "h.0.attn.q".
-static const char *called(const Check *c, Content x) {
+static const char *called(const MemoryCheck *c, ContentId x) {
     if (!x) return "nothing";
     if (x > c->f->nodes.n) {
         Sym path = c->m->states.at[x - 1 - c->f->nodes.n].path;
@@ -83,13 +88,13 @@ static const char *called(const Check *c, Content x) {
     return arena_printf(c->a, "%%%u '%s'", x - 1, sym_str(c->m->syms, name));
 }
 
-static const char *where(const Check *c, const Mem *mem) {
+static const char *where(const MemoryCheck *c, const Mem *mem) {
     return arena_printf(c->a, "%s+%lld", region_names[mem->region], (long long)mem->offset);
 }
 
 // ---- the picture --------------------------------------------------------------------------------
 
-static uint32_t leaf_at(const Check *c, uint64_t end) {
+static uint32_t leaf_at(const MemoryCheck *c, uint64_t end) {
     uint32_t low = 0, high = c->nends;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
@@ -101,13 +106,14 @@ static uint32_t leaf_at(const Check *c, uint64_t end) {
     return low;
 }
 
-static void paint(Check *c, uint32_t node, uint32_t first, uint32_t count, Span leaves, Content x) {
+static void paint(MemoryCheck *c, uint32_t node, uint32_t first, uint32_t count,
+                  AddressRange leaves, ContentId x) {
     if (leaves.to <= first || first + count <= leaves.from) return;
     if (leaves.from <= first && first + count <= leaves.to) {
         c->tree[node] = x;
         return;
     }
-    Content *two = &c->tree[2 * node];
+    ContentId *two = &c->tree[2 * node];
     if (c->tree[node] != MIXED) two[0] = two[1] = c->tree[node];
     paint(c, 2 * node, first, count / 2, leaves, x);
     paint(c, 2 * node + 1, first + count / 2, count / 2, leaves, x);
@@ -115,23 +121,23 @@ static void paint(Check *c, uint32_t node, uint32_t first, uint32_t count, Span 
 }
 
 // What else lies in the leaves, x if nothing does.
-static Content other(const Check *c, uint32_t node, uint32_t first, uint32_t count, Span leaves,
-                     Content x) {
+static ContentId other(const MemoryCheck *c, uint32_t node, uint32_t first, uint32_t count,
+                       AddressRange leaves, ContentId x) {
     if (leaves.to <= first || first + count <= leaves.from || c->tree[node] == x) return x;
     if (c->tree[node] != MIXED) return c->tree[node];
-    Content left = other(c, 2 * node, first, count / 2, leaves, x);
+    ContentId left = other(c, 2 * node, first, count / 2, leaves, x);
     return left != x ? left : other(c, 2 * node + 1, first + count / 2, count / 2, leaves, x);
 }
 
-static Span leaves_of(const Check *c, Span s) {
-    return (Span){leaf_at(c, s.from), leaf_at(c, s.to)};
+static AddressRange leaves_of(const MemoryCheck *c, AddressRange s) {
+    return (AddressRange){leaf_at(c, s.from), leaf_at(c, s.to)};
 }
 
-static void put(Check *c, Span s, Content x) {
+static void put(MemoryCheck *c, AddressRange s, ContentId x) {
     if (s.from < s.to) paint(c, 1, 0, c->leaves, leaves_of(c, s), x);
 }
 
-static Content lies(const Check *c, Span s, Content x) {
+static ContentId lies(const MemoryCheck *c, AddressRange s, ContentId x) {
     return s.from < s.to ? other(c, 1, 0, c->leaves, leaves_of(c, s), x) : x;
 }
 
@@ -140,12 +146,12 @@ static int in_order(const void *x, const void *y) {
     return *a < *b ? -1 : *a > *b;
 }
 
-static void note_ends(Check *c, Span s) {
+static void note_ends(MemoryCheck *c, AddressRange s) {
     c->ends[c->nends++] = s.from;
     c->ends[c->nends++] = s.to;
 }
 
-static void make_picture(Check *c) {
+static void make_picture(MemoryCheck *c) {
     c->ends = NEW_ARRAY(c->a, uint64_t, 2 * (c->f->nodes.n + c->m->states.n) + 2);
     for (NodeId n = 0; n < c->f->nodes.n; n++) note_ends(c, node_span(c, n));
     for (StateId s = 0; s < c->m->states.n; s++) note_ends(c, state_span(c, s));
@@ -156,20 +162,20 @@ static void make_picture(Check *c) {
     c->nends = kept;
     c->leaves = 1;
     while (c->leaves < kept) c->leaves *= 2;
-    c->tree = NEW_ARRAY(c->a, Content, 2 * (size_t)c->leaves);
+    c->tree = NEW_ARRAY(c->a, ContentId, 2 * (size_t)c->leaves);
 }
 
 // ---- what is there when the function starts -----------------------------------------------------
 
 // Addresses are regions and offsets in one number: an offset that does not fit is no place of anything.
-static bool fits(Check *c, const Mem *mem, int64_t bytes) {
+static bool fits(MemoryCheck *c, const Mem *mem, int64_t bytes) {
     int64_t most = (INT64_C(1) << 56) - 1;
     if (bytes <= most && mem->offset <= most - bytes) return true;
     fault(c, 2, "%s is no place for %lld bytes", where(c, mem), (long long)bytes);
     return false;
 }
 
-static bool all_fit(Check *c) {
+static bool all_fit(MemoryCheck *c) {
     bool good = true;
     for (NodeId n = 0; n < c->f->nodes.n; n++) good &= fits(c, place(c, n), bytes_of(c, n));
     for (StateId s = 0; s < c->m->states.n; s++) {
@@ -179,7 +185,7 @@ static bool all_fit(Check *c) {
     return good;
 }
 
-static void start_states(Check *c) {
+static void start_states(MemoryCheck *c) {
     for (StateId s = 0; s < c->m->states.n; s++) {
         const State *st = &c->m->states.at[s];
         Region own = st->kind == STATE_param   ? REGION_param
@@ -188,23 +194,23 @@ static void start_states(Check *c) {
         if (st->mem.region != own)
             fault(c, 2, "state '%s' has no place in '%s'", sym_str(c->m->syms, st->path),
                   region_names[own]);
-        Content there = lies(c, state_span(c, s), 0);
+        ContentId there = lies(c, state_span(c, s), 0);
         if (there) fault(c, 2, "%s overlaps %s", called(c, before(c, s)), called(c, there));
         put(c, state_span(c, s), before(c, s));
     }
 }
 
 // Inputs of one name and type are one.
-static bool same_input(const Check *c, NodeId a, Content b) {
+static bool same_input(const MemoryCheck *c, NodeId a, ContentId b) {
     if (b == 0 || b > c->f->nodes.n) return false;
     const Node *x = node_at(c->f, a), *y = node_at(c->f, b - 1);
     return attr_of(c->m, c->f, a)->input.name == attr_of(c->m, c->f, b - 1)->input.name &&
            x->type == y->type && address(place(c, a)) == address(place(c, b - 1));
 }
 
-static void start_input(Check *c, NodeId n) {
+static void start_input(MemoryCheck *c, NodeId n) {
     Region own = type_of(c->m, c->f, n)->n ? REGION_input : REGION_scalar;
-    Content there = lies(c, node_span(c, n), 0);
+    ContentId there = lies(c, node_span(c, n), 0);
     if (place(c, n)->region != own)
         fault(c, 2, "input %s has no place in '%s'", called(c, n + 1), region_names[own]);
     if (!there) put(c, node_span(c, n), n + 1);
@@ -216,10 +222,11 @@ static void start_input(Check *c, NodeId n) {
 
 // ---- groups -------------------------------------------------------------------------------------
 
-static void check_read(Check *c, NodeId reader, NodeId value) {
+static void check_read(MemoryCheck *c, NodeId reader, NodeId value) {
     if (bytes_of(c, value) == 0) return;
-    Content want = c->content[value];
-    Content there = place(c, value)->region == REGION_none ? 0 : lies(c, node_span(c, value), want);
+    ContentId want = c->content[value];
+    ContentId there =
+        place(c, value)->region == REGION_none ? 0 : lies(c, node_span(c, value), want);
     if (there != want)
         fault(c, 1, "%s reads %s at %s, where %s lies", called(c, reader + 1), called(c, want),
               where(c, place(c, value)), called(c, there));
@@ -229,7 +236,8 @@ static bool is_fold(const Func *body, NodeId n) { return node_at(body, n)->op ==
 
 // Whether the body reads operand `index` at no other element than that which result r is written at. In
 // columns, whose results are written when all rows are done, only the addend of the fold is read then.
-static bool reads_where_written(const Check *c, const Node *group, uint32_t index, uint32_t r) {
+static bool reads_where_written(const MemoryCheck *c, const Node *group, uint32_t index,
+                                uint32_t r) {
     const Attr *at = attr_at(c->m, group->attr);
     const Func *body = c->m->funcs.at[at->group.body];
     NodeId result = body->results.at[r].node;
@@ -255,7 +263,7 @@ static bool reads_where_written(const Check *c, const Node *group, uint32_t inde
     return true;
 }
 
-static void check_overlap(Check *c, NodeId group, NodeId result, uint32_t r) {
+static void check_overlap(MemoryCheck *c, NodeId group, NodeId result, uint32_t r) {
     const Node *g = node_at(c->f, group);
     for (uint32_t i = 0; i < g->n; i++) {
         NodeId x = operand(c->f, group, i);
@@ -271,14 +279,14 @@ static void check_overlap(Check *c, NodeId group, NodeId result, uint32_t r) {
 }
 
 // The node of result r, NONE if there is none: nothing is to read it, but it is written.
-static NodeId result_node(const Check *c, NodeId group, uint32_t r) {
+static NodeId result_node(const MemoryCheck *c, NodeId group, uint32_t r) {
     NodeId n = c->next_part[group];
     if (r == 0) return group;
     while (n != NONE && attr_of(c->m, c->f, n)->part.index != r) n = c->next_part[n];
     return n;
 }
 
-static void check_group(Check *c, NodeId group) {
+static void check_group(MemoryCheck *c, NodeId group) {
     const Func *body = c->m->funcs.at[attr_of(c->m, c->f, group)->group.body];
     NodeId results[MAX_OPERANDS];
     uint32_t count = body->results.n;
@@ -312,10 +320,10 @@ static void check_group(Check *c, NodeId group) {
 // ---- assignments, and the end -------------------------------------------------------------------
 
 // Where the value is not written into the state's place, it is copied there here.
-static void check_assign(Check *c, NodeId n) {
+static void check_assign(MemoryCheck *c, NodeId n) {
     NodeId value = operand(c->f, n, 0);
     StateId s = attr_of(c->m, c->f, n)->assign.state;
-    Span to = state_span(c, s), from = node_span(c, value);
+    AddressRange to = state_span(c, s), from = node_span(c, value);
     c->content[n] = c->content[value];
     check_read(c, n, value);
     if (address(place(c, n)) != to.from)
@@ -325,14 +333,14 @@ static void check_assign(Check *c, NodeId n) {
     put(c, to, c->content[value]);
 }
 
-static void check_end(Check *c) {
-    Content *held = NEW_ARRAY(c->a, Content, c->m->states.n + 1);
+static void check_end(MemoryCheck *c) {
+    ContentId *held = NEW_ARRAY(c->a, ContentId, c->m->states.n + 1);
     for (StateId s = 0; s < c->m->states.n; s++) held[s] = before(c, s);
     for (NodeId n = 0; n < c->f->nodes.n; n++)
         if (node_at(c->f, n)->op == OP_assign)
             held[attr_of(c->m, c->f, n)->assign.state] = c->content[n];
     for (StateId s = 0; s < c->m->states.n; s++) {
-        Content there = lies(c, state_span(c, s), held[s]);
+        ContentId there = lies(c, state_span(c, s), held[s]);
         if (there != held[s])
             fault(c, 4, "at the end the place of state '%s' holds %s, not %s",
                   sym_str(c->m->syms, c->m->states.at[s].path), called(c, there),
@@ -340,7 +348,7 @@ static void check_end(Check *c) {
     }
     for (uint32_t i = 0; i < c->f->results.n; i++) {
         NodeId n = c->f->results.at[i].node;
-        Content there = bytes_of(c, n) ? lies(c, node_span(c, n), c->content[n]) : c->content[n];
+        ContentId there = bytes_of(c, n) ? lies(c, node_span(c, n), c->content[n]) : c->content[n];
         if (there != c->content[n])
             fault(c, 4, "at the end the result '%s' is not whole: %s lies at %s",
                   sym_str(c->m->syms, c->f->results.at[i].name), called(c, there),
@@ -356,7 +364,7 @@ static bool is_executable(const Func *f) {
     return true;
 }
 
-static void note_values(Check *c) {
+static void note_values(MemoryCheck *c) {
     for (NodeId n = c->f->nodes.n; n-- > 0;) {
         c->content[n] = n + 1;
         c->next_part[n] = NONE;
@@ -371,14 +379,14 @@ static void note_values(Check *c) {
     }
 }
 
-static void check_state_node(Check *c, NodeId n) {
+static void check_state_node(MemoryCheck *c, NodeId n) {
     const State *st = &c->m->states.at[attr_of(c->m, c->f, n)->state.state];
     if (address(place(c, n)) != address(&st->mem))
         fault(c, 2, "%s is not in the place of its state", called(c, n + 1));
 }
 
-static void walk(Check *c) {
-    c->content = NEW_ARRAY(c->a, Content, c->f->nodes.n);
+static void walk(MemoryCheck *c) {
+    c->content = NEW_ARRAY(c->a, ContentId, c->f->nodes.n);
     c->next_part = NEW_ARRAY(c->a, NodeId, c->f->nodes.n);
     note_values(c);
     make_picture(c);
@@ -396,7 +404,7 @@ static void walk(Check *c) {
 
 int ir_check_memory(const Module *m, const Func *f, Text *why) {
     if (f->mem.n != f->nodes.n || !f->nodes.n || !is_executable(f)) return 0;
-    Check c = {.m = m, .f = f, .why = why, .a = arena_new()};
+    MemoryCheck c = {.m = m, .f = f, .why = why, .a = arena_new()};
     if (all_fit(&c)) walk(&c);
     arena_free(c.a);
     return c.faults;

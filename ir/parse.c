@@ -24,11 +24,11 @@ typedef struct {
     Func *f;              // the function being read, or NULL
     Map labels;           // of f: Sym -> NodeId
     int depth;
-} Parser;
+} IrParser;
 
 // ---- characters and words
 
-static Loc range(const Parser *p, const char *from) {
+static Loc range(const IrParser *p, const char *from) {
     return (Loc){p->file, (uint32_t)(from - p->text), (uint32_t)(p->at - p->text)};
 }
 
@@ -38,7 +38,7 @@ static Loc range(const Parser *p, const char *from) {
         (p)->failed = true;                                                                        \
     } while (0)
 
-static void skip(Parser *p) {
+static void skip(IrParser *p) {
     while (p->at < p->end) {
         if (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r') {
             p->at++;
@@ -51,24 +51,24 @@ static void skip(Parser *p) {
 }
 
 // The next character that is no space, or 0 at the end and after an error.
-static char peek(Parser *p) {
+static char peek(IrParser *p) {
     skip(p);
     return p->failed || p->at == p->end ? 0 : *p->at;
 }
 
 // Where the next token starts, for messages.
-static const char *here(Parser *p) {
+static const char *here(IrParser *p) {
     peek(p);
     return p->at;
 }
 
-static bool take(Parser *p, char c) {
+static bool take(IrParser *p, char c) {
     if (c == 0 || peek(p) != c) return false;
     p->at++;
     return true;
 }
 
-static bool expect(Parser *p, char c) {
+static bool expect(IrParser *p, char c) {
     if (take(p, c)) return true;
     ERROR(p, p->at, "expected '%c'", c);
     return false;
@@ -77,7 +77,7 @@ static bool expect(Parser *p, char c) {
 static bool is_word_char(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.'; }
 
 // Length of the word at the cursor: [A-Za-z_][A-Za-z0-9_.]*
-static size_t word_length(Parser *p) {
+static size_t word_length(IrParser *p) {
     char c = peek(p);
     if (!isalpha((unsigned char)c) && c != '_') return 0;
     size_t n = 1;
@@ -85,7 +85,7 @@ static size_t word_length(Parser *p) {
     return n;
 }
 
-static bool take_word(Parser *p, const char *word) {
+static bool take_word(IrParser *p, const char *word) {
     size_t n = word_length(p);
     if (n == 0 || n != strlen(word) || memcmp(p->at, word, n) != 0) return false;
     p->at += n;
@@ -93,7 +93,7 @@ static bool take_word(Parser *p, const char *word) {
 }
 
 // The index of the next word in a list of names, or n with an error. Leaves the word behind.
-static uint32_t one_of(Parser *p, const char *const *names, uint32_t n, const char *what) {
+static uint32_t one_of(IrParser *p, const char *const *names, uint32_t n, const char *what) {
     size_t len = word_length(p);
     const char *from = p->at;
     p->at += len;
@@ -113,7 +113,7 @@ static int hex_digit(char c) {
 }
 
 // After the opening quote. Only \xNN escapes; no control characters.
-static Sym quoted(Parser *p) {
+static Sym quoted(IrParser *p) {
     Text t = {.arena = p->arena};
     const char *from = p->at;
     while (p->at < p->end && *p->at != '"') {
@@ -142,7 +142,7 @@ static Sym quoted(Parser *p) {
     return sym_intern(p->m->syms, t.at, t.n);
 }
 
-static Sym name(Parser *p) {
+static Sym name(IrParser *p) {
     if (take(p, '"')) return quoted(p);
     size_t n = word_length(p);
     if (n == 0) {
@@ -153,7 +153,7 @@ static Sym name(Parser *p) {
     return sym_intern(p->m->syms, p->at - n, n);
 }
 
-static int64_t integer(Parser *p, int64_t low, int64_t high) {
+static int64_t integer(IrParser *p, int64_t low, int64_t high) {
     char c = peek(p);
     const char *from = p->at;
     bool negative = c == '-';
@@ -174,7 +174,7 @@ static int64_t integer(Parser *p, int64_t low, int64_t high) {
     return low;
 }
 
-static double number(Parser *p) {
+static double number(IrParser *p) {
     char buf[48];
     size_t n = 0;
     const char *from = here(p);
@@ -190,7 +190,7 @@ static double number(Parser *p) {
 
 // ---- references
 
-static AxisId axis(Parser *p) {
+static AxisId axis(IrParser *p) {
     const char *from = here(p);
     Sym s = name(p);
     AxisId a = axis_find(p->m, s);
@@ -198,7 +198,7 @@ static AxisId axis(Parser *p) {
     return a;
 }
 
-static StateId state(Parser *p) {
+static StateId state(IrParser *p) {
     const char *from = here(p);
     Sym s = name(p);
     StateId id = state_find(p->m, s);
@@ -207,7 +207,7 @@ static StateId state(Parser *p) {
 }
 
 // A label after '%': letters, digits, '_' and '.'.
-static Sym label(Parser *p) {
+static Sym label(IrParser *p) {
     if (!expect(p, '%')) return 0;
     const char *from = p->at;
     while (p->at < p->end && is_word_char(*p->at)) p->at++;
@@ -215,7 +215,7 @@ static Sym label(Parser *p) {
     return sym_intern(p->m->syms, from, (size_t)(p->at - from));
 }
 
-static NodeId node_ref(Parser *p) {
+static NodeId node_ref(IrParser *p) {
     const char *from = here(p);
     Sym s = label(p);
     const uint32_t *id = map_find(&p->labels, s);
@@ -225,7 +225,7 @@ static NodeId node_ref(Parser *p) {
 }
 
 // A function's slot: an explicit '#id', or the next free one.
-static FuncId func_ref(Parser *p) {
+static FuncId func_ref(IrParser *p) {
     FuncId id = p->m->funcs.n;
     if (take(p, '#')) id = (FuncId)integer(p, 0, MAX_FUNCS - 1);
     if (id >= MAX_FUNCS) ERROR(p, p->at, "too many functions");
@@ -238,7 +238,7 @@ static FuncId func_ref(Parser *p) {
 
 // ---- types
 
-static void type_axis(Parser *p, Type *t) {
+static void type_axis(IrParser *p, Type *t) {
     const char *from = here(p);
     AxisId a = axis(p);
     if (p->failed) return;
@@ -251,13 +251,13 @@ static void type_axis(Parser *p, Type *t) {
     t->axes[t->n++] = x;
 }
 
-static uint32_t elem(Parser *p) {
+static uint32_t elem(IrParser *p) {
     const char *names[ELEM_COUNT];
     for (uint32_t i = 0; i < ELEM_COUNT; i++) names[i] = elem_info[i].name;
     return one_of(p, names, ELEM_COUNT, "element type");
 }
 
-static TypeId type(Parser *p) {
+static TypeId type(IrParser *p) {
     const char *from = here(p);
     Type t = {.elem = elem(p)};
     if (take(p, '[') && !take(p, ']')) {
@@ -274,7 +274,7 @@ static TypeId type(Parser *p) {
 
 // ---- attributes
 
-static AxisList axes(Parser *p) {
+static AxisList axes(IrParser *p) {
     AxisList l = {0};
     if (!expect(p, '(') || take(p, ')')) return l;
     do {
@@ -287,7 +287,7 @@ static AxisList axes(Parser *p) {
     return l;
 }
 
-static void field_value(Parser *p, const AttrField *f, void *to) {
+static void field_value(IrParser *p, const AttrField *f, void *to) {
     uint32_t n;
     const char *const *names = field_names((FieldKind)f->kind, &n);
     switch ((FieldKind)f->kind) {
@@ -306,7 +306,7 @@ static void field_value(Parser *p, const AttrField *f, void *to) {
     unreachable(f->kind);
 }
 
-static void field(Parser *p, Attr *a) {
+static void field(IrParser *p, Attr *a) {
     uint32_t first, n = attr_record((AttrKind)a->kind, &first);
     const char *from = here(p);
     Sym s = name(p);
@@ -319,7 +319,7 @@ static void field(Parser *p, Attr *a) {
 }
 
 // After the opening brace.
-static void fields(Parser *p, Attr *a) {
+static void fields(IrParser *p, Attr *a) {
     if (take(p, '}')) return;
     do {
         field(p, a);
@@ -344,7 +344,7 @@ static Attr attr_start(Op op) {
 // ---- functions
 
 // What follows '@': a source range "3:10-20" or a place in memory "temp+4096".
-static void source_range(Parser *p, Loc *loc) {
+static void source_range(IrParser *p, Loc *loc) {
     const char *from = here(p);
     int64_t file = integer(p, 1, UINT16_MAX);
     if (file > p->files.n) {
@@ -358,7 +358,7 @@ static void source_range(Parser *p, Loc *loc) {
     if (!p->failed) *loc = (Loc){p->files.at[file - 1], (uint32_t)start, (uint32_t)end};
 }
 
-static void at_tail(Parser *p, Loc *loc, Mem *mem) {
+static void at_tail(IrParser *p, Loc *loc, Mem *mem) {
     const char *from = here(p);
     if (isdigit((unsigned char)peek(p))) {
         source_range(p, loc);
@@ -370,7 +370,7 @@ static void at_tail(Parser *p, Loc *loc, Mem *mem) {
     *mem = (Mem){.region = region, .offset = integer(p, 0, INT64_MAX)};
 }
 
-static void phase(Parser *p, Builder *b) {
+static void phase(IrParser *p, Builder *b) {
     const char *c = p->at < p->end && *p->at ? strchr(phase_letters, *p->at) : NULL;
     if (c)
         b->phase = (Phase)(c - phase_letters), p->at++;
@@ -387,10 +387,10 @@ typedef struct {
     TypeId type;
     uint32_t ordinal;
     Mem mem;
-} Line;
+} NodeLine;
 
 // repeat.round, template.ordinal
-static Inst inst(Parser *p) {
+static Inst inst(IrParser *p) {
     const char *from = here(p);
     Inst at = {.repeat = (uint32_t)integer(p, 1, UINT32_MAX)};
     expect(p, '.');
@@ -403,13 +403,13 @@ static Inst inst(Parser *p) {
     return at;
 }
 
-static void template(Parser *p, Line *l) {
+static void template(IrParser *p, NodeLine *l) {
     l->b.tmpl = (uint32_t)integer(p, 0, UINT32_MAX - 1) + 1;
     if (take(p, '.')) l->ordinal = (uint32_t)integer(p, 0, UINT32_MAX / 2) + 1;
 }
 
 // Everything after the operands but the region, in any order.
-static void tails(Parser *p, Line *l) {
+static void tails(IrParser *p, NodeLine *l) {
     for (;;) {
         if (take(p, ':'))
             l->type = type(p);
@@ -432,7 +432,7 @@ static void tails(Parser *p, Line *l) {
     }
 }
 
-static Op op(Parser *p) {
+static Op op(IrParser *p) {
     size_t len = word_length(p);
     const char *from = p->at;
     p->at += len;
@@ -442,7 +442,7 @@ static Op op(Parser *p) {
     return OP_const;
 }
 
-static void operands(Parser *p, Line *l) {
+static void operands(IrParser *p, NodeLine *l) {
     if (peek(p) != '%') return;
     do {
         const char *from = here(p);
@@ -452,7 +452,7 @@ static void operands(Parser *p, Line *l) {
     } while (take(p, ','));
 }
 
-static void check_line(Parser *p, const Line *l, const char *from) {
+static void check_line(IrParser *p, const NodeLine *l, const char *from) {
     TypeId types[MAX_OPERANDS];
     for (uint32_t i = 0; i < l->n; i++) types[i] = node_at(p->f, l->operands[i])->type;
     Text why = {.arena = p->arena};
@@ -461,10 +461,10 @@ static void check_line(Parser *p, const Line *l, const char *from) {
         ERROR(p, from, "%s", why.at);
 }
 
-static void body(Parser *p, FuncId id);
+static void body(IrParser *p, FuncId id);
 
 // The region of a group. Labels inside are its own.
-static void region(Parser *p, const Line *l) {
+static void region(IrParser *p, const NodeLine *l) {
     FuncId id = l->attr.group.body;
     if (!take_word(p, "region")) return;
     const char *from = here(p);
@@ -487,13 +487,13 @@ static void region(Parser *p, const Line *l) {
     p->labels = labels;
 }
 
-static void node(Parser *p) {
+static void node(IrParser *p) {
     const char *from = here(p);
     Sym s = label(p);
     bool fresh;
     if (map_find(&p->labels, s)) ERROR(p, from, "second node '%%%.100s'", sym_str(p->m->syms, s));
     expect(p, '=');
-    Line l = {.b = {.m = p->m, .f = p->f}, .op = op(p), .type = NONE};
+    NodeLine l = {.b = {.m = p->m, .f = p->f}, .op = op(p), .type = NONE};
     if (p->failed) return;
     l.attr = attr_start(l.op);
     operands(p, &l);
@@ -513,7 +513,7 @@ static void node(Parser *p) {
     region(p, &l);
 }
 
-static bool result(Parser *p) {
+static bool result(IrParser *p) {
     for (uint32_t i = 0; i < RESULT_KINDS; i++) {
         if (!take_word(p, result_names[i])) continue;
         Sym s = name(p);
@@ -526,7 +526,7 @@ static bool result(Parser *p) {
 }
 
 // "[planned] { nodes results }" of function id. A planned function has a place for every node.
-static void body(Parser *p, FuncId id) {
+static void body(IrParser *p, FuncId id) {
     p->f = p->m->funcs.at[id];
     p->labels = (Map){.arena = p->arena};
     p->defined.at[id] = 1;
@@ -541,7 +541,7 @@ static void body(Parser *p, FuncId id) {
     }
 }
 
-static void func(Parser *p, bool is_region) {
+static void func(IrParser *p, bool is_region) {
     Sym s = name(p);
     const char *from = here(p);
     FuncId id = func_ref(p);
@@ -558,7 +558,7 @@ static void func(Parser *p, bool is_region) {
 
 // ---- the header
 
-static void file_line(Parser *p) {
+static void file_line(IrParser *p) {
     const char *from = here(p);
     int64_t n = integer(p, 1, MAX_FILES);
     Sym s = name(p);
@@ -579,7 +579,7 @@ static void file_line(Parser *p) {
     vec_push(p->arena, &p->files, (uint16_t)i);
 }
 
-static void axis_line(Parser *p) {
+static void axis_line(IrParser *p) {
     const char *from = here(p);
     Sym s = name(p);
     if (!p->failed && (s == 0 || axis_find(p->m, s)))
@@ -591,7 +591,7 @@ static void axis_line(Parser *p) {
     p->m->axes.at[a].sample = take_word(p, "sample");
 }
 
-static void whole_line(Parser *p) {
+static void whole_line(IrParser *p) {
     static const char *const names[] = {"step", "eval", "predict"};
     uint32_t which = one_of(p, names, 3, "function");
     if (which == 0) p->m->whole_step = true;
@@ -599,7 +599,7 @@ static void whole_line(Parser *p) {
     if (which == 2) p->m->whole_predict = true;
 }
 
-static void repeat_line(Parser *p) {
+static void repeat_line(IrParser *p) {
     const char *from = here(p);
     Repeat r = {.axis = name(p)};
     expect(p, '=');
@@ -611,7 +611,7 @@ static void repeat_line(Parser *p) {
     if (repeat_total(p->m, id) < 0) ERROR(p, from, "more than 2^32 rounds inside each other");
 }
 
-static StateId earlier_state(Parser *p) {
+static StateId earlier_state(IrParser *p) {
     const char *from = here(p);
     Sym s = name(p);
     StateId id = p->failed ? NONE : state_find(p->m, s);
@@ -619,7 +619,7 @@ static StateId earlier_state(Parser *p) {
     return id;
 }
 
-static void state_tails(Parser *p, State *s) {
+static void state_tails(IrParser *p, State *s) {
     for (;;) {
         if (take_word(p, "of")) {
             expect(p, '=');
@@ -639,7 +639,7 @@ static void state_tails(Parser *p, State *s) {
     }
 }
 
-static void state_line(Parser *p) {
+static void state_line(IrParser *p) {
     const char *from = here(p);
     Sym s = name(p);
     if (!p->failed && (s == 0 || state_find(p->m, s) != NONE))
@@ -652,7 +652,7 @@ static void state_line(Parser *p) {
     state_tails(p, &p->m->states.at[id]);
 }
 
-static void item(Parser *p) {
+static void item(IrParser *p) {
     if (take_word(p, "file"))
         file_line(p);
     else if (take_word(p, "axis"))
@@ -674,7 +674,7 @@ static void item(Parser *p) {
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {
     const SourceFile source = d->files.at[file];
     Module *m = module_new(a, syms, d);
-    Parser p = {.arena = a, .m = m, .d = d, .file = file};
+    IrParser p = {.arena = a, .m = m, .d = d, .file = file};
     p.text = p.at = source.text;
     p.end = source.text + source.size;
     if (source.size > UINT32_MAX / 2) ERROR(&p, p.at, "the file is too large");

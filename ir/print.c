@@ -15,9 +15,9 @@ typedef struct {
     VEC(Sym) files;     // in order of number, from 1
     uint8_t *printed;   // by FuncId
     uint32_t next_func; // the id that a function without '#' would get in the parser
-} Printer;
+} IrPrinter;
 
-static void put(Printer *p, const char *s) { text_put(p->to, s, strlen(s)); }
+static void put(IrPrinter *p, const char *s) { text_put(p->to, s, strlen(s)); }
 
 static bool is_bare(const char *s) {
     if (!isalpha((unsigned char)*s) && *s != '_') return false;
@@ -26,7 +26,7 @@ static bool is_bare(const char *s) {
     return true;
 }
 
-static void put_quoted(Printer *p, const char *s) {
+static void put_quoted(IrPrinter *p, const char *s) {
     put(p, "\"");
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
@@ -38,7 +38,7 @@ static void put_quoted(Printer *p, const char *s) {
     put(p, "\"");
 }
 
-static void put_name(Printer *p, Sym name) {
+static void put_name(IrPrinter *p, Sym name) {
     const char *s = sym_str(p->m->syms, name);
     if (is_bare(s))
         put(p, s);
@@ -46,9 +46,9 @@ static void put_name(Printer *p, Sym name) {
         put_quoted(p, s);
 }
 
-static void put_axis(Printer *p, AxisId a) { put_name(p, p->m->axes.at[a].name); }
+static void put_axis(IrPrinter *p, AxisId a) { put_name(p, p->m->axes.at[a].name); }
 
-static void put_type(Printer *p, const Type *t) {
+static void put_type(IrPrinter *p, const Type *t) {
     put(p, elem_info[t->elem].name);
     for (uint32_t i = 0; i < t->n; i++) {
         put(p, i ? ", " : "[");
@@ -59,7 +59,7 @@ static void put_type(Printer *p, const Type *t) {
 }
 
 void ir_print_type(Text *to, const Module *m, TypeId t) {
-    Printer p = {.to = to, .m = m};
+    IrPrinter p = {.to = to, .m = m};
     put_type(&p, type_at(m, t));
 }
 
@@ -79,7 +79,7 @@ static bool is_omitted(const AttrField *f, const void *at) {
     return may && is_zero(at, f->size);
 }
 
-static void put_axes(Printer *p, const AxisList *l) {
+static void put_axes(IrPrinter *p, const AxisList *l) {
     put(p, "(");
     for (uint32_t i = 0; i < l->n; i++) {
         if (i) put(p, ", ");
@@ -88,12 +88,12 @@ static void put_axes(Printer *p, const AxisList *l) {
     put(p, ")");
 }
 
-static void put_func_id(Printer *p, FuncId id) {
+static void put_func_id(IrPrinter *p, FuncId id) {
     text_printf(p->to, "#%u", id);
     if (id >= p->next_func) p->next_func = id + 1;
 }
 
-static void put_value(Printer *p, const AttrField *f, const void *at) {
+static void put_value(IrPrinter *p, const AttrField *f, const void *at) {
     char buf[32];
     uint32_t n;
     switch ((FieldKind)f->kind) {
@@ -112,7 +112,7 @@ static void put_value(Printer *p, const AttrField *f, const void *at) {
     unreachable(f->kind);
 }
 
-static void put_attr(Printer *p, const Attr *a) {
+static void put_attr(IrPrinter *p, const Attr *a) {
     uint32_t first, n = attr_record((AttrKind)a->kind, &first);
     const char *sep = " {";
     for (uint32_t i = first; i < first + n; i++) {
@@ -129,7 +129,7 @@ static void put_attr(Printer *p, const Attr *a) {
 // ---- functions
 
 // The header's number of a source file; 0: nowhere, or the file is unknown.
-static uint32_t file_number(Printer *p, Loc loc) {
+static uint32_t file_number(IrPrinter *p, Loc loc) {
     const Diag *d = p->m->diag;
     if (!loc.file || !d || loc.file >= d->files.n || !p->file_numbers.arena) return 0;
     Sym path = sym(p->m->syms, d->files.at[loc.file].path);
@@ -142,17 +142,17 @@ static uint32_t file_number(Printer *p, Loc loc) {
     return *number;
 }
 
-static void put_mem(Printer *p, Mem mem) {
+static void put_mem(IrPrinter *p, Mem mem) {
     if (mem.region != REGION_none)
         text_printf(p->to, " @%s+%lld", region_names[mem.region], (long long)mem.offset);
 }
 
-static void put_loc(Printer *p, Loc loc) {
+static void put_loc(IrPrinter *p, Loc loc) {
     uint32_t file = file_number(p, loc);
     if (file) text_printf(p->to, " @%u:%u-%u", file, loc.start, loc.end);
 }
 
-static void put_node(Printer *p, const Func *f, NodeId id) {
+static void put_node(IrPrinter *p, const Func *f, NodeId id) {
     const Node *n = node_at(f, id);
     text_printf(p->to, "%%%u = %s", id, op_info[n->op].name);
     for (uint32_t i = 0; i < n->n; i++)
@@ -173,14 +173,14 @@ static void put_node(Printer *p, const Func *f, NodeId id) {
     put_loc(p, n->loc);
 }
 
-static void put_indent(Printer *p, int depth) {
+static void put_indent(IrPrinter *p, int depth) {
     for (int i = 0; i < depth; i++) put(p, "  ");
 }
 
-static void put_body(Printer *p, const Func *f, int depth);
+static void put_body(IrPrinter *p, const Func *f, int depth);
 
 // The regions of a node, each inside the first node that has it.
-static void put_regions(Printer *p, const Node *n, int depth) {
+static void put_regions(IrPrinter *p, const Node *n, int depth) {
     Attr a = *attr_at(p->m, n->attr);
     for (uint32_t i = 0; attr_body(&a, i); i++) {
         FuncId id = *attr_body(&a, i);
@@ -193,7 +193,7 @@ static void put_regions(Printer *p, const Node *n, int depth) {
     }
 }
 
-static void put_body(Printer *p, const Func *f, int depth) {
+static void put_body(IrPrinter *p, const Func *f, int depth) {
     put(p, f->mem.n ? " planned {\n" : " {\n");
     for (NodeId i = 0; i < f->nodes.n; i++) {
         put_indent(p, depth + 1);
@@ -212,7 +212,7 @@ static void put_body(Printer *p, const Func *f, int depth) {
     put(p, "}");
 }
 
-static void put_func(Printer *p, FuncId id) {
+static void put_func(IrPrinter *p, FuncId id) {
     const Func *f = p->m->funcs.at[id];
     p->printed[id] = 1;
     put(p, f->region ? "region " : "func ");
@@ -225,14 +225,14 @@ static void put_func(Printer *p, FuncId id) {
     put(p, "\n");
 }
 
-static Printer printer_new(Text *to, const Module *m) {
-    Printer p = {.to = to, .m = m};
+static IrPrinter printer_new(Text *to, const Module *m) {
+    IrPrinter p = {.to = to, .m = m};
     p.printed = NEW_ARRAY(to->arena, uint8_t, m->funcs.n + 1);
     return p;
 }
 
 void ir_print_func(Text *to, const Module *m, const Func *f) {
-    Printer p = printer_new(to, m);
+    IrPrinter p = printer_new(to, m);
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (m->funcs.at[i] == f) {
             p.next_func = i;
@@ -240,7 +240,7 @@ void ir_print_func(Text *to, const Module *m, const Func *f) {
         }
 }
 
-static void put_files(Printer *p) {
+static void put_files(IrPrinter *p) {
     const Module *m = p->m;
     for (uint32_t i = 1; i < m->repeats.n; i++) file_number(p, m->repeats.at[i].loc);
     for (StateId i = 0; i < m->states.n; i++) file_number(p, m->states.at[i].loc);
@@ -254,7 +254,7 @@ static void put_files(Printer *p) {
     }
 }
 
-static void put_repeat(Printer *p, const Repeat *r) {
+static void put_repeat(IrPrinter *p, const Repeat *r) {
     put(p, "repeat ");
     put_name(p, r->axis);
     text_printf(p->to, " = %lld", (long long)r->rounds);
@@ -263,7 +263,7 @@ static void put_repeat(Printer *p, const Repeat *r) {
     put(p, "\n");
 }
 
-static void put_state(Printer *p, const State *s) {
+static void put_state(IrPrinter *p, const State *s) {
     put(p, "state ");
     put_name(p, s->path);
     put(p, " : ");
@@ -279,7 +279,7 @@ static void put_state(Printer *p, const State *s) {
 }
 
 void ir_print_module(Text *to, const Module *m) {
-    Printer p = printer_new(to, m);
+    IrPrinter p = printer_new(to, m);
     p.file_numbers.arena = to->arena;
     put_files(&p);
     for (AxisId i = 1; i < m->axes.n; i++) {

@@ -297,10 +297,8 @@ const char *fuse_name(const Fuse *x, NodeId n) {
     return *s ? s : op_info[node_at(x->f, n)->op].name;
 }
 
-typedef VEC(NodeId) NodeVec;
-
 static void visit_keep(Fuse *x, NodeId s, bool moved, void *user) {
-    NodeVec *kept = user;
+    NodeList *kept = user;
     (void)moved;
     for (uint32_t i = 0; i < kept->n; i++)
         if (kept->at[i] == s) return;
@@ -311,7 +309,7 @@ static void visit_keep(Fuse *x, NodeId s, bool moved, void *user) {
 // not join the latest of them.
 static void record_pairs(Fuse *x, NodeId n, uint32_t latest, Refusal why) {
     Ledger *l = x->cx->ledger;
-    NodeVec sources = {0};
+    NodeList sources = {0};
     if (!l || !l->keep_pairs) return;
     fuse_sources(x, n, visit_keep, &sources);
     const char *late = "";

@@ -9,6 +9,8 @@
 enum { MAX_SOURCES = 4, MAX_READS = 40, MAX_MEMBERS = 24 };
 #define GROUP_NONE UINT32_MAX
 
+typedef VEC(NodeId) NodeList;
+
 // What a node needs when it is computed inside its user's kernel: the stored values it reads, as far
 // as they are large (a quarter of the node's elements or more), and the work per element.
 typedef struct {
@@ -30,7 +32,7 @@ typedef struct {
     bool closed;            // takes no further members
     bool updates;           // a member updates a state in place: phases may not read rows again
     uint32_t reads;         // values read from outside, at most MAX_READS
-    VEC(NodeId) members;    // stored values and folds, in order
+    NodeList members;       // stored values and folds, in order
 } FuseGroup;
 
 typedef struct {

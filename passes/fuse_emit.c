@@ -41,12 +41,10 @@ static int by_id(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-typedef VEC(NodeId) NodeVec;
-
 // All nodes of the body, in order, and the values it reads from outside.
-static void collect(Emit *e, uint32_t g, NodeVec *body, NodeVec *reads) {
+static void collect(Emit *e, uint32_t g, NodeList *body, NodeList *reads) {
     Fuse *x = e->x;
-    NodeVec stack = {0};
+    NodeList stack = {0};
     const FuseGroup *group = &x->groups.at[g];
     for (uint32_t i = 0; i < group->members.n; i++) {
         if (!e->stored[group->members.at[i]]) continue; // another member's operand
@@ -74,7 +72,7 @@ static Builder builder_for(Module *m, Func *to, const Node *n) {
     return b;
 }
 
-static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root) {
+static void record(Emit *e, const FuseGroup *g, const NodeList *body, NodeId root) {
     Fuse *x = e->x;
     int64_t saved = 0;
     uint32_t count = 0, stored = 0;
@@ -103,7 +101,7 @@ static void record(Emit *e, const FuseGroup *g, const NodeVec *body, NodeId root
 static void emit_group(Emit *e, uint32_t number, Sym func_name) {
     Fuse *x = e->x;
     const FuseGroup *g = &x->groups.at[number];
-    NodeVec body = {0}, reads = {0};
+    NodeList body = {0}, reads = {0};
     collect(e, number, &body, &reads);
     FuncId id;
     Func *to =

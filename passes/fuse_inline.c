@@ -157,19 +157,19 @@ void fuse_sources(Fuse *x, NodeId n, FuseVisit *visit, void *user) {
     typedef struct {
         NodeId node;
         bool moved;
-    } Step;
-    VEC(Step) stack = {0};
+    } SourceStep;
+    VEC(SourceStep) stack = {0};
     uint32_t walk = ++x->walks;
-    vec_push(x->a, &stack, ((Step){n, false}));
+    vec_push(x->a, &stack, ((SourceStep){n, false}));
     while (stack.n) {
-        Step at = stack.at[--stack.n];
+        SourceStep at = stack.at[--stack.n];
         for (uint32_t i = 0; i < node_at(x->f, at.node)->n; i++) {
             NodeId o = operand(x->f, at.node, i);
             bool moved = at.moved || moves_index((Op)node_at(x->f, at.node)->op, i);
             if (x->passed[moved][o] == walk) continue;
             x->passed[moved][o] = walk;
             if (x->is_inline[o])
-                vec_push(x->a, &stack, ((Step){o, moved}));
+                vec_push(x->a, &stack, ((SourceStep){o, moved}));
             else
                 visit(x, o, moved, user);
         }

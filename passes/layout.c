@@ -26,16 +26,16 @@ typedef struct {
     uint32_t operand;
     AxisId from[MAX_AXES], to[MAX_AXES];
     uint32_t n;
-} Reader;
+} ReaderView;
 
-static AxisId seen_as(const Reader *r, AxisId a) {
+static AxisId seen_as(const ReaderView *r, AxisId a) {
     for (uint32_t i = 0; i < r->n; i++)
         if (r->from[i] == a) return r->to[i];
     return a;
 }
 
 // Follows renames from n to its only reader, a contraction. False when something else reads it.
-static bool follow(const Layout *l, NodeId n, NodeId user, Reader *r) {
+static bool follow(const Layout *l, NodeId n, NodeId user, ReaderView *r) {
     for (;;) {
         const Node *u = node_at(l->f, user);
         if (u->op == OP_contract) {
@@ -58,7 +58,7 @@ static bool follow(const Layout *l, NodeId n, NodeId user, Reader *r) {
 
 enum { ROLE_BATCH, ROLE_KEPT, ROLE_SUMMED };
 
-static int role_in(const Layout *l, const Reader *r, AxisId a) {
+static int role_in(const Layout *l, const ReaderView *r, AxisId a) {
     AxisId x = seen_as(r, a);
     if (list_has(&attr_of(l->m, l->f, r->reader)->contract.axes, x)) return ROLE_SUMMED;
     const Type *other = type_of(l->m, l->f, operand(l->f, r->reader, 1 - r->operand));
@@ -66,7 +66,7 @@ static int role_in(const Layout *l, const Reader *r, AxisId a) {
 }
 
 // Where axis a stands among the axes of its role, as the reader walks them.
-static int rank_in(const Layout *l, const Reader *r, AxisId a) {
+static int rank_in(const Layout *l, const ReaderView *r, AxisId a) {
     AxisId x = seen_as(r, a);
     const AxisList *summed = &attr_of(l->m, l->f, r->reader)->contract.axes;
     for (uint32_t i = 0; i < summed->n; i++)
@@ -75,7 +75,7 @@ static int rank_in(const Layout *l, const Reader *r, AxisId a) {
 }
 
 // Neighbours in walking order that do not lie side by side in `t`.
-static int breaks_for(const Layout *l, const Reader *r, const Type *t) {
+static int breaks_for(const Layout *l, const ReaderView *r, const Type *t) {
     int breaks = 0;
     for (uint32_t i = 0; i < t->n; i++)
         for (uint32_t j = 0; j < t->n; j++) {
@@ -110,7 +110,7 @@ static int own_breaks(const Layout *l, NodeId n, const Type *t) {
     return breaks;
 }
 
-static Type order_for(const Layout *l, const Reader *r, const Type *t) {
+static Type order_for(const Layout *l, const ReaderView *r, const Type *t) {
     Type out = *t;
     out.n = 0;
     for (int role = ROLE_BATCH; role <= ROLE_SUMMED; role++)
@@ -128,10 +128,10 @@ enum { MAX_READERS = 8 };
 static bool better(const Layout *l, NodeId n, Type *order) {
     const Type *t = type_of(l->m, l->f, n);
     uint32_t count = l->users.first[n + 1] - l->users.first[n];
-    Reader readers[MAX_READERS];
+    ReaderView readers[MAX_READERS];
     if (node_at(l->f, n)->n == 3 || t->n < 3 || count == 0 || count > MAX_READERS) return false;
     for (uint32_t i = 0; i < count; i++) {
-        readers[i] = (Reader){.n = 0};
+        readers[i] = (ReaderView){.n = 0};
         if (!follow(l, n, l->users.list[l->users.first[n] + i], &readers[i])) return false;
     }
     for (uint32_t i = 0; i < l->f->results.n; i++)

@@ -32,7 +32,7 @@ typedef struct {
     NodeId *state_head; // state -> first node that reads it, then chained
     NodeId *state_next;
     VEC(Buffer) buffers;
-} Plan;
+} MemoryPlan;
 
 static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
@@ -40,7 +40,7 @@ static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALI
 
 // True when result r of the group reads operand number `index` only where it writes: then both may be
 // the same memory. Needs equal types and no path from the operand through anything that moves.
-static bool reads_in_place(const Plan *p, const Node *group, uint32_t index, uint32_t r) {
+static bool reads_in_place(const MemoryPlan *p, const Node *group, uint32_t index, uint32_t r) {
     const Attr *at = attr_at(p->m, group->attr);
     if (at->group.kind == GROUP_rows) return false; // phases read rows again
     bool call = at->group.kind == GROUP_gemm && p->cx->target->epilogue == EPILOGUE_bias;
@@ -74,7 +74,7 @@ static NodeId group_of(const Func *f, NodeId n) {
     return node_at(f, n)->op == OP_part ? operand(f, n, 0) : n;
 }
 
-static uint32_t result_of(const Plan *p, NodeId n) {
+static uint32_t result_of(const MemoryPlan *p, NodeId n) {
     return node_at(p->f, n)->op == OP_part ? (uint32_t)attr_of(p->m, p->f, n)->part.index : 0;
 }
 
@@ -82,7 +82,7 @@ static bool is_result(const Func *f, NodeId n) {
     return node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part;
 }
 
-static void visit_operands_of(const Plan *p, NodeId group, NodeId value, bool *only_in_place,
+static void visit_operands_of(const MemoryPlan *p, NodeId group, NodeId value, bool *only_in_place,
                               uint32_t r) {
     const Node *g = node_at(p->f, group);
     for (uint32_t i = 0; i < g->n; i++)
@@ -105,7 +105,7 @@ static void place_states(Module *m) {
 
 // The value assigned to a state may be written in its place when every read of the old value is over:
 // in earlier groups, or in the same group at the same element.
-static bool may_write_state(const Plan *p, NodeId value, StateId s) {
+static bool may_write_state(const MemoryPlan *p, NodeId value, StateId s) {
     NodeId def = group_of(p->f, value);
     const State *st = &p->m->states.at[s];
     if (!is_result(p->f, value) || node_at(p->f, value)->type != st->type) return false;
@@ -122,7 +122,7 @@ static bool may_write_state(const Plan *p, NodeId value, StateId s) {
 
 // The operand that a value in a state's place overwrites in its group is written there too, and so on
 // up the chain: a gradient summed by a contraction and then a scatter is one buffer, the state.
-static void place_chain(Plan *p, NodeId value, StateId s) {
+static void place_chain(MemoryPlan *p, NodeId value, StateId s) {
     for (;;) {
         NodeId def = group_of(p->f, value), next = NONE;
         for (uint32_t i = 0; i < node_at(p->f, def)->n && next == NONE; i++) {
@@ -138,7 +138,7 @@ static void place_chain(Plan *p, NodeId value, StateId s) {
     }
 }
 
-static void place_assigned(Plan *p) {
+static void place_assigned(MemoryPlan *p) {
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
         if (node_at(p->f, n)->op != OP_assign) continue;
         NodeId value = operand(p->f, n, 0);
@@ -156,9 +156,9 @@ static void place_assigned(Plan *p) {
 typedef struct {
     Map seen;
     int64_t input, scalar;
-} Inputs;
+} PlacedInputs;
 
-static void place_inputs(PassCx *cx, Func *f, Inputs *in) {
+static void place_inputs(PassCx *cx, Func *f, PlacedInputs *in) {
     Module *m = cx->m;
     for (NodeId n = 0; n < f->nodes.n; n++) {
         const Node *node = node_at(f, n);
@@ -180,7 +180,7 @@ static void place_inputs(PassCx *cx, Func *f, Inputs *in) {
 
 // ---- temporaries --------------------------------------------------------------------------------
 
-static void find_last_uses(Plan *p) {
+static void find_last_uses(MemoryPlan *p) {
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
         p->last[n] = n;
         for (uint32_t i = p->users.first[n]; i < p->users.first[n + 1]; i++)
@@ -192,7 +192,7 @@ static void find_last_uses(Plan *p) {
 }
 
 // An operand of the group that dies there, is temporary, and may be written over by result `value`.
-static uint32_t buffer_to_reuse(const Plan *p, NodeId value, const uint8_t *taken) {
+static uint32_t buffer_to_reuse(const MemoryPlan *p, NodeId value, const uint8_t *taken) {
     NodeId group = group_of(p->f, value);
     const Node *g = node_at(p->f, group);
     for (uint32_t i = 0; i < g->n; i++) {
@@ -206,7 +206,7 @@ static uint32_t buffer_to_reuse(const Plan *p, NodeId value, const uint8_t *take
     return 0;
 }
 
-static void make_buffers(Plan *p) {
+static void make_buffers(MemoryPlan *p) {
     uint8_t *taken = NEW_ARRAY(p->a, uint8_t, p->f->nodes.n + 1);
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
         if (!is_result(p->f, n) || p->f->mem.at[n].region != REGION_none) continue;
@@ -229,14 +229,14 @@ static void make_buffers(Plan *p) {
 // Free ranges in order of offset; neighbours merge. `top` is the first offset never used.
 typedef struct {
     int64_t offset, bytes;
-} Range;
+} FreeRange;
 typedef struct {
     Arena *a;
-    VEC(Range) ranges;
+    VEC(FreeRange) ranges;
     int64_t top;
-} Free;
+} FreeList;
 
-static int64_t take(Free *f, int64_t bytes) {
+static int64_t take(FreeList *f, int64_t bytes) {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < f->ranges.n; i++)
         if (f->ranges.at[i].bytes >= bytes &&
@@ -244,13 +244,13 @@ static int64_t take(Free *f, int64_t bytes) {
             best = i;
     if (best == UINT32_MAX) {
         // the last free range may be grown at the top
-        Range *last = f->ranges.n ? &f->ranges.at[f->ranges.n - 1] : NULL;
+        FreeRange *last = f->ranges.n ? &f->ranges.at[f->ranges.n - 1] : NULL;
         int64_t at = last && last->offset + last->bytes == f->top ? last->offset : f->top;
         if (at != f->top) f->ranges.n--;
         f->top = at + bytes;
         return at;
     }
-    Range *r = &f->ranges.at[best];
+    FreeRange *r = &f->ranges.at[best];
     int64_t at = r->offset;
     r->offset += bytes;
     r->bytes -= bytes;
@@ -261,13 +261,13 @@ static int64_t take(Free *f, int64_t bytes) {
     return at;
 }
 
-static void give(Free *f, int64_t offset, int64_t bytes) {
+static void give(FreeList *f, int64_t offset, int64_t bytes) {
     uint32_t i = 0;
     while (i < f->ranges.n && f->ranges.at[i].offset < offset) i++;
-    vec_push(f->a, &f->ranges, ((Range){0, 0}));
-    memmove(&f->ranges.at[i + 1], &f->ranges.at[i], (f->ranges.n - 1 - i) * sizeof(Range));
-    f->ranges.at[i] = (Range){offset, bytes};
-    Range *r = f->ranges.at;
+    vec_push(f->a, &f->ranges, ((FreeRange){0, 0}));
+    memmove(&f->ranges.at[i + 1], &f->ranges.at[i], (f->ranges.n - 1 - i) * sizeof(FreeRange));
+    f->ranges.at[i] = (FreeRange){offset, bytes};
+    FreeRange *r = f->ranges.at;
     if (i + 1 < f->ranges.n && r[i].offset + r[i].bytes == r[i + 1].offset) {
         r[i].bytes += r[i + 1].bytes;
         memmove(&r[i + 1], &r[i + 2], (f->ranges.n - i - 2) * sizeof *r);
@@ -281,9 +281,9 @@ static void give(Free *f, int64_t offset, int64_t bytes) {
 }
 
 // Buffers by birth (they are made in that order) and by death, as two sorted lists walked together.
-static int64_t plan_in_time_order(Plan *p, int64_t *offset, int64_t *bound) {
+static int64_t plan_in_time_order(MemoryPlan *p, int64_t *offset, int64_t *bound) {
     uint32_t count = p->buffers.n;
-    Free free_list = {.a = p->a};
+    FreeList free_list = {.a = p->a};
     uint32_t *at_end = NEW_ARRAY(p->a, uint32_t, p->f->nodes.n + 2); // head of the chain of deaths
     uint32_t *chain = NEW_ARRAY(p->a, uint32_t, count + 1);
     int64_t alive = 0;
@@ -316,15 +316,15 @@ static int larger_first(const void *x, const void *y) {
     return a->id < b->id ? -1 : a->id > b->id;
 }
 static int by_offset(const void *x, const void *y) {
-    const Range *a = x, *b = y;
+    const FreeRange *a = x, *b = y;
     return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
 // Each buffer, largest first, at the lowest offset that is free during its whole life.
-static int64_t plan_largest_first(Plan *p, int64_t *offset) {
+static int64_t plan_largest_first(MemoryPlan *p, int64_t *offset) {
     uint32_t count = p->buffers.n;
     Sized *order = NEW_ARRAY(p->a, Sized, count + 1);
-    Range *busy = NEW_ARRAY(p->a, Range, count + 1);
+    FreeRange *busy = NEW_ARRAY(p->a, FreeRange, count + 1);
     for (uint32_t i = 0; i < count; i++) order[i] = (Sized){p->buffers.at[i].bytes, i};
     qsort(order, count, sizeof *order, larger_first);
     int64_t top = 0;
@@ -334,7 +334,7 @@ static int64_t plan_largest_first(Plan *p, int64_t *offset) {
         for (uint32_t j = 0; j < i; j++) {
             const Buffer *o = &p->buffers.at[order[j].id];
             if (o->from <= b->to && b->from <= o->to)
-                busy[n++] = (Range){offset[order[j].id], o->bytes};
+                busy[n++] = (FreeRange){offset[order[j].id], o->bytes};
         }
         qsort(busy, n, sizeof *busy, by_offset);
         int64_t at = 0;
@@ -346,7 +346,7 @@ static int64_t plan_largest_first(Plan *p, int64_t *offset) {
     return top;
 }
 
-static void place_temporaries(Plan *p) {
+static void place_temporaries(MemoryPlan *p) {
     uint32_t count = p->buffers.n;
     int64_t *offset = NEW_ARRAY(p->a, int64_t, count + 1);
     int64_t *other = NEW_ARRAY(p->a, int64_t, count + 1);
@@ -371,9 +371,9 @@ static void place_temporaries(Plan *p) {
                    bound ? 100.0 * (double)(top - bound) / (double)bound : 0.0);
 }
 
-static void plan_func(PassCx *cx, Func *f, Inputs *inputs) {
+static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
     Arena *a = cx->scratch;
-    Plan p = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    MemoryPlan p = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
     p.buffer = NEW_ARRAY(a, uint32_t, f->nodes.n + 1);
     p.last = NEW_ARRAY(a, uint32_t, f->nodes.n + 1);
     f->mem.n = 0;
@@ -398,7 +398,7 @@ bool pass_memplan(PassCx *cx) {
     for (FuncId i = 0; i < cx->m->funcs.n; i++)
         if (cx->m->funcs.at[i]->mem.n) return false; // placed already
     place_states(cx->m);
-    Inputs inputs = {.seen = {.arena = cx->scratch}};
+    PlacedInputs inputs = {.seen = {.arena = cx->scratch}};
     bool changed = false;
     for (FuncId i = 0; i < cx->m->funcs.n; i++) {
         Func *f = cx->m->funcs.at[i];

@@ -65,18 +65,18 @@ static bool is_func_result(const Func *f, NodeId group) {
 
 typedef struct {
     NodeId at, n;
-} Slot;
+} PlacedNode;
 static int by_place(const void *a, const void *b) {
-    const Slot *x = a, *y = b;
+    const PlacedNode *x = a, *y = b;
     if (x->at != y->at) return x->at < y->at ? -1 : 1;
     return x->n < y->n ? -1 : x->n > y->n;
 }
 
 // The new order of all nodes; NULL when it is the old one.
-static Slot *order_of(Schedule *s) {
+static PlacedNode *order_of(Schedule *s) {
     Func *f = s->f;
-    Slot *order = NEW_ARRAY(s->cx->scratch, Slot, f->nodes.n + 1);
-    for (NodeId n = 0; n < f->nodes.n; n++) order[n] = (Slot){s->at[owner(f, n)], n};
+    PlacedNode *order = NEW_ARRAY(s->cx->scratch, PlacedNode, f->nodes.n + 1);
+    for (NodeId n = 0; n < f->nodes.n; n++) order[n] = (PlacedNode){s->at[owner(f, n)], n};
     qsort(order, f->nodes.n, sizeof *order, by_place);
     for (NodeId n = 0; n < f->nodes.n; n++)
         if (order[n].n != n) return order;
@@ -121,7 +121,7 @@ static bool schedule_func(PassCx *cx, FuncId id) {
         if (first > end && !may_wait(&s, n, first)) continue;
         for (NodeId k = n; k < end; k++) s.at[k] = first;
     }
-    const Slot *order = order_of(&s);
+    const PlacedNode *order = order_of(&s);
     if (!order) return false;
     record(&s);
     Rewrite r;

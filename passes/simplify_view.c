@@ -182,13 +182,13 @@ typedef struct {
     uint32_t n;
     NodeId at[MAX_AXES];
     AxisList parts;
-} Run;
+} PaddedRun;
 
-static bool run_of(const Simplify *s, NodeId x, Run *r) {
+static bool run_of(const Simplify *s, NodeId x, PaddedRun *r) {
     if (!new_is(s, x, OP_pad) || new_attr(s, x)->pad.value != 0) return false;
     const Attr *a = new_attr(s, x);
     NodeId y = new_operand(s, x, 0);
-    *r = (Run){.axis = a->pad.to, .start = a->pad.start};
+    *r = (PaddedRun){.axis = a->pad.to, .start = a->pad.start};
     r->end = r->start + axis_size(new_type(s, y), a->pad.from);
     r->n = r->parts.n = 1;
     r->at[0] = y;
@@ -205,10 +205,10 @@ static bool run_of(const Simplify *s, NodeId x, Run *r) {
 // That is how the derivative of a value cut into parts is put together again. Like x + 0 -> x this
 // does not keep the sign of zero.
 static bool add_pads(Simplify *s, Candidate *c, NodeId *value) {
-    Run x, y;
+    PaddedRun x, y;
     if (!run_of(s, c->in[0], &x) || !run_of(s, c->in[1], &y) || x.axis != y.axis) return false;
     if (y.start < x.start) {
-        Run t = x;
+        PaddedRun t = x;
         x = y;
         y = t;
     }

@@ -41,6 +41,38 @@ sources ir frontend passes codegen runtime | xargs grep -HnE '# *include <(ir|fr
     >"$work/brackets" || true
 none "own headers in brackets" "$work/brackets"
 
+# ---- one word, one type ----------------------------------------------------------------------------
+# A name that two typedefs give has two meanings, wherever they stand.
+sources ir frontend passes codegen runtime tools tests | xargs awk '
+    function flat(text) { # without what stands in braces
+        while (match(text, /\{[^{}]*\}/)) text = substr(text, 1, RSTART - 1) " " substr(text, RSTART + RLENGTH)
+        return text
+    }
+    FNR == 1 { text = "" }
+    {
+        line = $0
+        sub(/\/\/.*/, "", line)
+        if (text == "" && line !~ /(^|[^A-Za-z0-9_])typedef[^A-Za-z0-9_]/) next
+        if (text == "") { sub(/.*typedef/, "", line); at = FNR }
+        text = text " " line
+        whole = flat(text)
+        if (whole ~ /\{/ || whole !~ /;/) next
+        sub(/;.*/, "", whole)
+        gsub(/__attribute__ *\(\(.*\)\)|\[[^]]*\]/, "", whole)
+        if (!sub(/.*\( *\* */, "", whole)) sub(/ *\([^()]*\) *$/, "", whole)
+        else sub(/\).*/, "", whole)
+        n = split(whole, part, ",")
+        for (i = 1; i <= n; i++) {
+            sub(/ *$/, "", part[i])
+            sub(/.*[^A-Za-z0-9_]/, "", part[i])
+            print part[i], FILENAME ":" at
+        }
+        text = ""
+    }' | sort >"$work/types"
+[ "$(wc -l <"$work/types")" -gt 300 ] || bad "only $(wc -l <"$work/types") typedefs were found"
+awk '$1 == last { print last ": " where ", " $2 } { last = $1; where = $2 }' "$work/types" >"$work/twice"
+none "a name stands for two types" "$work/twice"
+
 # ---- no mutable globals ----------------------------------------------------------------------------
 # Constant tables of pointers are in .data.rel.ro; whatever is in .data, .bss or thread storage can
 # change. The CUDA driver's interface has one state per process, and so has its emulation: `the` in

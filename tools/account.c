@@ -56,9 +56,9 @@ static double extent_of(const SnDim *d, uint32_t n) {
     return all;
 }
 
-typedef enum { OF_a, OF_b, OF_c } Matrix;
+typedef enum { OF_a, OF_b, OF_c } GemmTerm;
 
-static int64_t stride_of(const SnDim *d, Matrix which) {
+static int64_t stride_of(const SnDim *d, GemmTerm which) {
     switch (which) {
     case OF_a: return d->a;
     case OF_b: return d->b;
@@ -68,7 +68,7 @@ static int64_t stride_of(const SnDim *d, Matrix which) {
 }
 
 // Elements of one matrix: those of the dimensions that it has.
-static double elements(const SnGemm *g, Matrix which) {
+static double elements(const SnGemm *g, GemmTerm which) {
     const SnDim *const dims[] = {g->batch, g->m, g->n, g->k};
     const uint32_t counts[] = {g->nbatch, g->nm, g->nn, g->nk};
     double all = 1;

@@ -29,28 +29,28 @@ static const int64_t RING_BYTES = (int64_t)1
                                   << 29; // operands come from a ring larger than the caches
 
 typedef struct {
-    Product p;
+    GemmShape p;
     int64_t times; // in one step
     SnGemm gemm;   // as the plan has it
     Yardstick *theirs;
     SnGemmJob ours;
-} Entry;
+} BenchEntry;
 
 typedef struct {
     Driver *d;
     const SnPlan *plan;
     CpuJit *jit;
     void (**functions)(void);
-    Entry entries[MAX_PRODUCTS];
+    BenchEntry entries[MAX_PRODUCTS];
     int count;
     char *ring;
     int64_t at;
     int repeat, threads;
-} Bench;
+} CpuBench;
 
 // ---- compiling into this process ----------------------------------------------------------------
 
-static bool load(Bench *b) {
+static bool load(CpuBench *b) {
     Driver *d = b->d;
     Arena *a = d->arena;
     KernelProgram kernels;
@@ -97,30 +97,30 @@ static int64_t product_of(const SnDim *d, uint32_t n) {
     return t;
 }
 
-static bool same_product(const Product *a, const Product *b) {
+static bool same_product(const GemmShape *a, const GemmShape *b) {
     return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k &&
            a->a_k == b->a_k && a->b_k == b->b_k;
 }
 
-static void collect(Bench *b, const char *section) {
+static void collect(CpuBench *b, const char *section) {
     const SnSection *s = sn_plan_section(b->plan, section);
     for (uint32_t i = 0; s && i < s->count; i++) {
         const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(b->plan, SnGemm, gemms)[c->fn];
-        Product p = {product_of(g->batch, g->nbatch), product_of(g->m, g->nm),
-                     product_of(g->n, g->nn),         product_of(g->k, g->nk),
-                     g->k[g->nk - 1].a == 1,          g->k[g->nk - 1].b == 1};
+        GemmShape p = {product_of(g->batch, g->nbatch), product_of(g->m, g->nm),
+                       product_of(g->n, g->nn),         product_of(g->k, g->nk),
+                       g->k[g->nk - 1].a == 1,          g->k[g->nk - 1].b == 1};
         int k = 0;
         while (k < b->count && !same_product(&b->entries[k].p, &p)) k++;
         if (k == MAX_PRODUCTS) continue;
-        if (k == b->count) b->entries[b->count++] = (Entry){.p = p};
+        if (k == b->count) b->entries[b->count++] = (BenchEntry){.p = p};
         b->entries[k].times++;
     }
 }
 
 // The plain product that oneDNN is given, for our driver: no accumulator, no epilogue.
-static void plain_gemm(const Product *p, SnGemm *g) {
+static void plain_gemm(const GemmShape *p, SnGemm *g) {
     *g = (SnGemm){.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
     g->batch[0] = (SnDim){p->batch, p->m * p->k, p->k * p->n, p->m * p->n};
     g->m[0] = (SnDim){p->m, p->a_k ? p->k : 1, 0, p->n};
@@ -128,7 +128,7 @@ static void plain_gemm(const Product *p, SnGemm *g) {
     g->k[0] = (SnDim){p->k, p->a_k ? 1 : p->m, p->b_k ? 1 : p->n, 0};
 }
 
-static void next_operands(Bench *b, const Product *p, void *bufs[3]) {
+static void next_operands(CpuBench *b, const GemmShape *p, void *bufs[3]) {
     const int64_t bytes[3] = {p->batch * p->m * p->k * 4, p->batch * p->k * p->n * 4,
                               p->batch * p->m * p->n * 4};
     for (int i = 0; i < 3; i++) {
@@ -139,7 +139,7 @@ static void next_operands(Bench *b, const Product *p, void *bufs[3]) {
 }
 
 typedef struct {
-    Entry *e;
+    BenchEntry *e;
     uint32_t phase;
     void *bufs[3];
     void *shared, **scratch;
@@ -151,7 +151,7 @@ static void run_tasks(void *user, int64_t t0, int64_t t1, int thread) {
     sn_gemm_run(&r->e->ours, r->phase, r->bufs, &env, t0, t1, r->shared, r->scratch[thread]);
 }
 
-static double time_ours(Bench *b, SnPool *pool, void *shared, void **scratch) {
+static double time_ours(CpuBench *b, SnPool *pool, void *shared, void **scratch) {
     double sum = 0;
     for (int i = 0; i < b->count; i++)
         for (int64_t t = 0; t < b->entries[i].times; t++) {
@@ -166,7 +166,7 @@ static double time_ours(Bench *b, SnPool *pool, void *shared, void **scratch) {
     return sum;
 }
 
-static double time_theirs(Bench *b) {
+static double time_theirs(CpuBench *b) {
     double sum = 0;
     for (int i = 0; i < b->count; i++)
         for (int64_t t = 0; t < b->entries[i].times; t++) {
@@ -213,17 +213,17 @@ static void must(SnStatus s, const SnError *e) {
     exit(driver_error(s == SN_MACHINE ? EXIT_MACHINE : 70, "%s", e->text));
 }
 
-static double flops(const Bench *b) {
+static double flops(const CpuBench *b) {
     double f = 0;
     for (int i = 0; i < b->count; i++) {
-        const Product *p = &b->entries[i].p;
+        const GemmShape *p = &b->entries[i].p;
         f += 2.0 * (double)p->batch * (double)p->m * (double)p->n * (double)p->k *
              (double)b->entries[i].times;
     }
     return f;
 }
 
-static void measure(Bench *b, int threads) {
+static void measure(CpuBench *b, int threads) {
     SnError e = {0};
     SnExec *x;
     must(sn_exec_new(b->plan, (void (*const *)(void))b->functions, threads, &x, &e), &e);
@@ -239,7 +239,7 @@ static void measure(Bench *b, int threads) {
     SnGemmKit kit = {b->plan->mr, b->plan->nr, (const SnFn *)&b->functions[b->plan->ukr]};
     int64_t shared = 64, scratch = 64;
     for (int i = 0; i < b->count; i++) {
-        Entry *n = &b->entries[i];
+        BenchEntry *n = &b->entries[i];
         plain_gemm(&n->p, &n->gemm);
         sn_gemm_prepare(&n->ours, &n->gemm, &kit, threads, NULL);
         if (n->ours.shared > shared) shared = n->ours.shared;
@@ -288,7 +288,7 @@ static void measure(Bench *b, int threads) {
 
 // ---- builds and starts --------------------------------------------------------------------------
 
-static char **words(Bench *b, const char *exe, const char *command, const char *out,
+static char **words(CpuBench *b, const char *exe, const char *command, const char *out,
                     const char *extra) {
     const Options *o = &b->d->o;
     char **argv = NEW_ARRAY(b->d->arena, char *, o->defs.n * 2 + 12);
@@ -317,7 +317,7 @@ static double run_timed(char **argv, int64_t *peak) {
     return clock_now() - start;
 }
 
-static void bench_builds(Bench *b, const char *directory) {
+static void bench_builds(CpuBench *b, const char *directory) {
     Arena *a = b->d->arena;
     const char *sinter = arena_printf(a, "%s/sinter", directory);
     char folder[] = "/tmp/sinter-bench-XXXXXX";
@@ -341,7 +341,7 @@ static void bench_builds(Bench *b, const char *directory) {
 
 static int bench_cpu(Driver *d) {
     CHECK(d->o.repeat <= MAX_REPEAT, "%d repetitions", d->o.repeat);
-    Bench b = {.d = d, .repeat = d->o.repeat};
+    CpuBench b = {.d = d, .repeat = d->o.repeat};
     if (!load(&b)) return driver_report(d);
     collect(&b, "prologue");
     collect(&b, "micro");

@@ -14,7 +14,7 @@ typedef struct {
     const char *kernel;
     uint32_t grid[2], arrays;
     uint64_t more[3]; // the parameters after the arrays
-} Job;
+} BenchKernel;
 
 static _Noreturn void die(const char *what) {
     fprintf(stderr, "bench_emulator: %s\n", what);
@@ -35,7 +35,7 @@ static EmuModule *load(EmuDevice *d) {
 }
 
 // The first array is written, the others are read.
-static void bench(EmuDevice *d, const EmuModule *m, const Job *j, const uint64_t *arrays) {
+static void bench(EmuDevice *d, const EmuModule *m, const BenchKernel *j, const uint64_t *arrays) {
     const EmuFunction *f = emu_module_function(m, j->kernel);
     if (!f) die(j->kernel);
     EmuFunctionInfo info = emu_function_info(f);
@@ -67,10 +67,11 @@ static void bench(EmuDevice *d, const EmuModule *m, const Job *j, const uint64_t
 }
 
 static void bench_all(int threads, bool check) {
-    static const Job jobs[] = {{"map4", {1024, 1}, 3, {ELEMENTS}},
-                               {"row_sum", {64, 1}, 2, {2000}},
-                               {"philox", {1024, 1}, 1, {UINT64_C(0x123456789abcdef), 7, 1 << 18}},
-                               {"gemm", {8, 8}, 3, {512, 512, 512}}};
+    static const BenchKernel jobs[] = {
+        {"map4", {1024, 1}, 3, {ELEMENTS}},
+        {"row_sum", {64, 1}, 2, {2000}},
+        {"philox", {1024, 1}, 1, {UINT64_C(0x123456789abcdef), 7, 1 << 18}},
+        {"gemm", {8, 8}, 3, {512, 512, 512}}};
     SnPool *pool = sn_pool_new(threads);
     EmuConfig config = {.sm = 80, .check = check, .memory = 64 << 20};
     EmuDevice *d = pool ? emu_device_new(&config, pool) : NULL;

@@ -28,11 +28,11 @@ typedef struct {
     int64_t batch, m, n, k;
     bool a_k, b_k;
     int times; // in one step
-} Shape;
+} BenchShape;
 
 // Weights are [out, in]. Forward: x[m,k] w[n,k]; input gradient: dy[m,k] w[k,n]; weight gradient:
 // dy[k,m] x[k,n].
-static const Shape shapes[] = {
+static const BenchShape shapes[] = {
     {"qkv", 1, 256, 2304, 768, true, true, 12},
     {"qkv.dx", 1, 256, 768, 2304, true, false, 12},
     {"qkv.dw", 1, 2304, 768, 256, false, false, 12},
@@ -60,7 +60,7 @@ typedef struct {
     clockid_t clock;
     SnGemmKit kit;
     SnPool *pool;
-} Bench;
+} GemmBench;
 
 static double now_ms(clockid_t clock) {
     struct timespec t;
@@ -107,7 +107,7 @@ typedef struct {
     void *shared, **scratch;
 } Ours;
 
-static void ours_prepare(const Bench *b, const Shape *s, Ours *o) {
+static void ours_prepare(const GemmBench *b, const BenchShape *s, Ours *o) {
     *o = (Ours){.gemm = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)}};
     SnGemm *g = &o->gemm;
     g->batch[0] = (SnDim){s->batch, s->m * s->k, s->k * s->n, s->m * s->n};
@@ -126,19 +126,20 @@ static void ours_tasks(void *user, int64_t t0, int64_t t1, int thread) {
     sn_gemm_run(&o->job, o->phase, o->bufs, &env, t0, t1, o->shared, o->scratch[thread]);
 }
 
-static void ours_run(const Bench *b, Ours *o) {
+static void ours_run(const GemmBench *b, Ours *o) {
     for (o->phase = 0; o->phase < SN_GEMM_PHASES; o->phase++)
         if (o->job.tasks[o->phase]) sn_pool_run(b->pool, o->job.tasks[o->phase], 1, ours_tasks, o);
 }
 
-static void ours_free(const Bench *b, Ours *o) {
+static void ours_free(const GemmBench *b, Ours *o) {
     for (int t = 0; t < b->threads; t++) free(o->scratch[t]);
     free(o->scratch), free(o->shared);
 }
 
 // ---- The table ----------------------------------------------------------------------------------
 
-static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double *theirs_ms) {
+static void bench_shape(const GemmBench *b, const BenchShape *s, double *ours_ms,
+                        double *theirs_ms) {
     void *bufs[RING][3];
     double ours[MAX_REPEAT], theirs[MAX_REPEAT];
     int ring = s->n > 10000 || s->k > 10000 || s->m > 10000 ? 1 : RING;
@@ -148,7 +149,7 @@ static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double 
         bufs[r][2] = filled(s->batch * s->m * s->n);
     }
     Ours o;
-    const Product product = {s->batch, s->m, s->n, s->k, s->a_k, s->b_k};
+    const GemmShape product = {s->batch, s->m, s->n, s->k, s->a_k, s->b_k};
     Yardstick *d = yardstick_available() ? yardstick_new(&product, b->threads) : NULL;
     ours_prepare(b, s, &o);
     for (int i = -1; i < b->repeat; i++) { // the first round warms up
@@ -170,12 +171,12 @@ static void bench_shape(const Bench *b, const Shape *s, double *ours_ms, double 
         for (int i = 0; i < 3; i++) free(bufs[r][i]);
 }
 
-static void bench_all(const Bench *b) {
+static void bench_all(const GemmBench *b) {
     double sum = 0, sum_theirs = 0, flops = 0;
     printf("%-10s %6s %6s %6s %6s %5s | %9s %8s | %9s %8s | %s\n", "product", "batch", "m", "n",
            "k", "times", "ours ms", "GFLOP/s", "oneDNN ms", "GFLOP/s", "ratio");
     for (int i = 0; i < SHAPES; i++) {
-        const Shape *s = &shapes[i];
+        const BenchShape *s = &shapes[i];
         if (b->only && !strstr(s->name, b->only)) continue;
         double ours, theirs, f = 2.0 * (double)(s->batch * s->m * s->n * s->k);
         bench_shape(b, s, &ours, &theirs);
@@ -195,7 +196,7 @@ static void bench_all(const Bench *b) {
     putchar('\n');
 }
 
-static bool options(Bench *b, int argc, char **argv) {
+static bool options(GemmBench *b, int argc, char **argv) {
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc) return false;
         if (!strcmp(argv[i], "--repeat"))
@@ -214,7 +215,7 @@ static bool options(Bench *b, int argc, char **argv) {
     return b->repeat >= 1 && b->repeat <= MAX_REPEAT && b->threads >= 1 && b->threads <= 1024;
 }
 
-static CpuJit *load_kit(Arena *a, Bench *b, Text *why) {
+static CpuJit *load_kit(Arena *a, GemmBench *b, Text *why) {
     CpuIsa isa;
     if (!cpu_isa_resolve(a, b->cpu, &isa, why)) return NULL;
     double t0 = now_ms(CLOCK_MONOTONIC);
@@ -233,7 +234,7 @@ static CpuJit *load_kit(Arena *a, Bench *b, Text *why) {
 }
 
 int main(int argc, char **argv) {
-    Bench b = {.repeat = 7, .threads = 1, .cpu = "native", .clock = CLOCK_MONOTONIC};
+    GemmBench b = {.repeat = 7, .threads = 1, .cpu = "native", .clock = CLOCK_MONOTONIC};
     if (!options(&b, argc, argv)) {
         fprintf(stderr, "usage: bench_gemm [--repeat N] [--threads T] [--cpu NAME] [--only TEXT] "
                         "[--clock cpu]\n");

@@ -28,11 +28,11 @@ typedef struct {
     double cold, cached; // seconds of NVRTC
     GpuRun run;
     Text not_compiled, not_run; // why
-} Bench;
+} GpuBench;
 
 // ---- compiling ----------------------------------------------------------------------------------
 
-static bool make_plan(Bench *b) {
+static bool make_plan(GpuBench *b) {
     Driver *d = b->d;
     Arena *a = d->arena;
     const Program *p = d->program;
@@ -62,7 +62,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 }
 
 // Twice with a cache of its own: the first fills it, the second finds everything there.
-static void compile(Bench *b) {
+static void compile(GpuBench *b) {
     Arena *a = b->d->arena;
     if (!cuda_available(&b->not_compiled)) return;
     const char *tmp = getenv("TMPDIR");
@@ -85,7 +85,7 @@ static void compile(Bench *b) {
     nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static void run(Bench *b) {
+static void run(GpuBench *b) {
     const SnProgram programs[2] = {
         {.plan = (const unsigned char *)b->plan,
          .images = cuda_program_images(b->d->arena, &b->images),
@@ -110,20 +110,20 @@ typedef struct {
     char what[128];
 } Figures;
 
-static const CudaReport *report_of(const Bench *b, const SnKernel *k) {
+static const CudaReport *report_of(const GpuBench *b, const SnKernel *k) {
     for (uint32_t i = 0; k && i < b->images.reports[0].n; i++)
         if (b->images.reports[0].at[i].function == k->fn) return &b->images.reports[0].at[i];
     return NULL;
 }
 
 // The mean of the commands that the line stands for.
-static double measured_of(const Bench *b, const AccountLine *l) {
+static double measured_of(const GpuBench *b, const AccountLine *l) {
     double sum = 0;
     for (uint32_t i = 0; i < l->commands.n; i++) sum += b->run.seconds[l->commands.at[i]];
     return sum / l->commands.n;
 }
 
-static Figures figures_of(const Bench *b, const AccountLine *l) {
+static Figures figures_of(const GpuBench *b, const AccountLine *l) {
     Figures f = {.line = l, .report = report_of(b, l->kernel)};
     char shape[64];
     f.roof = roofline(b->gpu, l->flops, l->bytes);
@@ -146,7 +146,7 @@ static Figures figures_of(const Bench *b, const AccountLine *l) {
 static double blocks_of(const SnKernel *k) { return (double)k->grid[0] * k->grid[1] * k->grid[2]; }
 
 // Launches of a step that leave multiprocessors without work.
-static uint32_t small_launches(const Bench *b) {
+static uint32_t small_launches(const GpuBench *b) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->account.lines.n; i++) {
         const AccountLine *l = &b->account.lines.at[i];
@@ -155,7 +155,7 @@ static uint32_t small_launches(const Bench *b) {
     return n;
 }
 
-static double estimated_step(const Bench *b) {
+static double estimated_step(const GpuBench *b) {
     double sum = 0;
     for (uint32_t i = 0; i < b->account.lines.n; i++) {
         const AccountLine *l = &b->account.lines.at[i];
@@ -164,7 +164,7 @@ static double estimated_step(const Bench *b) {
     return sum;
 }
 
-static uint32_t spills(const Bench *b) {
+static uint32_t spills(const GpuBench *b) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->images.reports[0].n; i++)
         n += b->images.reports[0].at[i].spill_loads || b->images.reports[0].at[i].spill_stores;
@@ -193,7 +193,7 @@ static void put_cut(const char *text, int width) {
     printf("%*s", width - n, "");
 }
 
-static void put_head(const Bench *b) {
+static void put_head(const GpuBench *b) {
     const Driver *d = b->d;
     printf("%s", d->program->model_name);
     for (uint32_t i = 0; i < d->o.defs.n; i++)
@@ -221,9 +221,9 @@ static void put_head(const Bench *b) {
 }
 
 // Of a line's name; the whole table is below 120.
-static int columns(const Bench *b) { return b->ran ? 29 : 40; }
+static int columns(const GpuBench *b) { return b->ran ? 29 : 40; }
 
-static void put_columns(const Bench *b) {
+static void put_columns(const GpuBench *b) {
     printf("\n%5s %-*s %9s %9s %7s %6s %4s %4s ", "count", columns(b), "", "Mflop", "MB", "flop/B",
            "blocks", "regs", "occ");
     if (b->ran)
@@ -233,7 +233,7 @@ static void put_columns(const Bench *b) {
         printf("%-6s %8s %9s\n", "bound", "us", "all us");
 }
 
-static void put_line(const Bench *b, const Figures *f) {
+static void put_line(const GpuBench *b, const Figures *f) {
     const AccountLine *l = f->line;
     printf("%5u ", l->count);
     put_cut(f->what, columns(b));
@@ -256,7 +256,7 @@ static void put_line(const Bench *b, const Figures *f) {
         printf("%5.0f %5.1f %5.2f\n", l->bytes / m * 1e-3, l->flops / m * 1e-6, m / us);
 }
 
-static void put_totals(const Bench *b) {
+static void put_totals(const GpuBench *b) {
     const AccountTotal *t = &b->account.total;
     const AccountLayer *y = &b->layer;
     printf("\nstep       %u kernels, %u products, %u copies and fills: %u launches\n", t->kernels,
@@ -284,7 +284,7 @@ static void put_totals(const Bench *b) {
         printf("emulated   loss %.3f -> %.3f\n", b->run.loss[0], b->run.loss[1]);
 }
 
-static void put_table(const Bench *b) {
+static void put_table(const GpuBench *b) {
     const char *section = "";
     put_head(b);
     put_columns(b);
@@ -320,7 +320,7 @@ static void json_number(const char *key, double value) {
         printf(",\"%s\":null", key);
 }
 
-static void json_head(const Bench *b) {
+static void json_head(const GpuBench *b) {
     printf("{\"kind\":\"bench\"");
     json_string("model", b->d->program->model_name);
     for (uint32_t i = 0; i < b->d->o.defs.n; i++)
@@ -342,7 +342,7 @@ static void json_head(const Bench *b) {
     puts("}");
 }
 
-static void json_line(const Bench *b, const Figures *f) {
+static void json_line(const GpuBench *b, const Figures *f) {
     const AccountLine *l = f->line;
     static const char *const ops[] = {"kernel", "product", "fill", "copy"};
     printf("{\"kind\":\"%s\"", ops[l->op]);
@@ -364,7 +364,7 @@ static void json_line(const Bench *b, const Figures *f) {
     puts("}");
 }
 
-static void json_totals(const Bench *b) {
+static void json_totals(const GpuBench *b) {
     const AccountTotal *t = &b->account.total;
     printf("{\"kind\":\"step\"");
     json_number("kernels", t->kernels);
@@ -388,7 +388,7 @@ static void json_totals(const Bench *b) {
     puts("}");
 }
 
-static void put_json(const Bench *b) {
+static void put_json(const GpuBench *b) {
     json_head(b);
     for (uint32_t i = 0; i < b->account.lines.n; i++) {
         Figures f = figures_of(b, &b->account.lines.at[i]);
@@ -399,7 +399,7 @@ static void put_json(const Bench *b) {
 
 // ---- all of it ----------------------------------------------------------------------------------
 
-static int choose_gpu(Bench *b) {
+static int choose_gpu(GpuBench *b) {
     b->gpu = b->d->o.gpu ? gpu_find(b->d->o.gpu) : gpu_of_sm(b->target->sm);
     if (b->gpu && b->gpu->sm == b->target->sm) return 0;
     if (b->gpu)
@@ -412,10 +412,10 @@ static int choose_gpu(Bench *b) {
 }
 
 int bench_gpu(Driver *d) {
-    Bench b = {.d = d,
-               .target = d->cuda[0],
-               .not_compiled = {.arena = d->arena},
-               .not_run = {.arena = d->arena}};
+    GpuBench b = {.d = d,
+                  .target = d->cuda[0],
+                  .not_compiled = {.arena = d->arena},
+                  .not_run = {.arena = d->arena}};
     const char *named = getenv("SINTER_DEVICE");
     int rc = choose_gpu(&b);
     if (rc) return rc;

@@ -34,10 +34,10 @@ typedef struct {
     const SnPlan *plan;
     uint32_t accum, step;
     uint64_t random;
-} Run;
+} BenchRun;
 
 // One step, waited for. Seconds in *seconds.
-static SnStatus run_step(Run *r, double *seconds, SnError *e) {
+static SnStatus run_step(BenchRun *r, double *seconds, SnError *e) {
     SnEnv env = {.first = 1, .step = ++r->step, .seed = 1};
     sn_exec_set(r->x, "step", r->step);
     double start = clock_now();
@@ -54,7 +54,7 @@ static SnStatus run_step(Run *r, double *seconds, SnError *e) {
     return s;
 }
 
-static SnStatus run_init(Run *r, double micro, SnError *e) {
+static SnStatus run_init(BenchRun *r, double micro, SnError *e) {
     SnEnv env = {.first = 1, .step = 1, .seed = 1};
     for (uint32_t i = 0; i < r->plan->scalars.count; i++) {
         const SnScalar *s = &SN_AT(r->plan, SnScalar, scalars)[i];
@@ -67,7 +67,7 @@ static SnStatus run_init(Run *r, double micro, SnError *e) {
 }
 
 // Steps as graphs: the first prepares them and is not counted.
-static SnStatus measure_steps(Run *r, int repeat, GpuRun *out, SnError *e) {
+static SnStatus measure_steps(BenchRun *r, int repeat, GpuRun *out, SnError *e) {
     double t[MAX_STEPS], first;
     SnStatus s = run_step(r, &first, e);
     out->loss[0] = sn_exec_result(r->x, "update", "loss", 0);
@@ -77,7 +77,7 @@ static SnStatus measure_steps(Run *r, int repeat, GpuRun *out, SnError *e) {
 }
 
 // Steps command by command: seconds of each, by command and by step.
-static SnStatus measure_commands(Run *r, int repeat, double *all, SnError *e) {
+static SnStatus measure_commands(BenchRun *r, int repeat, double *all, SnError *e) {
     const SnCounter *counters = sn_exec_counters(r->x);
     uint32_t n = r->plan->cmds.count;
     SnStatus s = SN_OK;
@@ -93,7 +93,7 @@ static SnStatus measure_commands(Run *r, int repeat, double *all, SnError *e) {
     return s;
 }
 
-static bool measure(Arena *a, Run *r, int repeat, GpuRun *out, SnError *e) {
+static bool measure(Arena *a, BenchRun *r, int repeat, GpuRun *out, SnError *e) {
     uint32_t n = r->plan->cmds.count;
     double *all = NEW_ARRAY(a, double, (size_t)n *((size_t)repeat + 1) + 1);
     if (measure_steps(r, repeat, out, e) || measure_commands(r, repeat, all, e)) return false;
@@ -113,9 +113,9 @@ bool gpu_run(Arena *a, const SnProgram *programs, uint32_t accum, double micro, 
              GpuRun *out, Text *why) {
     const char *name = getenv("SINTER_DEVICE");
     SnError e = {0};
-    Run r = {.plan = (const SnPlan *)(const void *)programs[0].plan,
-             .accum = accum,
-             .random = UINT64_C(88172645463325252)};
+    BenchRun r = {.plan = (const SnPlan *)(const void *)programs[0].plan,
+                  .accum = accum,
+                  .random = UINT64_C(88172645463325252)};
     *out = (GpuRun){0};
     if (repeat > MAX_STEPS) repeat = MAX_STEPS;
     if (!name || !*name) name = "cuda";

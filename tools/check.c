@@ -82,15 +82,15 @@ typedef struct {
     const char *out, *at;  // output, end of the last match
     const char * not [64]; // CHECK-NOT lines waiting for the next match
     int nots, checks;
-} Run;
+} CheckRun;
 
-static bool fail(const Run *r, const char *kind, const char *pattern) {
+static bool fail(const CheckRun *r, const char *kind, const char *pattern) {
     printf("FAIL %s: %s: %s\n--- output after the last match ---\n%.1500s\n---\n", r->file, kind,
            pattern, r->at);
     return false;
 }
 
-static bool check_nots(Run *r, const char *to) {
+static bool check_nots(CheckRun *r, const char *to) {
     const char *end;
     for (int i = 0; i < r->nots; i++)
         if (find(r->at, to, r->not [i], &end)) return fail(r, "CHECK-NOT", r->not [i]);
@@ -98,7 +98,7 @@ static bool check_nots(Run *r, const char *to) {
     return true;
 }
 
-static bool check_line(Run *r, const char *line) {
+static bool check_line(CheckRun *r, const char *line) {
     const char *all_end = r->out + strlen(r->out), *end;
     char *text = strchr(line, ':');
     text = text ? text + 1 : NULL;
@@ -162,7 +162,7 @@ static bool run_file(const char *sinter, const char *file) {
             lines[nlines++] = s;
         }
     }
-    Run r = {.file = file, .out = out, .at = out};
+    CheckRun r = {.file = file, .out = out, .at = out};
     bool ok = true;
     if (!runs) ok = fail(&r, "no RUN line", file);
     if (ok && rc != want_exit) {

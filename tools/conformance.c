@@ -35,7 +35,7 @@ typedef struct {
 
 typedef struct {
     Arena *a;
-    Suite suite;
+    ConformanceSuite suite;
     Machine emulated, real;
     bool has_real, self;
     const char *word;
@@ -89,8 +89,8 @@ static uint32_t emulated_sm(uint32_t sm) {
     return 80;
 }
 
-static int run_function(const Machine *m, SnCudaModule module, const Case *c, const uint64_t *in,
-                        uint64_t *out) {
+static int run_function(const Machine *m, SnCudaModule module, const UnitCase *c,
+                        const uint64_t *in, uint64_t *out) {
     const SnCudaApi *api = m->api;
     SnCudaFunction f;
     char symbol[16];
@@ -119,7 +119,7 @@ static double value_of(char type, uint64_t bits) {
     return type == 'f' ? (double)f : d;
 }
 
-static bool equal(const Case *c, char type, uint64_t a, uint64_t b) {
+static bool equal(const UnitCase *c, char type, uint64_t a, uint64_t b) {
     if (a == b) return true;
     if (type != 'f' && type != 'd') return false;
     double x = value_of(type, a), y = value_of(type, b);
@@ -128,7 +128,7 @@ static bool equal(const Case *c, char type, uint64_t a, uint64_t b) {
     return fabs(x - y) <= c->bound.absolute + c->bound.relative * fmax(fabs(x), fabs(y));
 }
 
-static void compare(Conformance *t, const Case *c) {
+static void compare(Conformance *t, const UnitCase *c) {
     uint32_t shown = 0;
     for (uint32_t k = 0; c->results[k]; k++)
         for (uint32_t i = 0; i < ELEMENTS; i++) {
@@ -148,7 +148,7 @@ static void compare(Conformance *t, const Case *c) {
 
 // ---- the suite ------------------------------------------------------------------------------------
 
-static void fill(const Case *c, Data *d) {
+static void fill(const UnitCase *c, Data *d) {
     memset(d, 0, sizeof *d);
     for (uint32_t k = 0; c->operands[k]; k++)
         for (uint32_t i = 0; i < ELEMENTS; i++) d->in[k * ELEMENTS + i] = suite_input(c, k, i);
@@ -175,7 +175,7 @@ static bool run_unit(Conformance *t, const Unit *u) {
         !good(&t->real, t->real.api->module_load(&there, u->ptx.at, 0, NULL, NULL), u->name))
         return false;
     for (uint32_t i = 0; i < u->cases.n; i++) {
-        const Case *c = &u->cases.at[i];
+        const UnitCase *c = &u->cases.at[i];
         fill(c, t->data);
         code = run_function(&t->emulated, here, c, t->data->in, t->data->out);
         if (code) return refuse(t, c->name, report_of(&t->emulated, code));

@@ -17,22 +17,22 @@ typedef struct {
     char results[MAX_RESULTS + 1], operands[MAX_OPERANDS + 1];
     Bound bound;
     uint32_t entry; // its symbol is "p<entry>"
-} Case;
+} UnitCase;
 
 // Cases that stand in one module: the alternatives of one form.
 typedef struct {
     const char *name;
     uint32_t sm; // the first architecture that has it
     Text ptx;
-    VEC(Case) cases;
+    VEC(UnitCase) cases;
 } Unit;
 typedef struct {
     VEC(Unit) units;
     uint32_t cases;
-} Suite;
+} ConformanceSuite;
 
 // All units: from the emulator's table of forms (runtime/emulator/engine/ops.def) and from conformance.def.
-void suite_make(Arena *a, Suite *out);
+void suite_make(Arena *a, ConformanceSuite *out);
 
 // The operand's value for element i, in SLOT bytes: edge values against each other, then random ones.
-uint64_t suite_input(const Case *c, uint32_t operand, uint32_t i);
+uint64_t suite_input(const UnitCase *c, uint32_t operand, uint32_t i);

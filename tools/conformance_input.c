@@ -83,7 +83,7 @@ static uint64_t random_value(char type, uint64_t r) {
 static bool begins(const char *s, const char *with) { return strncmp(s, with, strlen(with)) == 0; }
 
 // Whether the instruction is undefined, or promises nothing, for this value of an operand.
-static bool avoided(const Case *c, uint32_t operand, uint64_t v) {
+static bool avoided(const UnitCase *c, uint32_t operand, uint64_t v) {
     const char *n = c->name;
     bool whole = strchr("hwl", c->operands[operand]) != NULL;
     if (whole && operand == 1 && (begins(n, "div") || begins(n, "rem"))) {
@@ -102,7 +102,7 @@ static bool avoided(const Case *c, uint32_t operand, uint64_t v) {
     return false;
 }
 
-uint64_t suite_input(const Case *c, uint32_t operand, uint32_t i) {
+uint64_t suite_input(const UnitCase *c, uint32_t operand, uint32_t i) {
     static const uint32_t steps[MAX_OPERANDS] = {1, EDGES, 7, 11};
     char type = c->operands[operand];
     uint32_t place = operand == 1 ? i / EDGES : i * steps[operand];

@@ -10,7 +10,7 @@
 
 typedef struct {
     Arena *a;
-    Suite *suite;
+    ConformanceSuite *suite;
     Unit *unit;
     const char *signature;
 } Maker;
@@ -60,7 +60,7 @@ static const char *register_of(Arena *a, char t, uint32_t i) {
 }
 enum { RESULT = 4 };
 
-static void put_head(const Case *c, Text *to) {
+static void put_head(const UnitCase *c, Text *to) {
     text_printf(to,
                 ".visible .entry p%u(\n.param .u64 p%u_out,\n.param .u64 p%u_in\n)\n{\n"
                 ".reg .pred %%p<8>;\n.reg .b16 %%h<8>;\n.reg .b32 %%w<8>;\n.reg .b64 %%l<8>;\n"
@@ -77,7 +77,7 @@ static void put_head(const Case *c, Text *to) {
                 c->entry, c->entry, BLOCK, SLOT);
 }
 
-static void put_loads(Arena *a, const Case *c, Text *to) {
+static void put_loads(Arena *a, const UnitCase *c, Text *to) {
     for (uint32_t k = 0; c->operands[k]; k++) {
         char t = c->operands[k];
         const char *r = register_of(a, t == 'p' ? 'w' : t, k);
@@ -87,7 +87,7 @@ static void put_loads(Arena *a, const Case *c, Text *to) {
     }
 }
 
-static void put_stores(Arena *a, const Case *c, Text *to) {
+static void put_stores(Arena *a, const UnitCase *c, Text *to) {
     for (uint32_t k = 0; c->results[k]; k++) {
         char t = c->results[k];
         const char *r = register_of(a, t, RESULT + k);
@@ -100,7 +100,7 @@ static void put_stores(Arena *a, const Case *c, Text *to) {
 }
 
 // The text with registers for #0 and $0.
-static void put_text(Arena *a, const Case *c, const char *text, Text *to) {
+static void put_text(Arena *a, const UnitCase *c, const char *text, Text *to) {
     for (const char *s = text; *s; s++) {
         bool digit = s[1] >= '0' && s[1] <= '9';
         uint32_t k = digit ? (uint32_t)(s[1] - '0') : 0;
@@ -118,7 +118,7 @@ static void put_text(Arena *a, const Case *c, const char *text, Text *to) {
 
 static void add_case(Maker *m, const char *name, const char *results, const char *operands,
                      const char *text) {
-    Case c = {.name = name, .bound = bound_of(name), .entry = m->suite->cases++};
+    UnitCase c = {.name = name, .bound = bound_of(name), .entry = m->suite->cases++};
     CHECK(strlen(results) <= MAX_RESULTS && strlen(operands) <= MAX_OPERANDS, "'%s'", name);
     strcpy(c.results, results);
     strcpy(c.operands, operands);
@@ -294,9 +294,9 @@ static void add_body(Maker *m, const char *name, const char *signature, uint32_t
     add_case(m, name, arena_str(m->a, signature, (size_t)(colon - signature)), colon + 1, text);
 }
 
-void suite_make(Arena *a, Suite *out) {
+void suite_make(Arena *a, ConformanceSuite *out) {
     Maker m = {.a = a, .suite = out};
-    *out = (Suite){0};
+    *out = (ConformanceSuite){0};
 #define FORM(pattern, signature, sm, fn) add_row(&m, pattern, signature, sm);
 #include "runtime/emulator/engine/ops.def"
 #undef FORM

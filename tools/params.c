@@ -20,12 +20,12 @@ typedef struct {
     const char *name, *shape, *initial, *group;
     StateKind kind;
     int64_t rounds, count; // tensors, numbers in each
-} Row;
+} ParamRow;
 
 typedef struct {
     Driver *d;
     VEC(Group) groups;
-    VEC(Row) rows;
+    VEC(ParamRow) rows;
 } Table;
 
 static StateNote note_of(const Driver *d, StateId s) {
@@ -70,26 +70,26 @@ static uint32_t group_of(Table *t, StateId s) {
     return t->groups.n;
 }
 
-static Row row_of(Table *t, StateId s) {
+static ParamRow row_of(Table *t, StateId s) {
     const State *x = &t->d->program->m->states.at[s];
     uint32_t group = x->kind == STATE_param ? group_of(t, s) : 0;
     StateNote n = note_of(t->d, s);
-    Row r = {.name = path_of(t->d, s),
-             .shape = shape_of(t->d, s),
-             .initial = n.initial ? n.initial : "-",
-             .group = x->frozen ? "frozen"
-                      : group   ? arena_printf(t->d->arena, "%u", group)
-                                : "-",
-             .kind = (StateKind)x->kind,
-             .rounds = 1,
-             .count = count_of(t->d, s)};
+    ParamRow r = {.name = path_of(t->d, s),
+                  .shape = shape_of(t->d, s),
+                  .initial = n.initial ? n.initial : "-",
+                  .group = x->frozen ? "frozen"
+                           : group   ? arena_printf(t->d->arena, "%u", group)
+                                     : "-",
+                  .kind = (StateKind)x->kind,
+                  .rounds = 1,
+                  .count = count_of(t->d, s)};
     if (group) t->groups.at[group - 1].tensors++;
     if (group) t->groups.at[group - 1].count += r.count;
     return r;
 }
 
 // Adds a row, or a round to the row before that is equal but for the number of its round.
-static void add_row(Table *t, Row r, bool all, Map *at) {
+static void add_row(Table *t, ParamRow r, bool all, Map *at) {
     const char *name = driver_round_name(t->d->arena, r.name);
     bool fresh;
     uint64_t key = hash_bytes(HASH_SEED, name, strlen(name) + 1);
@@ -137,7 +137,7 @@ static void print_rows(Table *t, Text *to, bool params) {
     const char *(*cells)[COLUMNS] = arena_alloc(t->d->arena, (t->rows.n + 1) * sizeof *cells);
     uint32_t n = 0;
     for (uint32_t i = 0; i < t->rows.n; i++) {
-        const Row *r = &t->rows.at[i];
+        const ParamRow *r = &t->rows.at[i];
         if (r->kind == STATE_moment || (r->kind == STATE_param) != params) continue;
         if (!n) {
             const char *head[] = {params ? "parameter" : "state", "shape", "initial", "count",

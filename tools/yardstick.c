@@ -31,7 +31,7 @@ static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_
 
 bool yardstick_available(void) { return true; }
 
-Yardstick *yardstick_new(const Product *p, int threads) {
+Yardstick *yardstick_new(const GemmShape *p, int threads) {
     Yardstick *y = calloc(1, sizeof *y);
     if (!y) exit(3);
     y->threads = threads;
@@ -73,7 +73,7 @@ void yardstick_free(Yardstick *y) {
 }
 #else
 bool yardstick_available(void) { return false; }
-Yardstick *yardstick_new(const Product *p, int threads) {
+Yardstick *yardstick_new(const GemmShape *p, int threads) {
     (void)p, (void)threads;
     return NULL;
 }

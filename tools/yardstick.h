@@ -8,10 +8,11 @@
 typedef struct {
     int64_t batch, m, n, k;
     bool a_k, b_k;
-} Product;
+} GemmShape;
 
 typedef struct Yardstick Yardstick;
 bool yardstick_available(void);
-Yardstick *yardstick_new(const Product *p, int threads); // exits with a message when oneDNN refuses
-void yardstick_run(Yardstick *y, void *const bufs[3]);   // A, B, C
+Yardstick *yardstick_new(const GemmShape *p,
+                         int threads);                 // exits with a message when oneDNN refuses
+void yardstick_run(Yardstick *y, void *const bufs[3]); // A, B, C
 void yardstick_free(Yardstick *y);

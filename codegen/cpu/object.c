@@ -94,10 +94,10 @@ typedef struct {
     LlvmUnit *u;
     LLVMMemoryBufferRef out;
     char *error; // of LLVM's, or NULL
-} Job;
+} ObjectJob;
 
 static void *compile(void *arg) {
-    Job *j = arg;
+    ObjectJob *j = arg;
     char *broken = NULL;
     if (LLVMVerifyModule(j->u->module, LLVMReturnStatusAction, &broken)) {
         j->error = broken;
@@ -127,10 +127,10 @@ static void *compile(void *arg) {
 bool object_compile(CpuModule *m, const ObjectProgram *programs, uint32_t n,
                     LLVMMemoryBufferRef out[CPU_MAX_UNITS], Text *why) {
     add_tables(m, programs, n);
-    Job job[CPU_MAX_UNITS] = {0};
+    ObjectJob job[CPU_MAX_UNITS] = {0};
     pthread_t thread[CPU_MAX_UNITS];
     bool started[CPU_MAX_UNITS] = {false}, good = true;
-    for (uint32_t i = 0; i < m->units; i++) job[i] = (Job){.m = m, .u = &m->unit[i]};
+    for (uint32_t i = 0; i < m->units; i++) job[i] = (ObjectJob){.m = m, .u = &m->unit[i]};
     for (uint32_t i = 1; i < m->units; i++)
         started[i] = pthread_create(&thread[i], NULL, compile, &job[i]) == 0;
     for (uint32_t i = 0; i < m->units; i++)

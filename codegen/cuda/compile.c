@@ -42,17 +42,17 @@ typedef struct {
     CacheEntry entry;   // from the cache, or pointing into `result`
     NvrtcResult result; // of this run
     const char *failed; // in short; the log says more
-} Job;
+} CompileJob;
 
 typedef struct {
     const Nvrtc *rt;
     const CudaCompile *how;
-    Job *job;
+    CompileJob *job;
     uint32_t jobs;
     atomic_uint next;
-} Work;
+} CompileQueue;
 
-static void compile_job(const Work *w, Job *j) {
+static void compile_job(const CompileQueue *w, CompileJob *j) {
     j->failed = nvrtc_compile(w->rt, j->text->at, j->target, w->how->ptx_only, &j->result);
     j->entry = (CacheEntry){{j->result.ptx, j->result.cubin, j->result.log},
                             {j->result.ptx_size, j->result.cubin_size, j->result.log_size}};
@@ -60,7 +60,7 @@ static void compile_job(const Work *w, Job *j) {
 }
 
 static void *work(void *arg) {
-    Work *w = arg;
+    CompileQueue *w = arg;
     for (uint32_t i; (i = atomic_fetch_add(&w->next, 1)) < w->jobs;)
         if (!w->job[i].have) compile_job(w, &w->job[i]);
     return NULL;
@@ -68,7 +68,7 @@ static void *work(void *arg) {
 
 enum { MAX_THREADS = 64 };
 
-static void run_jobs(Work *w, uint32_t missing) {
+static void run_jobs(CompileQueue *w, uint32_t missing) {
     pthread_t thread[MAX_THREADS];
     uint32_t n = w->how->threads < missing ? w->how->threads : missing, started = 0;
     if (n > MAX_THREADS) n = MAX_THREADS;
@@ -83,23 +83,24 @@ static void put_setting(const Nvrtc *rt, const CudaTarget *t, bool ptx_only, Tex
     nvrtc_options(t, ptx_only, to);
 }
 
-static void plan_job(Arena *a, const Work *w, CudaModule *m, const char *setting, Job *j) {
+static void plan_job(Arena *a, const CompileQueue *w, CudaModule *m, const char *setting,
+                     CompileJob *j) {
     j->text = cuda_batch(m, j->batch);
     if (!w->how->cache_dir) return;
     j->keyed = cache_key(j->text->at, j->text->n, setting, &j->key);
     j->have = j->keyed && cache_read(a, w->how->cache_dir, &j->key, &j->entry);
 }
 
-static void plan_jobs(Arena *a, Work *w, CudaModule *m, CudaImages *out) {
+static void plan_jobs(Arena *a, CompileQueue *w, CudaModule *m, CudaImages *out) {
     uint32_t batches = cuda_batches(m);
     w->jobs = w->how->ntargets * batches;
-    w->job = NEW_ARRAY(a, Job, w->jobs + 1);
+    w->job = NEW_ARRAY(a, CompileJob, w->jobs + 1);
     for (uint32_t t = 0; t < w->how->ntargets; t++) {
         Text setting = {.arena = a};
         put_setting(w->rt, w->how->targets[t], w->how->ptx_only, &setting);
         for (uint32_t b = 0; b < batches; b++) {
-            Job *j = &w->job[t * batches + b];
-            *j = (Job){.target = w->how->targets[t], .batch = b};
+            CompileJob *j = &w->job[t * batches + b];
+            *j = (CompileJob){.target = w->how->targets[t], .batch = b};
             plan_job(a, w, m, setting.at, j);
             *(j->have ? &out->cached : &out->compiled) += 1;
         }
@@ -109,7 +110,7 @@ static void plan_jobs(Arena *a, Work *w, CudaModule *m, CudaImages *out) {
 // ---- collecting ---------------------------------------------------------------------------------
 
 // Generated code that does not compile is a defect of ours: the first lines of the log say where.
-static void put_failure(const Job *j, Text *why) {
+static void put_failure(const CompileJob *j, Text *why) {
     enum { LINES = 12 };
     const char *log = j->result.log ? j->result.log : "";
     size_t n = 0;
@@ -125,7 +126,7 @@ static const void *keep(Arena *a, const char *p, size_t n) {
     return to;
 }
 
-static void add_image(Arena *a, const Job *j, CachePart part, CudaImages *out) {
+static void add_image(Arena *a, const CompileJob *j, CachePart part, CudaImages *out) {
     size_t n = (size_t)j->entry.n[part];
     if (n == 0) return;
     const void *data = j->have ? j->entry.at[part] : keep(a, j->entry.at[part], n);
@@ -133,7 +134,8 @@ static void add_image(Arena *a, const Job *j, CachePart part, CudaImages *out) {
     vec_push(a, &out->images, image);
 }
 
-static void collect(Arena *a, const Job *j, bool ptx_only, uint32_t target, CudaImages *out) {
+static void collect(Arena *a, const CompileJob *j, bool ptx_only, uint32_t target,
+                    CudaImages *out) {
     char where[64];
     LogReport log = {.warnings = {.arena = a}};
     add_image(a, j, CACHE_cubin, out);
@@ -167,10 +169,10 @@ bool cuda_compile(Arena *a, CudaModule *m, const CudaCompile *how, CudaImages *o
     if (!nvrtc_open(&rt, why)) return false;
     for (uint32_t i = 0; i < how->ntargets; i++)
         if (!nvrtc_supports(&rt, how->targets[i], why)) return false;
-    Work w = {.rt = &rt, .how = how};
+    CompileQueue w = {.rt = &rt, .how = how};
     plan_jobs(a, &w, m, out);
     run_jobs(&w, out->compiled);
-    const Job *failed = NULL;
+    const CompileJob *failed = NULL;
     for (uint32_t i = 0; i < w.jobs && !failed; i++)
         if (w.job[i].failed) failed = &w.job[i];
     if (failed) put_failure(failed, why);

@@ -26,18 +26,18 @@ typedef struct {
     bool swapped; // rows are B's: A and B of the text are the other way round
     bool add, add_first;
     bool bias, bias_rows; // a value for each n, which are the rows when swapped
-} Shape;
+} GemmExtents;
 
-static Shape shape_of(const SnGemm *g) {
+static GemmExtents shape_of(const SnGemm *g) {
     Extents m = extents_of(g->m, g->nm, false), n = extents_of(g->n, g->nn, false);
     bool s =
         extents_unit(&m, IN_C) && !extents_unit(&n, IN_C); // lanes of a warp store along memory
-    Shape x = {.swapped = s,
-               .base = {s ? g->base_b : g->base_a, s ? g->base_a : g->base_b, g->base_c},
-               .add = sn_gemm_has(g, SN_GEMM_ACC),
-               .add_first = g->acc_first != 0,
-               .bias = sn_gemm_has(g, SN_GEMM_BIAS),
-               .bias_rows = s};
+    GemmExtents x = {.swapped = s,
+                     .base = {s ? g->base_b : g->base_a, s ? g->base_a : g->base_b, g->base_c},
+                     .add = sn_gemm_has(g, SN_GEMM_ACC),
+                     .add_first = g->acc_first != 0,
+                     .bias = sn_gemm_has(g, SN_GEMM_BIAS),
+                     .bias_rows = s};
     x.batch = extents_of(g->batch, g->nbatch, s);
     x.m = s ? extents_of(g->n, g->nn, s) : m;
     x.n = s ? extents_of(g->m, g->nm, s) : n;
@@ -46,7 +46,7 @@ static Shape shape_of(const SnGemm *g) {
 }
 
 // Offsets fit 32 bits.
-static bool narrow(const Shape *x, int which) {
+static bool narrow(const GemmExtents *x, int which) {
     const Extents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     int64_t far = x->base[which];
     for (int i = 0; i < 4; i++)
@@ -59,7 +59,7 @@ static bool narrow(const Shape *x, int which) {
 
 // Four neighbours along x start at a multiple of four elements: x is adjacent and everything else
 // moves by multiples of four.
-static bool vectors(const Shape *x, const Extents *along, int which) {
+static bool vectors(const GemmExtents *x, const Extents *along, int which) {
     const Extents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     if (!extents_unit(along, which) || along->dim[along->count - 1].extent % 4 ||
         x->base[which] % 4)
@@ -88,13 +88,13 @@ static const Tile tiles[] = {
 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t blocks_of(const Shape *x, const Tile *t) {
+static int64_t blocks_of(const GemmExtents *x, const Tile *t) {
     return x->batch.size * ceil_div(x->m.size, t->bm) * ceil_div(x->n.size, t->bn);
 }
 
 // Waves of blocks over the processors of a big device, times the time of a block. A thread that also
 // keeps totals has no room for 64 chains.
-static const Tile *choose_tile(const Shape *x) {
+static const Tile *choose_tile(const GemmExtents *x) {
     const Tile *best = NULL;
     double least = 0;
     for (uint32_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
@@ -109,7 +109,7 @@ static const Tile *choose_tile(const Shape *x) {
 
 // Blocks that share a processor. Two leave a thread of 256 at most 128 registers; unasked, ptxas
 // spills to fit a third. 64 sums and the arithmetic of nested or wide indices need more.
-static int resident(const Shape *x, const Tile *t) {
+static int resident(const GemmExtents *x, const Tile *t) {
     bool simple = narrow(x, IN_A) && narrow(x, IN_B) && narrow(x, IN_C) && x->batch.count < 2 &&
                   x->m.count < 2 && x->n.count < 2 && x->k.count < 2;
     uint32_t sums = t->tm * t->tn * (x->k.size > SEGMENT ? 2 : 1);
@@ -141,7 +141,7 @@ static void put_walk(Text *to, const char *name, const Extents *x, int which) {
     text_printf(to, "; };\n");
 }
 
-static void put_constants(Text *to, const Shape *x, const Tile *t) {
+static void put_constants(Text *to, const GemmExtents *x, const Tile *t) {
     bool wide = !narrow(x, IN_A) || !narrow(x, IN_B) || !narrow(x, IN_C);
     text_printf(to, "    typedef %s Off;\n    typedef %s Place;\n", wide ? "i64" : "int",
                 wide ? "u64" : "u32");
@@ -179,7 +179,7 @@ typedef struct {
     const Tile *tile;
 } Operand;
 
-static Operand operand_of(const Shape *x, const Tile *t, int which) {
+static Operand operand_of(const GemmExtents *x, const Tile *t, int which) {
     const Extents *side = which == IN_A ? &x->m : &x->n;
     Operand o = {.name = which == IN_A ? 'a' : 'b',
                  .walk = which == IN_A ? "row_a" : "lane_b",
@@ -312,7 +312,7 @@ static void put_compute(Text *to, const Tile *t, bool segments) {
                     "            }\n");
 }
 
-static void put_steps(Text *to, const Shape *x, const Tile *t) {
+static void put_steps(Text *to, const GemmExtents *x, const Tile *t) {
     Operand a = operand_of(x, t, IN_A), b = operand_of(x, t, IN_B);
     bool segments = x->k.size > SEGMENT;
     text_printf(
@@ -343,7 +343,7 @@ static void put_index(Text *to, const char *name, const char *i, const char *thr
                 g, block / (t / g), thread, g, i, g);
 }
 
-static void put_value(Text *to, const Shape *x, bool four) {
+static void put_value(Text *to, const GemmExtents *x, bool four) {
     const char *sum = x->k.size > SEGMENT ? "total" : "chain", *type = four ? "float4" : "float";
     if (four)
         text_printf(to,
@@ -372,7 +372,7 @@ static void put_value(Text *to, const Shape *x, bool four) {
     text_printf(to, "                watch%s(bad, at, %s);\n", four ? "4" : "", four ? "y" : "v");
 }
 
-static void put_store(Text *to, const Shape *x, const Tile *t) {
+static void put_store(Text *to, const GemmExtents *x, const Tile *t) {
     bool four = group(t->tn) == 4 && vectors(x, &x->n, IN_C);
     text_printf(to, "    Place bad = ~(Place)0;\n"
                     "#pragma unroll\n    for (u32 i = 0; i < TM; i++) {\n        ");
@@ -389,7 +389,7 @@ static void put_store(Text *to, const Shape *x, const Tile *t) {
 
 // Everything behind the function's name: equal products have equal texts. Products that differ only in
 // the outermost extent of the batch do too: no index is reduced by it, so it is in the grid alone.
-static void put_body(Text *to, const Shape *x, const Tile *t) {
+static void put_body(Text *to, const GemmExtents *x, const Tile *t) {
     text_printf(to,
                 "(const Env *env, const u32 place, const float *__restrict__ %c, const float "
                 "*__restrict__ %c, "
@@ -411,7 +411,7 @@ static void put_body(Text *to, const Shape *x, const Tile *t) {
 
 // ---- the module ---------------------------------------------------------------------------------
 
-static bool fits(const Shape *x, Text *why) {
+static bool fits(const GemmExtents *x, Text *why) {
     const Extents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     static const char *const name[] = {"batch", "m", "n", "k"};
     for (int i = 0; i < 4; i++)
@@ -425,7 +425,7 @@ static bool fits(const Shape *x, Text *why) {
 
 bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch *launch,
                    Text *why) {
-    Shape x = shape_of(g);
+    GemmExtents x = shape_of(g);
     if (!fits(&x, why)) return false;
     const Tile *t = choose_tile(&x);
     if (blocks_of(&x, t) > INT32_MAX) {

@@ -15,27 +15,30 @@ typedef struct {
 // A matrix as rows x columns with a stride each.
 typedef struct {
     int64_t rows, columns, row, column;
-} Matrix;
+} MatrixStrides;
 
 static int64_t stride_of(const Extents *x, int which) {
     return x->count ? extent_stride(&x->dim[0], which) : 0;
 }
 
-static Matrix matrix_of(const Extents *rows, const Extents *columns, int which) {
-    return (Matrix){rows->size, columns->size, stride_of(rows, which), stride_of(columns, which)};
+static MatrixStrides matrix_of(const Extents *rows, const Extents *columns, int which) {
+    return (MatrixStrides){rows->size, columns->size, stride_of(rows, which),
+                           stride_of(columns, which)};
 }
 
 // The leading dimension of x read column-major, or 0: it is not. A stride along one element means
 // nothing.
-static int64_t leading(Matrix x) {
+static int64_t leading(MatrixStrides x) {
     if (x.rows > 1 && x.row != 1) return 0;
     if (x.columns == 1) return x.rows;
     return x.column >= x.rows ? x.column : 0;
 }
 
-static Matrix turned(Matrix x) { return (Matrix){x.columns, x.rows, x.column, x.row}; }
+static MatrixStrides turned(MatrixStrides x) {
+    return (MatrixStrides){x.columns, x.rows, x.column, x.row};
+}
 
-static bool operand(Matrix x, bool *trans, int64_t *ld) {
+static bool operand(MatrixStrides x, bool *trans, int64_t *ld) {
     *trans = false;
     *ld = leading(x);
     if (*ld) return true;
@@ -45,7 +48,7 @@ static bool operand(Matrix x, bool *trans, int64_t *ld) {
 }
 
 // x: rows are `rows` and columns `columns` of the product, for the reason's words.
-static void refuse(Matrix x, char name, char rows, char columns, Text *why) {
+static void refuse(MatrixStrides x, char name, char rows, char columns, Text *why) {
     bool by_row = x.row == 1 || x.rows == 1, by_column = x.column == 1 || x.columns == 1;
     if (!by_row && !by_column) {
         text_printf(why, "%c is adjacent along neither %c nor %c: its strides are %lld and %lld",
@@ -121,7 +124,7 @@ static bool plan_as(const Roles *r, bool swap, CudaLt *out) {
 static void say_why(const Roles *r, Text *why) {
     bool trans;
     int64_t ld;
-    Matrix a = matrix_of(&r->m, &r->k, IN_A), b = matrix_of(&r->k, &r->n, IN_B);
+    MatrixStrides a = matrix_of(&r->m, &r->k, IN_A), b = matrix_of(&r->k, &r->n, IN_B);
     if (!operand(a, &trans, &ld))
         refuse(a, 'A', 'm', 'k', why);
     else if (!operand(b, &trans, &ld))

@@ -100,10 +100,10 @@ typedef struct {
     KId load[MOST_LOADS];
     const char *to[MOST_LOADS]; // where the thread leaves it
     uint32_t n;
-} Ahead;
+} Preload;
 
 // False: more loads than are read ahead.
-static bool loads_ahead(const Cu *p, bool (*is)(const Cu *, KId), Ahead *to) {
+static bool loads_ahead(const Cu *p, bool (*is)(const Cu *, KId), Preload *to) {
     to->n = 0;
     for (KId id = 0; id < p->k->ops.n; id++) {
         if (!is(p, id)) continue;
@@ -113,7 +113,7 @@ static bool loads_ahead(const Cu *p, bool (*is)(const Cu *, KId), Ahead *to) {
     return true;
 }
 
-static void read_ahead(Cu *p, const Ahead *all, uint32_t axis) {
+static void read_ahead(Cu *p, const Preload *all, uint32_t axis) {
     if (all->n == 0) return;
     open_elements(p, axis);
     for (uint32_t i = 0; i < all->n; i++) {
@@ -125,7 +125,7 @@ static void read_ahead(Cu *p, const Ahead *all, uint32_t axis) {
 }
 
 static void read_direct(Cu *p) {
-    Ahead all;
+    Preload all;
     want_body(p);
     if (!loads_ahead(p, direct_load, &all)) return;
     for (uint32_t i = 0; i < all.n; i++) {
@@ -137,7 +137,7 @@ static void read_direct(Cu *p) {
 }
 
 static void read_turned(Cu *p) {
-    Ahead all;
+    Preload all;
     want_body(p);
     CHECK(loads_ahead(p, turned_load, &all), "%s: %u tiles", p->k->name, p->g->batch);
     for (uint32_t i = 0; i < all.n; i++) {

@@ -15,21 +15,23 @@
 typedef struct {
     const char *at;
     size_t n;
-} Line;
+} LogLine;
 
-static bool next_line(const char **at, const char *end, Line *out) {
+static bool next_line(const char **at, const char *end, LogLine *out) {
     if (*at >= end) return false;
     const char *stop = memchr(*at, '\n', (size_t)(end - *at));
     if (!stop) stop = end;
-    *out = (Line){*at, (size_t)(stop - *at)};
+    *out = (LogLine){*at, (size_t)(stop - *at)};
     *at = stop + 1;
     return true;
 }
 
-static const char *find(Line l, const char *what) { return memmem(l.at, l.n, what, strlen(what)); }
+static const char *find(LogLine l, const char *what) {
+    return memmem(l.at, l.n, what, strlen(what));
+}
 
 // The number that stands before `what`; 0 when `what` does not occur.
-static uint32_t number_before(Line l, const char *what) {
+static uint32_t number_before(LogLine l, const char *what) {
     const char *p = find(l, what);
     uint64_t value = 0, place = 1;
     if (!p) return 0;
@@ -41,7 +43,7 @@ static uint32_t number_before(Line l, const char *what) {
 }
 
 // "…entry function 'k7' for…": its number, or false for a name that is not ours.
-static bool function_of(Line l, uint32_t *out) {
+static bool function_of(LogLine l, uint32_t *out) {
     static const char before[] = "Compiling entry function 'k";
     const char *p = find(l, before), *end = l.at + l.n;
     if (!p) return false;
@@ -55,7 +57,7 @@ static bool function_of(Line l, uint32_t *out) {
     return true;
 }
 
-static bool warns(Line l) {
+static bool warns(LogLine l) {
     static const char *const signs[] = {"warning", "Warning", "serialized", "Potential Performance",
                                         "advisory"};
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
@@ -69,7 +71,7 @@ static int by_function(const void *a, const void *b) {
 }
 
 void report_parse(Arena *a, const char *log, size_t n, const char *where, LogReport *out) {
-    Line l;
+    LogLine l;
     CudaReport *r = NULL;
     uint32_t before = out->functions.n, function = 0;
     if (!out->warnings.arena) out->warnings.arena = a;

@@ -31,21 +31,21 @@ typedef struct {
     uint32_t arg;
     const KIndex *index;
     KId mask;
-} Access;
+} IndexedLoad;
 
 static bool is_lane(const Kernel *k, KId id) { return id != NONE && k->ops.at[id].lane; }
 
 static uint32_t access_count(const Kernel *k) { return k->ops.n + k->stores.n; }
 
 // Access number i: loads by op, then stores. False: that op is no load.
-static bool access_at(const Kernel *k, uint32_t i, Access *to) {
+static bool access_at(const Kernel *k, uint32_t i, IndexedLoad *to) {
     if (i >= k->ops.n) {
         const KStore *s = &k->stores.at[i - k->ops.n];
-        *to = (Access){s->arg, &s->index, s->mask};
+        *to = (IndexedLoad){s->arg, &s->index, s->mask};
         return true;
     }
     const KOp *o = &k->ops.at[i];
-    *to = (Access){o->arg, &o->index, o->mask};
+    *to = (IndexedLoad){o->arg, &o->index, o->mask};
     return o->kind == KOP_load;
 }
 
@@ -55,27 +55,27 @@ static int64_t bytes_of(const Kernel *k, uint32_t arg) {
 
 // Bytes that are moved for one element when neighbouring threads are neighbours along the axis. A
 // computed index of the row may differ between rows.
-static int64_t moved(const Kernel *k, const Access *x, uint32_t axis) {
+static int64_t moved(const Kernel *k, const IndexedLoad *x, uint32_t axis) {
     int64_t stride = x->index->stride[axis], step = stride < 0 ? -stride : stride;
     KId op = x->index->op;
     if (op != NONE && (axis != k->outers || k->ops.at[op].lane)) return SECTOR;
     return step < SECTOR / bytes_of(k, x->arg) ? step * bytes_of(k, x->arg) : SECTOR;
 }
 
-static bool turns(const Kernel *k, const Access *x, uint32_t along, uint32_t other) {
+static bool turns(const Kernel *k, const IndexedLoad *x, uint32_t along, uint32_t other) {
     if (is_lane(k, x->mask) || is_lane(k, x->index->op)) return false;
     return moved(k, x, along) == SECTOR && moved(k, x, other) == bytes_of(k, x->arg);
 }
 
 bool cu_turns(const Kernel *k, const CuGeometry *g, uint32_t arg, const KIndex *x, KId mask) {
-    const Access access = {arg, x, mask};
+    const IndexedLoad access = {arg, x, mask};
     return g->shape == CU_TURN && turns(k, &access, g->along, g->other);
 }
 
 // Bytes for an element of the tile; a turned access goes through shared memory as well.
 static int64_t cost(const Kernel *k, uint32_t along, uint32_t other) {
     int64_t sum = 0;
-    Access x;
+    IndexedLoad x;
     for (uint32_t i = 0; i < access_count(k); i++)
         if (access_at(k, i, &x))
             sum += turns(k, &x, along, other) ? 2 * bytes_of(k, x.arg) : moved(k, &x, along);
@@ -85,7 +85,7 @@ static int64_t cost(const Kernel *k, uint32_t along, uint32_t other) {
 // Of a map without tiles.
 static int64_t straight_cost(const Kernel *k) {
     int64_t sum = 0;
-    Access x;
+    IndexedLoad x;
     for (uint32_t i = 0; i < access_count(k); i++)
         if (access_at(k, i, &x)) sum += moved(k, &x, k->outers);
     return sum;
@@ -93,7 +93,7 @@ static int64_t straight_cost(const Kernel *k) {
 
 // What is read of an argument that is written is read where it is written.
 static bool reads_where_it_writes(const Kernel *k, const KStore *s) {
-    Access x;
+    IndexedLoad x;
     for (uint32_t i = 0; i < access_count(k); i++)
         if (access_at(k, i, &x) && x.arg == s->arg && memcmp(x.index, &s->index, sizeof s->index))
             return false;
@@ -128,7 +128,7 @@ static bool choose_axes(const Kernel *k, CuGeometry *g) {
 }
 
 static void count_tiles(const Kernel *k, CuGeometry *g) {
-    Access x;
+    IndexedLoad x;
     for (uint32_t i = 0; i < access_count(k); i++) {
         if (!access_at(k, i, &x) || !turns(k, &x, g->along, g->other)) continue;
         g->batch++;

@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Block {
-    struct Block *next;
+typedef struct Chunk {
+    struct Chunk *next;
     size_t used, size;
     _Alignas(16) unsigned char bytes[];
-} Block;
+} Chunk;
 
 struct Arena {
-    Block *head;
+    Chunk *head;
     size_t used;
 };
 
@@ -23,8 +23,8 @@ void no_memory(size_t bytes) {
     exit(3);
 }
 
-static Block *block_new(size_t size, Block *next) {
-    Block *b = calloc(1, sizeof(Block) + size);
+static Chunk *block_new(size_t size, Chunk *next) {
+    Chunk *b = calloc(1, sizeof(Chunk) + size);
     if (!b) no_memory(size);
     b->size = size;
     b->next = next;
@@ -45,7 +45,7 @@ void *need_memory(size_t bytes) {
 
 void arena_free(Arena *a) {
     if (!a) return;
-    for (Block *b = a->head, *next; b; b = next) {
+    for (Chunk *b = a->head, *next; b; b = next) {
         next = b->next;
         free(b);
     }
@@ -54,7 +54,7 @@ void arena_free(Arena *a) {
 
 void arena_reset(Arena *a) {
     while (a->head && a->head->next) {
-        Block *next = a->head->next;
+        Chunk *next = a->head->next;
         free(a->head);
         a->head = next;
     }

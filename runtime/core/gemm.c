@@ -268,7 +268,7 @@ typedef struct {
     float *c;                 // NULL: not stored
     bool add;                 // acc + total is due, also when acc reads as zero
     float *shared, *scratch;
-} Cx;
+} GemmRun;
 
 // A stretch of k within one block, and where the chains stand.
 typedef struct {
@@ -305,10 +305,10 @@ typedef struct {
 
 static const float zeros[256]; // an accumulator in the first micro-batch
 
-static Cx resolve(const SnGemmJob *j, void *const *bufs, const SnEnv *env, void *shared,
-                  void *scratch) {
+static GemmRun resolve(const SnGemmJob *j, void *const *bufs, const SnEnv *env, void *shared,
+                       void *scratch) {
     const SnGemm *g = j->gemm;
-    Cx cx = {.j = j, .bufs = bufs, .env = env, .shared = shared, .scratch = scratch};
+    GemmRun cx = {.j = j, .bufs = bufs, .env = env, .shared = shared, .scratch = scratch};
     cx.a = (const float *)bufs[j->swapped] + j->base_a;
     cx.b = (const float *)bufs[!j->swapped] + j->base_b;
     if (sn_gemm_has(g, SN_GEMM_C)) cx.c = (float *)bufs[sn_gemm_arg(g, SN_GEMM_C)] + j->base_c;
@@ -326,17 +326,17 @@ static Slice slice_at(const SnGemmJob *j, int64_t segment, int64_t block) {
     return s;
 }
 
-static float *shared_a(const Cx *cx, int64_t element, const Slice *s, int64_t i) {
+static float *shared_a(const GemmRun *cx, int64_t element, const Slice *s, int64_t i) {
     const SnGemmJob *j = cx->j;
     return cx->shared + (element * j->k.size + s->k0) * j->m.size + i * s->kc;
 }
 
-static float *shared_b(const Cx *cx, int64_t element, const Slice *s, int64_t n) {
+static float *shared_b(const GemmRun *cx, int64_t element, const Slice *s, int64_t n) {
     const SnGemmJob *j = cx->j;
     return cx->shared + j->shared_b + (element * j->k.size + s->k0) * j->n_pad + n * s->kc;
 }
 
-static float *partial(const Cx *cx, int64_t element, int64_t segment, int64_t i, int64_t n) {
+static float *partial(const GemmRun *cx, int64_t element, int64_t segment, int64_t i, int64_t n) {
     const SnGemmJob *j = cx->j;
     int64_t row = (segment * j->batch.size + element) * j->m.size + i;
     return cx->shared + j->shared_part + row * j->n_pad + n;
@@ -353,8 +353,8 @@ static int64_t panel_rows(const SnGemmJob *j, int64_t left, uint32_t *size) {
 
 // Up to mr rows of A: a panel, or at the edge several smaller ones. Only the part of the slice from
 // k on, n long, is packed; `to` is where the whole slice's panel starts.
-static void pack_a(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k, int64_t n,
-                   float *to) {
+static void pack_a(const GemmRun *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k,
+                   int64_t n, float *to) {
     const SnGemmJob *j = cx->j;
     int64_t end = min64(i + j->kit.mr, j->m.size);
     while (i < end) {
@@ -367,8 +367,8 @@ static void pack_a(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, int
     }
 }
 
-static void pack_b(const Cx *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k, int64_t n,
-                   float *to) {
+static void pack_b(const GemmRun *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k,
+                   int64_t n, float *to) {
     const SnGemmJob *j = cx->j;
     int64_t lanes = min64(j->kit.nr, j->n.size - i), width = round_up(lanes, SN_GEMM_LANES);
     sn_gemm_pack(SN_GEMM_B, &j->n, &j->k, cx->b + at->b, i, lanes, width, s->k0 + k, n,
@@ -380,7 +380,7 @@ static SnDim element_at(const SnGemmJob *j, int64_t element) {
 }
 
 // Phase 0. Tasks count (batch element, segment, block of k, group of panels), A's before B's.
-static void pack_task(const Cx *cx, int64_t task) {
+static void pack_task(const GemmRun *cx, int64_t task) {
     const SnGemmJob *j = cx->j;
     bool b = task >= j->pack_b0;
     if (b) task -= j->pack_b0;
@@ -403,7 +403,7 @@ static void pack_task(const Cx *cx, int64_t task) {
 
 // One row of finished sums t: the accumulator is added, the result goes to C. Lanes of C are sc
 // apart.
-static void finish_row(const Cx *cx, float *t, int64_t c_at, int64_t sc, int64_t n) {
+static void finish_row(const GemmRun *cx, float *t, int64_t c_at, int64_t sc, int64_t n) {
     const float *acc = cx->acc ? cx->acc + c_at : zeros;
     int64_t sa = cx->acc ? sc : 0;
     if (cx->add && sa == 1)
@@ -417,7 +417,7 @@ static void finish_row(const Cx *cx, float *t, int64_t c_at, int64_t sc, int64_t
 }
 
 // A rectangle of finished sums: rows i.. x lanes n0.. of one batch element; t keeps the result.
-static void finish(const Cx *cx, int64_t c_at, float *t, int64_t ld, int64_t i, int64_t rows,
+static void finish(const GemmRun *cx, int64_t c_at, float *t, int64_t ld, int64_t i, int64_t rows,
                    int64_t n0, int64_t lanes) {
     const SnGemmJob *j = cx->j;
     if (!cx->add && !cx->c) return;
@@ -436,7 +436,7 @@ static void finish(const Cx *cx, int64_t c_at, float *t, int64_t ld, int64_t i, 
 
 // Hands a finished rectangle to the epilogue, in the orientation of the plan; `turned` has room for
 // it.
-static void call_epilogue(const Cx *cx, int64_t element, const float *t, int64_t ld, int64_t i,
+static void call_epilogue(const GemmRun *cx, int64_t element, const float *t, int64_t ld, int64_t i,
                           int64_t rows, int64_t n0, int64_t lanes, float *turned) {
     const SnGemmJob *j = cx->j;
     void *const *bufs = cx->bufs + sn_gemm_arg(j->gemm, SN_GEMM_EPILOGUE);
@@ -452,8 +452,8 @@ static void call_epilogue(const Cx *cx, int64_t element, const float *t, int64_t
 }
 
 // The chains of a tile are complete for this segment.
-static void end_segment(const Cx *cx, const Strip *p, const Slice *s, float *x, float *t, int64_t i,
-                        int64_t rows) {
+static void end_segment(const GemmRun *cx, const Strip *p, const Slice *s, float *x, float *t,
+                        int64_t i, int64_t rows) {
     const SnGemmJob *j = cx->j;
     if (j->segments == 1) {
         finish(cx, p->at.c, x, p->ldx, i, rows, p->n0, p->lanes);
@@ -470,7 +470,7 @@ static void end_segment(const Cx *cx, const Strip *p, const Slice *s, float *x, 
 // Which part of B is packed after this panel: the next panel of lanes, in this block of k or,
 // behind the last panel, the first panel of the next block; behind that, the panel of the next
 // task.
-static Ahead plan_ahead(const Cx *cx, const Strip *p, const Slice *s, int64_t n0, int64_t n1) {
+static Ahead plan_ahead(const GemmRun *cx, const Strip *p, const Slice *s, int64_t n0, int64_t n1) {
     const SnGemmJob *j = cx->j;
     Ahead ahead = {0};
     if (j->share_b || j->direct_b || j->n.count != 1 || j->k.count != 1) return ahead;
@@ -502,8 +502,8 @@ static void fetch(Ahead *x) {
 
 // One call of the micro-kernel number `size` on rows i .. i + rows. The chain lives in C itself
 // where that is possible and nothing is added to it, else in x.
-static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t i, int64_t rows,
-                 uint32_t size) {
+static void tile(const GemmRun *cx, const Strip *p, const Slice *s, float *x, int64_t i,
+                 int64_t rows, uint32_t size) {
     const SnGemmJob *j = cx->j;
     SnUkrFn ukr = (SnUkrFn)j->kit.ukr[(p->vectors - 1) * j->ukr_sizes + size];
     const float *a = p->a + (i - p->i0) * s->kc;
@@ -527,7 +527,7 @@ static void tile(const Cx *cx, const Strip *p, const Slice *s, float *x, int64_t
         cx->c + at, ldc);
 }
 
-static void strip(const Cx *cx, Strip *p, const Slice *s) {
+static void strip(const GemmRun *cx, Strip *p, const Slice *s) {
     const SnGemmJob *j = cx->j;
     bool keep = j->kblocks > 1 || j->segments > 1 || j->epilogue; // x holds more than one tile
     for (int64_t i = p->i0; i < p->i1;) {
@@ -546,7 +546,7 @@ static void strip(const Cx *cx, Strip *p, const Slice *s) {
 
 // Where the strip's lanes are in C, and whether micro-kernels may write there. A chain that
 // continues in C must find itself there again, so this depends on the shape only.
-static void place_strip(const Cx *cx, Strip *p) {
+static void place_strip(const GemmRun *cx, Strip *p) {
     const SnGemmJob *j = cx->j;
     SnGemmRun rn = sn_gemm_run_at(&j->n, p->n0, p->n0 + p->lanes);
     p->c_lane = rn.at.c;
@@ -554,7 +554,7 @@ static void place_strip(const Cx *cx, Strip *p) {
                   rn.stride.c == 1 && p->lanes == p->vectors * SN_GEMM_LANES;
 }
 
-static void find_b(const Cx *cx, Strip *p, const Slice *s) {
+static void find_b(const GemmRun *cx, Strip *p, const Slice *s) {
     const SnGemmJob *j = cx->j;
     p->ldb = p->vectors * SN_GEMM_LANES;
     if (j->share_b) {
@@ -570,7 +570,7 @@ static void find_b(const Cx *cx, Strip *p, const Slice *s) {
 }
 
 // One block of k over a block of C.
-static void slice_block(const Cx *cx, Strip *p, const Slice *s, int64_t n0, int64_t n1) {
+static void slice_block(const GemmRun *cx, Strip *p, const Slice *s, int64_t n0, int64_t n1) {
     const SnGemmJob *j = cx->j;
     float *a = j->share_a ? shared_a(cx, p->element, s, p->i0) : cx->scratch;
     if (!j->share_a)
@@ -594,7 +594,7 @@ static void slice_block(const Cx *cx, Strip *p, const Slice *s, int64_t n0, int6
 }
 
 // Phase 1. Tasks count (segment when split, group of batch elements, block of m, block of n).
-static void compute_task(const Cx *cx, int64_t task) {
+static void compute_task(const GemmRun *cx, int64_t task) {
     const SnGemmJob *j = cx->j;
     int64_t n0 = task % j->nblocks * j->nb, rest = task / j->nblocks;
     int64_t i0 = rest % j->mblocks * j->mb, groups = ceil_div(j->batch.size, j->batches);
@@ -614,7 +614,7 @@ static void compute_task(const Cx *cx, int64_t task) {
 }
 
 // Phase 2. A task adds the partial sums of one panel of rows, in the order of the segments.
-static void combine_task(const Cx *cx, int64_t task) {
+static void combine_task(const GemmRun *cx, int64_t task) {
     const SnGemmJob *j = cx->j;
     int64_t panels = ceil_div(j->m.size, j->kit.mr), element = task / panels;
     int64_t i = task % panels * j->kit.mr, rows = min64(j->kit.mr, j->m.size - i);
@@ -636,7 +636,7 @@ static void combine_task(const Cx *cx, int64_t task) {
 
 void sn_gemm_run(const SnGemmJob *j, uint32_t phase, void *const *bufs, const SnEnv *env,
                  int64_t task0, int64_t task1, void *shared, void *scratch) {
-    Cx cx = resolve(j, bufs, env, shared, scratch);
+    GemmRun cx = resolve(j, bufs, env, shared, scratch);
     for (int64_t t = task0; t < task1; t++) {
         if (phase == SN_GEMM_PACK)
             pack_task(&cx, t);

@@ -15,18 +15,18 @@
 typedef struct {
     const SnPlan *plan;
     SnError *e;
-} Check;
+} PlanCheck;
 
 #define FAIL(...) sn_fail(c->e, SN_PLAN, "damaged plan: " __VA_ARGS__)
 
-static SnStatus check_table(const Check *c, SnTable t, size_t item, const char *what) {
+static SnStatus check_table(const PlanCheck *c, SnTable t, size_t item, const char *what) {
     uint64_t end = (uint64_t)t.offset + (uint64_t)t.count * item;
     if (t.offset % 8 || t.offset < sizeof(SnPlan) || end > c->plan->size)
         return FAIL("table '%s' lies outside of the plan", what);
     return SN_OK;
 }
 
-static SnStatus check_tables(const Check *c) {
+static SnStatus check_tables(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     const struct {
         SnTable table;
@@ -48,11 +48,11 @@ static SnStatus check_tables(const Check *c) {
     return SN_OK;
 }
 
-static bool good_string(const Check *c, SnStr s) { return s < c->plan->strings.count; }
+static bool good_string(const PlanCheck *c, SnStr s) { return s < c->plan->strings.count; }
 
-static bool good_function(const Check *c, uint32_t f) { return f < c->plan->functions; }
+static bool good_function(const PlanCheck *c, uint32_t f) { return f < c->plan->functions; }
 
-static bool good_place(const Check *c, uint32_t region, int64_t offset, int64_t bytes) {
+static bool good_place(const PlanCheck *c, uint32_t region, int64_t offset, int64_t bytes) {
     if (region >= SN_REGIONS || offset < 0 || bytes < 0) return false;
     if (region == SN_REGION_NONE) return offset == 0 && bytes == 0;
     return offset <= c->plan->region_bytes[region] &&
@@ -68,7 +68,7 @@ static int64_t tensor_bytes(uint32_t elem, uint32_t naxes, const int64_t *size) 
     return n;
 }
 
-static SnStatus check_header(const Check *c) {
+static SnStatus check_header(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     if (p->magic != SN_PLAN_MAGIC) return FAIL("it does not start with the magic number");
     if (p->version != SN_PLAN_VERSION)
@@ -85,7 +85,7 @@ static SnStatus check_header(const Check *c) {
     return SN_OK;
 }
 
-static SnStatus check_names(const Check *c) {
+static SnStatus check_names(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     const SnStr names[] = {p->sinter, p->target, p->cpu, p->model_name, p->model_text, p->ledger};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -113,7 +113,7 @@ static bool good_launch(const SnPlan *p, const SnKernel *k) {
            k->block <= 1024 && k->shared <= 1u << 20 && k->nkeys <= SN_MAX_KEYS && !k->tile;
 }
 
-static SnStatus check_kernels(const Check *c) {
+static SnStatus check_kernels(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     for (uint32_t i = 0; i < p->kernels.count; i++) {
         const SnKernel *k = &SN_AT(p, SnKernel, kernels)[i];
@@ -193,7 +193,7 @@ static bool runs_on_cuda(const SnPlan *p, const SnGemm *g, int64_t total) {
                                           : p->workspace > 0 && good_lt(g, total);
 }
 
-static SnStatus check_gemms(const Check *c) {
+static SnStatus check_gemms(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     if (p->gemms.count && p->device == SN_DEVICE_CPU) {
         if (!p->mr || p->mr > 16 || !p->nr || p->nr > 256 || p->nr % 16 || p->ukr > p->functions)
@@ -289,7 +289,7 @@ static bool good_lt_args(const SnGemm *g, const SnArg *args) {
     return good;
 }
 
-static SnStatus check_gemm_args(const Check *c, uint32_t at, const SnCmd *cmd) {
+static SnStatus check_gemm_args(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
     const SnGemm *g = &SN_AT(c->plan, SnGemm, gemms)[cmd->fn];
     const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
     uint32_t nargs = sn_gemm_arg(g, SN_GEMM_EPILOGUE);
@@ -313,7 +313,7 @@ static bool good_count(const SnCmd *cmd, const SnKernel *k) {
            (uint64_t)cmd->count * k->nargs == cmd->nargs && cmd->count <= 65535;
 }
 
-static SnStatus check_cmd(const Check *c, uint32_t at, const SnCmd *cmd) {
+static SnStatus check_cmd(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
     const SnPlan *p = c->plan;
     if (cmd->op > SN_CMD_COPY || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
     if (cmd->args > p->args.count || cmd->nargs > p->args.count - cmd->args)
@@ -342,7 +342,7 @@ static SnStatus check_cmd(const Check *c, uint32_t at, const SnCmd *cmd) {
     return FAIL("kind of command %u", at);
 }
 
-static SnStatus check_commands(const Check *c) {
+static SnStatus check_commands(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     for (uint32_t i = 0; i < p->args.count; i++) {
         const SnArg *a = &SN_AT(p, SnArg, args)[i];
@@ -363,7 +363,7 @@ static SnStatus check_commands(const Check *c) {
     return SN_OK;
 }
 
-static SnStatus check_states(const Check *c) {
+static SnStatus check_states(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     for (uint32_t i = 0; i < p->states.count; i++) {
         const SnState *s = &SN_AT(p, SnState, states)[i];
@@ -377,7 +377,7 @@ static SnStatus check_states(const Check *c) {
     return SN_OK;
 }
 
-static SnStatus check_ports(const Check *c, const SnPort *ports, uint32_t n, const char *what,
+static SnStatus check_ports(const PlanCheck *c, const SnPort *ports, uint32_t n, const char *what,
                             bool input) {
     for (uint32_t i = 0; i < n; i++) {
         const SnPort *t = &ports[i];
@@ -395,7 +395,7 @@ static SnStatus check_ports(const Check *c, const SnPort *ports, uint32_t n, con
 }
 
 SnStatus sn_plan_check(const void *blob, SnError *e) {
-    const Check check = {blob, e}, *c = &check;
+    const PlanCheck check = {blob, e}, *c = &check;
     const SnPlan *p = blob;
     if ((uintptr_t)blob % 8) return FAIL("it is not aligned");
     SnStatus s = check_header(c);

@@ -5,7 +5,7 @@
 //
 // When the device is made, everything is decided: one arena holds all regions (64-byte aligned,
 // huge pages advised), then the workspace that matrix products share and one scratch per thread;
-// every argument becomes a pointer, every command a resolved Step. Running allocates nothing.
+// every argument becomes a pointer, every command a CpuCommand. Running allocates nothing.
 // A command ends before the next one starts. The cut of a kernel into tasks depends on the plan alone,
 // and no cut of a product changes a bit (gemm.c): the number of threads changes none of any result.
 #define _GNU_SOURCE
@@ -33,7 +33,7 @@ typedef struct {
     SnGemmJob *job;
     void *const *bufs;
     int64_t tasks, grain, bytes;
-} Step;
+} CpuCommand;
 
 typedef struct {
     SnDevice device;
@@ -46,9 +46,9 @@ typedef struct {
     unsigned char *shared;  // workspace of the matrix products
     unsigned char *scratch; // threads * scratch_bytes
     int64_t scratch_bytes;
-    void **bufs;     // one per argument of the plan
-    Step *steps;     // one per command
-    SnGemmJob *jobs; // one per matrix product
+    void **bufs;       // one per argument of the plan
+    CpuCommand *steps; // one per command
+    SnGemmJob *jobs;   // one per matrix product
 } CpuDevice;
 
 static CpuDevice *cpu_of(SnDevice *d) { return (CpuDevice *)(void *)d; }
@@ -56,28 +56,28 @@ static CpuDevice *cpu_of(SnDevice *d) { return (CpuDevice *)(void *)d; }
 // What a job's tasks need to know.
 typedef struct {
     CpuDevice *x;
-    const Step *step;
+    const CpuCommand *step;
     const SnEnv *env;
     uint32_t phase;
-} Job;
+} CommandRun;
 
 static void *thread_scratch(const CpuDevice *x, int thread) {
     return x->scratch + (int64_t)thread * x->scratch_bytes;
 }
 
 static void kernel_tasks(void *user, int64_t task0, int64_t task1, int thread) {
-    const Job *j = user;
+    const CommandRun *j = user;
     j->step->kernel(j->step->bufs, j->env, task0, task1, thread_scratch(j->x, thread));
 }
 
 static void gemm_tasks(void *user, int64_t task0, int64_t task1, int thread) {
-    const Job *j = user;
+    const CommandRun *j = user;
     sn_gemm_run(j->step->job, j->phase, j->step->bufs, j->env, task0, task1, j->x->shared,
                 thread_scratch(j->x, thread));
 }
 
 static void copy_tasks(void *user, int64_t task0, int64_t task1, int thread) {
-    const Job *j = user;
+    const CommandRun *j = user;
     (void)thread;
     int64_t from = task0 * COPY_CHUNK, to = task1 * COPY_CHUNK;
     if (to > j->step->bytes) to = j->step->bytes;
@@ -95,17 +95,17 @@ static int64_t grain_of(const CpuDevice *x, int64_t tasks) {
     return grain < 1 ? 1 : grain;
 }
 
-static void run_gemm(CpuDevice *x, const Step *s, const SnEnv *env) {
+static void run_gemm(CpuDevice *x, const CpuCommand *s, const SnEnv *env) {
     for (uint32_t phase = 0; phase < SN_GEMM_PHASES; phase++) {
         int64_t tasks = s->job->tasks[phase];
-        Job j = {x, s, env, phase};
+        CommandRun j = {x, s, env, phase};
         if (tasks) sn_pool_run(x->pool, tasks, grain_of(x, tasks), gemm_tasks, &j);
     }
 }
 
-static void run_step(CpuDevice *x, const Step *s, const SnEnv *env) {
+static void run_step(CpuDevice *x, const CpuCommand *s, const SnEnv *env) {
     if (s->first_only && !env->first) return;
-    Job j = {x, s, env, 0};
+    CommandRun j = {x, s, env, 0};
     switch (s->op) {
     case SN_CMD_KERNEL: sn_pool_run(x->pool, s->tasks, s->grain, kernel_tasks, &j); return;
     case SN_CMD_GEMM: run_gemm(x, s, env); return;
@@ -205,7 +205,7 @@ static void prepare_gemms(CpuDevice *x, void (*const *functions)(void), int64_t 
     }
 }
 
-static void resolve_kernel(CpuDevice *x, Step *s, const SnKernel *k,
+static void resolve_kernel(CpuDevice *x, CpuCommand *s, const SnKernel *k,
                            void (*const *functions)(void)) {
     s->kernel = (SnKernelFn)functions[k->fn];
     s->tasks = k->tasks;
@@ -221,7 +221,7 @@ static void resolve(CpuDevice *x, void (*const *functions)(void)) {
     }
     for (uint32_t i = 0; i < p->cmds.count; i++) {
         const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
-        Step *s = &x->steps[i];
+        CpuCommand *s = &x->steps[i];
         s->op = (SnCmdOp)c->op;
         s->first_only = c->when == SN_WHEN_FIRST;
         s->bufs = x->bufs + c->args;

@@ -31,11 +31,11 @@ enum { ENTRIES = 4096, WORDS = 8, LINE = 640, HEAD = 160, FILE_MOST = HEAD + ENT
 typedef struct {
     char *key;
     SnLtKnown known;
-} Entry;
+} KnownChoice;
 struct SnLtChoices {
     char head[HEAD];                       // the file's first line
     char folder[PATH_MAX], path[PATH_MAX]; // "": there is none
-    Entry *at;
+    KnownChoice *at;
     uint32_t n, room;
     char note[512];
 };
@@ -60,33 +60,33 @@ bool sn_choices_path(const SnLtOwner *owner, char *to, size_t size) {
 
 // ---- the table ----------------------------------------------------------------------------------
 
-static Entry *find(const SnLtChoices *c, const char *key) {
+static KnownChoice *find(const SnLtChoices *c, const char *key) {
     for (uint32_t i = 0; i < c->n; i++)
         if (!strcmp(c->at[i].key, key)) return &c->at[i];
     return NULL;
 }
 
 const SnLtKnown *sn_choices_find(const SnLtChoices *c, const char *key) {
-    const Entry *x = find(c, key);
+    const KnownChoice *x = find(c, key);
     return x ? &x->known : NULL;
 }
 
 static bool add(SnLtChoices *c, const char *key, const SnLtKnown *known) {
     if (c->n == c->room) {
         uint32_t room = c->room ? 2 * c->room : 64;
-        Entry *grown = realloc(c->at, room * sizeof *grown);
+        KnownChoice *grown = realloc(c->at, room * sizeof *grown);
         if (!grown) return false;
         c->at = grown;
         c->room = room;
     }
     char *copy = strdup(key);
     if (!copy) return false;
-    c->at[c->n++] = (Entry){copy, *known};
+    c->at[c->n++] = (KnownChoice){copy, *known};
     return true;
 }
 
 SnStatus sn_choices_put(SnLtChoices *c, const char *key, const SnLtKnown *known, SnError *e) {
-    Entry *x = find(c, key);
+    KnownChoice *x = find(c, key);
     if (!x && !add(c, key, known)) return sn_fail(e, SN_MACHINE, "out of memory");
     if (!x) x = &c->at[c->n - 1];
     x->known = *known;
@@ -164,7 +164,7 @@ static bool parse_line(const SnLtChoices *c, const char *line, SnLtKnown *to, co
     return good_key(p);
 }
 
-static bool write_line(FILE *f, const SnLtChoices *c, const Entry *x) {
+static bool write_line(FILE *f, const SnLtChoices *c, const KnownChoice *x) {
     char rest[LINE];
     int n = 0;
     for (int i = 0; i < WORDS; i++)

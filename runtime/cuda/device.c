@@ -32,7 +32,7 @@ typedef struct {
     SnCudaFunction function;
     SnLtCall *call;
     uint64_t table; // device address of the arguments of all instances; 0: parameters
-} Step;
+} CudaCommand;
 
 // One section's graphs, and where its small outputs are copied to.
 typedef struct {
@@ -58,7 +58,7 @@ typedef struct {
     uint64_t tables;     // of the arguments of kernels that are started many times at once
     const char **names;  // by argument of the plan, for the emulated device; NULL: temporary
     SnCudaRange *ranges; // room for the longest note
-    Step *steps;
+    CudaCommand *steps;
     Section *sections;
     SnFeed *feed;           // a slot: the input region, then scalars, then SnCudaEnv
     SnFeedPiece *pieces;    // of the slot, for one run
@@ -112,7 +112,7 @@ static SnStatus cu(const Cuda *x, int code, const char *what, SnError *e) {
 // ---- one command ----------------------------------------------------------------------------------
 
 // For errors: which op and kernel, and where it comes from.
-static const char *where(Cuda *x, const Step *s) {
+static const char *where(Cuda *x, const CudaCommand *s) {
     snprintf(x->where, sizeof x->where, "op '%.100s' (%s%.60s, line %u)",
              sn_cmd_name(x->plan, s->cmd), s->kernel ? "kernel " : "",
              s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt",
@@ -122,7 +122,7 @@ static const char *where(Cuda *x, const Step *s) {
 
 static uint8_t bit(uint64_t set, uint32_t i) { return set >> i & 1; }
 
-static uint64_t table_bytes(const Step *s) {
+static uint64_t table_bytes(const CudaCommand *s) {
     return 8 * (uint64_t)s->cmd->count * (s->kernel->nargs + s->kernel->nkeys);
 }
 
@@ -148,7 +148,7 @@ static void modes_of(const Cuda *x, const SnCmd *c, uint64_t *reads, uint64_t *w
 }
 
 // Tells the emulated device what the next call touches.
-static void note(Cuda *x, const Step *s) {
+static void note(Cuda *x, const CudaCommand *s) {
     const SnCmd *c = s->cmd;
     const char *kernel = s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt";
     SnCudaRange *ranges = x->ranges;
@@ -175,8 +175,8 @@ static void note(Cuda *x, const Step *s) {
 
 // Parameters: the environment, the place of the first argument, the arguments, the keys; or the
 // environment, the place, and their table.
-static SnStatus launch(Cuda *x, const Step *s, uint32_t place, const uint64_t *args, uint32_t nargs,
-                       SnError *e) {
+static SnStatus launch(Cuda *x, const CudaCommand *s, uint32_t place, const uint64_t *args,
+                       uint32_t nargs, SnError *e) {
     uint64_t at[MAX_PARAMS];
     void *params[MAX_PARAMS];
     const SnKernel *k = s->kernel;
@@ -193,12 +193,12 @@ static SnStatus launch(Cuda *x, const Step *s, uint32_t place, const uint64_t *a
               where(x, s), e);
 }
 
-static SnStatus run_gemm(Cuda *x, const Step *s, bool first, SnError *e) {
+static SnStatus run_gemm(Cuda *x, const CudaCommand *s, bool first, SnError *e) {
     if (s->call) return sn_lt_run(x->lt, s->call, first, x->stream, e);
     return launch(x, s, s->cmd->args, &x->value[s->cmd->args], s->cmd->nargs, e);
 }
 
-static SnStatus run_step(Cuda *x, const Step *s, bool first, SnError *e) {
+static SnStatus run_step(Cuda *x, const CudaCommand *s, bool first, SnError *e) {
     const SnCmd *c = s->cmd;
     const uint64_t *v = &x->value[c->args];
     const SnArg *args = &SN_AT(x->plan, SnArg, args)[c->args];
@@ -555,13 +555,13 @@ static SnStatus allocate_tables(Cuda *x, SnError *e) {
     return SN_OK;
 }
 
-static SnStatus resolve_function(Cuda *x, Step *s, const SnKernel *k, SnError *e) {
+static SnStatus resolve_function(Cuda *x, CudaCommand *s, const SnKernel *k, SnError *e) {
     s->kernel = k;
     return sn_cuda_function(x->api, &x->images, k, SN_STRING(x->plan, k->name), &s->function, e);
 }
 
 // Writes the arguments of all instances where the kernel will read them.
-static SnStatus put_table(Cuda *x, Step *s, uint64_t *at, SnError *e) {
+static SnStatus put_table(Cuda *x, CudaCommand *s, uint64_t *at, SnError *e) {
     const SnKernel *k = s->kernel;
     const uint64_t *v = &x->value[s->cmd->args];
     size_t n = 0, bytes = (size_t)table_bytes(s);
@@ -588,7 +588,7 @@ static SnStatus prepare_call(Cuda *x, const SnCmd *c, SnLtCall **to, SnError *e)
 
 static SnStatus resolve_step(Cuda *x, uint32_t i, uint64_t *tables, SnError *e) {
     const SnPlan *p = x->plan;
-    Step *s = &x->steps[i];
+    CudaCommand *s = &x->steps[i];
     const SnCmd *c = s->cmd = &SN_AT(p, SnCmd, cmds)[i];
     if (c->op == SN_CMD_KERNEL) {
         SnStatus status = resolve_function(x, s, &SN_AT(p, SnKernel, kernels)[c->fn], e);

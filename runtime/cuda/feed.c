@@ -13,12 +13,12 @@ typedef struct {
     uint64_t staging;
     SnCudaEvent copied, taken;
     bool busy, sent; // the host has not waited for `copied`; `taken` was recorded
-} Slot;
+} FeedSlot;
 
 struct SnFeed {
     const SnCudaApi *api;
     SnCudaStream computing, copying;
-    Slot slot[SN_FEED_SLOTS];
+    FeedSlot slot[SN_FEED_SLOTS];
     uint32_t current;
 };
 
@@ -26,7 +26,7 @@ static SnStatus cu(const SnFeed *f, int code, const char *what, SnError *e) {
     return sn_cuda_check(f->api, code, what, e);
 }
 
-static SnStatus open_slot(SnFeed *f, Slot *s, size_t bytes, SnError *e) {
+static SnStatus open_slot(SnFeed *f, FeedSlot *s, size_t bytes, SnError *e) {
     void *at = NULL;
     SnStatus status = cu(f, f->api->host_alloc(&at, bytes + !bytes, 0), "pinned memory", e);
     if (status) return status;
@@ -58,7 +58,7 @@ void sn_feed_close(SnFeed *f) {
     if (!f) return;
     if (f->copying) f->api->stream_synchronize(f->copying);
     for (uint32_t i = 0; i < SN_FEED_SLOTS; i++) {
-        Slot *s = &f->slot[i];
+        FeedSlot *s = &f->slot[i];
         if (s->copied) f->api->event_destroy(s->copied);
         if (s->taken) f->api->event_destroy(s->taken);
         if (s->at) f->api->host_free(s->at);
@@ -68,14 +68,14 @@ void sn_feed_close(SnFeed *f) {
 }
 
 SnStatus sn_feed_slot(SnFeed *f, unsigned char **at, SnError *e) {
-    Slot *s = &f->slot[f->current];
+    FeedSlot *s = &f->slot[f->current];
     *at = s->at;
     if (!s->busy) return SN_OK;
     s->busy = false;
     return cu(f, f->api->event_synchronize(s->copied), "waiting for a copy", e);
 }
 
-static SnStatus carry(SnFeed *f, const Slot *s, const SnFeedPiece *p, uint32_t n, SnError *e) {
+static SnStatus carry(SnFeed *f, const FeedSlot *s, const SnFeedPiece *p, uint32_t n, SnError *e) {
     const SnCudaApi *api = f->api;
     SnStatus status =
         s->sent ? cu(f, api->stream_wait(f->copying, s->taken, 0), "an event", e) : SN_OK;
@@ -87,7 +87,7 @@ static SnStatus carry(SnFeed *f, const Slot *s, const SnFeedPiece *p, uint32_t n
     return status ? status : cu(f, api->event_record(s->copied, f->copying), "an event", e);
 }
 
-static SnStatus take(SnFeed *f, const Slot *s, const SnFeedPiece *p, uint32_t n, SnError *e) {
+static SnStatus take(SnFeed *f, const FeedSlot *s, const SnFeedPiece *p, uint32_t n, SnError *e) {
     const SnCudaApi *api = f->api;
     SnStatus status = cu(f, api->stream_wait(f->computing, s->copied, 0), "an event", e);
     for (uint32_t i = 0; i < n && !status; i++)
@@ -98,7 +98,7 @@ static SnStatus take(SnFeed *f, const Slot *s, const SnFeedPiece *p, uint32_t n,
 }
 
 SnStatus sn_feed_send(SnFeed *f, const SnFeedPiece *pieces, uint32_t n, SnError *e) {
-    Slot *s = &f->slot[f->current];
+    FeedSlot *s = &f->slot[f->current];
     SnStatus status = carry(f, s, pieces, n, e);
     if (!status) status = take(f, s, pieces, n, e);
     s->busy = s->sent = true;

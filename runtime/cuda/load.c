@@ -10,9 +10,9 @@ typedef struct {
     const char *name, *symbol;
     size_t at; // of the pointer in the table
     bool blas;
-} Entry;
+} Import;
 
-static const Entry entries[] = {
+static const Import entries[] = {
 #define DRIVER(name, symbol, params) {#name, #symbol, offsetof(SnCudaApi, name), false},
 #define BLAS(name, symbol, params)   {#name, #symbol, offsetof(SnCudaApi, name), true},
 #include "runtime/cuda/api.def"

@@ -19,12 +19,12 @@ typedef struct {
     uint32_t epilogue; // the library's number
     bool acc;
 } Key;
-typedef enum { FIRST, KNOWN, REFUSED } Source; // REFUSED: known, but the library refuses it
+typedef enum { FIRST, KNOWN, REFUSED } ChoiceSource; // REFUSED: known, but the library refuses it
 typedef struct {
     Key key;
     SnLtAlgo algo;
     size_t workspace;
-    Source source;
+    ChoiceSource source;
     SnLtKnown known; // when it is KNOWN
 } Choice;
 

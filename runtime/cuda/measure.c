@@ -43,9 +43,9 @@ static SnStatus time_calls(const Timer *t, const SnLtHeuristic *h, int n, double
 typedef struct {
     bool runs;
     double ms;
-} Candidate;
+} Measured;
 
-static SnStatus try_once(const Timer *t, const SnLtHeuristic *h, Candidate *c, SnError *e) {
+static SnStatus try_once(const Timer *t, const SnLtHeuristic *h, Measured *c, SnError *e) {
     bool refused = false;
     for (int i = 0; i < 2 && !refused; i++) {
         SnStatus s = time_calls(t, h, 1, &c->ms, &refused, e);
@@ -55,7 +55,7 @@ static SnStatus try_once(const Timer *t, const SnLtHeuristic *h, Candidate *c, S
     return SN_OK;
 }
 
-static SnStatus time_batch(const Timer *t, const SnLtHeuristic *h, Candidate *c, SnError *e) {
+static SnStatus time_batch(const Timer *t, const SnLtHeuristic *h, Measured *c, SnError *e) {
     bool refused;
     double ms, calls = c->ms > 0 ? ENOUGH / c->ms : MOST_CALLS;
     int n = (int)(calls < 1 ? 1 : calls > MOST_CALLS ? MOST_CALLS : calls);
@@ -66,7 +66,7 @@ static SnStatus time_batch(const Timer *t, const SnLtHeuristic *h, Candidate *c,
     return SN_OK;
 }
 
-static SnStatus time_all(const Timer *t, const SnLtHeuristic *found, int n, Candidate *c,
+static SnStatus time_all(const Timer *t, const SnLtHeuristic *found, int n, Measured *c,
                          SnError *e) {
     SnStatus s = SN_OK;
     for (int i = 0; i < n && !s; i++) s = try_once(t, &found[i], &c[i], e);
@@ -81,7 +81,7 @@ static uint64_t nanoseconds(double ms) { return ms * 1e6 < 1 ? 1 : (uint64_t)(ms
 SnStatus sn_lt_measure_all(const SnCudaApi *api, SnCudaStream stream, const SnLtHeuristic *found,
                            int n, SnLtStartFn start, void *user, SnLtMeasured *out, SnError *e) {
     Timer t = {.api = api, .stream = stream, .start = start, .user = user};
-    Candidate c[SN_LT_CANDIDATES] = {{0}};
+    Measured c[SN_LT_CANDIDATES] = {{0}};
     *out = (SnLtMeasured){.best = -1};
     SnStatus s = sn_cuda_check(api, api->event_create(&t.from, SN_CU_EVENT_DEFAULT), "an event", e);
     if (!s) s = sn_cuda_check(api, api->event_create(&t.to, SN_CU_EVENT_DEFAULT), "an event", e);

@@ -67,13 +67,13 @@ static SnStatus read_idx(Array *a, const unsigned char *head, uint64_t n, SnErro
 // The header is a dictionary of Python with three entries.
 typedef struct {
     const char *at, *end;
-} Reader;
+} HeaderReader;
 
-static void skip(Reader *r) {
+static void skip(HeaderReader *r) {
     while (r->at < r->end && strchr(" \n\t,", *r->at) && *r->at) r->at++;
 }
 
-static bool take(Reader *r, const char *text) {
+static bool take(HeaderReader *r, const char *text) {
     size_t n = strlen(text);
     skip(r);
     if ((size_t)(r->end - r->at) < n || memcmp(r->at, text, n) != 0) return false;
@@ -81,7 +81,7 @@ static bool take(Reader *r, const char *text) {
     return true;
 }
 
-static bool take_string(Reader *r, char *to, size_t size) {
+static bool take_string(HeaderReader *r, char *to, size_t size) {
     skip(r);
     if (r->at == r->end || (*r->at != '\'' && *r->at != '"')) return false;
     char quote = *r->at++;
@@ -94,7 +94,7 @@ static bool take_string(Reader *r, char *to, size_t size) {
     return r->at++ < r->end;
 }
 
-static bool take_shape(Reader *r, SnTensorInfo *info) {
+static bool take_shape(HeaderReader *r, SnTensorInfo *info) {
     if (!take(r, "(")) return false;
     for (info->ndim = 0; !take(r, ")");) {
         int64_t x = 0;
@@ -119,7 +119,7 @@ static bool set_type(Array *a, const char *descr) {
     return a->info.dtype != NULL;
 }
 
-static SnStatus read_dictionary(Array *a, Reader *r, SnError *e) {
+static SnStatus read_dictionary(Array *a, HeaderReader *r, SnError *e) {
     char key[32], descr[SHOWN] = "";
     bool shaped = false, columns = false, ordered = false;
     if (!take(r, "{")) return damaged(a, "not an npy file: its header is no dictionary", e);
@@ -159,7 +159,7 @@ static SnStatus read_npy(Array *a, const unsigned char *head, uint64_t n, SnErro
     if (size > HEAD - from) return damaged(a, "an npy file with an oversized header", e);
     if (n < from + size) return damaged(a, "the file ends within its header", e);
     a->at = from + size;
-    Reader r = {(const char *)head + from, (const char *)head + a->at};
+    HeaderReader r = {(const char *)head + from, (const char *)head + a->at};
     return read_dictionary(a, &r, e);
 }
 

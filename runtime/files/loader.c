@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { IDLE, WAITING, BUSY, DONE } State;
+typedef enum { IDLE, WAITING, BUSY, DONE } SlotState;
 typedef struct {
-    State state;
+    SlotState state;
     SnRequest request;
     uint64_t ticket; // the order of asking
     void *buffer;
     size_t bytes, size; // in use, and of the buffer
     SnStatus status;
     SnError e;
-} Slot;
+} LoaderSlot;
 
 struct SnLoader {
     SnFill *fill;
@@ -26,13 +26,13 @@ struct SnLoader {
     bool stop;
     uint64_t tickets;
     int fields;
-    Slot slots[];
+    LoaderSlot slots[];
 };
 
-static Slot *next_waiting(SnLoader *l) {
-    Slot *first = NULL;
+static LoaderSlot *next_waiting(SnLoader *l) {
+    LoaderSlot *first = NULL;
     for (int i = 0; i < l->fields; i++) {
-        Slot *s = &l->slots[i];
+        LoaderSlot *s = &l->slots[i];
         if (s->state == WAITING && (!first || s->ticket < first->ticket)) first = s;
     }
     return first;
@@ -42,7 +42,7 @@ static void *work(void *user) {
     SnLoader *l = user;
     pthread_mutex_lock(&l->lock);
     while (!l->stop) {
-        Slot *s = next_waiting(l);
+        LoaderSlot *s = next_waiting(l);
         if (!s) {
             pthread_cond_wait(&l->asked, &l->lock);
             continue;
@@ -91,7 +91,7 @@ static bool same(const SnRequest *a, const SnRequest *b) {
            a->count == b->count;
 }
 
-static bool grow(Slot *s, size_t bytes) {
+static bool grow(LoaderSlot *s, size_t bytes) {
     if (bytes <= s->size) return true;
     void *grown = malloc(bytes);
     if (!grown) return false;
@@ -102,7 +102,7 @@ static bool grow(Slot *s, size_t bytes) {
 }
 
 void sn_loader_ask(SnLoader *l, const SnRequest *r, size_t bytes) {
-    Slot *s = &l->slots[r->field];
+    LoaderSlot *s = &l->slots[r->field];
     pthread_mutex_lock(&l->lock);
     bool known = s->state != IDLE && same(&s->request, r);
     if (!known && s->state != BUSY && grow(s, bytes)) {
@@ -116,7 +116,7 @@ void sn_loader_ask(SnLoader *l, const SnRequest *r, size_t bytes) {
 }
 
 bool sn_loader_take(SnLoader *l, const SnRequest *r, void *to, SnStatus *status, SnError *e) {
-    Slot *s = &l->slots[r->field];
+    LoaderSlot *s = &l->slots[r->field];
     pthread_mutex_lock(&l->lock);
     bool mine = s->state != IDLE && same(&s->request, r);
     while (s->state == BUSY || (mine && s->state == WAITING)) pthread_cond_wait(&l->done, &l->lock);

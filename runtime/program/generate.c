@@ -16,14 +16,14 @@ typedef struct {
     float *
         logits; // of the last position in host memory, or all of them where choices are not adjacent
     int64_t vocab, vocab_stride, position_stride; // position_stride 0: there is one
-} Model;
+} LanguageModel;
 
 typedef struct {
     float logit;
     int32_t id;
-} Choice;
+} TokenLogit;
 
-static SnStatus find_window(SnExec *x, Model *m, SnError *e) {
+static SnStatus find_window(SnExec *x, LanguageModel *m, SnError *e) {
     const SnPlan *p = sn_exec_plan(x);
     bool found = false;
     for (uint32_t i = 0; i < p->inputs.count; i++) {
@@ -54,7 +54,7 @@ static const SnPort *find_output(const SnPlan *p) {
     return named ? named : n == 1 ? only : NULL;
 }
 
-static SnStatus find_logits(SnExec *x, Model *m, SnError *e) {
+static SnStatus find_logits(SnExec *x, LanguageModel *m, SnError *e) {
     const SnPlan *p = sn_exec_plan(x);
     const SnPort *out = find_output(p), *in = m->window.port;
     if (!out) return sn_fail(e, SN_USER, "this model cannot generate: it has no output 'logits'");
@@ -84,7 +84,7 @@ static SnStatus find_logits(SnExec *x, Model *m, SnError *e) {
 
 // Largest first; equal logits in order of ids. NaN counts as the smallest.
 static int by_logit(const void *a, const void *b) {
-    const Choice *x = a, *y = b;
+    const TokenLogit *x = a, *y = b;
     float fx = isnan(x->logit) ? -INFINITY : x->logit, fy = isnan(y->logit) ? -INFINITY : y->logit;
     if (fx != fy) return fx > fy ? -1 : 1;
     return x->id < y->id ? -1 : x->id > y->id;
@@ -98,7 +98,7 @@ static double uniform(uint64_t seed, uint64_t n) {
 }
 
 // Where the logits of a position start in m->logits, once they have been read from the device.
-static SnStatus read_logits(const Model *m, SnExec *x, int64_t position, const float **row,
+static SnStatus read_logits(const LanguageModel *m, SnExec *x, int64_t position, const float **row,
                             SnError *e) {
     const SnPort *out = m->out;
     int64_t at = position * m->position_stride, bytes = m->vocab * (int64_t)sizeof(float);
@@ -111,9 +111,10 @@ static SnStatus read_logits(const Model *m, SnExec *x, int64_t position, const f
 }
 
 // Draws from softmax(logits / temperature) over the top_k largest.
-static int32_t draw(const Model *m, const float *row, Choice *c, const SnGenerate *how,
+static int32_t draw(const LanguageModel *m, const float *row, TokenLogit *c, const SnGenerate *how,
                     uint64_t n) {
-    for (int64_t i = 0; i < m->vocab; i++) c[i] = (Choice){row[i * m->vocab_stride], (int32_t)i};
+    for (int64_t i = 0; i < m->vocab; i++)
+        c[i] = (TokenLogit){row[i * m->vocab_stride], (int32_t)i};
     qsort(c, (size_t)m->vocab, sizeof *c, by_logit);
     if (how->temperature <= 0) return c[0].id;
     int64_t k = how->top_k > 0 && how->top_k < m->vocab ? how->top_k : m->vocab;
@@ -128,7 +129,7 @@ static int32_t draw(const Model *m, const float *row, Choice *c, const SnGenerat
 }
 
 // What else the model takes does not exist while it generates.
-static void clear_others(const Model *m, SnExec *x) {
+static void clear_others(const LanguageModel *m, SnExec *x) {
     const SnPlan *p = sn_exec_plan(x);
     for (uint32_t i = 0; i < p->inputs.count; i++) {
         const SnPort *port = &SN_AT(p, SnPort, inputs)[i];
@@ -138,7 +139,7 @@ static void clear_others(const Model *m, SnExec *x) {
 }
 
 // Places the last ids of the text at the start of the window; returns the last one's position.
-static int64_t fill_window(const Model *m, SnExec *x, const int32_t *text, int64_t n) {
+static int64_t fill_window(const LanguageModel *m, SnExec *x, const int32_t *text, int64_t n) {
     int32_t *to = sn_exec_input(x, m->window.port);
     int64_t shown = n < m->window.window ? n : m->window.window;
     for (int64_t i = 0; i < m->window.window; i++)
@@ -146,9 +147,9 @@ static int64_t fill_window(const Model *m, SnExec *x, const int32_t *text, int64
     return shown - 1;
 }
 
-static SnStatus generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Choice *choices,
-                         const SnGenerate *how, bool (*emit)(void *, int32_t), void *user,
-                         SnError *e) {
+static SnStatus generate(const LanguageModel *m, SnExec *x, int32_t *text, int64_t n,
+                         TokenLogit *choices, const SnGenerate *how, bool (*emit)(void *, int32_t),
+                         void *user, SnError *e) {
     for (int64_t i = 0; i < how->tokens; i++) {
         clear_others(m, x);
         int64_t position = fill_window(m, x, text, n + i);
@@ -166,7 +167,7 @@ static SnStatus generate(const Model *m, SnExec *x, int32_t *text, int64_t n, Ch
     return SN_OK;
 }
 
-static SnStatus find(SnExec *x, Model *m, SnError *e) {
+static SnStatus find(SnExec *x, LanguageModel *m, SnError *e) {
     if (!sn_plan_section(sn_exec_plan(x), "generate"))
         return sn_fail(e, SN_USER, "this model cannot generate: it has no output");
     SnStatus s = find_window(x, m, e);
@@ -194,13 +195,13 @@ SnStatus sn_prompt(const char *text, bool bytes, int32_t **ids, int64_t *n, SnEr
 }
 
 SnStatus sn_can_generate(SnExec *x, SnError *e) {
-    Model m = {0};
+    LanguageModel m = {0};
     return find(x, &m, e);
 }
 
 SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenerate *how,
                      bool (*emit)(void *user, int32_t id), void *user, SnError *e) {
-    Model m = {0};
+    LanguageModel m = {0};
     SnStatus s = find(x, &m, e);
     if (s) return s;
     if (n < 1) return sn_fail(e, SN_USER, "the prompt is empty");
@@ -209,7 +210,7 @@ SnStatus sn_generate(SnExec *x, const int32_t *prompt, int64_t n, const SnGenera
             return sn_fail(e, SN_USER, "the prompt holds %d, ids end at %lld", prompt[i],
                            (long long)m.window.port->range - 1);
     int32_t *text = malloc((size_t)(n + how->tokens) * sizeof *text);
-    Choice *choices = malloc((size_t)m.vocab * sizeof *choices);
+    TokenLogit *choices = malloc((size_t)m.vocab * sizeof *choices);
     m.logits = malloc(m.vocab_stride == 1 ? (size_t)m.vocab * sizeof(float) : (size_t)m.out->bytes);
     if (text && choices && m.logits) {
         memcpy(text, prompt, (size_t)n * sizeof *text);

@@ -21,12 +21,12 @@ enum {
 typedef struct {
     int digits;
     double least, most;
-} Form;
-static const Form in_loss = {4, 1e-3, 1e6}, in_norm = {3, 1e-2, 1e6}, in_rate = {3, 1, 0},
-                  in_ms = {1, 1, 1e9}, in_part_of_ms = {3, 1e-3, 1}, in_samples = {1, 0.1, 1e12},
-                  in_tokens = {0, 1, 1e12};
+} NumberFormat;
+static const NumberFormat in_loss = {4, 1e-3, 1e6}, in_norm = {3, 1e-2, 1e6}, in_rate = {3, 1, 0},
+                          in_ms = {1, 1, 1e9}, in_part_of_ms = {3, 1e-3, 1},
+                          in_samples = {1, 0.1, 1e12}, in_tokens = {0, 1, 1e12};
 
-static void number(char to[32], double x, Form f) {
+static void number(char to[32], double x, NumberFormat f) {
     double size = fabs(x);
     bool plain = isinf(x) || (size < f.most && (size >= f.least || x == 0));
     if (isnan(x))
@@ -86,15 +86,23 @@ static void short_name(char *to, const char *name) {
 // ---- the items of a row -------------------------------------------------------------------------
 
 // In the order in which they stand; the model's own numbers are before the times.
-typedef enum { ITEM_step, ITEM_loss, ITEM_norm, ITEM_rate, ITEM_took, ITEM_speed, ITEM_left } Item;
+typedef enum {
+    ITEM_step,
+    ITEM_loss,
+    ITEM_norm,
+    ITEM_rate,
+    ITEM_took,
+    ITEM_speed,
+    ITEM_left
+} RowItem;
 #define ITEMS (ITEM_left + 1)
 #define OWN   ITEM_took
 
 // What stands at a place of its own.
 static const struct {
     const char *name, *shown;
-    Item item;
-    const Form *form;
+    RowItem item;
+    const NumberFormat *form;
 } known[] = {{"loss", "loss", ITEM_loss, &in_loss},
              {"grad_norm", "norm", ITEM_norm, &in_norm},
              {"lr", "lr", ITEM_rate, &in_rate}};
@@ -107,10 +115,12 @@ static bool is_own(const SnNumber *x) {
 }
 
 // A rate of a group of parameters is one of the model's own numbers, but for its form.
-static Form form_of(const SnNumber *x) { return strncmp(x->name, "lr.", 3) ? in_loss : in_rate; }
+static NumberFormat form_of(const SnNumber *x) {
+    return strncmp(x->name, "lr.", 3) ? in_loss : in_rate;
+}
 
 // One of the known numbers; "" when the step has none of that name.
-static void known_number(const SnStepLine *l, Item i, char *to) {
+static void known_number(const SnStepLine *l, RowItem i, char *to) {
     char x[32];
     for (size_t k = 0; k < KNOWN; k++)
         for (uint32_t j = 0; j < l->n && known[k].item == i; j++) {
@@ -121,7 +131,7 @@ static void known_number(const SnStepLine *l, Item i, char *to) {
 }
 
 // The text of an item; "" when there is nothing to say.
-static void item(const SnStepLine *l, Item i, char to[TEXT]) {
+static void item(const SnStepLine *l, RowItem i, char to[TEXT]) {
     char x[32];
     *to = 0;
     switch (i) {
@@ -147,7 +157,7 @@ static void put(SnText *to, const char *text) {
     if (*text) sn_text_add(to, "%s%s", to->n ? "  " : "", text);
 }
 
-static void put_item(SnText *to, const SnStepLine *l, Item i) {
+static void put_item(SnText *to, const SnStepLine *l, RowItem i) {
     char text[TEXT];
     item(l, i, text);
     put(to, text);
@@ -170,7 +180,7 @@ static void start(SnText *to) {
 
 void sn_line_step(SnText *to, const SnStepLine *l) {
     start(to);
-    for (Item i = ITEM_step; i < ITEMS; i++) {
+    for (RowItem i = ITEM_step; i < ITEMS; i++) {
         if (i == OWN) put_own(to, l);
         put_item(to, l, i);
     }
@@ -239,7 +249,8 @@ static void put_bar(SnText *to, double share, int columns, bool colour) {
 
 void sn_line_bar(SnText *to, const SnStepLine *l, int columns, bool colour) {
     // In order of importance; behind the second of them come the bar, then the model's own numbers.
-    static const Item order[] = {ITEM_loss, ITEM_left, ITEM_norm, ITEM_speed, ITEM_rate, ITEM_took};
+    static const RowItem order[] = {ITEM_loss,  ITEM_left, ITEM_norm,
+                                    ITEM_speed, ITEM_rate, ITEM_took};
     double share = l->total && l->step < l->total ? (double)l->step / (double)l->total : 1;
     char text[TEXT], loss[TEXT];
     bool fits[ITEMS] = {false};
@@ -263,7 +274,7 @@ void sn_line_bar(SnText *to, const SnStepLine *l, int columns, bool colour) {
         fits[order[k]] = take(text, &room);
     }
     if (bar) put_bar(to, share, bar + room.left, colour);
-    for (Item i = ITEM_loss; i < ITEMS; i++) {
+    for (RowItem i = ITEM_loss; i < ITEMS; i++) {
         for (uint32_t j = 0; i == OWN && j < own; j++) {
             short_own(&l->numbers[j], text);
             if (is_own(&l->numbers[j])) put(to, text);

@@ -77,11 +77,11 @@ const SnSetting *sn_setting_flag(const char *name, size_t n) {
 typedef struct {
     double low, high;
     bool low_in, high_in;
-} Range;
+} Interval;
 
-static Range range_of(const SnSetting *s) {
+static Interval range_of(const SnSetting *s) {
     char *comma, *end;
-    Range r = {.low_in = *s->values == '['};
+    Interval r = {.low_in = *s->values == '['};
     r.low = strtod(s->values + 1, &comma);
     r.high = strtod(comma + 1, &end);
     assert(*comma == ',' && (*end == ']' || *end == ')') && !end[1]);
@@ -92,7 +92,7 @@ static Range range_of(const SnSetting *s) {
 }
 
 static bool in_range(const SnSetting *s, double x) {
-    Range r = range_of(s);
+    Interval r = range_of(s);
     return (r.low_in ? x >= r.low : x > r.low) && (r.high_in ? x <= r.high : x < r.high);
 }
 
@@ -178,7 +178,7 @@ static void put_words(const char *words, char *to, size_t size) {
 }
 
 static void put_range(const SnSetting *s, char *to, size_t size) {
-    Range r = range_of(s);
+    Interval r = range_of(s);
     if (s->type == SN_COUNT)
         snprintf(to, size, "a whole number from %.0f to %.0f", r.low, r.high);
     else if (r.low < -1e38)

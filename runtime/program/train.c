@@ -649,10 +649,10 @@ static SnStatus train(Run *r) {
 typedef struct {
     bool text;
     bool first;
-} Printer;
+} TokenPrinter;
 
 static bool print_id(void *user, int32_t id) {
-    Printer *p = user;
+    TokenPrinter *p = user;
     if (p->text)
         putchar(id < 256 ? id : '?');
     else
@@ -674,7 +674,7 @@ static SnStatus generate(Run *r) {
     if (s) return s;
     if (!given(r, SN_SET_resume))
         fprintf(stderr, "%s: note: without --resume the weights are untrained\n", r->program);
-    Printer p = {kind == SN_DATA_TEXT, true};
+    TokenPrinter p = {kind == SN_DATA_TEXT, true};
     for (int64_t i = 0; i < n; i++) print_id(&p, ids[i]);
     s = sn_generate(r->exec, ids, n, &how, print_id, &p, &r->e);
     putchar('\n');

@@ -147,9 +147,11 @@ typedef struct {
     const Module *m;
     uint8_t *region[REGION_COUNT];
     SnEnv env;
-} Memory;
+} PlanMemory;
 
-static void *at_mem(const Memory *mem, const Mem *p) { return mem->region[p->region] + p->offset; }
+static void *at_mem(const PlanMemory *mem, const Mem *p) {
+    return mem->region[p->region] + p->offset;
+}
 
 static void measure(const Module *m, int64_t bytes[REGION_COUNT]) {
     for (StateId s = 0; s < m->states.n; s++) {
@@ -166,8 +168,8 @@ static void measure(const Module *m, int64_t bytes[REGION_COUNT]) {
     }
 }
 
-static Memory memory_new(Arena *a, const Module *m) {
-    Memory mem = {.a = a, .m = m, .env = {.first = 1, .step = 3, .seed = 77}};
+static PlanMemory memory_new(Arena *a, const Module *m) {
+    PlanMemory mem = {.a = a, .m = m, .env = {.first = 1, .step = 3, .seed = 77}};
     int64_t bytes[REGION_COUNT] = {0};
     measure(m, bytes);
     for (int r = 0; r < REGION_COUNT; r++) {
@@ -178,7 +180,7 @@ static Memory memory_new(Arena *a, const Module *m) {
     return mem;
 }
 
-static const Mem *ref_mem(const Memory *mem, const Func *f, NodeId group, LowerRef r) {
+static const Mem *ref_mem(const PlanMemory *mem, const Func *f, NodeId group, LowerRef r) {
     if (!r.result) return &f->mem.at[operand(f, group, r.index)];
     for (NodeId n = group + 1; r.index && n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_part && operand(f, n, 0) == group &&
@@ -213,13 +215,13 @@ static float chain(const SnGemm *g, const float *a, const float *b, int64_t k) {
     return sum;
 }
 
-static void *part_at(Memory *mem, const Func *f, const Step *s, SnGemmPart part) {
+static void *part_at(PlanMemory *mem, const Func *f, const SectionCommand *s, SnGemmPart part) {
     const LowerParts *p = &s->low.gemm.parts;
     if (!(p->has & sn_gemm_bit(part))) return NULL;
     return at_mem(mem, ref_mem(mem, f, s->node, p->part[part]));
 }
 
-static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
+static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
     const LowerGemm *l = &s->low.gemm;
     const SnGemm *g = &l->gemm;
     const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, l->a)) + g->base_a;
@@ -249,7 +251,7 @@ static bool run_gemm(Memory *mem, const Func *f, const Step *s, Text *why) {
     return kernel_interp(s->low.kernel, bufs, &mem->env, tile, why);
 }
 
-static bool run_step(Memory *mem, const Func *f, const Step *s, Text *why) {
+static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
     if (s->low.kind == LOWER_copy) {
         NodeId from = operand(f, s->node, 0);
         memmove(at_mem(mem, &f->mem.at[s->node]), at_mem(mem, &f->mem.at[from]),
@@ -284,9 +286,9 @@ typedef struct {
     Source source;
     KernelProgram program;
     Text *why;
-} Check;
+} OracleCheck;
 
-static void state_values(const Check *c, StateId s, double *out) {
+static void state_values(const OracleCheck *c, StateId s, double *out) {
     const State *st = &c->m->states.at[s];
     if (st->kind == STATE_accum)
         memset(out, 0, sizeof *out * (size_t)type_count(type_at(c->m, st->type)));
@@ -299,7 +301,7 @@ typedef struct {
     Tensor *states;
 } Expected;
 
-static bool expect(Check *c, const Func *f, Expected *e) {
+static bool expect(OracleCheck *c, const Func *f, Expected *e) {
     Interp in;
     interp_init(&in, c->m, INTERP_EXACT, c->a);
     in.input = interp_input;
@@ -313,7 +315,7 @@ static bool expect(Check *c, const Func *f, Expected *e) {
     return ok;
 }
 
-static bool same_places(const Check *c, const char *link, const Func *f, const Expected *e,
+static bool same_places(const OracleCheck *c, const char *link, const Func *f, const Expected *e,
                         void *(*place)(void *user, const Mem *m, int64_t bytes), void *user) {
     const char *name = sym_str(c->m->syms, f->name);
     for (uint32_t i = 0; i < f->results.n; i++) {
@@ -335,7 +337,7 @@ static bool same_places(const Check *c, const char *link, const Func *f, const E
     return true;
 }
 
-static void fill_inputs(const Check *c, const Func *f,
+static void fill_inputs(const OracleCheck *c, const Func *f,
                         void *(*place)(void *user, const Mem *m, int64_t bytes), void *user) {
     for (NodeId n = 0; n < f->nodes.n; n++) {
         if (node_at(f, n)->op != OP_input) continue;
@@ -361,9 +363,9 @@ static void *in_memory(void *user, const Mem *m, int64_t bytes) {
     return at_mem(user, m);
 }
 
-static bool check_kinterp(Check *c, const ProgramSection *sec, const Expected *e) {
+static bool check_kinterp(OracleCheck *c, const ProgramSection *sec, const Expected *e) {
     const Func *f = c->m->funcs.at[sec->func];
-    Memory mem = memory_new(c->a, c->m);
+    PlanMemory mem = memory_new(c->a, c->m);
     fill_inputs(c, f, in_memory, &mem);
     for (uint32_t i = 0; i < sec->steps.n; i++)
         if (!run_step(&mem, f, &sec->steps.at[i], c->why)) return false;
@@ -375,7 +377,7 @@ static void *in_exec(void *user, const Mem *m, int64_t bytes) {
     return sn_exec_at(user, m->region, m->offset);
 }
 
-static bool check_native(Check *c, Expected *expected) {
+static bool check_native(OracleCheck *c, Expected *expected) {
     Native n;
     bool ok = native_open(c->a, &c->program,
                           &(NativeOptions){.cpu = c->o->cpu, .threads = c->o->threads}, &n, c->why);
@@ -393,13 +395,13 @@ static bool check_native(Check *c, Expected *expected) {
 // What a device other than the CPU holds is copied: inputs to where the runtime wants them, states into
 // its memory. Accumulators and temporaries stay as they are, never written.
 typedef struct {
-    Check *c;
+    OracleCheck *c;
     SnExec *exec;
-    Memory host;
+    PlanMemory host;
     bool failed;
 } Remote;
 
-static void give_states(const Check *c, Remote *r) {
+static void give_states(const OracleCheck *c, Remote *r) {
     for (StateId s = 0; s < c->m->states.n; s++) {
         const State *st = &c->m->states.at[s];
         if (st->kind == STATE_accum) continue;
@@ -437,7 +439,7 @@ static void *from_remote(void *user, const Mem *m, int64_t bytes) {
     return to;
 }
 
-static bool check_emulated(Check *c, Expected *expected) {
+static bool check_emulated(OracleCheck *c, Expected *expected) {
     Emulated x;
     const EmulatedOptions how = {
         .target = c->o->emulated, .device = c->o->device, .cache = c->o->cache};
@@ -465,7 +467,7 @@ static bool check_emulated(Check *c, Expected *expected) {
     return ok;
 }
 
-static bool check_all(Check *c) {
+static bool check_all(OracleCheck *c) {
     Module *m = c->m;
     Expected *expected = NEW_ARRAY(c->a, Expected, m->funcs.n + 1);
     uint32_t funcs = m->funcs.n, k = 0;
@@ -493,7 +495,7 @@ static bool check_all(Check *c) {
 }
 
 bool oracle_check(Module *m, const OracleOptions *o, Text *why) {
-    Check c = {.a = arena_new(), .m = m, .o = o, .source = {m, o->seed}, .why = why};
+    OracleCheck c = {.a = arena_new(), .m = m, .o = o, .source = {m, o->seed}, .why = why};
     bool ok = check_all(&c);
     arena_free(c.a);
     return ok;

@@ -24,11 +24,11 @@ typedef struct {
     int32_t limit[K_MAX_ARGS]; // i32 arguments: values in [0, limit); 0: any
     bool tame;                 // floats are ordinary numbers: sums show their order
     uint32_t fn;
-} Case;
+} KernelCase;
 
 typedef struct {
     Arena *arena;
-    Case cases[MAX_CASES];
+    KernelCase cases[MAX_CASES];
     uint32_t n;
     uint64_t seed;
 } Suite;
@@ -43,9 +43,9 @@ static inline Suite *suite_new(void) {
     return s;
 }
 
-static inline Case *case_new(Suite *s, const char *name, KOrder order, int64_t grain) {
+static inline KernelCase *case_new(Suite *s, const char *name, KOrder order, int64_t grain) {
     assert_true(s->n < MAX_CASES);
-    Case *c = &s->cases[s->n++];
+    KernelCase *c = &s->cases[s->n++];
     c->k = NEW(s->arena, Kernel);
     c->k->name = arena_str(s->arena, name, strlen(name));
     c->k->order = order;
@@ -55,12 +55,12 @@ static inline Case *case_new(Suite *s, const char *name, KOrder order, int64_t g
 }
 
 // Outer extents, then lanes.
-static inline void extents(Case *c, uint32_t outers, const int64_t *extent) {
+static inline void extents(KernelCase *c, uint32_t outers, const int64_t *extent) {
     c->k->outers = outers;
     memcpy(c->k->extent, extent, (outers + 1) * sizeof *extent);
 }
 
-static inline uint32_t arg(Suite *s, Case *c, Elem e, KArgMode mode, int64_t count) {
+static inline uint32_t arg(Suite *s, KernelCase *c, Elem e, KArgMode mode, int64_t count) {
     KArg a = {.elem = e, .mode = mode, .count = count};
     vec_push(s->arena, &c->k->args, a);
     return c->k->args.n - 1;
@@ -75,11 +75,11 @@ static inline KOp op_blank(KOpKind kind, Elem to) {
                  .mask = NONE,
                  .index = {.op = NONE}};
 }
-static inline KId push(Suite *s, Case *c, KOp o) {
+static inline KId push(Suite *s, KernelCase *c, KOp o) {
     vec_push(s->arena, &c->k->ops, o);
     return c->k->ops.n - 1;
 }
-static inline KId scalar(Suite *s, Case *c, Op op, Elem elem, Elem to, KId a, KId b, KId z) {
+static inline KId scalar(Suite *s, KernelCase *c, Op op, Elem elem, Elem to, KId a, KId b, KId z) {
     KOp o = op_blank(KOP_scalar, to);
     o.op = (uint16_t)op;
     o.elem = (uint8_t)elem;
@@ -88,47 +88,48 @@ static inline KId scalar(Suite *s, Case *c, Op op, Elem elem, Elem to, KId a, KI
     o.c = z;
     return push(s, c, o);
 }
-static inline KId f32_op(Suite *s, Case *c, Op op, KId a, KId b) {
+static inline KId f32_op(Suite *s, KernelCase *c, Op op, KId a, KId b) {
     return scalar(s, c, op, ELEM_f32, ELEM_f32, a, b, NONE);
 }
-static inline KId constant(Suite *s, Case *c, Elem to, double value) {
+static inline KId constant(Suite *s, KernelCase *c, Elem to, double value) {
     KOp o = op_blank(KOP_const, to);
     o.value = value;
     return push(s, c, o);
 }
-static inline KId axis_index(Suite *s, Case *c, uint32_t axis) {
+static inline KId axis_index(Suite *s, KernelCase *c, uint32_t axis) {
     KOp o = op_blank(KOP_index, ELEM_i32);
     o.axis = axis;
     return push(s, c, o);
 }
-static inline KId fold_value(Suite *s, Case *c, uint32_t fold, Elem to) {
+static inline KId fold_value(Suite *s, KernelCase *c, uint32_t fold, Elem to) {
     KOp o = op_blank(KOP_fold, to);
     o.fold = fold;
     return push(s, c, o);
 }
-static inline KIndex at(Case *c, const int64_t *strides) {
+static inline KIndex at(KernelCase *c, const int64_t *strides) {
     KIndex x = {.op = NONE};
     memcpy(x.stride, strides, (c->k->outers + 1) * sizeof *strides);
     return x;
 }
-static inline KId load(Suite *s, Case *c, uint32_t a, KIndex x, KId mask) {
+static inline KId load(Suite *s, KernelCase *c, uint32_t a, KIndex x, KId mask) {
     KOp o = op_blank(KOP_load, (Elem)c->k->args.at[a].elem);
     o.arg = a;
     o.index = x;
     o.mask = mask;
     return push(s, c, o);
 }
-static inline void store(Suite *s, Case *c, uint32_t phase, uint32_t a, KIndex x, KId value,
+static inline void store(Suite *s, KernelCase *c, uint32_t phase, uint32_t a, KIndex x, KId value,
                          KId mask) {
     KStore st = {.arg = a, .phase = phase, .index = x, .value = value, .mask = mask};
     vec_push(s->arena, &c->k->stores, st);
 }
-static inline uint32_t row_fold(Suite *s, Case *c, ReduceKind kind, uint32_t phase, KId value) {
+static inline uint32_t row_fold(Suite *s, KernelCase *c, ReduceKind kind, uint32_t phase,
+                                KId value) {
     KFold f = {.kind = kind, .phase = phase, .value = value, .index = {.op = NONE}, .plus = NONE};
     vec_push(s->arena, &c->k->folds, f);
     return c->k->folds.n - 1;
 }
-static inline void column_fold(Suite *s, Case *c, ReduceKind kind, uint32_t phase, KId value,
+static inline void column_fold(Suite *s, KernelCase *c, ReduceKind kind, uint32_t phase, KId value,
                                uint32_t a, KIndex x, int64_t chunk_stride, KId plus) {
     KFold f = {.kind = kind,
                .phase = phase,
@@ -202,7 +203,7 @@ static inline void guarded_free(void *p, int64_t bytes) {
     munmap((char *)p + bytes + 4096 - n, n);
 }
 
-static inline Buffers buffers_new(const Case *c, uint64_t seed) {
+static inline Buffers buffers_new(const KernelCase *c, uint64_t seed) {
     Buffers b = {{NULL}};
     for (uint32_t i = 0; i < c->k->args.n; i++) {
         b.buf[i] = guarded_new(arg_bytes(c->k, i));
@@ -211,7 +212,7 @@ static inline Buffers buffers_new(const Case *c, uint64_t seed) {
     }
     return b;
 }
-static inline void buffers_free(const Case *c, Buffers *b) {
+static inline void buffers_free(const KernelCase *c, Buffers *b) {
     for (uint32_t i = 0; i < c->k->args.n; i++) guarded_free(b->buf[i], arg_bytes(c->k, i));
 }
 
@@ -224,13 +225,13 @@ static inline bool same(Elem e, const void *x, const void *y, int64_t i) {
     return a == b || (e == ELEM_f32 && nan);
 }
 
-static inline void show(const Case *c, Arena *a) {
+static inline void show(const KernelCase *c, Arena *a) {
     Text t = {.arena = a};
     kernel_print(&t, c->k);
     print_error("%s\n", t.at);
 }
 
-static inline void compare(Suite *s, const Case *c, const Buffers *want, const Buffers *got,
+static inline void compare(Suite *s, const KernelCase *c, const Buffers *want, const Buffers *got,
                            const char *how) {
     for (uint32_t i = 0; i < c->k->args.n; i++)
         for (int64_t j = 0; j < c->k->args.at[i].count; j++) {
@@ -245,7 +246,7 @@ static inline void compare(Suite *s, const Case *c, const Buffers *want, const B
         }
 }
 
-static inline void run_tile(const Case *c, CpuFunction fn, Buffers *b, const float *tile,
+static inline void run_tile(const KernelCase *c, CpuFunction fn, Buffers *b, const float *tile,
                             bool pieces) {
     SnEpilogueFn *f = (SnEpilogueFn *)(void *)&fn;
     const Kernel *k = c->k;
@@ -258,7 +259,7 @@ static inline void run_tile(const Case *c, CpuFunction fn, Buffers *b, const flo
                  l + dl < lanes ? l + dl : lanes);
 }
 
-static inline void run_native(const Case *c, CpuFunction fn, Buffers *b, const float *tile,
+static inline void run_native(const KernelCase *c, CpuFunction fn, Buffers *b, const float *tile,
                               bool pieces) {
     if (c->k->order == KORDER_tile) {
         run_tile(c, fn, b, tile, pieces);
@@ -275,7 +276,7 @@ static inline void run_native(const Case *c, CpuFunction fn, Buffers *b, const f
     free(scratch);
 }
 
-static inline void check_case(Suite *s, const Case *c, CpuFunction fn, const char *isa) {
+static inline void check_case(Suite *s, const KernelCase *c, CpuFunction fn, const char *isa) {
     uint64_t seed = s->seed + (uint64_t)(c - s->cases) * 7919;
     int64_t tiles = 1;
     for (uint32_t i = 0; i <= c->k->outers; i++) tiles *= c->k->extent[i];
@@ -299,7 +300,7 @@ static inline void check_case(Suite *s, const Case *c, CpuFunction fn, const cha
 }
 
 // Values of an index argument stay below what its uses allow.
-static inline void limit_index(Case *c, uint32_t to, const KIndex *x) {
+static inline void limit_index(KernelCase *c, uint32_t to, const KIndex *x) {
     if (x->op == NONE || c->k->ops.at[x->op].kind != KOP_load || x->op_stride <= 0) return;
     int64_t last = x->base;
     for (uint32_t i = 0; i <= c->k->outers; i++)
@@ -309,7 +310,7 @@ static inline void limit_index(Case *c, uint32_t to, const KIndex *x) {
     if (*limit == 0 || n < *limit) *limit = n;
 }
 
-static inline void limit_indices(Case *c) {
+static inline void limit_indices(KernelCase *c) {
     for (KId i = 0; i < c->k->ops.n; i++)
         if (c->k->ops.at[i].kind == KOP_load)
             limit_index(c, c->k->ops.at[i].arg, &c->k->ops.at[i].index);

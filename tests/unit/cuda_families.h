@@ -7,12 +7,12 @@
 typedef struct {
     int64_t rows, lanes;
     int64_t base, pad; // a row-major operand starts at `base`; its rows are lanes + pad apart
-} Shape;
+} FamilyShape;
 
 typedef struct {
     Arena *a;
     Text text;
-    Shape s;
+    FamilyShape s;
     uint32_t variant;
     int32_t limit[K_MAX_ARGS]; // as in Case
     uint32_t in, out;          // arguments that may share memory; equal: none

@@ -78,8 +78,8 @@ typedef struct {
     SnCudaStream stream;
     const char *node;
     uint32_t value[2];
-} Launch;
-static inline int device_launch(const Device *x, const Launch *l) {
+} RecordedLaunch;
+static inline int device_launch(const Device *x, const RecordedLaunch *l) {
     const SnCudaRange ranges[] = {
         {.base = l->from, .bytes = l->n * 4ull, .value = l->value[0], .reads = 1, .name = "x"},
         {.base = l->to, .bytes = l->n * 4ull, .value = l->value[1], .writes = 1, .name = "y"},

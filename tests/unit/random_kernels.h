@@ -8,23 +8,25 @@ enum { MAX_OPS = 40 };
 
 typedef struct {
     Suite *s;
-    Case *c;
+    KernelCase *c;
     uint64_t seed;
     KId of[ELEM_COUNT][MAX_OPS]; // ops of each type, to choose operands from
     uint32_t n[ELEM_COUNT];
     uint32_t phase; // a fold of the DAG so far makes the next phase
-} Gen;
+} KernelGen;
 
-static inline uint32_t pick(Gen *g, uint32_t n) { return (uint32_t)(next(&g->seed) >> 33) % n; }
-static inline bool chance(Gen *g, uint32_t percent) { return pick(g, 100) < percent; }
+static inline uint32_t pick(KernelGen *g, uint32_t n) {
+    return (uint32_t)(next(&g->seed) >> 33) % n;
+}
+static inline bool chance(KernelGen *g, uint32_t percent) { return pick(g, 100) < percent; }
 
-static inline void keep(Gen *g, Elem e, KId id) {
+static inline void keep(KernelGen *g, Elem e, KId id) {
     if (g->n[e] < MAX_OPS) g->of[e][g->n[e]++] = id;
 }
-static inline KId some(Gen *g, Elem e) { return g->of[e][pick(g, g->n[e])]; }
+static inline KId some(KernelGen *g, Elem e) { return g->of[e][pick(g, g->n[e])]; }
 
 // Strides of a tensor over a subset of the axes in a random order; *count is its size.
-static inline KIndex random_index(Gen *g, bool all, int64_t *count) {
+static inline KIndex random_index(KernelGen *g, bool all, int64_t *count) {
     const Kernel *k = g->c->k;
     KIndex x = {.op = NONE};
     uint32_t order[K_MAX_AXES];
@@ -45,7 +47,7 @@ static inline KIndex random_index(Gen *g, bool all, int64_t *count) {
     return x;
 }
 
-static inline void add_load(Gen *g, Elem e) {
+static inline void add_load(KernelGen *g, Elem e) {
     int64_t count = 0;
     KIndex x = random_index(g, false, &count);
     KId mask = chance(g, 25) ? some(g, ELEM_bool) : NONE;
@@ -59,7 +61,7 @@ static inline void add_load(Gen *g, Elem e) {
     keep(g, e, load(g->s, g->c, a, x, mask));
 }
 
-static inline void add_start(Gen *g) {
+static inline void add_start(KernelGen *g) {
     for (int e = 0; e < (int)ELEM_COUNT; e++)
         keep(g, (Elem)e, constant(g->s, g->c, (Elem)e, (double)pick(g, 3)));
     for (uint32_t i = 0; i <= g->c->k->outers; i++) keep(g, ELEM_i32, axis_index(g->s, g->c, i));
@@ -68,12 +70,12 @@ static inline void add_start(Gen *g) {
     add_load(g, ELEM_f32);
 }
 
-static inline void add_cast(Gen *g) {
+static inline void add_cast(KernelGen *g) {
     Elem from = (Elem)pick(g, ELEM_COUNT), to = (Elem)pick(g, ELEM_COUNT);
     keep(g, to, scalar(g->s, g->c, OP_cast, from, to, some(g, from), NONE, NONE));
 }
 
-static inline void add_random_op(Gen *g) {
+static inline void add_random_op(KernelGen *g) {
     int64_t count = 0;
     KOp o = op_blank(KOP_random, ELEM_u32);
     o.index = random_index(g, true, &count);
@@ -84,7 +86,7 @@ static inline void add_random_op(Gen *g) {
     keep(g, ELEM_u32, push(g->s, g->c, o));
 }
 
-static inline void add_scalar(Gen *g) {
+static inline void add_scalar(KernelGen *g) {
     Op op = (Op)pick(g, OP_SCALARS);
     ScalarRule rule = (ScalarRule)op_info[op].rule;
     Elem e = (Elem)pick(g, ELEM_COUNT);
@@ -102,7 +104,7 @@ static inline void add_scalar(Gen *g) {
     keep(g, to, id);
 }
 
-static inline void add_row_fold(Gen *g) {
+static inline void add_row_fold(KernelGen *g) {
     Elem e = chance(g, 50) ? ELEM_f32 : (Elem)pick(g, ELEM_COUNT);
     ReduceKind kind = e == ELEM_bool ? REDUCE_any : (ReduceKind)pick(g, REDUCE_any);
     if (e == ELEM_bool && chance(g, 50)) kind = REDUCE_all;
@@ -120,7 +122,7 @@ static inline void add_row_fold(Gen *g) {
     store(g->s, g->c, g->phase, arg(g->s, g->c, e, KARG_out, count), x, total, NONE);
 }
 
-static inline void add_column_fold(Gen *g) {
+static inline void add_column_fold(KernelGen *g) {
     const Kernel *k = g->c->k;
     int64_t rows = 1, n = k->extent[k->outers];
     for (uint32_t i = k->walk; i < k->outers; i++) rows *= k->extent[i];
@@ -138,7 +140,7 @@ static inline void add_column_fold(Gen *g) {
     column_fold(g->s, g->c, REDUCE_sum, g->phase, some(g, ELEM_f32), a, x, chunk_stride, plus);
 }
 
-static inline void add_store(Gen *g) {
+static inline void add_store(KernelGen *g) {
     Elem e = (Elem)pick(g, ELEM_COUNT);
     int64_t count = 0;
     KIndex x = random_index(g, true, &count);
@@ -146,7 +148,7 @@ static inline void add_store(Gen *g) {
     store(g->s, g->c, g->phase, arg(g->s, g->c, e, KARG_out, count), x, some(g, e), mask);
 }
 
-static inline void random_frame(Gen *g) {
+static inline void random_frame(KernelGen *g) {
     static const int64_t lanes[] = {1, 3, 8, 16, 17, 32, 45, 64, 100, 128, 200, 257, 4096, 4100};
     uint32_t outers = 1 + pick(g, 3);
     int64_t extent[K_MAX_AXES];
@@ -165,8 +167,8 @@ static inline void random_frame(Gen *g) {
 }
 
 static inline void random_kernel(Suite *s, uint64_t seed) {
-    Gen *g = NEW(s->arena, Gen);
-    *g = (Gen){.s = s, .seed = seed * 0x9e3779b97f4a7c15ull | 1};
+    KernelGen *g = NEW(s->arena, KernelGen);
+    *g = (KernelGen){.s = s, .seed = seed * 0x9e3779b97f4a7c15ull | 1};
     g->c =
         case_new(s, arena_printf(s->arena, "seed.%llu", (unsigned long long)seed), KORDER_rows, 1);
     for (int i = 0; i < 20; i++) next(&g->seed);

@@ -22,10 +22,10 @@ typedef struct {
     SnPlan *plan;
     SnExec *exec;
     SnError e;
-} Fixture;
+} CheckpointFixture;
 
 static int set_up(void **state) {
-    Fixture *f = calloc(1, sizeof *f);
+    CheckpointFixture *f = calloc(1, sizeof *f);
     SnEnv env = {.seed = 1};
     strcpy(f->dir, "/tmp/sinter-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
@@ -37,7 +37,7 @@ static int set_up(void **state) {
 }
 
 static int clean_up(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     DIR *d = opendir(f->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         char path[512];
@@ -52,21 +52,21 @@ static int clean_up(void **state) {
     return 0;
 }
 
-static SnStatus save(Fixture *f, uint64_t step, int keep) {
+static SnStatus save(CheckpointFixture *f, uint64_t step, int keep) {
     SnProgress at = {.accum = 1, .total = 9, .seed = 1, .step = step};
     return sn_checkpoint_save(f->exec, &at, f->dir, keep, f->path, sizeof f->path, &f->e);
 }
 
-static void must_save(Fixture *f, uint64_t step, int keep) {
+static void must_save(CheckpointFixture *f, uint64_t step, int keep) {
     if (save(f, step, keep)) fail_msg("%s", f->e.text);
 }
 
-static char *in_dir(const Fixture *f, const char *name, char path[512]) {
+static char *in_dir(const CheckpointFixture *f, const char *name, char path[512]) {
     snprintf(path, 512, "%s/%s", f->dir, name);
     return path;
 }
 
-static int count_files(const Fixture *f, const char *part) {
+static int count_files(const CheckpointFixture *f, const char *part) {
     int n = 0;
     DIR *d = opendir(f->dir);
     for (struct dirent *e; d && (e = readdir(d));) n += strstr(e->d_name, part) != NULL;
@@ -75,13 +75,13 @@ static int count_files(const Fixture *f, const char *part) {
 }
 
 // The step of what is loaded.
-static uint64_t load(Fixture *f, const char *path, SnFound *found) {
+static uint64_t load(CheckpointFixture *f, const char *path, SnFound *found) {
     SnProgress back = {0};
     if (sn_checkpoint_load(f->exec, path, &back, found, &f->e)) fail_msg("%s", f->e.text);
     return back.step;
 }
 
-static void must_fail(Fixture *f, const char *path, const char *words) {
+static void must_fail(CheckpointFixture *f, const char *path, const char *words) {
     SnProgress back = {.step = 77};
     SnFound found;
     assert_int_equal(sn_checkpoint_load(f->exec, path, &back, &found, &f->e), SN_USER);
@@ -128,7 +128,7 @@ static void flip_last_bit(const char *path) {
 
 // What the data was is kept as it was given; a checkpoint that says nothing of it is one too.
 static void test_keeps_the_facts_of_the_data(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     char facts[] = "kind\ttext\nids\t12\n", path[512];
     for (uint64_t step = 1; step <= 2; step++) {
         SnProgress at = {.accum = 1, .step = step, .data = step == 1 ? facts : NULL}, back = {0};
@@ -147,7 +147,7 @@ static void test_keeps_the_facts_of_the_data(void **state) {
 // ---- the folder ---------------------------------------------------------------------------------
 
 static void test_old_checkpoints_go(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     char path[512];
     SnFound found;
     must_fail(f, f->dir, "there is no checkpoint in");
@@ -164,7 +164,7 @@ static void test_old_checkpoints_go(void **state) {
 
 // What merely looks like a checkpoint is neither loaded nor removed.
 static void test_only_its_own_names_count(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     const char *others[] = {"step-9.safetensors",          "step-+0000009.safetensors",
                             "step- 0000009.safetensors",   "step-000000009.safetensors",
                             "step-00000009.safetensors~",  "step-00000009.safetensors.bak",
@@ -189,7 +189,7 @@ static void test_only_its_own_names_count(void **state) {
 // A file size limit stands for a full disk, at any byte: the old checkpoint stays whole, and nothing is
 // left of the new one.
 static void test_full_disk_keeps_the_old(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     SnFound found;
     struct stat info;
     must_save(f, 1, 1);
@@ -212,7 +212,7 @@ static void test_full_disk_keeps_the_old(void **state) {
 }
 
 static void test_one_run_has_the_folder(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     int first, second;
     char deep[512];
     in_dir(f, "a/b", deep);
@@ -257,7 +257,7 @@ static void test_one_run_has_the_folder(void **state) {
 
 // What cannot be written to is said before the first step; whose fault that is too.
 static void test_claim_notices_what_cannot_be_written(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     SnProgress at;
     SnFound found;
     SnLog *log;
@@ -294,7 +294,7 @@ static void test_claim_notices_what_cannot_be_written(void **state) {
 
 // Links with the names of what is written lead nowhere.
 static void test_links_are_not_written_through(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     char victim[512], path[512], bytes[16];
     int lock;
     struct stat info;
@@ -316,7 +316,7 @@ static void test_links_are_not_written_through(void **state) {
 // of its file: what it goes on to write is not in ours, even if its names are those that ours would have
 // without chance, or an older Sinter's.
 static void test_nobody_writes_into_a_published_file(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     const char *names[] = {".step-00000001.safetensors.tmp",
                            ".step-00000001.safetensors.0000000000000000.tmp"};
     int other[2];
@@ -345,7 +345,7 @@ static void test_nobody_writes_into_a_published_file(void **state) {
 
 // A reader beside a writer that keeps one checkpoint always finds one.
 static void test_reader_beside_a_writer(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     must_save(f, 1, 1);
     pid_t child = fork();
     if (!child) {
@@ -374,7 +374,7 @@ static void test_reader_beside_a_writer(void **state) {
 // The newest one is damaged: the one before is taken, with a word, and the run that goes on from there
 // can save.
 static void test_the_one_before_a_damaged_one(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     char note[1024], path[512];
     SnFound found;
     for (uint64_t step = 1; step <= 4; step++) must_save(f, step, 0);
@@ -405,7 +405,7 @@ static void test_the_one_before_a_damaged_one(void **state) {
 
 // A damaged name is damage, and no state of another model.
 static void test_a_damaged_name(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     SnFound found;
     must_save(f, 1, 0);
     must_save(f, 2, 0);
@@ -417,7 +417,7 @@ static void test_a_damaged_name(void **state) {
 // Every byte of the file counts: with one bit of it turned over, the file is refused, or (a blank of the
 // header) holds what it held. Refused, it is known as damaged: the one before is found.
 static void test_every_byte_is_guarded(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     char bytes[8192];
     must_save(f, 4, 0);
     must_save(f, 5, 0);
@@ -450,7 +450,7 @@ static void test_every_byte_is_guarded(void **state) {
 // Files of an older Sinter have neither checksums nor axes: they load, with a word. Their numbers are
 // looked at.
 static void test_old_files_load(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     char bytes[8192];
     SnFound found;
     must_save(f, 5, 0);
@@ -484,13 +484,13 @@ static void test_old_files_load(void **state) {
 
 // ---- another model ------------------------------------------------------------------------------
 
-static SnState *states_of(Fixture *f) {
+static SnState *states_of(CheckpointFixture *f) {
     return (SnState *)(void *)((unsigned char *)f->plan + f->plan->states.offset);
 }
 
 // A state that the file has in another order of axes has the same size.
 static void test_axes_are_compared(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     SnState *w = &states_of(f)[0], old = *w;
     SnFound found;
     w->naxes = 2, w->size[0] = 3, w->size[1] = 1, w->axis[1] = old.path;
@@ -507,7 +507,7 @@ static void test_axes_are_compared(void **state) {
 
 // Everything that differs is said at once, and nothing was touched.
 static void test_all_differences_are_told(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     SnState *s = states_of(f), old[2] = {s[0], s[1]};
     float before[WEIGHTS];
     const float *w = sn_exec_at(f->exec, SN_REGION_PARAM, AT_W);
@@ -540,7 +540,7 @@ static SnStatus log_line(SnLog *log, uint64_t step, SnError *e) {
 
 #define LINE(step) "{\"kind\":\"train\",\"step\":" #step ",\"loss\":0.5}\n"
 
-static void log_must_be(const Fixture *f, const char *text) {
+static void log_must_be(const CheckpointFixture *f, const char *text) {
     char path[512], bytes[1024];
     size_t n = read_file(in_dir(f, "metrics.jsonl", path), bytes, sizeof bytes - 1);
     bytes[n] = 0;
@@ -549,7 +549,7 @@ static void log_must_be(const Fixture *f, const char *text) {
 
 // A disk that is full for a while, at any byte of a line, costs the lines of that while.
 static void test_log_has_whole_lines(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     SnLog *log;
     char path[512];
     struct rlimit old, small;
@@ -578,7 +578,7 @@ static void test_log_has_whole_lines(void **state) {
 // What stands at the end of the file when a run comes: half a line of a killed run goes, anything else
 // stays and is ended.
 static void test_log_starts_on_a_line(void **state) {
-    Fixture *f = *state;
+    CheckpointFixture *f = *state;
     const struct {
         const char *before, *after;
     } ends[] = {{"", LINE(7)},

@@ -8,10 +8,10 @@
 // ---- scalar ops: every op, every element type, whole vectors and a rest
 
 static void add_scalar(Suite *s, Op op, Elem elem, Elem to) {
-    Case *c = case_new(s,
-                       arena_printf(s->arena, "scalar.%s.%s.%s", op_info[op].name,
-                                    elem_info[elem].name, elem_info[to].name),
-                       KORDER_rows, 2);
+    KernelCase *c = case_new(s,
+                             arena_printf(s->arena, "scalar.%s.%s.%s", op_info[op].name,
+                                          elem_info[elem].name, elem_info[to].name),
+                             KORDER_rows, 2);
     extents(c, 1, (int64_t[]){5, 107});
     KId v[3] = {NONE, NONE, NONE};
     KIndex x = at(c, (int64_t[]){107, 1});
@@ -57,7 +57,7 @@ static void test_scalars(void **state) {
 // ---- maps: shapes, strides, broadcast, gather, masks, in place
 
 static void add_map(Suite *s, int64_t rows, int64_t lanes, int64_t grain) {
-    Case *c =
+    KernelCase *c =
         case_new(s, arena_printf(s->arena, "map.%lld.%lld", (long long)rows, (long long)lanes),
                  KORDER_rows, grain);
     extents(c, 2, (int64_t[]){2, rows, lanes});
@@ -91,8 +91,8 @@ static void test_maps(void **state) {
 
 // An elementwise update in place; accumulators in the first micro-batch and later; a flat cut.
 static void add_flat(Suite *s, int64_t n, int64_t cut, bool first) {
-    Case *c = case_new(s, arena_printf(s->arena, "flat.%lld.%lld", (long long)n, (long long)cut),
-                       KORDER_rows, 1);
+    KernelCase *c = case_new(
+        s, arena_printf(s->arena, "flat.%lld.%lld", (long long)n, (long long)cut), KORDER_rows, 1);
     extents(c, 1, (int64_t[]){(n + cut - 1) / cut, cut});
     c->k->flat = n;
     c->env.first = first;
@@ -118,7 +118,8 @@ static void test_flat(void **state) {
 
 // Masks on loads and stores, at row and lane level, and indices that are values.
 static void add_masked(Suite *s, int64_t lanes) {
-    Case *c = case_new(s, arena_printf(s->arena, "masked.%lld", (long long)lanes), KORDER_rows, 2);
+    KernelCase *c =
+        case_new(s, arena_printf(s->arena, "masked.%lld", (long long)lanes), KORDER_rows, 2);
     enum { ROWS = 6, VOCAB = 11 };
     extents(c, 1, (int64_t[]){ROWS, lanes});
     KIndex x = at(c, (int64_t[]){lanes, 1}), row = at(c, (int64_t[]){1, 0});
@@ -172,10 +173,10 @@ static void test_masked(void **state) {
 // ---- row folds
 
 static void add_fold(Suite *s, ReduceKind kind, Elem e, int64_t lanes, bool masked) {
-    Case *c = case_new(s,
-                       arena_printf(s->arena, "fold.%s.%s.%lld", reduce_names[kind],
-                                    elem_info[e].name, (long long)lanes),
-                       KORDER_rows, 2);
+    KernelCase *c = case_new(s,
+                             arena_printf(s->arena, "fold.%s.%s.%lld", reduce_names[kind],
+                                          elem_info[e].name, (long long)lanes),
+                             KORDER_rows, 2);
     extents(c, 1, (int64_t[]){3, lanes});
     KIndex x = at(c, (int64_t[]){lanes, 1});
     KId mask = masked ? load(s, c, arg(s, c, ELEM_bool, KARG_in, 3 * lanes), x, NONE) : NONE;
@@ -208,8 +209,8 @@ static void test_folds(void **state) {
 
 // Softmax of three phases with a held exponential, and layer norm with two folds in a phase.
 static void add_softmax(Suite *s, int64_t lanes, bool hold) {
-    Case *c = case_new(s, arena_printf(s->arena, "softmax.%lld.%d", (long long)lanes, hold),
-                       KORDER_rows, 3);
+    KernelCase *c = case_new(s, arena_printf(s->arena, "softmax.%lld.%d", (long long)lanes, hold),
+                             KORDER_rows, 3);
     extents(c, 2, (int64_t[]){2, 5, lanes});
     KIndex x = at(c, (int64_t[]){5 * lanes, lanes, 1});
     KId v = load(s, c, arg(s, c, ELEM_f32, KARG_in, 10 * lanes), x, NONE);
@@ -236,7 +237,8 @@ static void add_softmax(Suite *s, int64_t lanes, bool hold) {
 }
 
 static void add_norm(Suite *s, int64_t lanes) {
-    Case *c = case_new(s, arena_printf(s->arena, "norm.%lld", (long long)lanes), KORDER_rows, 2);
+    KernelCase *c =
+        case_new(s, arena_printf(s->arena, "norm.%lld", (long long)lanes), KORDER_rows, 2);
     extents(c, 1, (int64_t[]){5, lanes});
     KIndex x = at(c, (int64_t[]){lanes, 1}), lane = at(c, (int64_t[]){0, 1});
     KId v = load(s, c, arg(s, c, ELEM_f32, KARG_in, 5 * lanes), x, NONE);
@@ -268,10 +270,10 @@ static void test_rows(void **state) {
 
 // Layer norm's backward shape: a row fold feeds column folds; chunks of rows.
 static void add_columns(Suite *s, int64_t rows, int64_t lanes, int64_t grain, bool first) {
-    Case *c = case_new(s,
-                       arena_printf(s->arena, "columns.%lld.%lld.%lld", (long long)rows,
-                                    (long long)lanes, (long long)grain),
-                       KORDER_chunks, grain);
+    KernelCase *c = case_new(s,
+                             arena_printf(s->arena, "columns.%lld.%lld.%lld", (long long)rows,
+                                          (long long)lanes, (long long)grain),
+                             KORDER_chunks, grain);
     extents(c, 2, (int64_t[]){3, rows, lanes});
     c->k->walk = 1;
     c->env.first = first;
@@ -304,7 +306,7 @@ static void test_columns(void **state) {
 
 // scatter_add: every task walks all rows over its own lanes.
 static void add_scatter(Suite *s, int64_t lanes, int64_t grain) {
-    Case *c =
+    KernelCase *c =
         case_new(s, arena_printf(s->arena, "scatter.%lld.%lld", (long long)lanes, (long long)grain),
                  KORDER_lanes, grain);
     enum { ROWS = 23, VOCAB = 5 };
@@ -331,7 +333,7 @@ static void test_scatter(void **state) {
 }
 
 static void add_epilogue(Suite *s, int64_t lanes) {
-    Case *c =
+    KernelCase *c =
         case_new(s, arena_printf(s->arena, "epilogue.%lld", (long long)lanes), KORDER_tile, 1);
     extents(c, 2, (int64_t[]){2, 7, lanes});
     KIndex x = at(c, (int64_t[]){7 * lanes, lanes, 1});
@@ -353,8 +355,8 @@ static void test_epilogues(void **state) {
 }
 
 static void add_random(Suite *s, int64_t lanes, uint32_t fixed, uint64_t key) {
-    Case *c = case_new(s, arena_printf(s->arena, "random.%lld.%u", (long long)lanes, fixed),
-                       KORDER_rows, 2);
+    KernelCase *c = case_new(s, arena_printf(s->arena, "random.%lld.%u", (long long)lanes, fixed),
+                             KORDER_rows, 2);
     extents(c, 2, (int64_t[]){3, 4, lanes});
     KIndex x = at(c, (int64_t[]){4 * lanes, lanes, 1});
     for (uint32_t w = 0; w < 4; w++) {
@@ -410,7 +412,7 @@ static void test_texts(void **state) {
     qsort(name, n, sizeof *name, by_name);
     for (uint32_t i = 0; i < n; i++)
         for (int first = 0; first < 2; first++) {
-            Case *c = case_new(s, name[i], KORDER_rows, 1);
+            KernelCase *c = case_new(s, name[i], KORDER_rows, 1);
             c->k = read_kernel(s->arena, name[i]);
             c->env.first = first;
         }

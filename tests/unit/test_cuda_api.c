@@ -22,9 +22,9 @@
 typedef struct {
     const char *name;
     long ours, theirs;
-} Row;
+} ApiRow;
 
-static const Row driver_rows[] = {
+static const ApiRow driver_rows[] = {
     ROW(SN_CU_OK, CUDA_SUCCESS),
     ROW(SN_CU_INVALID_VALUE, CUDA_ERROR_INVALID_VALUE),
     ROW(SN_CU_OUT_OF_MEMORY, CUDA_ERROR_OUT_OF_MEMORY),
@@ -72,7 +72,7 @@ static const Row driver_rows[] = {
     ROW(SN_CU_CAPTURE_THREAD_LOCAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
 };
 
-static const Row blas_rows[] = {
+static const ApiRow blas_rows[] = {
     ROW(SN_LT_OK, CUBLAS_STATUS_SUCCESS),
     ROW(SN_LT_NOT_INITIALIZED, CUBLAS_STATUS_NOT_INITIALIZED),
     ROW(SN_LT_ALLOC_FAILED, CUBLAS_STATUS_ALLOC_FAILED),
@@ -122,7 +122,7 @@ static const Row blas_rows[] = {
         "size of " #ours "." #mine, (long)sizeof(((ours *)0)->mine),                               \
             (long)sizeof(((theirs *)0)->its)                                                       \
     }
-static const Row struct_rows[] = {
+static const ApiRow struct_rows[] = {
     {"size of SnLtAlgo", (long)sizeof(SnLtAlgo), (long)sizeof(cublasLtMatmulAlgo_t)},
     {"size of SnLtHeuristic", (long)sizeof(SnLtHeuristic),
      (long)sizeof(cublasLtMatmulHeuristicResult_t)},
@@ -137,7 +137,7 @@ static const Row struct_rows[] = {
     {"size of a device", (long)sizeof(int), (long)sizeof(CUdevice)},
 };
 
-static void compare(const Row *rows, size_t n) {
+static void compare(const ApiRow *rows, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (rows[i].ours != rows[i].theirs)
             fail_msg("%s is %ld, the toolkit says %ld", rows[i].name, rows[i].ours, rows[i].theirs);

@@ -21,10 +21,10 @@ static const SnLtOwner owner = {.device = "Some GPU 80GB (x/y)", .sm = 90, .libr
 typedef struct {
     Arena *a;
     char folder[64], path[PATH_MAX];
-} Fixture;
+} ChoicesFixture;
 
 static int set_up(void **state) {
-    Fixture *f = calloc(1, sizeof *f);
+    ChoicesFixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->a = arena_new();
     strcpy(f->folder, "/tmp/sinter-choices-XXXXXX");
@@ -35,7 +35,7 @@ static int set_up(void **state) {
     return 0;
 }
 
-static char *cache(const Fixture *f) { return arena_printf(f->a, "%s/sinter", f->folder); }
+static char *cache(const ChoicesFixture *f) { return arena_printf(f->a, "%s/sinter", f->folder); }
 
 // Files of the folder; removes them.
 static int empty(const char *folder) {
@@ -53,7 +53,7 @@ static int empty(const char *folder) {
 }
 
 static int tear_down(void **state) {
-    Fixture *f = *state;
+    ChoicesFixture *f = *state;
     empty(cache(f));
     rmdir(cache(f));
     rmdir(f->folder);
@@ -107,7 +107,7 @@ static bool holds(const SnLtChoices *c, const char *key, uint64_t seed) {
 enum { SOME = 5 };
 
 // A file of SOME products.
-static void write_some(const Fixture *f) {
+static void write_some(const ChoicesFixture *f) {
     SnLtChoices *c = open_as(&owner);
     for (uint64_t i = 0; i < SOME; i++) put(c, key_of(f->a, i), i);
     save(c);
@@ -115,14 +115,14 @@ static void write_some(const Fixture *f) {
 }
 
 // How many of them are found.
-static int count_some(const Fixture *f, const SnLtChoices *c) {
+static int count_some(const ChoicesFixture *f, const SnLtChoices *c) {
     int n = 0;
     for (uint64_t i = 0; i < SOME; i++) n += holds(c, key_of(f->a, i), i);
     return n;
 }
 
 static void round_trip(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     SnLtChoices *c = open_as(&owner);
     assert_string_equal(sn_choices_note(c), "");
     assert_string_equal(sn_choices_file(c), f->path);
@@ -140,7 +140,7 @@ static void round_trip(void **state) {
 }
 
 static void extremes(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     char longest[SN_LT_KEY];
     memset(longest, 'k', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
@@ -161,7 +161,7 @@ static void extremes(void **state) {
 }
 
 static void other_owners(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     write_some(f);
     SnLtOwner others[] = {owner, owner, owner};
     others[0].library++;
@@ -190,7 +190,7 @@ static void other_owners(void **state) {
 }
 
 static void merged(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     write_some(f);
     SnLtChoices *a = open_as(&owner), *b = open_as(&owner); // neither sees what the other writes
     put(a, "of a", 10);
@@ -214,7 +214,7 @@ static void merged(void **state) {
 
 // Names nobody may write to: the reason is said, and what was measured still serves.
 static void nowhere_to_write(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     const char *reasons[] = {"Not a directory", "neither XDG_CACHE_HOME nor HOME names a folder"};
     for (int i = 0; i < 2; i++) {
         char *home = getenv("HOME") ? arena_printf(f->a, "%s", getenv("HOME")) : NULL;
@@ -251,7 +251,7 @@ static void nowhere_to_write(void **state) {
 
 enum { WRITERS = 4, EACH = 8 };
 
-static void write_many(const Fixture *f, uint64_t who) {
+static void write_many(const ChoicesFixture *f, uint64_t who) {
     for (uint64_t i = 0; i < EACH; i++) {
         SnLtChoices *c = NULL;
         SnError e = {0};
@@ -266,7 +266,7 @@ static void write_many(const Fixture *f, uint64_t who) {
 }
 
 static void writers_at_once(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     pid_t child[WRITERS];
     for (uint64_t i = 0; i < WRITERS; i++) {
         child[i] = fork();
@@ -287,7 +287,7 @@ static void writers_at_once(void **state) {
 
 // ---- what is damaged ----------------------------------------------------------------------------
 
-static void overwrite(const Fixture *f, const char *text, size_t n) {
+static void overwrite(const ChoicesFixture *f, const char *text, size_t n) {
     FILE *to = fopen(f->path, "wb");
     assert_non_null(to);
     assert_int_equal(fwrite(text, 1, n, to), n);
@@ -302,7 +302,7 @@ static uint32_t next(void) {
 
 // Every byte changed once: at most its own line is lost, all of them with the first line; and that is said.
 static void changed_bytes(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     size_t n;
     random_state = 1;
     write_some(f);
@@ -326,7 +326,7 @@ static void changed_bytes(void **state) {
 
 // Cut at every place: the lines that are whole are found.
 static void cut_files(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     size_t n;
     write_some(f);
     char *text = read_file(f->a, f->path, &n);
@@ -344,7 +344,7 @@ static void cut_files(void **state) {
 
 // A damaged file is whole again after the next measurement.
 static void repaired(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     size_t n;
     write_some(f);
     char *text = read_file(f->a, f->path, &n);
@@ -365,7 +365,7 @@ static void repaired(void **state) {
 }
 
 static void no_files(void **state) {
-    const Fixture *f = *state;
+    const ChoicesFixture *f = *state;
     write_some(f);
     empty(cache(f));
     for (int i = 0; i < 3; i++) {
@@ -415,7 +415,7 @@ static void put_line(Text *to, const char *head) {
 }
 
 // What was taken is written again: no key and no time came in that a line may not have.
-static void check_keys(const Fixture *f, SnLtChoices *c) {
+static void check_keys(const ChoicesFixture *f, SnLtChoices *c) {
     put(c, "fresh", 3);
     save(c);
     size_t n;
@@ -437,7 +437,7 @@ static void check_keys(const Fixture *f, SnLtChoices *c) {
 }
 
 static void random_files(void **state) {
-    Fixture *f = *state;
+    ChoicesFixture *f = *state;
     enum { FILES = 1500 };
     write_some(f);
     size_t n;

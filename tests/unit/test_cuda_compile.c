@@ -20,10 +20,10 @@
 typedef struct {
     Arena *arena;
     char dir[64]; // of this test, empty at its start
-} World;
+} CompileWorld;
 
 static int set_up(void **state) {
-    World *w = calloc(1, sizeof *w);
+    CompileWorld *w = calloc(1, sizeof *w);
     if (!w) return -1;
     w->arena = arena_new();
     snprintf(w->dir, sizeof w->dir, "/tmp/sinter-cache-XXXXXX");
@@ -47,7 +47,7 @@ static uint32_t files_in(const char *dir, bool erase) {
 }
 
 static int tear_down(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     files_in(w->dir, true);
     rmdir(w->dir);
     arena_free(w->arena);
@@ -67,7 +67,7 @@ static CacheEntry entry_of(const char *ptx, const char *cubin, const char *log) 
     return (CacheEntry){{ptx, cubin, log}, {strlen(ptx), strlen(cubin), strlen(log)}};
 }
 
-static const char *path_of(World *w, const CacheKey *k) {
+static const char *path_of(CompileWorld *w, const CacheKey *k) {
     static const size_t size = 512;
     char *path = arena_alloc(w->arena, size);
     assert_true(cache_path(w->dir, k, path, size));
@@ -94,7 +94,7 @@ static void keys_differ(void **state) {
 }
 
 static void hit_and_miss(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     CacheKey k = key_of("a"), other = key_of("b");
     CacheEntry e = entry_of("some ptx", "", "a log"), got;
     assert_false(cache_read(w->arena, w->dir, &k, &got));
@@ -111,7 +111,7 @@ static void hit_and_miss(void **state) {
 // Every single damaged byte, every length, and bytes behind the end are noticed; then the entry is
 // written again.
 static void damaged_entries(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     CacheKey k = key_of("a");
     CacheEntry e = entry_of("ptx!", "cubin", "log"), got;
     assert_true(cache_write(w->dir, &k, &e));
@@ -140,7 +140,7 @@ static void damaged_entries(void **state) {
 }
 
 static void entry_of_another_key(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     CacheKey k = key_of("a"), other = key_of("b");
     CacheEntry e = entry_of("ptx", "cubin", "log"), got;
     assert_true(cache_write(w->dir, &other, &e));
@@ -162,7 +162,7 @@ static void write_many(const char *dir, const CacheKey *k, int who) {
 
 // A reader sees a whole entry of one of the writers at any time.
 static void writers_at_once(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     CacheKey k = key_of("a");
     CacheEntry first = entry_of("first", "", ""), got;
     assert_true(cache_write(w->dir, &k, &first));
@@ -185,7 +185,7 @@ static void writers_at_once(void **state) {
 }
 
 static void directories(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     CacheKey k = key_of("a");
     CacheEntry e = entry_of("ptx", "", ""), got;
     assert_false(cache_write("/dev/null/cache", &k, &e)); // cannot be made
@@ -204,7 +204,7 @@ static void directories(void **state) {
 
 // ---- the report ---------------------------------------------------------------------------------
 
-static LogReport parse(World *w, const char *log) {
+static LogReport parse(CompileWorld *w, const char *log) {
     LogReport r = {.warnings = {.arena = w->arena}};
     report_parse(w->arena, log, strlen(log), "batch 3, sm_90a", &r);
     return r;
@@ -295,8 +295,8 @@ static void add(CudaModule *m, const char *body) {
                 body);
 }
 
-static bool compile(World *w, CudaModule *m, const char *target, bool ptx_only, const char *dir,
-                    CudaImages *out, Text *why) {
+static bool compile(CompileWorld *w, CudaModule *m, const char *target, bool ptx_only,
+                    const char *dir, CudaImages *out, Text *why) {
     const CudaTarget *t = cuda_target_find(target, strlen(target));
     assert_non_null(t);
     CudaCompile how = {&t, 1, ptx_only, dir, 2};
@@ -305,7 +305,7 @@ static bool compile(World *w, CudaModule *m, const char *target, bool ptx_only, 
 }
 
 static void without_nvrtc(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     CudaModule *m = cuda_module_new(w->arena);
     CudaImages out;
     Text why;
@@ -319,7 +319,7 @@ static void without_nvrtc(void **state) {
 
 // A library that loads but is no NVRTC.
 static void another_library(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     Nvrtc rt;
     Text why = {.arena = w->arena};
     setenv("SINTER_NVRTC", "libc.so.6", 1);
@@ -329,7 +329,7 @@ static void another_library(void **state) {
     assert_string_equal(why.at, "NVRTC has no nvrtcGetErrorString: it is too old");
 }
 
-static bool have_nvrtc(World *w, const char *what) {
+static bool have_nvrtc(CompileWorld *w, const char *what) {
     Nvrtc rt;
     Text why = {.arena = w->arena};
     if (nvrtc_open(&rt, &why)) return true;
@@ -338,7 +338,7 @@ static bool have_nvrtc(World *w, const char *what) {
 }
 
 static void unsupported_target(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     if (!have_nvrtc(w, "a target that NVRTC does not know")) return;
     Nvrtc rt;
     Text why = {.arena = w->arena};
@@ -352,7 +352,7 @@ static void unsupported_target(void **state) {
 }
 
 static void broken_text(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     if (!have_nvrtc(w, "text that does not compile")) return;
     CudaModule *m = cuda_module_new(w->arena);
     CudaImages out;
@@ -376,7 +376,7 @@ static bool same_images(const CudaImages *a, const CudaImages *b) {
 }
 
 static void compiled_once(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     if (!have_nvrtc(w, "the cache of compiled programs")) return;
     CudaModule *m = cuda_module_new(w->arena);
     CudaImages fresh, cached, other;
@@ -407,7 +407,7 @@ static void compiled_once(void **state) {
 
 // A damaged entry costs a compilation and is whole again afterwards.
 static void repaired(void **state) {
-    World *w = *state;
+    CompileWorld *w = *state;
     if (!have_nvrtc(w, "a damaged entry")) return;
     CudaModule *m = cuda_module_new(w->arena);
     CudaImages fresh, again;

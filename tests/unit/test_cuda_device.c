@@ -28,10 +28,10 @@ typedef struct {
     Arena *a;
     KernelProgram kernels;
     Emulated x;
-} Fixture;
+} DeviceFixture;
 
 static int set_up(void **state) {
-    Fixture *f = calloc(1, sizeof *f);
+    DeviceFixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->a = arena_new();
     Diag *d = diag_new(f->a);
@@ -53,7 +53,7 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    Fixture *f = *state;
+    DeviceFixture *f = *state;
     emulated_close(&f->x);
     arena_free(f->a);
     free(f);
@@ -61,7 +61,7 @@ static int tear_down(void **state) {
 }
 
 // The device, opened directly, on an emulated one of `memory` bytes.
-static SnStatus open_on(Fixture *f, uint32_t sm, uint64_t memory, bool from_ptx, SnDevice **d,
+static SnStatus open_on(DeviceFixture *f, uint32_t sm, uint64_t memory, bool from_ptx, SnDevice **d,
                         SnError *e) {
     const SnEmulatorConfig c = {
         .sm = sm, .arch = sm == 90, .check = true, .memory = memory, .threads = 1};
@@ -87,7 +87,7 @@ static void test_no_image(void **state) {
 }
 
 static void test_damaged_ptx(void **state) {
-    Fixture *f = *state;
+    DeviceFixture *f = *state;
     SnImage *image = (SnImage *)(uintptr_t)&f->x.programs[0].images[0];
     SnDevice *d;
     SnError e = {0};
@@ -102,7 +102,7 @@ static void test_damaged_ptx(void **state) {
 
 // Machine code is there, and refused: the PTX runs, and that is said.
 static void test_fallback(void **state) {
-    Fixture *f = *state;
+    DeviceFixture *f = *state;
     SnImage images[2] = {f->x.programs[0].images[0], f->x.programs[0].images[0]};
     static const unsigned char elf[64] = "\177ELF";
     images[1].ptx = 0;
@@ -137,7 +137,7 @@ static SnStatus run(SnExec *x, float value, SnError *e) {
 }
 
 static void test_first_nan(void **state) {
-    Fixture *f = *state;
+    DeviceFixture *f = *state;
     SnExec *x;
     SnError e = {0};
     setenv("SINTER_FIND_NAN", "on", 1);
@@ -151,7 +151,7 @@ static void test_first_nan(void **state) {
 
 // A fault is reported by every later call, and names kernel, op, line and thread.
 static void test_fault(void **state) {
-    Fixture *f = *state;
+    DeviceFixture *f = *state;
     SnExec *x;
     SnError e = {0}, again = {0};
     SnPlan *plan = (SnPlan *)(uintptr_t)f->x.programs[0].plan;

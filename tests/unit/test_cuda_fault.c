@@ -24,9 +24,9 @@ typedef struct {
     const char *subject;
     Planted planted[2];
     const char *want; // NULL: no NaN
-} Row;
+} FaultRow;
 
-static const Row rows[] = {
+static const FaultRow rows[] = {
     {"map", {{0}}, NULL},
     {"map", {{"x", 700, -1}}, "'map/logs' (line 15) stored the first NaN, at element 700 of 1015"},
     {"map", {{"x", 0, -1}}, "'map/logs' (line 15) stored the first NaN, at element 0 of 1015"},
@@ -98,7 +98,7 @@ static void run_all_of(const Subject *s, const Planted *planted, uint32_t bad, u
     sn_exec_free(x);
 }
 
-static void check(Arena *a, const Subject *s, const Row *row, uint32_t bad, uint32_t runs) {
+static void check(Arena *a, const Subject *s, const FaultRow *row, uint32_t bad, uint32_t runs) {
     char text[600];
     const char *want = row->want ? arena_printf(a, "in step %u %s", bad + 1, row->want) : "";
     run_all_of(s, row->planted, bad, runs, text, sizeof text);
@@ -112,21 +112,21 @@ typedef struct {
     KernelProgram all;
     Subject at[ROWS];
     uint32_t n;
-} World;
+} FaultWorld;
 
-static const Subject *subject_of(World *w, const char *name) {
+static const Subject *subject_of(FaultWorld *w, const char *name) {
     for (uint32_t i = 0; i < w->n; i++)
         if (strcmp(w->at[i].name, name) == 0) return &w->at[i];
     w->at[w->n] = subject_new(w->a, &w->all, name);
     return &w->at[w->n++];
 }
 
-static void every_row(World *w) {
+static void every_row(FaultWorld *w) {
     for (uint32_t i = 0; i < ROWS; i++) check(w->a, subject_of(w, rows[i].subject), &rows[i], 0, 1);
 }
 
 static void names_the_first(void **state) {
-    World *w = *state;
+    FaultWorld *w = *state;
     every_row(w);
     assert_int_equal(w->n, w->all.sections.n); // none without a row
 }
@@ -157,7 +157,7 @@ static void with_checks(void **state) {
 // The host is ahead of the device and asks at the end: no run is missed, the first one counts. From the
 // third run on they are graphs.
 static void any_run_is_seen(void **state) {
-    World *w = *state;
+    FaultWorld *w = *state;
     const Subject *s = subject_of(w, "map");
     for (uint32_t runs = 1; runs < 9; runs++)
         for (uint32_t bad = 0; bad < runs; bad++) check(w->a, s, &rows[1], bad, runs);
@@ -165,7 +165,7 @@ static void any_run_is_seen(void **state) {
 
 // What the rows are about is there: a launch of two instances, products by the library and by us.
 static void subjects_are_what_they_say(void **state) {
-    World *w = *state;
+    FaultWorld *w = *state;
     const SnPlan *p = (const void *)subject_of(w, "bundle")->plan;
     assert_int_equal(SN_AT(p, SnCmd, cmds)[0].count, 2);
     p = (const void *)subject_of(w, "library")->plan;
@@ -175,7 +175,7 @@ static void subjects_are_what_they_say(void **state) {
 }
 
 static int set_up(void **state) {
-    World *w = calloc(1, sizeof *w);
+    FaultWorld *w = calloc(1, sizeof *w);
     assert_non_null(w);
     w->a = arena_new();
     w->all = lower_module(w->a, parse_file(w->a, SOURCE_DIR "/tests/unit/faults.ir"));
@@ -184,7 +184,7 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    World *w = *state;
+    FaultWorld *w = *state;
     arena_free(w->a);
     free(w);
     return 0;

@@ -273,10 +273,10 @@ typedef struct {
     SnPool *pool;
     EmuDevice *device;
     uint32_t faults; // products that a NaN was put into, and found
-} Machine;
+} CpuMachine;
 enum { PLACE = 77 }; // number of the first argument
 
-static void machine_open(Arena *a, Machine *w, const CudaTarget *target) {
+static void machine_open(Arena *a, CpuMachine *w, const CudaTarget *target) {
     Text why = {.arena = a};
     CpuIsa isa;
     assert_true(cpu_isa_resolve(a, "native", &isa, &why));
@@ -301,14 +301,14 @@ static void machine_open(Arena *a, Machine *w, const CudaTarget *target) {
     assert_non_null(w->device);
 }
 
-static void machine_close(Machine *w) {
+static void machine_close(CpuMachine *w) {
     emu_device_free(w->device);
     sn_pool_free(w->pool);
     cpu_jit_free(w->jit);
 }
 
 // The same product by the CPU's driver (runtime/core/gemm.c), with the same arguments.
-static void on_cpu(Machine *w, const SnGemm *g, void *const *bufs, const SnEnv *env) {
+static void on_cpu(CpuMachine *w, const SnGemm *g, void *const *bufs, const SnEnv *env) {
     SnGemmJob job;
     sn_gemm_prepare(&job, g, &w->kit, 1, NULL);
     void *shared = aligned_alloc(64, ((size_t)job.shared + 127) / 64 * 64);
@@ -333,7 +333,7 @@ static float value(void) {
 }
 
 // A buffer of n floats on the device, written or not; *host: a copy in this process.
-static uint64_t upload(Machine *w, int64_t n, bool written, float **host) {
+static uint64_t upload(CpuMachine *w, int64_t n, bool written, float **host) {
     uint64_t bytes = (uint64_t)n * sizeof(float), at = emu_alloc(w->device, bytes);
     assert_true(at != 0);
     float *to = emu_host(w->device, at, bytes);
@@ -350,7 +350,7 @@ static uint64_t upload(Machine *w, int64_t n, bool written, float **host) {
 
 // Once more with a NaN in the middle of A: the fault word names the first element of C that became one.
 // before: C without it.
-static void check_fault(Machine *w, EmuLaunch *l, const Product *p, const float *before) {
+static void check_fault(CpuMachine *w, EmuLaunch *l, const Product *p, const float *before) {
     const uint64_t *param = l->params;
     SnCudaEnv *env = (void *)emu_host(w->device, param[0], sizeof *env);
     float *a = (void *)emu_host(w->device, param[2], (uint64_t)p->count[0] * sizeof *a);
@@ -369,7 +369,7 @@ static void check_fault(Machine *w, EmuLaunch *l, const Product *p, const float 
     w->faults += want != UINT64_MAX;
 }
 
-static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *launch,
+static void run_product(CpuMachine *w, const EmuModule *module, const CudaLaunch *launch,
                         const Product *p, const char *what, bool in_place) {
     char symbol[16];
     float *host[4];
@@ -415,7 +415,7 @@ static void run_product(Machine *w, const EmuModule *module, const CudaLaunch *l
 
 enum { RUNS = SMALL + TILED + RANDOM };
 
-static void load_modules(Machine *w, const CudaImages *images, EmuModule **module) {
+static void load_modules(CpuMachine *w, const CudaImages *images, EmuModule **module) {
     for (uint32_t i = 0; i < images->images.n; i++) {
         const CudaImage *x = &images->images.at[i];
         char text[512];
@@ -431,7 +431,7 @@ static const char *words(Arena *a, const CudaTarget *t, uint32_t i, const Produc
 }
 
 static void run_all(Arena *a, const CudaTarget *target, const Product *p, uint32_t n) {
-    Machine w;
+    CpuMachine w;
     CudaImages images;
     Text why = {.arena = a};
     CudaModule *m = cuda_module_new(a);

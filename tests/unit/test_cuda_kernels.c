@@ -30,21 +30,21 @@ typedef struct {
     const CudaTarget *target;
     EmuDevice *device;
     EmuModule *module[BATCH]; // of the programs at hand
-} Gpu;
+} EmulatedGpu;
 
 typedef struct {
     SnPool *pool;
-    Gpu gpu[MAX_TARGETS];
+    EmulatedGpu gpu[MAX_TARGETS];
     uint32_t gpus, kernels, runs;
     uint32_t shapes[CU_SCATTER + 1], wide, vector, shared, tables; // kernels of each
     uint32_t turned[2]; // CU_TURN: threads along the lanes, along the rows
     uint32_t faults;    // runs that stored a NaN
-} World;
+} KernelWorld;
 
-static void add_gpu(World *w, const CudaTarget *t) {
+static void add_gpu(KernelWorld *w, const CudaTarget *t) {
     EmuConfig c = {.sm = t->sm, .arch = t->arch, .check = true, .seed = 3, .memory = 256 << 20};
-    Gpu *g = &w->gpu[w->gpus++];
-    *g = (Gpu){.target = t, .device = emu_device_new(&c, w->pool)};
+    EmulatedGpu *g = &w->gpu[w->gpus++];
+    *g = (EmulatedGpu){.target = t, .device = emu_device_new(&c, w->pool)};
     assert_non_null(g->device);
 }
 
@@ -53,14 +53,14 @@ static bool long_tier(void) {
     return tier && *tier == '1';
 }
 
-static World world_open(void) {
-    World w = {.pool = sn_pool_new(2)};
+static KernelWorld world_open(void) {
+    KernelWorld w = {.pool = sn_pool_new(2)};
     if (!long_tier()) add_gpu(&w, cuda_target_find("sm_90a", 6));
     for (uint32_t i = 0; long_tier() && cuda_target_at(i); i++) add_gpu(&w, cuda_target_at(i));
     return w;
 }
 
-static void world_close(World *w) {
+static void world_close(KernelWorld *w) {
     for (uint32_t i = 0; i < w->gpus; i++) emu_device_free(w->gpu[i].device);
     sn_pool_free(w->pool);
 }
@@ -68,20 +68,20 @@ static void world_close(World *w) {
 // ---- a kernel and its buffers -------------------------------------------------------------------
 
 typedef struct {
-    Case c;
+    KernelCase c;
     CudaLaunch launch;
     bool table;
     uint32_t in, out; // arguments in the same memory; equal: none
-} Job;
+} KernelJob;
 
-static Buffers shared_view(const Job *j, const Buffers *b) {
+static Buffers shared_view(const KernelJob *j, const Buffers *b) {
     Buffers view = *b;
     view.buf[j->out] = view.buf[j->in];
     return view;
 }
 
 // Kernels whose accumulator was never written read zeros in the first micro-batch.
-static bool has_value(const Job *j, uint32_t arg) {
+static bool has_value(const KernelJob *j, uint32_t arg) {
     uint32_t mode = j->c.k->args.at[arg].mode;
     if (arg == j->out && j->in != j->out) return true;
     return mode == KARG_in || mode == KARG_inout || (mode == KARG_acc && !j->c.env.first);
@@ -95,7 +95,8 @@ typedef struct {
     uint32_t nfresh;
 } Params;
 
-static uint64_t put(const Gpu *g, Params *p, const void *from, uint64_t bytes, bool has_value) {
+static uint64_t put(const EmulatedGpu *g, Params *p, const void *from, uint64_t bytes,
+                    bool has_value) {
     uint64_t at = emu_alloc(g->device, bytes + !bytes);
     assert_true(at != 0);
     memcpy(emu_host(g->device, at, bytes), from, bytes);
@@ -113,7 +114,8 @@ static void give_range(Params *p, uint64_t at, int64_t bytes, uint32_t mode) {
 }
 
 // Arguments and keys of an instance; its keys differ from those of the others.
-static void give_instance(const Gpu *g, const Job *j, const Buffers *b, uint32_t z, Params *p) {
+static void give_instance(const EmulatedGpu *g, const KernelJob *j, const Buffers *b, uint32_t z,
+                          Params *p) {
     const Kernel *k = j->c.k;
     uint32_t first = p->n;
     for (uint32_t i = 0; i < k->args.n; i++) {
@@ -126,7 +128,8 @@ static void give_instance(const Gpu *g, const Job *j, const Buffers *b, uint32_t
     for (uint32_t i = 0; i < j->launch.nkeys; i++) p->words[p->n++] = j->launch.key[i] + z;
 }
 
-static void launch_with(const Gpu *g, const Job *j, const Params *p, uint32_t instances) {
+static void launch_with(const EmulatedGpu *g, const KernelJob *j, const Params *p,
+                        uint32_t instances) {
     char name[16], why[64];
     snprintf(name, sizeof name, "k%u", j->launch.function);
     const EmuFunction *f = emu_module_function(g->module[j->launch.batch], name);
@@ -152,7 +155,8 @@ static void launch_with(const Gpu *g, const Job *j, const Params *p, uint32_t in
 
 // Of the NaNs in the outputs of instance z the least key. Those that were there before count only when
 // `before` is NULL: whether the kernel stored them is not known.
-static uint64_t least_key(const Job *j, uint32_t z, const Buffers *before, const Buffers *after) {
+static uint64_t least_key(const KernelJob *j, uint32_t z, const Buffers *before,
+                          const Buffers *after) {
     const Kernel *k = j->c.k;
     for (uint32_t i = 0; i < k->args.n; i++) {
         const float *x = after->buf[i], *old = before ? before->buf[i] : NULL;
@@ -164,8 +168,8 @@ static uint64_t least_key(const Job *j, uint32_t z, const Buffers *before, const
     return UINT64_MAX;
 }
 
-static void check_fault(World *w, const Gpu *g, const Job *j, uint64_t env, const Buffers *start,
-                        const Buffers *want) {
+static void check_fault(KernelWorld *w, const EmulatedGpu *g, const KernelJob *j, uint64_t env,
+                        const Buffers *start, const Buffers *want) {
     const SnCudaEnv *e = (const void *)emu_host(g->device, env, sizeof *e);
     uint64_t sure = UINT64_MAX, maybe = UINT64_MAX;
     for (uint32_t z = j->table ? INSTANCES : 1; z-- > 0;) {
@@ -186,8 +190,8 @@ static void check_fault(World *w, const Gpu *g, const Job *j, uint64_t env, cons
 // ---- one run
 
 // Runs all instances on one device and compares what each left behind.
-static void check_on_gpu(World *w, Suite *s, const Gpu *g, const Job *j, const Buffers *start,
-                         const Buffers *want, const char *how) {
+static void check_on_gpu(KernelWorld *w, Suite *s, const EmulatedGpu *g, const KernelJob *j,
+                         const Buffers *start, const Buffers *want, const char *how) {
     Params p = {.n = 2};
     uint32_t instances = j->table ? INSTANCES : 1, first[INSTANCES];
     const SnCudaEnv env = {j->c.env, UINT64_MAX};
@@ -223,7 +227,7 @@ static void add_to_keys(const Kernel *k, uint64_t z) {
         if (k->ops.at[i].kind == KOP_random) k->ops.at[i].key += z;
 }
 
-static void expect(Suite *s, const Job *j, uint32_t z, const Buffers *b) {
+static void expect(Suite *s, const KernelJob *j, uint32_t z, const Buffers *b) {
     Text why = {.arena = s->arena};
     Buffers view = shared_view(j, b);
     add_to_keys(j->c.k, z);
@@ -234,7 +238,7 @@ static void expect(Suite *s, const Job *j, uint32_t z, const Buffers *b) {
     fail_msg("%s: kernel_interp: %s", j->c.k->name, why.at);
 }
 
-static void run_job(World *w, Suite *s, Job *j, uint32_t environment) {
+static void run_job(KernelWorld *w, Suite *s, KernelJob *j, uint32_t environment) {
     static const char *const names[] = {"first", "later", "edges"};
     uint32_t instances = j->table ? INSTANCES : 1;
     Buffers start[INSTANCES], own[INSTANCES], want[INSTANCES];
@@ -259,7 +263,7 @@ static void run_job(World *w, Suite *s, Job *j, uint32_t environment) {
 
 // ---- a program of kernels -----------------------------------------------------------------------
 
-static void load_images(Gpu *g, const CudaImages *images) {
+static void load_images(EmulatedGpu *g, const CudaImages *images) {
     for (uint32_t i = 0; i < images->images.n; i++) {
         const CudaImage *x = &images->images.at[i];
         char why[512];
@@ -269,7 +273,7 @@ static void load_images(Gpu *g, const CudaImages *images) {
     }
 }
 
-static void compile(World *w, Suite *s, CudaModule *m) {
+static void compile(KernelWorld *w, Suite *s, CudaModule *m) {
     const CudaTarget *targets[MAX_TARGETS];
     for (uint32_t i = 0; i < w->gpus; i++) targets[i] = w->gpu[i].target;
     CudaCompile how = {.targets = targets, .ntargets = w->gpus, .ptx_only = true, .threads = 2};
@@ -280,7 +284,7 @@ static void compile(World *w, Suite *s, CudaModule *m) {
     for (uint32_t i = 0; i < w->gpus; i++) load_images(&w->gpu[i], &images);
 }
 
-static void add(World *w, Suite *s, CudaModule *m, Job *j) {
+static void add(KernelWorld *w, Suite *s, CudaModule *m, KernelJob *j) {
     CuGeometry g;
     Text why = {.arena = s->arena};
     if (!cu_geometry(j->c.k, &g, &why) || !cuda_add_kernel(m, j->c.k, j->table, &j->launch, &why)) {
@@ -296,7 +300,7 @@ static void add(World *w, Suite *s, CudaModule *m, Job *j) {
     w->tables += j->table;
 }
 
-static void run_program(World *w, Suite *s, Job *jobs, uint32_t n) {
+static void run_program(KernelWorld *w, Suite *s, KernelJob *jobs, uint32_t n) {
     CudaModule *m = cuda_module_new(s->arena);
     for (uint32_t i = 0; i < n; i++) add(w, s, m, &jobs[i]);
     compile(w, s, m);
@@ -326,8 +330,8 @@ enum {
 };
 
 // Rows of a multiple of 4 elements at a multiple of 4 in a third of the draws.
-static Shape shape_at(uint32_t i, uint64_t draw) {
-    Shape s = {0};
+static FamilyShape shape_at(uint32_t i, uint64_t draw) {
+    FamilyShape s = {0};
     if (i < OTHERS)
         s.rows = others[i][0], s.lanes = others[i][1];
     else
@@ -339,15 +343,15 @@ static Shape shape_at(uint32_t i, uint64_t draw) {
 }
 
 // An index beyond 32 bits, which nothing uses: all of the kernel's are printed with 64.
-static void make_wide(Suite *s, Case *c) {
+static void make_wide(Suite *s, KernelCase *c) {
     Text why = {.arena = s->arena};
     KIndex far = {.base = (int64_t)1 << 33, .op = NONE};
     load(s, c, arg(s, c, ELEM_f32, KARG_in, 1), far, NONE);
     assert_true(kernel_finish(c->k, &why));
 }
 
-static void draft(Suite *s, uint32_t family, uint32_t variant, Shape shape, uint64_t draw,
-                  Job *to) {
+static void draft(Suite *s, uint32_t family, uint32_t variant, FamilyShape shape, uint64_t draw,
+                  KernelJob *to) {
     Draft *d = NEW(s->arena, Draft);
     *d = (Draft){.a = s->arena, .text = {.arena = s->arena}, .s = shape, .variant = variant};
     families[family].write(d);
@@ -358,29 +362,30 @@ static void draft(Suite *s, uint32_t family, uint32_t variant, Shape shape, uint
         diag_print(diag, stderr, false);
         fail_msg("a kernel does not parse:\n%s", d->text.at);
     }
-    *to = (Job){.c = {.k = k, .env = {.step = 3, .seed = 0x123456789abcdef, .sample = 7}},
-                .table = draw % 5 == 0,
-                .in = draw % 2 ? d->in : 0,
-                .out = draw % 2 ? d->out : 0};
+    *to = (KernelJob){.c = {.k = k, .env = {.step = 3, .seed = 0x123456789abcdef, .sample = 7}},
+                      .table = draw % 5 == 0,
+                      .in = draw % 2 ? d->in : 0,
+                      .out = draw % 2 ? d->out : 0};
     memcpy(to->c.limit, d->limit, sizeof d->limit);
     if (draw % 11 == 0) make_wide(s, &to->c);
 }
 
 typedef struct {
-    World *w;
+    KernelWorld *w;
     Suite *s;
-    Job jobs[BATCH];
+    KernelJob jobs[BATCH];
     uint32_t n;
-} Queue;
+} JobQueue;
 
-static void flush(Queue *q) {
+static void flush(JobQueue *q) {
     if (q->n) run_program(q->w, q->s, q->jobs, q->n);
     if (q->s) arena_free(q->s->arena);
     q->s = NULL;
     q->n = 0;
 }
 
-static void enqueue(Queue *q, uint32_t family, uint32_t variant, Shape shape, uint64_t draw) {
+static void enqueue(JobQueue *q, uint32_t family, uint32_t variant, FamilyShape shape,
+                    uint64_t draw) {
     if (!q->s) q->s = suite_new();
     draft(q->s, family, variant, shape, draw, &q->jobs[q->n++]);
     if (q->n == BATCH) flush(q);
@@ -393,7 +398,7 @@ static uint64_t seed_of_run(void) {
 
 // In the sample, each family in one shape, one of twelve of the small, one of a hundred of the large. In
 // full, all but three of four of the large, which take most of the time.
-static bool is_chosen(uint32_t i, const Shape *s, uint64_t draw) {
+static bool is_chosen(uint32_t i, const FamilyShape *s, uint64_t draw) {
     enum { MOST = 40000, MOST_LONG = 160000, LARGE = 200000 };
     int64_t n = s->rows * s->lanes;
     if (i >= OTHERS && n > (s->lanes > MOST ? MOST_LONG : MOST)) return false;
@@ -402,7 +407,7 @@ static bool is_chosen(uint32_t i, const Shape *s, uint64_t draw) {
 }
 
 // A test that misses a part of geometry.c would say nothing of it.
-static void must_cover(const World *w) {
+static void must_cover(const KernelWorld *w) {
     print_message("%u kernels in %u runs: ", w->kernels, w->runs);
     for (uint32_t i = 0; i <= CU_SCATTER; i++) print_message("%u, ", w->shapes[i]);
     print_message("wide %u, vector %u, in place %u, tables %u, faults %u\n", w->wide, w->vector,
@@ -413,16 +418,16 @@ static void must_cover(const World *w) {
 }
 
 static void test_families(void **state) {
-    World *w = *state;
+    KernelWorld *w = *state;
     uint64_t seed = seed_of_run();
-    Queue q = {.w = w};
+    JobQueue q = {.w = w};
     print_message("%s, seed %llu\n", long_tier() ? "every kernel" : "a sample",
                   (unsigned long long)seed);
     for (uint32_t f = 0; f < FAMILIES; f++)
         for (uint32_t v = 0; v < families[f].variants; v++)
             for (uint32_t i = 0; i < SHAPES; i++) {
                 uint64_t draw = hash_u64(hash_u64(hash_u64(HASH_SEED, seed), f * 100 + v), i) >> 8;
-                Shape shape = shape_at(i, draw / 7);
+                FamilyShape shape = shape_at(i, draw / 7);
                 // chunks so long that their rows are folded in batches
                 bool batches = families[f].write == write_norm_backward && shape.rows > 2000;
                 if (batches || is_chosen(i, &shape, draw / 97)) enqueue(&q, f, v, shape, draw);
@@ -437,9 +442,9 @@ static uint32_t add_tiles(Suite *s, CudaModule *m) {
     CudaLaunch launch = {0};
     for (uint32_t f = 0; f < FAMILIES; f++)
         for (uint32_t v = 0; v < families[f].variants; v++) {
-            Job j;
+            KernelJob j;
             CuGeometry g;
-            draft(s, f, v, (Shape){.rows = 300, .lanes = 1000}, 1, &j);
+            draft(s, f, v, (FamilyShape){.rows = 300, .lanes = 1000}, 1, &j);
             assert_true(cu_geometry(j.c.k, &g, &why));
             if (g.shape == CU_TURN) assert_true(cuda_add_kernel(m, j.c.k, false, &launch, &why));
         }
@@ -473,15 +478,15 @@ static void test_registers_of_tiles(void **state) {
 
 // Random kernels; epilogues are no kernels of their own.
 static void test_random_kernels(void **state) {
-    World *w = *state;
+    KernelWorld *w = *state;
     uint64_t from = seed_of_run() * 100000;
     uint32_t count = long_tier() ? 2000 : 3 * BATCH;
     print_message("random kernels from seed %llu\n", (unsigned long long)from);
     for (uint32_t i = 0; i < count;) {
-        Queue q = {.w = w, .s = suite_new()};
+        JobQueue q = {.w = w, .s = suite_new()};
         for (; q.n < BATCH; i++) {
             random_kernel(q.s, from + i);
-            q.jobs[q.n] = (Job){.c = q.s->cases[q.s->n - 1], .table = i % 5 == 0};
+            q.jobs[q.n] = (KernelJob){.c = q.s->cases[q.s->n - 1], .table = i % 5 == 0};
             q.n += q.jobs[q.n].c.k->order != KORDER_tile;
         }
         finish(q.s);
@@ -498,7 +503,7 @@ int main(void) {
         return 77;
     }
     arena_free(a);
-    World w = world_open();
+    KernelWorld w = world_open();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_registers_of_tiles),
                                        cmocka_unit_test_prestate(test_families, &w),
                                        cmocka_unit_test_prestate(test_random_kernels, &w)};

@@ -64,7 +64,7 @@ typedef enum { NOWHERE, PLAN, SECTION, CMD, KERNEL, ARG, GEMM } Record;
 typedef struct {
     Record record;
     size_t at, bytes;
-} Field;
+} RecordField;
 #define FIELD(record, T, member)                                                                   \
     { record, offsetof(T, member), sizeof(((T *)0)->member) }
 
@@ -74,7 +74,7 @@ typedef struct {
     Found found;
     const char *says; // more of the report; NOTHING: why it is harmless
     const char *from, *to;
-    Field field;
+    RecordField field;
     int32_t arg; // ARG: which; before 0: of the command before
     int64_t by;  // added to the field
     void (*edit)(Spot *);

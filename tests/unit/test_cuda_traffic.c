@@ -125,13 +125,13 @@ typedef struct {
     const SnPlan *plan;
     Account account;
     bool library;
-} Fixture;
+} TrafficFixture;
 
 static int compile_as(void **state, bool library) {
     TestModel *t = model_compile("models/gpt2.sn", "micro=4 size.seq=1024");
     if (!t) return -1;
-    Fixture *f = NEW(t->a, Fixture);
-    *f = (Fixture){.t = t, .plan = plan_of(t, library), .library = library};
+    TrafficFixture *f = NEW(t->a, TrafficFixture);
+    *f = (TrafficFixture){.t = t, .plan = plan_of(t, library), .library = library};
     account_step(t->a, f->plan, 1, &f->account);
     *state = f;
     return 0;
@@ -140,7 +140,7 @@ static int compile(void **state) { return compile_as(state, false); }
 static int compile_library(void **state) { return compile_as(state, true); }
 
 static int release(void **state) {
-    model_free(((Fixture *)*state)->t);
+    model_free(((TrafficFixture *)*state)->t);
     return 0;
 }
 
@@ -150,7 +150,7 @@ static void print_line(const AccountLine *l) {
 
 // At most 1 % above the bound: statistics of rows, partial sums of columns, biases. Seen: 0.32 %.
 static void kernels_move_no_more_than_they_must(void **state) {
-    const Fixture *f = *state;
+    const TrafficFixture *f = *state;
     const double most = 1.01;
     double bytes = f->account.total.kernel_bytes, bound = (double)bound_bytes(f->library);
     print_message("kernels move %.1f MB, the bound is %.1f MB: %.4f\n", bytes * 1e-6, bound * 1e-6,
@@ -164,7 +164,7 @@ static void kernels_move_no_more_than_they_must(void **state) {
 
 // The tensors above are those of the plan: a changed model must change the bound.
 static void shapes_are_the_model_s(void **state) {
-    const Fixture *f = *state;
+    const TrafficFixture *f = *state;
     int64_t params = 0;
     for (uint32_t i = 0; i < f->plan->states.count; i++) {
         const SnState *s = &SN_AT(f->plan, SnState, states)[i];
@@ -177,7 +177,7 @@ static void shapes_are_the_model_s(void **state) {
 
 // 11 kernels and 24 products; with what the library computes along 6 kernels.
 static void launches_of_a_layer(void **state) {
-    const Fixture *f = *state;
+    const TrafficFixture *f = *state;
     const uint32_t most = f->library ? 30 : 35;
     AccountLayer y = account_layer(f->t->a, f->plan);
     uint32_t launches = y.kernels + y.products + y.others;

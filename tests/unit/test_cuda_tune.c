@@ -47,9 +47,11 @@ typedef struct {
     Emulated x;
     char folder[64], path[PATH_MAX];
     Text bits; // of all results of a run that nothing was measured for
-} Fixture;
+} TuneFixture;
 
-static const char *cache_of(const Fixture *f) { return arena_printf(f->a, "%s/sinter", f->folder); }
+static const char *cache_of(const TuneFixture *f) {
+    return arena_printf(f->a, "%s/sinter", f->folder);
+}
 
 static const SnLtOwner owner = {.device = "emulated sm_90a", .sm = 90, .library = 130100};
 
@@ -59,9 +61,9 @@ typedef SnStatus (*OpenFn)(const SnProgram *, const char *, int, SnExec **, SnEr
 typedef struct {
     const char *note;
     uint32_t first, measured, cached, refused, lines;
-} Seen;
+} TuneSeen;
 
-static void count_lines(SnExec *x, Seen *to) {
+static void count_lines(SnExec *x, TuneSeen *to) {
     char line[768];
     while (sn_exec_decided(x, to->lines, line, sizeof line)) {
         to->lines++;
@@ -72,7 +74,7 @@ static void count_lines(SnExec *x, Seen *to) {
     }
 }
 
-static void take_bits(const Fixture *f, SnExec *x, Text *to) {
+static void take_bits(const TuneFixture *f, SnExec *x, Text *to) {
     SnError e = {0};
     if (give_parameters(x, &e)) fail_msg("%s", e.text);
     for (uint64_t i = 0; i < RUNS; i++) {
@@ -85,10 +87,10 @@ static void take_bits(const Fixture *f, SnExec *x, Text *to) {
 }
 
 // Opens the device, runs, and compares the bits with the fixture's.
-static Seen run(const Fixture *f, OpenFn open) {
+static TuneSeen run(const TuneFixture *f, OpenFn open) {
     SnExec *x = NULL;
     SnError e = {0};
-    Seen seen = {0};
+    TuneSeen seen = {0};
     Text bits = {.arena = f->a};
     if (open(f->x.programs, "emu:sm_90a", 2, &x, &e)) fail_msg("%s", e.text);
     seen.note = arena_printf(f->a, "%s", sn_exec_note(x));
@@ -101,7 +103,7 @@ static Seen run(const Fixture *f, OpenFn open) {
     return seen;
 }
 
-static void expect(const Seen *s, uint32_t first, uint32_t measured, uint32_t cached) {
+static void expect(const TuneSeen *s, uint32_t first, uint32_t measured, uint32_t cached) {
     if (s->first != first || s->measured != measured || s->cached != cached)
         fail_msg("%u first choices, %u measured, %u of the cache", s->first, s->measured,
                  s->cached);
@@ -110,7 +112,7 @@ static void expect(const Seen *s, uint32_t first, uint32_t measured, uint32_t ca
 // ---- the fixture --------------------------------------------------------------------------------
 
 static int set_up(void **state) {
-    Fixture *f = calloc(1, sizeof *f);
+    TuneFixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->a = arena_new();
     strcpy(f->folder, "/tmp/sinter-tune-XXXXXX");
@@ -135,7 +137,7 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    Fixture *f = *state;
+    TuneFixture *f = *state;
     setenv("XDG_CACHE_HOME", f->folder, 1);
     remove(f->path);
     rmdir(cache_of(f));
@@ -147,13 +149,13 @@ static int tear_down(void **state) {
 }
 
 static int forget(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     setenv("XDG_CACHE_HOME", f->folder, 1);
     remove(f->path);
     return 0;
 }
 
-static void overwrite(const Fixture *f, const char *bytes, size_t n) {
+static void overwrite(const TuneFixture *f, const char *bytes, size_t n) {
     FILE *to = fopen(f->path, "wb");
     assert_non_null(to);
     assert_int_equal(fwrite(bytes, 1, n, to), n);
@@ -163,16 +165,16 @@ static void overwrite(const Fixture *f, const char *bytes, size_t n) {
 // ---- sources ------------------------------------------------------------------------------------
 
 static void unasked(void **state) {
-    const Fixture *f = *state;
-    Seen s = run(f, sn_exec_open);
+    const TuneFixture *f = *state;
+    TuneSeen s = run(f, sn_exec_open);
     expect(&s, SHAPES, 0, 0);
     assert_string_equal(s.note, "");
     assert_int_equal(access(f->path, F_OK), -1); // nothing is written
 }
 
 static void measured_and_remembered(void **state) {
-    const Fixture *f = *state;
-    Seen s = run(f, sn_exec_tune);
+    const TuneFixture *f = *state;
+    TuneSeen s = run(f, sn_exec_tune);
     expect(&s, 0, SHAPES, 0);
     assert_string_equal(s.note, "");
     size_t n, again;
@@ -188,7 +190,7 @@ static void measured_and_remembered(void **state) {
 }
 
 // Looks at or changes what the file holds of each product.
-static void visit_all(const Fixture *f, void (*visit)(const char *key, SnLtKnown *k)) {
+static void visit_all(const TuneFixture *f, void (*visit)(const char *key, SnLtKnown *k)) {
     SnLtChoices *c = NULL;
     SnError e = {0};
     assert_int_equal(sn_choices_open(&owner, &c, &e), SN_OK);
@@ -214,7 +216,7 @@ static void is_fastest(const char *key, SnLtKnown *k) {
 }
 
 static void the_fastest_is_kept(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     for (int i = 0; i < 5; i++) {
         run(f, sn_exec_tune);
         visit_all(f, is_fastest);
@@ -227,12 +229,12 @@ static void split(const char *key, SnLtKnown *k) {
 
 // What was measured with a larger workspace than this plan has is not taken.
 static void smaller_workspace(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     SnPlan *plan = (SnPlan *)(uintptr_t)f->x.programs[0].plan;
     int64_t bytes = plan->workspace;
     run(f, sn_exec_tune);
     visit_all(f, split);
-    Seen s = run(f, sn_exec_open);
+    TuneSeen s = run(f, sn_exec_open);
     expect(&s, 0, 0, SHAPES);
     plan->workspace = 256;
     s = run(f, sn_exec_open);
@@ -248,12 +250,12 @@ static void nothing_at_all(const char *key, SnLtKnown *k) {
 }
 
 static void refused_algorithms(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     void (*const all[])(const char *, SnLtKnown *) = {other_problem, other_device, nothing_at_all};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         run(f, sn_exec_tune);
         visit_all(f, all[i]);
-        Seen s = run(f, sn_exec_open);
+        TuneSeen s = run(f, sn_exec_open);
         assert_int_equal(s.refused, SHAPES);
         expect(&s, 0, 0, 0);
         assert_non_null(strstr(s.note, "cuBLASLt refuses the cache's algorithm of 3 products"));
@@ -266,27 +268,27 @@ static void refused_algorithms(void **state) {
 }
 
 static void another_library(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     SnLtOwner newer = owner;
     newer.library++;
     char path[PATH_MAX];
     assert_true(sn_choices_path(&newer, path, sizeof path));
     run(f, sn_exec_tune);
     assert_int_equal(rename(f->path, path), 0); // as if the library had been another one
-    Seen s = run(f, sn_exec_open);
+    TuneSeen s = run(f, sn_exec_open);
     expect(&s, SHAPES, 0, 0);
     assert_string_equal(s.note, "");
     assert_int_equal(remove(path), 0);
 }
 
 static void damaged_files(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     size_t n;
     run(f, sn_exec_tune);
     char *whole = read_file(f->a, f->path, &n);
     whole[n - 2] ^= 1; // of the last line
     overwrite(f, whole, n);
-    Seen s = run(f, sn_exec_open);
+    TuneSeen s = run(f, sn_exec_open);
     expect(&s, 1, 0, SHAPES - 1);
     assert_non_null(strstr(s.note, "1 of its lines are damaged and ignored"));
     overwrite(f, whole, n / 2);
@@ -299,7 +301,7 @@ static void damaged_files(void **state) {
 }
 
 static void random_bytes(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     enum { FILES = 40 };
     size_t n;
     run(f, sn_exec_tune);
@@ -312,15 +314,15 @@ static void random_bytes(void **state) {
             bytes[from + mixed(2 * seed << 32 | i) % (n - from)] =
                 (char)mixed((2 * seed + 1) << 32 | i);
         overwrite(f, bytes, n);
-        Seen s = run(f, sn_exec_open);
+        TuneSeen s = run(f, sn_exec_open);
         if (s.first + s.cached != SHAPES || s.refused) fail_msg("seed %d", (int)seed);
     }
 }
 
 static void nowhere_to_keep(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     setenv("XDG_CACHE_HOME", "/dev/null", 1);
-    Seen s = run(f, sn_exec_tune);
+    TuneSeen s = run(f, sn_exec_tune);
     expect(&s, 0, SHAPES, 0);
     assert_non_null(strstr(s.note, "serve this run and are not kept: '/dev/null/sinter'"));
     const char *home = getenv("HOME");
@@ -338,7 +340,7 @@ static void nowhere_to_keep(void **state) {
 
 // Both measure, both write; what is left is whole.
 static void two_processes(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     pid_t child[2];
     for (int i = 0; i < 2; i++) {
         child[i] = fork();
@@ -354,14 +356,14 @@ static void two_processes(void **state) {
         assert_int_equal(waitpid(child[i], &status, 0), child[i]);
         assert_int_equal(status, 0);
     }
-    Seen s = run(f, sn_exec_open);
+    TuneSeen s = run(f, sn_exec_open);
     expect(&s, 0, 0, SHAPES);
     assert_string_equal(s.note, "");
 }
 
 // Measuring wrote to no byte of the run's memory: what a run forgets to write is still found.
 static void nothing_is_hidden(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     SnExec *x = NULL;
     SnError e = {0};
     const SnEnv env = {.first = 1, .step = 1};
@@ -374,7 +376,7 @@ static void nothing_is_hidden(void **state) {
     sn_exec_free(x);
 }
 
-static void open_with(const Fixture *f, uint64_t memory, bool tune, uint64_t *bytes) {
+static void open_with(const TuneFixture *f, uint64_t memory, bool tune, uint64_t *bytes) {
     const SnEmulatorConfig c = {
         .sm = 90, .arch = true, .check = true, .memory = memory, .threads = 1};
     const SnCudaChoice choice = {.api = sn_emulator_api(), .from_ptx = true, .tune = tune};
@@ -388,7 +390,7 @@ static void open_with(const Fixture *f, uint64_t memory, bool tune, uint64_t *by
 
 // Measuring needs no more memory than the run.
 static void memory_is_given_back(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     uint64_t bytes, again;
     open_with(f, UINT64_C(1) << 30, false, &bytes);
     open_with(f, bytes + (65 << 20), true, &again); // 64 MiB are the driver's
@@ -396,7 +398,7 @@ static void memory_is_given_back(void **state) {
 }
 
 static void the_file_is_named(void **state) {
-    const Fixture *f = *state;
+    const TuneFixture *f = *state;
     char path[PATH_MAX] = "";
     SnError e = {0};
     assert_int_equal(sn_device_choices(f->x.programs, "emu:sm_90a", path, sizeof path, &e), SN_OK);

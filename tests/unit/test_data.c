@@ -19,10 +19,10 @@ typedef struct {
     char dir[64];
     char files[8][128];
     int n;
-} Fixture;
+} DataFixture;
 
 static int set_up(void **state) {
-    Fixture *f = calloc(1, sizeof *f);
+    DataFixture *f = calloc(1, sizeof *f);
     strcpy(f->dir, "/tmp/sinter-data-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     *state = f;
@@ -30,14 +30,14 @@ static int set_up(void **state) {
 }
 
 static int clean_up(void **state) {
-    Fixture *f = *state;
+    DataFixture *f = *state;
     for (int i = 0; i < f->n; i++) unlink(f->files[i]);
     rmdir(f->dir);
     free(f);
     return 0;
 }
 
-static const char *put_file(Fixture *f, const char *name, const void *bytes, size_t n) {
+static const char *put_file(DataFixture *f, const char *name, const void *bytes, size_t n) {
     assert_true(f->n < 8);
     char *path = f->files[f->n++];
     strcat(strcat(strcpy(path, f->dir), "/"), name);
@@ -48,7 +48,7 @@ static const char *put_file(Fixture *f, const char *name, const void *bytes, siz
 }
 
 // Ids 0, 1, 2, …: a window's first id is its position.
-static const char *put_counting(Fixture *f, const char *name, int from, int n) {
+static const char *put_counting(DataFixture *f, const char *name, int from, int n) {
     uint16_t ids[4096];
     for (int i = 0; i < n; i++) ids[i] = (uint16_t)(from + i);
     return put_file(f, name, ids, (size_t)n * 2);
@@ -163,7 +163,7 @@ static void test_unshuffled_is_in_order(void **state) {
 // Files that match a pattern follow each other in order of their names; windows cross their
 // borders.
 static void test_files_in_a_row(void **state) {
-    Fixture *f = *state;
+    DataFixture *f = *state;
     put_counting(f, "part2.bin", 53, 47), put_counting(f, "part1.bin", 1, 52),
         put_counting(f, "part0.bin", 0, 1);
     char pattern[128];
@@ -220,7 +220,7 @@ static void refused(const SnDataSpec *spec, const char *words) {
 }
 
 static void test_bad_data_is_refused(void **state) {
-    Fixture *f = *state;
+    DataFixture *f = *state;
     SnDataSpec spec = spec_of("/nonexistent/file");
     refused(&spec, "/nonexistent/file: No such file");
     spec.path = "/nonexistent/*.bin";
@@ -288,7 +288,7 @@ static void test_other_formats_are_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         unsigned char bytes[600] = {0};
-        Fixture *f = *state;
+        DataFixture *f = *state;
         f->n = 0;
         memcpy(bytes + rows[i].at, rows[i].bytes, rows[i].n);
         for (size_t k = 0; k < sizeof besides / sizeof *besides; k++)
@@ -311,7 +311,7 @@ static void test_other_formats_are_refused(void **state) {
     static const char *const texts[] = {"PAR1 is how Parquet begins", "GGUF is a format", "BZh91 ",
                                         "the big WAVE comes", "\x80\3 and so on and on"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        Fixture *f = *state;
+        DataFixture *f = *state;
         f->n = 0;
         SnDataSpec spec = spec_of(put_file(f, "text", texts[i], strlen(texts[i])));
         spec.kind = SN_DATA_TEXT;
@@ -321,7 +321,7 @@ static void test_other_formats_are_refused(void **state) {
 
 // ---- tensors ------------------------------------------------------------------------------------
 
-static const char *put_tensors(Fixture *f, const char *name, SnTensor *t, uint32_t n) {
+static const char *put_tensors(DataFixture *f, const char *name, SnTensor *t, uint32_t n) {
     const char *path = put_file(f, name, "", 0);
     SnError e = {0};
     int fd = open(path, O_RDWR);
@@ -351,7 +351,7 @@ static void not_taken(SnData *d, const SnField *field, const char *words) {
 }
 
 // 10 images of 2 x 3 x 4, their labels, and tensors of other lengths that nobody takes.
-static const char *put_images(Fixture *f) {
+static const char *put_images(DataFixture *f) {
     static unsigned char pixels[240];
     static const int64_t classes[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     for (int i = 0; i < 240; i++) pixels[i] = (unsigned char)i;
@@ -473,7 +473,7 @@ static void test_types_are_converted(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         SnTensor t = {
             .name = "x", .dtype = rows[i].dtype, .ndim = 2, .shape = {2, 1}, .data = rows[i].bytes};
-        Fixture *f = *state;
+        DataFixture *f = *state;
         f->n = 0;
         SnDataSpec spec = tensors_of(put_tensors(f, "x.safetensors", &t, 1));
         SnData *d = open_data(&spec);
@@ -580,7 +580,7 @@ static void differs(const SnDataSpec *spec, const char *facts, const char *words
 }
 
 static void test_data_is_recognised(void **state) {
-    Fixture *f = *state;
+    DataFixture *f = *state;
     SnDataSpec spec = spec_of(put_counting(f, "a.bin", 0, 1000));
     SnData *d = open_data(&spec);
     char *facts = facts_of(d), pattern[128];
@@ -610,7 +610,7 @@ static void test_data_is_recognised(void **state) {
 // Beyond 16 MiB blocks speak for the whole, at places that data which was appended does not move.
 static void test_long_data_is_recognised(void **state) {
     enum { N = 5000000 };
-    Fixture *f = *state;
+    DataFixture *f = *state;
     unsigned char *bytes = malloc(N + 1000);
     for (uint32_t i = 0; i < N + 1000; i++) bytes[i] = (unsigned char)(i * 2654435761u >> 24);
     SnDataSpec spec = spec_of(put_file(f, "a", bytes, N));

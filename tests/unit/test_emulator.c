@@ -38,10 +38,10 @@ typedef struct {
     uint32_t *host; // out
     EmuFault fault;
     EmuCounts counts;
-} World;
+} EmulatorWorld;
 
-static World open_world(int threads, EmuConfig config) {
-    World w = {.pool = sn_pool_new(threads)};
+static EmulatorWorld open_world(int threads, EmuConfig config) {
+    EmulatorWorld w = {.pool = sn_pool_new(threads)};
     config.memory = 1 << 22;
     w.d = emu_device_new(&config, w.pool);
     assert_non_null(w.d);
@@ -53,13 +53,13 @@ static World open_world(int threads, EmuConfig config) {
     w.host = emu_host(w.d, w.out, 4 * WORDS);
     return w;
 }
-static void close_world(World *w) {
+static void close_world(EmulatorWorld *w) {
     emu_device_free(w->d);
     sn_pool_free(w->pool);
 }
 static const EmuConfig plain = {.sm = 80, .check = true};
 
-static EmuModule *load(World *w, const char *body) {
+static EmuModule *load(EmulatorWorld *w, const char *body) {
     char text[TEXT], why[256];
     EmuModule *m;
     int n = snprintf(text, sizeof text, "%s%s\nret; }\n", head, body);
@@ -70,7 +70,7 @@ static EmuModule *load(World *w, const char *body) {
 }
 
 // ranges: of a launch that may read `in` and read and write the first out_words of `out`.
-static bool launch(World *w, const char *body, uint32_t blocks, uint32_t threads,
+static bool launch(EmulatorWorld *w, const char *body, uint32_t blocks, uint32_t threads,
                    uint32_t out_words) {
     EmuModule *m = load(w, body);
     struct {
@@ -97,7 +97,7 @@ static bool launch(World *w, const char *body, uint32_t blocks, uint32_t threads
 // Runs and compares out[i] with expected(i).
 static void gives(const char *body, uint32_t blocks, uint32_t threads,
                   uint32_t (*expected)(uint32_t i)) {
-    World w = open_world(1, plain);
+    EmulatorWorld w = open_world(1, plain);
     if (!launch(&w, body, blocks, threads, WORDS)) fail_msg("%s\n%s", w.fault.text, body);
     for (uint32_t i = 0; i < blocks * threads; i++)
         if (w.host[i] != expected(i))
@@ -108,7 +108,7 @@ static void gives(const char *body, uint32_t blocks, uint32_t threads,
 // Expects a fault of this kind in a line of the body (from 0), by this thread.
 static void faults(EmuFaultKind kind, uint32_t line, uint32_t thread, const char *body,
                    uint32_t blocks, uint32_t threads) {
-    World w = open_world(1, plain);
+    EmulatorWorld w = open_world(1, plain);
     bool ok = launch(&w, body, blocks, threads, 64);
     if (ok) fail_msg("no fault (%s expected)\n%s", emu_fault_name(kind), body);
     if (w.fault.kind != kind || w.fault.line != FIRST_LINE + line || w.fault.thread[0] != thread)
@@ -273,7 +273,7 @@ static void test_matrix_moves(void **state) {
         "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5+128], {%r6}; bar.sync 0;\n"
         "ld.shared.u32 %r7, [%r3+128]; mad.wide.u32 %d2, %r1, 4, %d1; st.global.u32 [%d2], %r7;\n"
         "ret; }\n";
-    World w = open_world(1, (EmuConfig){.sm = 90, .check = true});
+    EmulatorWorld w = open_world(1, (EmuConfig){.sm = 90, .check = true});
     EmuModule *m;
     char why[256];
     if (emu_module_load(w.d, text, strlen(text), &m, why, sizeof why) != EMU_OK)
@@ -406,7 +406,7 @@ static void test_bounds(void **state) {
 // Ranges that overlap: what one of them allows is allowed. An atomic update needs both.
 static void test_ranges(void **state) {
     (void)state;
-    World w = open_world(1, plain);
+    EmulatorWorld w = open_world(1, plain);
     EmuModule *m = load(&w, "ld.global.u32 %r1, [%o+128]; st.global.u32 [%o+256], %r1;\n"
                             "st.global.u32 [%o+128], 9; atom.global.add.u32 %r2, [%o+128], 1;");
     uint64_t params[3] = {w.in, w.out, 0};
@@ -442,7 +442,7 @@ static void test_ranges(void **state) {
 // Without the checker what is outside of device memory is still refused.
 static void test_unchecked(void **state) {
     (void)state;
-    World w = open_world(1, (EmuConfig){.sm = 80});
+    EmulatorWorld w = open_world(1, (EmuConfig){.sm = 80});
     assert_true(launch(&w, "ld.global.u32 %r1, [%o]; st.global.u32 [%o], %g;", 1, 64, 64));
     assert_int_equal(w.host[63], 63);
     assert_false(launch(&w, "ld.global.u32 %r1, [16];", 1, 32, 64));
@@ -549,7 +549,7 @@ static void test_no_false_races(void **state) {
         "mov.u32 %r3, s; mad.lo.u32 %r1, %t, 2, %r3; mov.u32 %r5, 7; st.shared.u16 [%r1], %r5;\n"
         "bar.sync 0; ld.shared.u16 %r4, [%r1]; st.shared.u16 [%r1], %r4; st.global.u32 [%o], %r4;",
         1, 64, constant_seven);
-    World w = open_world(2, plain);
+    EmulatorWorld w = open_world(2, plain);
     assert_true(launch(&w,
                        "cvt.u64.u32 %d1, %g; add.u64 %d1, %out, %d1; st.global.u8 [%d1], %g; "
                        "ld.global.u8 %r1, [%d1];",
@@ -559,7 +559,7 @@ static void test_no_false_races(void **state) {
 
 static void test_global_races(void **state) {
     (void)state;
-    World w = open_world(2, plain);
+    EmulatorWorld w = open_world(2, plain);
     emu_mark(w.d, w.out, 256, true);
     // Two blocks write the same word; one writes what the other reads; an atomic update and a read.
     assert_false(
@@ -611,7 +611,7 @@ static void test_deadlock(void **state) {
 
 static void test_budget(void **state) {
     (void)state;
-    World w = open_world(1, (EmuConfig){.sm = 80, .check = true, .budget = 100000});
+    EmulatorWorld w = open_world(1, (EmuConfig){.sm = 80, .check = true, .budget = 100000});
     // Lanes that wait for a lane that is further down never let it get there.
     assert_false(launch(&w,
                         "setp.eq.u32 %p1, %t, 0; mov.u32 %r1, 0;\n"
@@ -650,7 +650,7 @@ static void test_trap(void **state) {
 static void test_lowest_block(void **state) {
     (void)state;
     for (uint64_t seed = 0; seed < 4; seed++) {
-        World w = open_world(2, (EmuConfig){.sm = 80, .check = true, .seed = seed});
+        EmulatorWorld w = open_world(2, (EmuConfig){.sm = 80, .check = true, .seed = seed});
         assert_false(
             launch(&w, "mov.u32 %r1, %ctaid.x; setp.gt.u32 %p1, %r1, 10; @%p1 trap;", 64, 32, 64));
         assert_int_equal(w.fault.block[0], 11);
@@ -661,7 +661,7 @@ static void test_lowest_block(void **state) {
 
 static void launch_limits(uint32_t sm, const char *directives, const char *body, uint32_t threads,
                           uint32_t dynamic, EmuFaultKind want) {
-    World w = open_world(1, (EmuConfig){.sm = sm, .check = true});
+    EmulatorWorld w = open_world(1, (EmuConfig){.sm = sm, .check = true});
     char text[TEXT], why[256];
     EmuModule *m;
     snprintf(text, sizeof text,
@@ -728,7 +728,8 @@ static void test_deterministic(void **state) {
     uint32_t first[WORDS];
     for (int threads = 1; threads <= 2; threads++)
         for (uint64_t seed = 0; seed < 3; seed++) {
-            World w = open_world(threads, (EmuConfig){.sm = 80, .check = true, .seed = seed * 77});
+            EmulatorWorld w =
+                open_world(threads, (EmuConfig){.sm = 80, .check = true, .seed = seed * 77});
             w.host[4000] = 0;
             emu_mark(w.d, w.out + 16000, 4, true);
             if (!launch(&w, body, 48, 64, WORDS)) fail_msg("%s", w.fault.text);
@@ -743,7 +744,7 @@ static void test_deterministic(void **state) {
 
 static void test_nan_line(void **state) {
     (void)state;
-    World w = open_world(1, plain);
+    EmulatorWorld w = open_world(1, plain);
     assert_true(launch(
         &w,
         "mov.f32 %f1, 0f7FC00000; setp.eq.u32 %p1, %t, 3; selp.f32 %f2, %f1, 0f00000000, %p1;\n"
@@ -757,7 +758,7 @@ static void test_nan_line(void **state) {
 
 static void test_memory(void **state) {
     (void)state;
-    World w = open_world(1, plain);
+    EmulatorWorld w = open_world(1, plain);
     uint64_t before = emu_free_bytes(w.d), a = emu_alloc(w.d, 1000), b = emu_alloc(w.d, 1);
     assert_int_equal(a % 256, 0);
     assert_int_equal(b % 256, 0);

@@ -272,8 +272,8 @@ static void the_legacy_stream_orders(void **state) {
         OK(x.api->stream_create(&s, 0));
         OK(x.api->stream_create(&t, 0));
         OK(x.api->copy_to_device(p, ramp, sizeof ramp, s));
-        OK(device_launch(&x, &(Launch){x.next, p, p, N, NULL, "middle", {0}}));
-        OK(device_launch(&x, &(Launch){x.next, p, p, N, t, "end", {0}}));
+        OK(device_launch(&x, &(RecordedLaunch){x.next, p, p, N, NULL, "middle", {0}}));
+        OK(device_launch(&x, &(RecordedLaunch){x.next, p, p, N, t, "end", {0}}));
         OK(x.api->stream_synchronize(t));
         OK(device_get(&x, got, p, N));
         assert_true(got[3] == 5);
@@ -293,11 +293,11 @@ static int two_streams(Device *x, Wait wait) {
     device_put(x, p, ramp, N);
     OK(x->api->event_create(&e, SN_CU_EVENT_NO_TIMING));
     if (wait == LATE_EVENT) OK(x->api->event_record(e, x->a)); // recorded before the work
-    OK(device_launch(x, &(Launch){x->next, p, q, N, x->a, "producer", {0}}));
+    OK(device_launch(x, &(RecordedLaunch){x->next, p, q, N, x->a, "producer", {0}}));
     if (wait == EVENT_WAIT) OK(x->api->event_record(e, x->a));
     if (wait == EVENT_WAIT || wait == LATE_EVENT) OK(x->api->stream_wait(x->b, e, 0));
     if (wait == HOST_WAIT) OK(x->api->stream_synchronize(x->a));
-    OK(device_launch(x, &(Launch){x->next, q, r, N, x->b, "consumer", {0}}));
+    OK(device_launch(x, &(RecordedLaunch){x->next, q, r, N, x->b, "consumer", {0}}));
     int code = x->api->stream_synchronize(x->b);
     if (code) return code;
     OK(device_get(x, got, r, N));
@@ -338,7 +338,8 @@ static void races_of_writes_and_copies(void **state) {
     uint64_t p = device_floats(&x, N), q = device_floats(&x, N);
     device_put(&x, p, ramp, N);
     OK(x.api->copy_on_device(q, p, N * 4, x.a));
-    OK(device_launch(&x, &(Launch){x.next, p, device_floats(&x, N), N, x.b, "reader", {0}}));
+    OK(device_launch(&x,
+                     &(RecordedLaunch){x.next, p, device_floats(&x, N), N, x.b, "reader", {0}}));
     OK(x.api->stream_synchronize(x.b));
     OK(x.api->stream_synchronize(x.a));
     OK(x.api->copy_on_device(q, p, N * 4, x.a));
@@ -411,16 +412,17 @@ static void overwritten_tensors_are_found(void **state) {
     device_open(&x, 1);
     uint64_t p = device_floats(&x, 3 * N), y = p + N * 4, z = p + 2 * N * 4;
     device_put(&x, p, ramp, N);
-    OK(device_launch(&x, &(Launch){x.next, p, y, N, x.a, "first", {0, 5}}));
-    OK(device_launch(&x, &(Launch){x.next, y, z, N, x.a, "good", {5, 6}}));
-    OK(device_launch(&x, &(Launch){x.next, z, z, N, x.a, "in place", {6, 7}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, y, N, x.a, "first", {0, 5}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, y, z, N, x.a, "good", {5, 6}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, z, z, N, x.a, "in place", {6, 7}}));
     for (uint32_t i = 0; i < 4; i++) // pieces that are gone after the whole
-        OK(device_launch(&x, &(Launch){x.next, p, y + i * N, N / 4, x.a, "piece", {0, 10 + i}}));
-    OK(device_launch(&x, &(Launch){x.next, p, y, N, x.a, "whole", {0, 5}}));
-    OK(device_launch(&x, &(Launch){x.next, y + N * 3, z, N / 4, x.a, "quarter", {5, 6}}));
+        OK(device_launch(
+            &x, &(RecordedLaunch){x.next, p, y + i * N, N / 4, x.a, "piece", {0, 10 + i}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, y, N, x.a, "whole", {0, 5}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, y + N * 3, z, N / 4, x.a, "quarter", {5, 6}}));
     OK(x.api->stream_synchronize(x.a));
-    OK(device_launch(&x, &(Launch){x.next, p, y + N * 2, N / 2, x.a, "thief", {0, 8}}));
-    OK(device_launch(&x, &(Launch){x.next, y, z, N, x.a, "victim", {5, 9}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, y + N * 2, N / 2, x.a, "thief", {0, 8}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, y, z, N, x.a, "victim", {5, 9}}));
     IS(SN_CU_LAUNCH_FAILED, x.api->stream_synchronize(x.a));
     const char *report = x.api->report();
     assert_int_equal(strncmp(report, "overwritten:", 12), 0);
@@ -442,7 +444,7 @@ static void stale_outputs_are_not_written(void **state) {
                             {.base = y, .bytes = N * 4, .writes = 1, .name = "y"},
                             {.name = "n"}};
     x.api->note(&(SnCudaNote){.kernel = "half", .node = "n1", .ranges = ranges, .n = 3});
-    OK(device_launch(&x, &(Launch){x.next, p, y, N / 2, x.a, NULL, {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, y, N / 2, x.a, NULL, {0}}));
     OK(device_get(&x, got, y, N / 2));
     IS(SN_CU_LAUNCH_FAILED, device_get(&x, got, y, N));
     assert_int_equal(strncmp(x.api->report(), "uninitialised:", 14), 0);
@@ -458,8 +460,8 @@ static void later_writers_are_not_blamed(void **state) {
     device_open(&x, 1);
     uint64_t p = device_floats(&x, N), y = device_floats(&x, N), z = device_floats(&x, N);
     device_put(&x, p, ramp, N);
-    OK(device_launch(&x, &(Launch){x.next, y, z, N, x.a, "reader", {0}}));
-    OK(device_launch(&x, &(Launch){x.next, p, y, N, x.a, "later", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, y, z, N, x.a, "reader", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, y, N, x.a, "later", {0}}));
     IS(SN_CU_LAUNCH_FAILED, x.api->stream_synchronize(x.a));
     HAS(x.api->report(), "which was never written");
     assert_null(strstr(x.api->report(), "was to write it"));
@@ -475,14 +477,15 @@ static void faults_stay(void **state) {
     device_open(&x, 1);
     uint64_t p = device_floats(&x, 2 * N), q = device_floats(&x, N);
     device_put(&x, p, ramp, N);
-    OK(device_launch(&x, &(Launch){x.stray, p, q, N - 1, x.a, "node 12", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.stray, p, q, N - 1, x.a, "node 12", {0}}));
     IS(SN_CU_ILLEGAL_ADDRESS, x.api->stream_synchronize(x.a));
     const char *report = x.api->report();
     assert_non_null(strstr(report, "bound"));
     HAS(report, "0 bytes behind the end of 'x'");
     HAS(report, "node 12, line 7");
     HAS(report, "block 3,0,0, thread 63,0,0");
-    IS(SN_CU_ILLEGAL_ADDRESS, device_launch(&x, &(Launch){x.next, p, q, N, x.a, NULL, {0}}));
+    IS(SN_CU_ILLEGAL_ADDRESS,
+       device_launch(&x, &(RecordedLaunch){x.next, p, q, N, x.a, NULL, {0}}));
     IS(SN_CU_ILLEGAL_ADDRESS, device_get(&x, got, p, N));
     IS(SN_CU_ILLEGAL_ADDRESS, x.api->mem_alloc(&p, 4));
     IS(SN_CU_ILLEGAL_ADDRESS, x.api->mem_free(q));
@@ -502,9 +505,9 @@ static void first_nan_and_counts(void **state) {
     negative[7] = -1;
     device_put(&x, p, negative, N);
     sn_emulator_reset_counts();
-    OK(device_launch(&x, &(Launch){x.next, p, q, N, x.a, "fine", {0}}));
-    OK(device_launch(&x, &(Launch){x.root, p, q, N, x.a, "culprit", {0}}));
-    OK(device_launch(&x, &(Launch){x.next, q, q, N, x.a, "heir", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, q, N, x.a, "fine", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.root, p, q, N, x.a, "culprit", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, q, q, N, x.a, "heir", {0}}));
     OK(x.api->stream_synchronize(x.a));
     HAS(sn_emulator_first_nan(), "nan: first stored by 'kernel' (node culprit, line 7), PTX line");
     SnEmulatorCounts c = sn_emulator_counts();
@@ -532,11 +535,11 @@ static int capture(Forked *f, bool join, SnCudaGraph *graph) {
     OK(api->capture_begin(f->x.a, SN_CU_CAPTURE_THREAD_LOCAL));
     OK(api->event_record(f->fork, f->x.a));
     OK(api->stream_wait(f->x.b, f->fork, 0));
-    OK(device_launch(&f->x, &(Launch){f->x.next, f->p, f->q, N, f->x.a, "left", {0}}));
-    OK(device_launch(&f->x, &(Launch){f->x.next, f->p, f->r, N, f->x.b, "right", {0}}));
+    OK(device_launch(&f->x, &(RecordedLaunch){f->x.next, f->p, f->q, N, f->x.a, "left", {0}}));
+    OK(device_launch(&f->x, &(RecordedLaunch){f->x.next, f->p, f->r, N, f->x.b, "right", {0}}));
     OK(api->event_record(f->join, f->x.b));
     if (join) OK(api->stream_wait(f->x.a, f->join, 0));
-    OK(device_launch(&f->x, &(Launch){f->x.next, f->r, f->q, N, f->x.a, "sum", {0}}));
+    OK(device_launch(&f->x, &(RecordedLaunch){f->x.next, f->r, f->q, N, f->x.a, "sum", {0}}));
     return api->capture_end(f->x.a, graph);
 }
 
@@ -600,8 +603,8 @@ static void races_in_graphs_are_found(void **state) {
     OK(api->capture_begin(f.x.a, SN_CU_CAPTURE_THREAD_LOCAL));
     OK(api->event_record(f.fork, f.x.a));
     OK(api->stream_wait(f.x.b, f.fork, 0));
-    OK(device_launch(&f.x, &(Launch){f.x.next, f.p, f.r, N, f.x.b, "right", {0}}));
-    OK(device_launch(&f.x, &(Launch){f.x.next, f.r, f.q, N, f.x.a, "early", {0}}));
+    OK(device_launch(&f.x, &(RecordedLaunch){f.x.next, f.p, f.r, N, f.x.b, "right", {0}}));
+    OK(device_launch(&f.x, &(RecordedLaunch){f.x.next, f.r, f.q, N, f.x.a, "early", {0}}));
     OK(api->event_record(f.join, f.x.b));
     OK(api->stream_wait(f.x.a, f.join, 0));
     OK(api->capture_end(f.x.a, &g));
@@ -626,7 +629,7 @@ static void graph_launches_do_not_overlap(void **state) {
         uint64_t p = device_floats(&x, N);
         device_put(&x, p, ramp, N);
         OK(x.api->capture_begin(x.a, SN_CU_CAPTURE_THREAD_LOCAL));
-        OK(device_launch(&x, &(Launch){x.next, p, p, N, x.a, "step", {0}}));
+        OK(device_launch(&x, &(RecordedLaunch){x.next, p, p, N, x.a, "step", {0}}));
         OK(x.api->capture_end(x.a, &g));
         OK(x.api->graph_instantiate(&exec, g, 0));
         OK(x.api->graph_launch(exec, x.a));
@@ -752,7 +755,7 @@ static void graphs_of_freed_memory_fail(void **state) {
     uint64_t p = device_floats(&x, N), q = device_floats(&x, N);
     device_put(&x, p, ramp, N);
     begin(&x);
-    OK(device_launch(&x, &(Launch){x.next, p, q, N, x.a, "late", {0}}));
+    OK(device_launch(&x, &(RecordedLaunch){x.next, p, q, N, x.a, "late", {0}}));
     OK(x.api->capture_end(x.a, &g));
     OK(x.api->graph_instantiate(&exec, g, 0));
     OK(x.api->mem_free(q));
@@ -776,7 +779,7 @@ static void objects_come_and_go(void **state) {
         SnCudaEvent e = NULL;
         OK(x.api->stream_create(&s, SN_CU_STREAM_NON_BLOCKING));
         OK(x.api->event_create(&e, 0));
-        OK(device_launch(&x, &(Launch){x.next, p, p, N, s, "n", {0}}));
+        OK(device_launch(&x, &(RecordedLaunch){x.next, p, p, N, s, "n", {0}}));
         OK(x.api->event_record(e, s));
         OK(x.api->stream_destroy(s));
         if (i % 2)

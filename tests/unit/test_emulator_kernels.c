@@ -15,13 +15,13 @@
 
 enum { TEXT = 1 << 17, MAX_ARRAYS = 5 };
 
-__extension__ typedef __int128 Wide;
+__extension__ typedef __int128 WideInt;
 
 typedef struct {
     SnPool *pool;
     EmuDevice *d;
     EmuModule *m;
-} World;
+} NvrtcWorld;
 
 // Arrays of a launch, in the order of the kernel's first parameters.
 typedef struct {
@@ -33,7 +33,7 @@ typedef struct {
         bool out;
     } array[MAX_ARRAYS];
     uint64_t more[4]; // the parameters after the arrays
-} Job;
+} KernelLaunch;
 
 static size_t read_text(const char *name, char *text) {
     char path[512];
@@ -46,8 +46,8 @@ static size_t read_text(const char *name, char *text) {
     return n;
 }
 
-static World open_world(uint32_t sm, const char *target, int threads, uint64_t seed) {
-    World w = {.pool = sn_pool_new(threads)};
+static NvrtcWorld open_world(uint32_t sm, const char *target, int threads, uint64_t seed) {
+    NvrtcWorld w = {.pool = sn_pool_new(threads)};
     EmuConfig config = {.sm = sm, .arch = true, .check = true, .seed = seed, .memory = 64 << 20};
     w.d = emu_device_new(&config, w.pool);
     assert_non_null(w.d);
@@ -61,14 +61,14 @@ static World open_world(uint32_t sm, const char *target, int threads, uint64_t s
     free(real);
     return w;
 }
-static void close_world(World *w) {
+static void close_world(NvrtcWorld *w) {
     emu_module_free(w->m);
     emu_device_free(w->d);
     sn_pool_free(w->pool);
 }
 
 // Runs the job; *out is a copy of its array 0.
-static void run(World *w, const Job *j, void *out) {
+static void run(NvrtcWorld *w, const KernelLaunch *j, void *out) {
     const EmuFunction *f = emu_module_function(w->m, j->kernel);
     assert_non_null(f);
     EmuFunctionInfo info = emu_function_info(f);
@@ -117,11 +117,11 @@ static float *floats(size_t n, float low, float high) {
 
 // ---- kernels ------------------------------------------------------------------------------------
 
-static void check_map(World *w) {
+static void check_map(NvrtcWorld *w) {
     enum { N = 4094, ALL = 4096 };
     float *a = floats(ALL, -10, 10), *b = floats(ALL, 0.5f, 9), got[N], want[N];
-    Job j = {"map4", {5}, 256, 0, 3, {{4 * N, NULL, true}, {4 * N, a, false}, {4 * N, b, false}},
-             {N}};
+    KernelLaunch j = {
+        "map4", {5}, 256, 0, 3, {{4 * N, NULL, true}, {4 * N, a, false}, {4 * N, b, false}}, {N}};
     run(w, &j, got);
     for (int i = 0; i < N; i++) {
         float r[4] = {fmaf(a[i], b[i], 1), a[i] * b[i], fmaxf(a[i], b[i]), a[i] / b[i]};
@@ -132,11 +132,11 @@ static void check_map(World *w) {
     free(b);
 }
 
-static void check_row_sum(World *w) {
+static void check_row_sum(NvrtcWorld *w) {
     enum { ROWS = 32, COLS = 333 };
     float *a = floats(ROWS * COLS, -1, 1), got[ROWS], want[ROWS];
-    Job j = {"row_sum", {4}, 256, 0, 2, {{4 * ROWS, NULL, true}, {4 * ROWS * COLS, a, false}},
-             {COLS}};
+    KernelLaunch j = {
+        "row_sum", {4}, 256, 0, 2, {{4 * ROWS, NULL, true}, {4 * ROWS * COLS, a, false}}, {COLS}};
     run(w, &j, got);
     for (int r = 0; r < ROWS; r++) {
         float acc[4][32] = {{0}}, t[32], u[32];
@@ -152,10 +152,10 @@ static void check_row_sum(World *w) {
     free(a);
 }
 
-static void check_functions(World *w) {
+static void check_functions(NvrtcWorld *w) {
     enum { N = 1000 };
     float *a = floats(N, 0.01f, 4), got[N];
-    Job j = {"functions", {4}, 256, 0, 2, {{4 * N, NULL, true}, {4 * N, a, false}}, {N}};
+    KernelLaunch j = {"functions", {4}, 256, 0, 2, {{4 * N, NULL, true}, {4 * N, a, false}}, {N}};
     run(w, &j, got);
     for (int i = 0; i < N; i++) {
         double t = (double)a[i];
@@ -167,11 +167,11 @@ static void check_functions(World *w) {
     free(a);
 }
 
-static void check_block_sum(World *w) {
+static void check_block_sum(NvrtcWorld *w) {
     enum { N = 5000, BLOCKS = 3 };
     float *a = floats(N, -1, 1), got[BLOCKS], s[256] = {0}, second;
-    Job j = {"block_sum", {BLOCKS}, 256, 1024, 2, {{4 * BLOCKS, NULL, true}, {4 * N, a, false}},
-             {N}};
+    KernelLaunch j = {
+        "block_sum", {BLOCKS}, 256, 1024, 2, {{4 * BLOCKS, NULL, true}, {4 * N, a, false}}, {N}};
     run(w, &j, got);
     for (int i = 0; i < N; i++) s[i % 256] += a[i];
     second = s[1];
@@ -182,11 +182,12 @@ static void check_block_sum(World *w) {
     free(a);
 }
 
-static void check_columns(World *w) {
+static void check_columns(NvrtcWorld *w) {
     enum { ROWS = 37, COLS = 150 };
     float *a = floats(ROWS * COLS, -1, 1), got[COLS], want[COLS];
-    Job j = {"column_sum", {2}, 96, 0, 2, {{4 * COLS, NULL, true}, {4 * ROWS * COLS, a, false}},
-             {ROWS, COLS}};
+    KernelLaunch j = {
+        "column_sum", {2}, 96, 0, 2, {{4 * COLS, NULL, true}, {4 * ROWS * COLS, a, false}},
+        {ROWS, COLS}};
     run(w, &j, got);
     for (int c = 0; c < COLS; c++) {
         want[c] = 0;
@@ -196,13 +197,13 @@ static void check_columns(World *w) {
     free(a);
 }
 
-static void check_gather_scatter(World *w) {
+static void check_gather_scatter(NvrtcWorld *w) {
     enum { TABLE = 32, ROWS = 70, COLS = 50 };
     float *table = floats(TABLE * COLS, -1, 1), *x = floats(ROWS * COLS, -1, 1);
     float got[ROWS * COLS], want[ROWS * COLS];
     int32_t index[ROWS];
     for (int r = 0; r < ROWS; r++) index[r] = rand() % TABLE;
-    Job g = {
+    KernelLaunch g = {
         "gather",
         {ROWS},
         32,
@@ -213,7 +214,7 @@ static void check_gather_scatter(World *w) {
     run(w, &g, got);
     for (int r = 0; r < ROWS; r++) memcpy(want + r * COLS, table + index[r] * COLS, 4 * COLS);
     same("gather", got, want, sizeof got);
-    Job s = {
+    KernelLaunch s = {
         "scatter",
         {TABLE / 8},
         256,
@@ -240,10 +241,10 @@ static void philox(uint32_t c[4], uint32_t k0, uint32_t k1) {
     }
 }
 
-static void check_philox(World *w) {
+static void check_philox(NvrtcWorld *w) {
     enum { N = 500 };
     uint32_t got[4 * N], want[4 * N];
-    Job j = {
+    KernelLaunch j = {
         "philox", {4}, 128, 0, 1, {{sizeof got, NULL, true}}, {UINT64_C(0x0123456789abcdef), 7, N}};
     run(w, &j, got);
     for (uint32_t i = 0; i < N; i++) {
@@ -254,13 +255,14 @@ static void check_philox(World *w) {
     same("philox", got, want, sizeof got);
 }
 
-static void check_gemm(World *w) {
+static void check_gemm(NvrtcWorld *w) {
     enum { M = 64, N = 128, K = 48 };
     float *a = floats(M * K, -1, 1), *b = floats(K * N, -1, 1), got[M * N], want[M * N];
-    Job j = {"gemm",   {N / 64, M / 64},
-             256,      0,
-             3,        {{sizeof got, NULL, true}, {4 * M * K, a, false}, {4 * K * N, b, false}},
-             {M, N, K}};
+    KernelLaunch j = {
+        "gemm",   {N / 64, M / 64},
+        256,      0,
+        3,        {{sizeof got, NULL, true}, {4 * M * K, a, false}, {4 * K * N, b, false}},
+        {M, N, K}};
     run(w, &j, got);
     for (int r = 0; r < M; r++)
         for (int c = 0; c < N; c++) {
@@ -279,7 +281,7 @@ static uint32_t bits_reversed(uint32_t v) {
     return r;
 }
 
-static void check_integers(World *w) {
+static void check_integers(NvrtcWorld *w) {
     enum { N = 300 };
     int64_t a[N], got[N], want[N];
     int32_t b[N];
@@ -289,19 +291,19 @@ static void check_integers(World *w) {
         b[i] = (rand() + 1) * (rand() % 2 ? 1 : -1);
         d[i] = rand() / 1e3;
     }
-    Job j = {"integers",
-             {3},
-             128,
-             0,
-             4,
-             {{sizeof got, NULL, true},
-              {sizeof a, a, false},
-              {sizeof b, b, false},
-              {sizeof d, d, false}},
-             {N}};
+    KernelLaunch j = {"integers",
+                      {3},
+                      128,
+                      0,
+                      4,
+                      {{sizeof got, NULL, true},
+                       {sizeof a, a, false},
+                       {sizeof b, b, false},
+                       {sizeof d, d, false}},
+                      {N}};
     run(w, &j, got);
     for (int i = 0; i < N; i++) {
-        Wide product = (Wide)a[i] * b[i];
+        WideInt product = (WideInt)a[i] * b[i];
         uint32_t u = (uint32_t)b[i];
         uint32_t small =
             (uint32_t)(b[i] / 3) + (uint32_t)__builtin_popcount(u) + (uint32_t)__builtin_clz(u);
@@ -314,19 +316,20 @@ static void check_integers(World *w) {
     same("integers", got, want, sizeof got);
 }
 
-static void check_local_and_calls(World *w) {
+static void check_local_and_calls(NvrtcWorld *w) {
     enum { N = 64 };
     int32_t a[N], got[N], want[N];
     float sums[N], floats_want[N];
     for (int i = 0; i < N; i++) a[i] = rand() % 1000;
-    Job j = {"local_array", {1}, N, 0, 2, {{sizeof got, NULL, true}, {sizeof a, a, false}}, {N}};
+    KernelLaunch j = {
+        "local_array", {1}, N, 0, 2, {{sizeof got, NULL, true}, {sizeof a, a, false}}, {N}};
     run(w, &j, got);
     for (int i = 0; i < N; i++) {
         int k = a[i] & 15;
         want[i] = a[(i + k) % N] + a[(i + ((k + 3) & 15)) % N];
     }
     same("local_array", got, want, sizeof got);
-    Job c = {"calls", {1}, N, 0, 1, {{sizeof sums, NULL, true}}, {7}};
+    KernelLaunch c = {"calls", {1}, N, 0, 1, {{sizeof sums, NULL, true}}, {7}};
     run(w, &c, sums);
     for (int i = 0; i < N; i++) {
         floats_want[i] = (float)i;
@@ -342,7 +345,7 @@ static uint16_t bf16_of(float x) {
 }
 
 // A row-major; b and c as the lanes hold them, by the tables of the PTX ISA.
-static void check_matrix(World *w) {
+static void check_matrix(NvrtcWorld *w) {
     float a[16][16], b[16][8], c[16][8], want[16][8], lanes_c[32][4], got[32][4];
     uint16_t bits_a[16][16], bits_b[32][4];
     for (int i = 0; i < 256; i++) a[i / 16][i % 16] = (float)(rand() % 17 - 8);
@@ -360,16 +363,16 @@ static void check_matrix(World *w) {
             want[m][n] = c[m][n];
             for (int k = 0; k < 16; k++) want[m][n] += a[m][k] * b[k][n];
         }
-    Job j = {"matrix",
-             {1},
-             32,
-             0,
-             4,
-             {{sizeof got, NULL, true},
-              {sizeof bits_a, bits_a, false},
-              {sizeof bits_b, bits_b, false},
-              {sizeof lanes_c, lanes_c, false}},
-             {0}};
+    KernelLaunch j = {"matrix",
+                      {1},
+                      32,
+                      0,
+                      4,
+                      {{sizeof got, NULL, true},
+                       {sizeof bits_a, bits_a, false},
+                       {sizeof bits_b, bits_b, false},
+                       {sizeof lanes_c, lanes_c, false}},
+                      {0}};
     run(w, &j, got);
     for (int lane = 0; lane < 32; lane++)
         for (int k = 0; k < 4; k++)
@@ -379,7 +382,7 @@ static void check_matrix(World *w) {
 
 static void check_all(uint32_t sm, const char *target, int threads, uint64_t seed) {
     srand(1);
-    World w = open_world(sm, target, threads, seed);
+    NvrtcWorld w = open_world(sm, target, threads, seed);
     check_map(&w);
     check_row_sum(&w);
     check_functions(&w);

@@ -51,14 +51,14 @@ typedef struct {
     Mat a, b, c, d, aux, bias;
     SnLtHeuristic found[4];
     int count;
-} Case;
+} LtCase;
 
 static float *at(const Mat *x, int64_t b, int64_t r, int64_t c) {
     return x->host + b * x->batch_stride + (x->order ? r * x->ld + c : c * x->ld + r);
 }
 
 // Fills a matrix with random values on both sides; what lies between its elements is NaN.
-static void make(Case *t, Mat *x, int64_t rows, int64_t cols, int64_t pad, int32_t order) {
+static void make(LtCase *t, Mat *x, int64_t rows, int64_t cols, int64_t pad, int32_t order) {
     *x = (Mat){.rows = rows, .cols = cols, .order = order};
     x->ld = (order ? cols : rows) + pad;
     x->batch_stride = x->ld * (order ? rows : cols) + 4 * (pad & 1);
@@ -78,7 +78,7 @@ static void make(Case *t, Mat *x, int64_t rows, int64_t cols, int64_t pad, int32
     OK(api->lt_layout_set(x->layout, SN_LT_LAYOUT_BATCH_STRIDE, &x->batch_stride, 8));
 }
 
-static void drop(Case *t, Mat *x) {
+static void drop(LtCase *t, Mat *x) {
     if (!x->host) return;
     OK(t->x.api->mem_free(x->device));
     OK(t->x.api->lt_layout_destroy(x->layout));
@@ -86,8 +86,8 @@ static void drop(Case *t, Mat *x) {
     *x = (Mat){0};
 }
 
-static void open_lt(Case *t, uint64_t seed) {
-    *t = (Case){.batch = 1, .alpha = 1, .epilogue = SN_LT_EPILOGUE_DEFAULT};
+static void open_lt(LtCase *t, uint64_t seed) {
+    *t = (LtCase){.batch = 1, .alpha = 1, .epilogue = SN_LT_EPILOGUE_DEFAULT};
     device_open(&t->x, seed);
     const SnCudaApi *api = t->x.api;
     uint64_t most = WORKSPACE;
@@ -98,17 +98,17 @@ static void open_lt(Case *t, uint64_t seed) {
     OK(api->mem_alloc(&t->workspace, WORKSPACE));
 }
 
-static void set(const Case *t, int attribute, const void *to, size_t bytes) {
+static void set(const LtCase *t, int attribute, const void *to, size_t bytes) {
     OK(t->x.api->lt_desc_set(t->desc, attribute, to, bytes));
 }
 
-static void set_ops(Case *t) {
+static void set_ops(LtCase *t) {
     set(t, SN_LT_DESC_TRANSA, &t->ta, sizeof t->ta);
     set(t, SN_LT_DESC_TRANSB, &t->tb, sizeof t->tb);
     set(t, SN_LT_DESC_EPILOGUE, &t->epilogue, sizeof t->epilogue);
 }
 
-static void make_operands(Case *t, int64_t pad, int32_t order) {
+static void make_operands(LtCase *t, int64_t pad, int32_t order) {
     make(t, &t->a, t->ta ? t->k : t->m, t->ta ? t->m : t->k, pad, order);
     make(t, &t->b, t->tb ? t->n : t->k, t->tb ? t->k : t->n, pad, order & 1);
     make(t, &t->c, t->m, t->n, pad, order);
@@ -116,19 +116,19 @@ static void make_operands(Case *t, int64_t pad, int32_t order) {
     set_ops(t);
 }
 
-static void drop_operands(Case *t) {
+static void drop_operands(LtCase *t) {
     drop(t, &t->a), drop(t, &t->b), drop(t, &t->c), drop(t, &t->d);
     drop(t, &t->aux), drop(t, &t->bias);
 }
 
-static int heuristic(Case *t) {
+static int heuristic(LtCase *t) {
     return t->x.api->lt_heuristic(t->lt, t->desc, t->a.layout, t->b.layout, t->c.layout,
                                   t->d.layout, t->preference, 4, t->found, &t->count);
 }
 
 static const void *pointer(uint64_t p) { return (const void *)(uintptr_t)p; }
 
-static int matmul(const Case *t, const SnLtAlgo *algo, size_t workspace) {
+static int matmul(const LtCase *t, const SnLtAlgo *algo, size_t workspace) {
     return t->x.api->lt_matmul(t->lt, t->desc, &t->alpha, pointer(t->a.device), t->a.layout,
                                pointer(t->b.device), t->b.layout, &t->beta, pointer(t->c.device),
                                t->c.layout, (void *)(uintptr_t)t->d.device, t->d.layout, algo,
@@ -137,7 +137,7 @@ static int matmul(const Case *t, const SnLtAlgo *algo, size_t workspace) {
 
 // ---- references ---------------------------------------------------------------------------------
 
-__attribute__((target("fma"))) static float dot(const Case *t, int64_t b, int64_t i, int64_t j) {
+__attribute__((target("fma"))) static float dot(const LtCase *t, int64_t b, int64_t i, int64_t j) {
     float total = 0.0f;
     for (int64_t s = 0; s < t->k; s += 4096) {
         float chain = 0.0f;
@@ -158,7 +158,7 @@ static void expect_bits(float want, float got) {
 }
 
 // beta 0 or 1, alpha 1: same bits. Otherwise the rounding of the two products and the sum.
-static void check_product(const Case *t, const Mat *d) {
+static void check_product(const LtCase *t, const Mat *d) {
     for (int64_t b = 0; b < t->batch; b++)
         for (int64_t i = 0; i < t->m; i++)
             for (int64_t j = 0; j < t->n; j++) {
@@ -171,7 +171,7 @@ static void check_product(const Case *t, const Mat *d) {
 
 // ---- products -----------------------------------------------------------------------------------
 
-static void get_result(Case *t) {
+static void get_result(LtCase *t) {
     const SnCudaApi *api = t->x.api;
     OK(api->stream_synchronize(t->x.a));
     for (int64_t b = 0; b < t->batch; b++)
@@ -181,7 +181,7 @@ static void get_result(Case *t) {
         }
 }
 
-static void random_case(Case *t, uint32_t i) {
+static void random_case(LtCase *t, uint32_t i) {
     static const float alphas[] = {1, 1, 1, 0.5f}, betas[] = {0, 1, 0, -2};
     t->batch = (int32_t)pick(1, 3);
     t->m = pick(1, 40), t->n = pick(1, 40);
@@ -195,7 +195,7 @@ static void random_case(Case *t, uint32_t i) {
 
 static void products_have_the_promised_bits(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     for (uint32_t i = 0; i < CASES; i++) {
         random_case(&t, i);
@@ -217,7 +217,7 @@ static void products_have_the_promised_bits(void **state) {
 // In place, and beta 0 over NaN.
 static void accumulates_in_place(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 33, t.n = 17, t.k = 100;
     for (int i = 0; i < 2; i++) {
@@ -251,7 +251,7 @@ static void accumulates_in_place(void **state) {
 SCALAR(2)
 SCALAR(1)
 
-static void run_other_kit(const Case *t, float *to) {
+static void run_other_kit(const LtCase *t, float *to) {
     static const SnFn kernels[] = {(SnFn)scalar_2, (SnFn)scalar_1};
     SnGemm g = {.nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
     g.m[0] = (SnDim){t->m, 1, 0, 1};
@@ -272,7 +272,7 @@ static void run_other_kit(const Case *t, float *to) {
 
 static void same_bits_as_another_kit(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 150, t.n = 90, t.k = 5000;
     make_operands(&t, 0, 0);
@@ -297,7 +297,7 @@ static void near(double want, double got) {
     if (!(fabs(want - got) <= 1e-4 * (1 + fabs(want)))) fail_msg("%g instead of %g", got, want);
 }
 
-static void set_extras(Case *t) {
+static void set_extras(LtCase *t) {
     int64_t ld = t->aux.ld, stride = t->aux.batch_stride;
     set(t, SN_LT_DESC_BIAS_POINTER, &t->bias.device, sizeof t->bias.device);
     set(t, SN_LT_DESC_AUX_POINTER, &t->aux.device, sizeof t->aux.device);
@@ -305,7 +305,7 @@ static void set_extras(Case *t) {
     set(t, SN_LT_DESC_AUX_BATCH_STRIDE, &stride, sizeof stride);
 }
 
-static double expected(const Case *t, int64_t i, int64_t j) {
+static double expected(const LtCase *t, int64_t i, int64_t j) {
     double x = (double)dot(t, 0, i, j);
     switch (t->epilogue) {
     case SN_LT_EPILOGUE_BIAS: return x + (double)t->bias.host[i];
@@ -319,7 +319,7 @@ static double expected(const Case *t, int64_t i, int64_t j) {
     return x;
 }
 
-static double expected_bias(const Case *t, int64_t i) {
+static double expected_bias(const LtCase *t, int64_t i) {
     double sum = 0;
     if (t->epilogue == SN_LT_EPILOGUE_BGRADA)
         for (int64_t k = 0; k < t->k; k++) sum += (double)*at(&t->a, 0, i, k);
@@ -334,7 +334,7 @@ static bool is_one_of(uint32_t e, uint32_t a, uint32_t b, uint32_t c) {
     return e == a || e == b || e == c;
 }
 
-static void check_epilogue(Case *t) {
+static void check_epilogue(LtCase *t) {
     const uint32_t e = t->epilogue;
     for (int64_t i = 0; i < t->m; i++)
         for (int64_t j = 0; j < t->n; j++) near(expected(t, i, j), (double)*at(&t->d, 0, i, j));
@@ -360,7 +360,7 @@ static void epilogues(void **state) {
         SN_LT_EPILOGUE_BIAS,     SN_LT_EPILOGUE_GELU,          SN_LT_EPILOGUE_GELU_BIAS,
         SN_LT_EPILOGUE_GELU_AUX, SN_LT_EPILOGUE_GELU_AUX_BIAS, SN_LT_EPILOGUE_DGELU,
         SN_LT_EPILOGUE_BGRADA,   SN_LT_EPILOGUE_BGRADB,        SN_LT_EPILOGUE_DGELU_BGRAD};
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 24, t.n = 19, t.k = 31;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -382,7 +382,7 @@ static void epilogues(void **state) {
 
 static void bad_attributes(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     const SnCudaApi *api = t.x.api;
     SnLtDesc desc = NULL;
@@ -413,7 +413,7 @@ static void bad_attributes(void **state) {
 
 // One thing wrong at a time. Returns what the heuristic says.
 typedef enum { BAD_M, BAD_K, BAD_LD, BAD_BATCH, BAD_TYPE, BAD_C, BAD_EPILOGUE, BAD_AUX, BADS } Bad;
-static int spoiled(Case *t, Bad bad) {
+static int spoiled(LtCase *t, Bad bad) {
     const SnCudaApi *api = t->x.api;
     SnLtLayout *at_fault = bad == BAD_C ? &t->c.layout : &t->a.layout;
     uint64_t m = 8, k = 12;
@@ -439,7 +439,7 @@ static int spoiled(Case *t, Bad bad) {
 static void bad_problems(void **state) {
     (void)state;
     for (int bad = 0; bad <= BADS; bad++) {
-        Case t;
+        LtCase t;
         open_lt(&t, 1);
         t.m = 8, t.n = 16, t.k = 12;
         make_operands(&t, 0, 0);
@@ -454,7 +454,7 @@ static void bad_problems(void **state) {
 
 static void bad_calls(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     const SnCudaApi *api = t.x.api;
     t.m = 16, t.n = 16, t.k = 600;
@@ -504,7 +504,7 @@ static void bad_calls(void **state) {
 
 static void the_heuristic_keeps_to_preferences(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     const SnCudaApi *api = t.x.api;
     uint64_t none = 0;
@@ -525,12 +525,12 @@ static void the_heuristic_keeps_to_preferences(void **state) {
     device_close(&t.x);
 }
 
-static int check_algo(const Case *t, const SnLtAlgo *algo, SnLtHeuristic *result) {
+static int check_algo(const LtCase *t, const SnLtAlgo *algo, SnLtHeuristic *result) {
     return t->x.api->lt_algo_check(t->lt, t->desc, t->a.layout, t->b.layout, t->c.layout,
                                    t->d.layout, algo, result);
 }
 
-static int heuristic_of(Case *t, int want) {
+static int heuristic_of(LtCase *t, int want) {
     return t->x.api->lt_heuristic(t->lt, t->desc, t->a.layout, t->b.layout, t->c.layout,
                                   t->d.layout, t->preference, want, t->found, &t->count);
 }
@@ -538,7 +538,7 @@ static int heuristic_of(Case *t, int want) {
 // As many as are asked for, in one order, each another one.
 static void algorithms_are_counted(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 16, t.n = 16, t.k = 600;
     make_operands(&t, 0, 0);
@@ -565,7 +565,7 @@ static void algorithms_are_counted(void **state) {
 // Every one that was found is confirmed with its workspace, and no other.
 static void algorithms_are_checked(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 16, t.n = 16, t.k = 600;
     make_operands(&t, 0, 0);
@@ -597,7 +597,7 @@ static void algorithms_are_checked(void **state) {
 
 static void algorithms_have_attributes(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     const SnCudaApi *api = t.x.api;
     t.m = 16, t.n = 16, t.k = 600;
@@ -625,7 +625,7 @@ static void algorithms_have_attributes(void **state) {
 
 static void operands_must_be_written(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 16, t.n = 16, t.k = 16;
     make_operands(&t, 0, 0);
@@ -641,7 +641,7 @@ static void operands_must_be_written(void **state) {
 
 static void products_stay_within_their_note(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 16, t.n = 16, t.k = 16;
     make_operands(&t, 0, 0);
@@ -659,7 +659,7 @@ static void products_stay_within_their_note(void **state) {
 // Two products in two streams with one workspace.
 static void a_shared_workspace_is_a_race(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     t.m = 16, t.n = 16, t.k = 600;
     make_operands(&t, 0, 0);
@@ -680,7 +680,7 @@ static void a_shared_workspace_is_a_race(void **state) {
 // Captured, and replayed on other values.
 static void products_in_graphs(void **state) {
     (void)state;
-    Case t;
+    LtCase t;
     open_lt(&t, 1);
     const SnCudaApi *api = t.x.api;
     SnCudaGraph g = NULL;

@@ -14,9 +14,9 @@
 typedef struct {
     const char *op, *signature;
     uint64_t expected, operand[4];
-} Case;
+} OpCase;
 
-static const Case cases[] = {
+static const OpCase cases[] = {
 #define CASE(op, signature, expected, a, b, c, d) {op, signature, expected, {a, b, c, d}},
 #include "tests/unit/emulator_ops.def"
 #undef CASE
@@ -55,7 +55,7 @@ static void put_operand(char *t, char class, int k) {
         put(t, "cvt.u%d.u64 %%%c%d, %%q;\n", width_of(class), class, k);
 }
 
-static void put_instruction(char *t, const Case *c, const char *guard, char class) {
+static void put_instruction(char *t, const OpCase *c, const char *guard, char class) {
     put(t, "%s%s %%%c9", guard, c->op, class);
     const char *s = strchr(c->signature, ':') + 1;
     for (int k = 0; s[k]; k++) put(t, ", %%%c%d", class_of(s[k]), k);
@@ -72,7 +72,7 @@ static void put_result(char *t, char class, int offset) {
     put(t, "st.global.u64 [%%out+%d], %%q;\n", offset);
 }
 
-static void write_kernel(char *t, const Case *c) {
+static void write_kernel(char *t, const OpCase *c) {
     char class = class_of(c->signature[0]);
     const char *s = strchr(c->signature, ':') + 1;
     *t = 0;
@@ -96,14 +96,14 @@ static void write_kernel(char *t, const Case *c) {
     put(t, "ret;\n}\n");
 }
 
-static void fail_case(const Case *c, const char *what, uint64_t got) {
+static void fail_case(const OpCase *c, const char *what, uint64_t got) {
     print_error("%s (0x%llx, 0x%llx, 0x%llx): %s 0x%llx, expected 0x%llx\n", c->op,
                 (unsigned long long)c->operand[0], (unsigned long long)c->operand[1],
                 (unsigned long long)c->operand[2], what, (unsigned long long)got,
                 (unsigned long long)c->expected);
 }
 
-static bool check_results(const Case *c, const uint64_t *out) {
+static bool check_results(const OpCase *c, const uint64_t *out) {
     char class = class_of(c->signature[0]);
     uint64_t want = masked(c->expected, class);
     uint64_t old = class == 'p' ? 0 : masked(OLD, class);
@@ -114,7 +114,7 @@ static bool check_results(const Case *c, const uint64_t *out) {
     return true;
 }
 
-static bool run_case(EmuDevice *d, const Case *c, uint64_t in, uint64_t out) {
+static bool run_case(EmuDevice *d, const OpCase *c, uint64_t in, uint64_t out) {
     char text[TEXT], why[256];
     EmuModule *m;
     write_kernel(text, c);

@@ -31,10 +31,10 @@ typedef struct {
     EmuDevice *d;
     uint64_t at, table; // of a; of t
     EmuFault fault;
-} World;
+} ProvenanceWorld;
 
-static World open_world(void) {
-    World w = {.pool = sn_pool_new(1)}; // blocks one after the other
+static ProvenanceWorld open_world(void) {
+    ProvenanceWorld w = {.pool = sn_pool_new(1)}; // blocks one after the other
     const EmuConfig config = {.sm = 80, .check = true, .memory = 1 << 20};
     w.d = emu_device_new(&config, w.pool);
     assert_non_null(w.d);
@@ -48,12 +48,12 @@ static World open_world(void) {
     return w;
 }
 
-static void close_world(World *w) {
+static void close_world(ProvenanceWorld *w) {
     emu_device_free(w->d);
     sn_pool_free(w->pool);
 }
 
-static bool launch(World *w, const char *body, uint32_t blocks, const EmuRange *ranges,
+static bool launch(ProvenanceWorld *w, const char *body, uint32_t blocks, const EmuRange *ranges,
                    uint32_t count) {
     char text[TEXT], why[256];
     EmuModule *m = NULL;
@@ -73,7 +73,7 @@ static bool launch(World *w, const char *body, uint32_t blocks, const EmuRange *
     return ok;
 }
 
-static bool run(World *w, const char *body, uint32_t blocks) {
+static bool run(ProvenanceWorld *w, const char *body, uint32_t blocks) {
     const EmuRange ranges[] = {{w->at, BYTES, true, false, "a", false},
                                {w->at + BYTES, BYTES, true, false, "b", false},
                                {w->at + 2 * BYTES, BYTES, false, true, "c", false},
@@ -82,14 +82,14 @@ static bool run(World *w, const char *body, uint32_t blocks) {
 }
 
 static void runs(const char *body, uint32_t blocks) {
-    World w = open_world();
+    ProvenanceWorld w = open_world();
     if (!run(&w, body, blocks)) fail_msg("%s\n%s", w.fault.text, body);
     close_world(&w);
 }
 
 // Expects a report about this thread that says so.
 static void is_found(const char *body, uint32_t blocks, uint32_t thread, const char *says) {
-    World w = open_world();
+    ProvenanceWorld w = open_world();
     if (run(&w, body, blocks)) fail_msg("nothing is found (%s)\n%s", says, body);
     if (w.fault.kind != EMU_FAULT_bounds || w.fault.thread[0] != thread ||
         !strstr(w.fault.text, says))
@@ -200,7 +200,7 @@ static void by_loops(void **state) {
 // A tensor that is changed in place is two ranges, and so may be one that is seen in parts.
 static void in_place(void **state) {
     (void)state;
-    World w = open_world();
+    ProvenanceWorld w = open_world();
     static const char update[] = "add.u64 %d1, %a, %at; atom.global.add.u32 %r1, [%d1], 1;\n"
                                  "ld.global.u32 %r2, [%d1]; st.global.u32 [%d1], %r2;",
                       beyond[] = "add.u64 %d1, %a, %at; atom.global.add.u32 %r1, [%d1+4], 1;",
@@ -220,7 +220,7 @@ static void in_place(void **state) {
 // One object of two ranges, each with rights of its own: a pointer to the first reaches both.
 static void in_parts(void **state) {
     (void)state;
-    World w = open_world();
+    ProvenanceWorld w = open_world();
     static const char reaches[] = "add.u64 %d1, %a, %at; ld.global.u32 %r1, [%d1];\n"
                                   "atom.global.add.u32 %r1, [%d1+256], 1;",
                       writes[] = "add.u64 %d1, %a, %at; st.global.u32 [%d1], 1;",
@@ -332,7 +332,7 @@ static void kernels_of_nvrtc(void **state) {
     static char text[1 << 17];
     char why[256];
     EmuModule *m = NULL;
-    World w = open_world();
+    ProvenanceWorld w = open_world();
     uint32_t accesses = 0;
     FILE *f = fopen(SOURCE_DIR "/tests/emulator/kernels_80.ptx", "rb");
     assert_non_null(f);

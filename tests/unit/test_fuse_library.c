@@ -24,15 +24,15 @@ typedef struct {
     char rows[32];    // "b=3, s=33"
     const char *axes; // "b, s"
     bool exchanged;   // operands of products
-} Gen;
+} ModelGen;
 
-static uint32_t pick(Gen *g, uint32_t below) {
+static uint32_t pick(ModelGen *g, uint32_t below) {
     g->random = g->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)(g->random >> 33) % below;
 }
-static bool chance(Gen *g, uint32_t percent) { return pick(g, 100) < percent; }
+static bool chance(ModelGen *g, uint32_t percent) { return pick(g, 100) < percent; }
 
-__attribute__((format(printf, 2, 3))) static uint32_t node(Gen *g, const char *fmt, ...) {
+__attribute__((format(printf, 2, 3))) static uint32_t node(ModelGen *g, const char *fmt, ...) {
     char line[256];
     va_list ap;
     va_start(ap, fmt);
@@ -42,20 +42,20 @@ __attribute__((format(printf, 2, 3))) static uint32_t node(Gen *g, const char *f
     return g->nodes++;
 }
 
-static void wanted(Gen *g, uint32_t n) {
+static void wanted(ModelGen *g, uint32_t n) {
     text_printf(&g->results, "  value r%u = %%%u\n", g->count++, n);
 }
 
 // Of the layer's inner type.
-static uint32_t inner(Gen *g, const char *op, uint32_t a, uint32_t b) {
+static uint32_t inner(ModelGen *g, const char *op, uint32_t a, uint32_t b) {
     return node(g, "%s %%%u, %%%u : f32[%s, ff=%lld]", op, a, b, g->rows, (long long)g->ff);
 }
-static uint32_t inner_fma(Gen *g, uint32_t a, uint32_t b, uint32_t c) {
+static uint32_t inner_fma(ModelGen *g, uint32_t a, uint32_t b, uint32_t c) {
     return node(g, "fma %%%u, %%%u, %%%u : f32[%s, ff=%lld]", a, b, c, g->rows, (long long)g->ff);
 }
-static uint32_t number(Gen *g, double x) { return node(g, "const : f32 {value=%.9g}", x); }
+static uint32_t number(ModelGen *g, double x) { return node(g, "const : f32 {value=%.9g}", x); }
 
-static uint32_t product(Gen *g, uint32_t a, uint32_t b, const char *type, const char *axes) {
+static uint32_t product(ModelGen *g, uint32_t a, uint32_t b, const char *type, const char *axes) {
     return node(g, "contract %%%u, %%%u : f32[%s] {axes=(%s)}", g->exchanged ? b : a,
                 g->exchanged ? a : b, type, axes);
 }
@@ -64,7 +64,7 @@ typedef struct {
     uint32_t v, half, one, root, h, square, tanh, e, y;
 } Gelu;
 
-static Gelu gelu_of(Gen *g, uint32_t v) {
+static Gelu gelu_of(ModelGen *g, uint32_t v) {
     Gelu x = {.v = v, .half = number(g, 0.5), .one = number(g, 1), .root = number(g, 0.797884583)};
     uint32_t cube = number(g, 0.0447149985);
     x.h = inner(g, "mul", v, x.half);
@@ -78,7 +78,7 @@ static Gelu gelu_of(Gen *g, uint32_t v) {
 }
 
 // As autodiff writes it.
-static uint32_t gradient_of(Gen *g, const Gelu *x, uint32_t dy) {
+static uint32_t gradient_of(ModelGen *g, const Gelu *x, uint32_t dy) {
     uint32_t k = number(g, 0.0356774069), two = number(g, 2), a = inner(g, "mul", dy, x->e);
     uint32_t b = inner(g, "mul", dy, x->h), t = inner(g, "mul", x->tanh, x->tanh);
     b = inner(g, "mul", b, inner(g, "sub", x->one, t));
@@ -88,12 +88,12 @@ static uint32_t gradient_of(Gen *g, const Gelu *x, uint32_t dy) {
     return inner_fma(g, a, x->half, inner_fma(g, c, two, d));
 }
 
-static uint32_t sum_of(Gen *g, uint32_t n) {
+static uint32_t sum_of(ModelGen *g, uint32_t n) {
     return node(g, "reduce %%%u : f32[ff=%lld] {kind=sum, axes=(%s), by=%s}", n, (long long)g->ff,
                 g->axes, chance(g, 67) ? "col" : "seq");
 }
 
-static void keep_sum(Gen *g, uint32_t sum) {
+static void keep_sum(ModelGen *g, uint32_t sum) {
     long long ff = (long long)g->ff;
     if (chance(g, 50)) {
         uint32_t s = node(g, "state : f32[ff=%lld] {state=db}", ff);
@@ -105,7 +105,7 @@ static void keep_sum(Gen *g, uint32_t sum) {
     if (chance(g, 15)) wanted(g, node(g, "mul %%%u, %%%u : f32[ff=%lld]", sum, sum, ff));
 }
 
-static void weights_gradient(Gen *g, uint32_t x, uint32_t d) {
+static void weights_gradient(ModelGen *g, uint32_t x, uint32_t d) {
     uint32_t a = g->exchanged ? d : x, b = g->exchanged ? x : d;
     char type[64];
     snprintf(type, sizeof type, "dim=%lld, ff=%lld", (long long)g->dim, (long long)g->ff);
@@ -118,7 +118,7 @@ static void weights_gradient(Gen *g, uint32_t x, uint32_t d) {
     }
 }
 
-static void backward(Gen *g, const Gelu *y, uint32_t x, uint32_t w, uint32_t dy) {
+static void backward(ModelGen *g, const Gelu *y, uint32_t x, uint32_t w, uint32_t dy) {
     char type[64];
     uint32_t d = chance(g, 80) ? gradient_of(g, y, dy) : dy;
     bool sums = chance(g, 80), first = chance(g, 60);
@@ -134,7 +134,7 @@ static void backward(Gen *g, const Gelu *y, uint32_t x, uint32_t w, uint32_t dy)
 }
 
 // A weight of these two axes, in one order or the other.
-static uint32_t weight(Gen *g, const char *name, const char *a, int64_t m, const char *b,
+static uint32_t weight(ModelGen *g, const char *name, const char *a, int64_t m, const char *b,
                        int64_t n) {
     bool turned = chance(g, 40);
     char type[64];
@@ -144,7 +144,7 @@ static uint32_t weight(Gen *g, const char *name, const char *a, int64_t m, const
     return node(g, "state : f32[%s] {state=%s}", type, name);
 }
 
-static void layer(Gen *g) {
+static void layer(ModelGen *g) {
     char type[64];
     long long ff = (long long)g->ff;
     uint32_t x = node(g, "input : f32[%s, dim=%lld] {name=x}", g->rows, (long long)g->dim);
@@ -173,7 +173,7 @@ static void layer(Gen *g) {
 static const char *program(Arena *a, uint64_t seed) {
     static const int64_t batches[] = {1, 2, 3, 5}, lengths[] = {1, 2, 7, 8, 33, 40};
     static const int64_t dims[] = {1, 4, 8, 24, 31}, wide[] = {1, 8, 16, 24, 32, 20, 40};
-    Gen g = {.random = seed};
+    ModelGen g = {.random = seed};
     g.text.arena = g.results.arena = g.states.arena = a;
     text_put(&g.states, "", 0);
     for (int i = 0; i < 8; i++) pick(&g, 2);

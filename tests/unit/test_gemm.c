@@ -27,7 +27,7 @@ typedef struct {
     const char *name[ISAS];
     SnGemmKit kit[ISAS];
     CpuJit *jit[ISAS];
-} World;
+} GemmWorld;
 
 // ---- Random numbers and cases -------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ typedef struct {
     float *want, *want_out;
     int64_t batch, m, n, k;
     SnDim *along; // offsets of each k
-} Case;
+} GemmCase;
 
 static int64_t extent(const SnDim *d, uint32_t n) {
     int64_t size = 1;
@@ -100,7 +100,7 @@ static uint32_t gather(SnDim **to, uint32_t n, SnDim *d, uint32_t count) {
     return n;
 }
 
-static void case_layout(Case *x, bool gaps) {
+static void case_layout(GemmCase *x, bool gaps) {
     SnGemm *g = &x->g;
     SnDim *dims[12];
     uint32_t n = gather(dims, 0, g->k, g->nk);
@@ -125,7 +125,7 @@ static void decode(const SnDim *d, uint32_t n, int64_t i, SnDim *at) {
 }
 
 // The promised sum of one element.
-__attribute__((target("fma"))) static float dot(const Case *x, const SnDim *at) {
+__attribute__((target("fma"))) static float dot(const GemmCase *x, const SnDim *at) {
     float total = 0.0f;
     for (int64_t s = 0; s < x->k || s == 0; s += 4096) {
         float chain = 0.0f;
@@ -169,14 +169,14 @@ static float *floats(int64_t n, bool poison) {
     return p;
 }
 
-static SnDim *k_offsets(const Case *x) {
+static SnDim *k_offsets(const GemmCase *x) {
     SnDim *to = calloc((size_t)x->k + 1, sizeof *to);
     assert_non_null(to);
     for (int64_t k = 0; k < x->k; k++) decode(x->g.k, x->g.nk, k, &to[k]);
     return to;
 }
 
-static void case_fill(Case *x, bool first) {
+static void case_fill(GemmCase *x, bool first) {
     SnGemm *g = &x->g;
     x->batch = extent(g->batch, g->nbatch), x->m = extent(g->m, g->nm);
     x->n = extent(g->n, g->nn), x->k = extent(g->k, g->nk);
@@ -200,7 +200,7 @@ static void case_fill(Case *x, bool first) {
             }
 }
 
-static void case_free(Case *x) {
+static void case_free(GemmCase *x) {
     float *p[] = {x->a, x->b, x->c, x->acc, x->want, x->want_out};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
     free(x->along);
@@ -272,7 +272,7 @@ static void assert_same(const char *what, const float *got, const float *want, i
     }
 }
 
-static void check_case(const World *w, Case *x, bool first, bool real) {
+static void check_case(const GemmWorld *w, GemmCase *x, bool first, bool real) {
     SnGemm *g = &x->g;
     SnEnv env = {.first = first, .step = 1};
     case_fill(x, first);
@@ -304,7 +304,7 @@ static void check_case(const World *w, Case *x, bool first, bool real) {
 // ---- Tests --------------------------------------------------------------------------------------
 
 static int setup(void **state_) {
-    World *w = calloc(1, sizeof *w);
+    GemmWorld *w = calloc(1, sizeof *w);
     if (!w) return 1;
     w->arena = arena_new();
     for (int i = 0; i < ISAS; i++) {
@@ -329,7 +329,7 @@ static int setup(void **state_) {
 }
 
 static int teardown(void **state_) {
-    World *w = *state_;
+    GemmWorld *w = *state_;
     for (uint32_t i = 0; i < w->n; i++) cpu_jit_free(w->jit[i]);
     arena_free(w->arena);
     free(w);
@@ -339,7 +339,7 @@ static int teardown(void **state_) {
 static SnGemm plain(void) { return (SnGemm){.has = sn_gemm_bit(SN_GEMM_C)}; }
 
 // Chooses accumulator, epilogue and what is stored.
-static void modes(Case *x) {
+static void modes(GemmCase *x) {
     SnGemm *g = &x->g;
     uint32_t acc = next() % 3; // none, in place, elsewhere
     if (acc) g->has |= sn_gemm_bit(SN_GEMM_ACC);
@@ -359,11 +359,11 @@ static int64_t some_extent(void) {
 }
 
 static void test_random(void **state_) {
-    const World *w = *state_;
+    const GemmWorld *w = *state_;
     for (uint64_t seed = 1; seed <= CASES; seed++) {
         state = seed * 7919;
         for (int i = 0; i < 4; i++) next();
-        Case x = {.g = plain()};
+        GemmCase x = {.g = plain()};
         SnGemm *g = &x.g;
         int64_t m = some_extent(), n = some_extent(), k = some_extent();
         if (next() % 12 == 0) k = pick(380, 1200);
@@ -380,10 +380,10 @@ static void test_random(void **state_) {
 }
 
 // A GEMM of plain matrices; k_last: that operand's rows are adjacent along k.
-static void check_plain(const World *w, int64_t batch, int64_t m, int64_t n, int64_t k, bool a_k,
-                        bool b_k, bool accumulate, bool with_epilogue) {
+static void check_plain(const GemmWorld *w, int64_t batch, int64_t m, int64_t n, int64_t k,
+                        bool a_k, bool b_k, bool accumulate, bool with_epilogue) {
     state = (uint64_t)(m * 31 + n * 7 + k);
-    Case x = {.g = plain(), .count = {batch * m * k, batch * k * n, batch * m * n}};
+    GemmCase x = {.g = plain(), .count = {batch * m * k, batch * k * n, batch * m * n}};
     SnGemm *g = &x.g;
     g->nbatch = g->nm = g->nn = g->nk = 1;
     g->batch[0] = (SnDim){batch, m * k, k * n, m * n};
@@ -396,7 +396,7 @@ static void check_plain(const World *w, int64_t batch, int64_t m, int64_t n, int
 }
 
 static void test_blocks(void **state_) {
-    const World *w = *state_;
+    const GemmWorld *w = *state_;
     check_plain(w, 1, 256, 193, 300, true, true, false, true);   // A shared
     check_plain(w, 1, 120, 400, 400, false, true, true, false);  // several blocks of k, accumulated
     check_plain(w, 1, 600, 130, 100, true, false, false, false); // both shared
@@ -406,7 +406,7 @@ static void test_blocks(void **state_) {
 }
 
 static void test_long_k(void **state_) {
-    const World *w = *state_;
+    const GemmWorld *w = *state_;
     check_plain(w, 1, 768, 8, 4096, true, true, true, false);
     check_plain(w, 1, 64, 64, 16384, true, false, false, true);
     check_plain(w, 1, 64, 64, 16384, false, true, true, false);
@@ -418,10 +418,10 @@ static void test_long_k(void **state_) {
 // Every chain ends at -0 (negative products that underflow). One segment is taken as it is; several
 // are added from +0.
 static void test_negative_zero(void **state_) {
-    const World *w = *state_;
+    const GemmWorld *w = *state_;
     for (int64_t k = 4000; k <= 5000; k += 1000)
         for (int64_t batch = 1; batch <= 33; batch += 32) {
-            Case x = {.g = plain(), .count = {k, k, batch}};
+            GemmCase x = {.g = plain(), .count = {k, k, batch}};
             x.g.nbatch = x.g.nk = 1;
             x.g.batch[0] = (SnDim){batch, 0, 0, 1};
             x.g.k[0] = (SnDim){k, 1, 1, 0};
@@ -439,7 +439,7 @@ static void test_negative_zero(void **state_) {
 }
 
 static void test_vectors(void **state_) {
-    const World *w = *state_;
+    const GemmWorld *w = *state_;
     check_plain(w, 1, 1, 1000, 300, true, true, false, false);
     check_plain(w, 1, 1000, 1, 300, true, true, true, false);
     check_plain(w, 1, 1, 1, 5000, true, true, false, false);
@@ -493,7 +493,7 @@ static void check_ukr(SnUkrFn ukr, int64_t rows, int64_t lanes, int64_t kc, int6
 }
 
 static void test_micro_kernels(void **state_) {
-    const World *w = *state_;
+    const GemmWorld *w = *state_;
     state = 11;
     for (uint32_t i = 0; i < w->n; i++) {
         const SnGemmKit *kit = &w->kit[i];
@@ -512,7 +512,7 @@ static void test_micro_kernels(void **state_) {
 static void test_reference(void **state_) {
     (void)state_;
     state = 5;
-    Case x = {.g = plain(), .count = {9000, 9000, 1}, .k = 9000};
+    GemmCase x = {.g = plain(), .count = {9000, 9000, 1}, .k = 9000};
     x.g.nk = 1;
     x.g.k[0] = (SnDim){9000, 1, 1, 0};
     x.a = floats(9000, false), x.b = floats(9000, false), x.along = k_offsets(&x);

@@ -23,9 +23,9 @@ typedef struct {
     const char *names[16];
     uint32_t n_inputs;
     uint32_t state;
-} Fixture;
+} InterpFixture;
 
-static double draw(Fixture *x, Elem e) {
+static double draw(InterpFixture *x, Elem e) {
     x->state = x->state * 1664525u + 1013904223u;
     if (e == ELEM_bool) return x->state >> 31;
     if (e != ELEM_f32) return (double)(x->state >> 8) / 16777216.0 * 10;
@@ -33,7 +33,7 @@ static double draw(Fixture *x, Elem e) {
 }
 
 static bool give(void *user, const char *name, TypeId type, double *out) {
-    Fixture *x = user;
+    InterpFixture *x = user;
     const Type *t = type_at(x->m, type);
     int64_t n = type_count(t);
     if (strcmp(name, "absent") == 0) return false;
@@ -48,9 +48,9 @@ static bool give(void *user, const char *name, TypeId type, double *out) {
     return true;
 }
 
-static Fixture *parse(const char *text, InterpMode mode) {
+static InterpFixture *parse(const char *text, InterpMode mode) {
     Arena *a = arena_new();
-    Fixture *x = NEW(a, Fixture);
+    InterpFixture *x = NEW(a, InterpFixture);
     x->arena = a;
     Diag *d = diag_new(a);
     x->m = ir_parse(a, symtab_new(a), d, diag_add_file(d, "in.ir", text, strlen(text), false));
@@ -61,36 +61,36 @@ static Fixture *parse(const char *text, InterpMode mode) {
     return x;
 }
 
-static void run(Fixture *x) {
+static void run(InterpFixture *x) {
     Text why = {.arena = x->arena};
     x->n_inputs = 0;
     if (!interp_run(&x->in, module_find(x->m, "step"), x->results, NULL, &why))
         fail_msg("%s", why.at);
 }
 
-static const double *input(const Fixture *x, const char *name) {
+static const double *input(const InterpFixture *x, const char *name) {
     for (uint32_t i = 0; i < x->n_inputs; i++)
         if (strcmp(x->names[i], name) == 0) return x->inputs[i].at;
     fail_msg("no input '%s'", name);
     return NULL;
 }
 
-static void finish(Fixture *x) { arena_free(x->arena); }
+static void finish(InterpFixture *x) { arena_free(x->arena); }
 
 // ---- alignment and views
 
 static void test_align(void **state) {
     (void)state;
-    Fixture *x = parse("axis a = 2\naxis b = 3\nfunc step {\n"
-                       "%0 = input : f32[a=2, b=3] {name=x}\n%1 = input : f32[b=3] {name=y}\n"
-                       "%2 = input : f32 {name=z}\n"
-                       "%3 = fma %1, %2, %0 : f32[b=3, a=2]\n"
-                       "%4 = lt %0, %1 : bool[a=2, b=3]\n"
-                       "%5 = select %4, %1, %0 : f32[a=2, b=3]\n"
-                       "%6 = cast %5 : i32[a=2, b=3] {to=i32}\n"
-                       "%7 = copy %6 : i32[b=3, a=2]\n"
-                       "value r = %3\nvalue s = %5\nvalue t = %7\n}\n",
-                       INTERP_EXACT);
+    InterpFixture *x = parse("axis a = 2\naxis b = 3\nfunc step {\n"
+                             "%0 = input : f32[a=2, b=3] {name=x}\n%1 = input : f32[b=3] {name=y}\n"
+                             "%2 = input : f32 {name=z}\n"
+                             "%3 = fma %1, %2, %0 : f32[b=3, a=2]\n"
+                             "%4 = lt %0, %1 : bool[a=2, b=3]\n"
+                             "%5 = select %4, %1, %0 : f32[a=2, b=3]\n"
+                             "%6 = cast %5 : i32[a=2, b=3] {to=i32}\n"
+                             "%7 = copy %6 : i32[b=3, a=2]\n"
+                             "value r = %3\nvalue s = %5\nvalue t = %7\n}\n",
+                             INTERP_EXACT);
     run(x);
     const double *p = input(x, "x"), *q = input(x, "y"), *z = input(x, "z");
     for (int a = 0; a < 2; a++)
@@ -107,7 +107,7 @@ static void test_align(void **state) {
 
 static void test_views(void **state) {
     (void)state;
-    Fixture *x = parse(
+    InterpFixture *x = parse(
         "axis a = 2\naxis b = 6\naxis c = 2\naxis d = 3\naxis e = 12\naxis f = 4\naxis g = 9\n"
         "func step {\n%0 = input : f32[a=2, b=6] {name=x}\n"
         "%1 = rename %0 : f32[a=2, e=6] {from=b, to=e}\n"
@@ -161,19 +161,20 @@ static float segment(const double *x, int64_t n) {
 
 static void test_reduce_orders(void **state) {
     (void)state;
-    Fixture *x = parse("axis a = 3\naxis n = 9001\naxis p = 3\naxis q = 251\nfunc step {\n"
-                       "%0 = input : f32[a=3, n=9001] {name=x}\n"
-                       "%1 = reduce %0 : f32[a=3] {kind=sum, axes=(n), by=row}\n"
-                       "%2 = reduce %0 : f32[a=3, p=3] {kind=sum, axes=(n), by=row, part=p}\n"
-                       "%3 = reduce %2 : f32[a=3] {kind=sum, axes=(p), by=seq}\n"
-                       "%4 = copy %0 : f32[n=9001, a=3]\n"
-                       "%5 = reduce %4 : f32[a=3] {kind=sum, axes=(n), by=col}\n"
-                       "%6 = reduce %4 : f32[q=251, a=3] {kind=sum, axes=(n), by=col, part=q}\n"
-                       "%7 = reduce %6 : f32[a=3] {kind=sum, axes=(q), by=seq}\n"
-                       "%8 = reduce %4 : f32[a=3] {kind=sum, axes=(n), by=seq}\n"
-                       "value r = %1\nvalue r = %2\nvalue r = %3\nvalue r = %5\nvalue r = %6\n"
-                       "value r = %7\nvalue r = %8\n}\n",
-                       INTERP_EXACT);
+    InterpFixture *x =
+        parse("axis a = 3\naxis n = 9001\naxis p = 3\naxis q = 251\nfunc step {\n"
+              "%0 = input : f32[a=3, n=9001] {name=x}\n"
+              "%1 = reduce %0 : f32[a=3] {kind=sum, axes=(n), by=row}\n"
+              "%2 = reduce %0 : f32[a=3, p=3] {kind=sum, axes=(n), by=row, part=p}\n"
+              "%3 = reduce %2 : f32[a=3] {kind=sum, axes=(p), by=seq}\n"
+              "%4 = copy %0 : f32[n=9001, a=3]\n"
+              "%5 = reduce %4 : f32[a=3] {kind=sum, axes=(n), by=col}\n"
+              "%6 = reduce %4 : f32[q=251, a=3] {kind=sum, axes=(n), by=col, part=q}\n"
+              "%7 = reduce %6 : f32[a=3] {kind=sum, axes=(q), by=seq}\n"
+              "%8 = reduce %4 : f32[a=3] {kind=sum, axes=(n), by=seq}\n"
+              "value r = %1\nvalue r = %2\nvalue r = %3\nvalue r = %5\nvalue r = %6\n"
+              "value r = %7\nvalue r = %8\n}\n",
+              INTERP_EXACT);
     run(x);
     const double *v = input(x, "x");
     for (int a = 0; a < 3; a++) {
@@ -201,20 +202,21 @@ static void test_reduce_orders(void **state) {
 
 static void test_reduce_kinds(void **state) {
     (void)state;
-    Fixture *x = parse("axis a = 2\naxis b = 5\naxis c = 3\nfunc step {\n"
-                       "%0 = input : f32[a=2, b=5, c=3] {name=x}\n"
-                       "%1 = input : bool[a=2, b=5, c=3] {name=y}\n"
-                       "%2 = input : i32[a=2, b=5, c=3] {name=z}\n"
-                       "%3 = reduce %0 : f32[a=2] {kind=prod, axes=(b, c), by=row}\n"
-                       "%4 = reduce %0 : f32[a=2] {kind=min, axes=(b, c), by=row}\n"
-                       "%5 = reduce %0 : f32[c=3] {kind=max, axes=(a, b), by=col}\n"
-                       "%6 = reduce %1 : bool[a=2, c=3] {kind=any, axes=(b), by=seq}\n"
-                       "%7 = reduce %1 : bool[a=2, c=3] {kind=all, axes=(b), by=col}\n"
-                       "%8 = reduce %2 : i32[c=3] {kind=sum, axes=(b, a), by=seq}\n"
-                       "%9 = reduce %2 : i32 {kind=max, axes=(a, b, c), by=row}\n"
-                       "value r = %3\nvalue r = %4\nvalue r = %5\nvalue r = %6\nvalue r = %7\n"
-                       "value r = %8\nvalue r = %9\n}\n",
-                       INTERP_F64);
+    InterpFixture *x =
+        parse("axis a = 2\naxis b = 5\naxis c = 3\nfunc step {\n"
+              "%0 = input : f32[a=2, b=5, c=3] {name=x}\n"
+              "%1 = input : bool[a=2, b=5, c=3] {name=y}\n"
+              "%2 = input : i32[a=2, b=5, c=3] {name=z}\n"
+              "%3 = reduce %0 : f32[a=2] {kind=prod, axes=(b, c), by=row}\n"
+              "%4 = reduce %0 : f32[a=2] {kind=min, axes=(b, c), by=row}\n"
+              "%5 = reduce %0 : f32[c=3] {kind=max, axes=(a, b), by=col}\n"
+              "%6 = reduce %1 : bool[a=2, c=3] {kind=any, axes=(b), by=seq}\n"
+              "%7 = reduce %1 : bool[a=2, c=3] {kind=all, axes=(b), by=col}\n"
+              "%8 = reduce %2 : i32[c=3] {kind=sum, axes=(b, a), by=seq}\n"
+              "%9 = reduce %2 : i32 {kind=max, axes=(a, b, c), by=row}\n"
+              "value r = %3\nvalue r = %4\nvalue r = %5\nvalue r = %6\nvalue r = %7\n"
+              "value r = %8\nvalue r = %9\n}\n",
+              INTERP_F64);
     run(x);
     const double *v = input(x, "x"), *y = input(x, "y"), *z = input(x, "z");
     double most = -1e9;
@@ -257,7 +259,7 @@ static void test_contract(void **state) {
         "%5 = contract %2, %2 : f32[h=2, n=4, m=3] {axes=()}\n"
         "value r = %3\nvalue r = %4\nvalue r = %5\n}\n";
     for (int mode = 0; mode < 2; mode++) {
-        Fixture *x = parse(text, mode ? INTERP_EXACT : INTERP_F64);
+        InterpFixture *x = parse(text, mode ? INTERP_EXACT : INTERP_F64);
         run(x);
         const double *p = input(x, "x"), *q = input(x, "y"), *c = input(x, "acc");
         for (int h = 0; h < 2; h++)
@@ -293,14 +295,14 @@ static void test_contract(void **state) {
 
 static void test_gather_scatter(void **state) {
     (void)state;
-    Fixture *x = parse("axis v = 7\naxis b = 3\naxis s = 20\naxis d = 4\nfunc step {\n"
-                       "%0 = input : f32[b=3, v=7, d=4] {name=w}\n"
-                       "%1 = input : i32[s=20, b=3] {name=i}\n"
-                       "%2 = gather %0, %1 : f32[b=3, s=20, d=4] {axis=v}\n"
-                       "%3 = input : f32[b=3, s=20, d=4] {name=x}\n"
-                       "%4 = scatter_add %0, %1, %3 : f32[b=3, v=7, d=4] {axis=v}\n"
-                       "value r = %2\nvalue r = %4\n}\n",
-                       INTERP_EXACT);
+    InterpFixture *x = parse("axis v = 7\naxis b = 3\naxis s = 20\naxis d = 4\nfunc step {\n"
+                             "%0 = input : f32[b=3, v=7, d=4] {name=w}\n"
+                             "%1 = input : i32[s=20, b=3] {name=i}\n"
+                             "%2 = gather %0, %1 : f32[b=3, s=20, d=4] {axis=v}\n"
+                             "%3 = input : f32[b=3, s=20, d=4] {name=x}\n"
+                             "%4 = scatter_add %0, %1, %3 : f32[b=3, v=7, d=4] {axis=v}\n"
+                             "value r = %2\nvalue r = %4\n}\n",
+                             INTERP_EXACT);
     run(x);
     const double *w = input(x, "w"), *at = input(x, "i"), *v = input(x, "x");
     float sum[84];
@@ -323,11 +325,11 @@ static void test_gather_scatter(void **state) {
 
 static void test_random(void **state) {
     (void)state;
-    Fixture *x = parse("axis a = 3\naxis b = 4\nfunc step {\n"
-                       "%0 = random : u32[a=3, b=4] {key=-5, word=1}\n"
-                       "%1 = random : u32[a=3, b=4] {key=77, word=3, fixed=1}\n"
-                       "value r = %0\nvalue r = %1\n}\n",
-                       INTERP_F64);
+    InterpFixture *x = parse("axis a = 3\naxis b = 4\nfunc step {\n"
+                             "%0 = random : u32[a=3, b=4] {key=-5, word=1}\n"
+                             "%1 = random : u32[a=3, b=4] {key=77, word=3, fixed=1}\n"
+                             "value r = %0\nvalue r = %1\n}\n",
+                             INTERP_F64);
     x->in.seed = 0x123456789ull;
     x->in.step = 12;
     run(x);
@@ -343,14 +345,14 @@ static void test_random(void **state) {
 
 static void test_states(void **state) {
     (void)state;
-    Fixture *x = parse("axis a = 2\nstate w : f32[a=2] param\nstate m : f32[a=2] moment\n"
-                       "func step {\n%0 = state : f32[a=2] {state=w}\n"
-                       "%1 = const : f32 {value=1.5}\n%2 = add %0, %1 : f32[a=2]\n"
-                       "%3 = assign %2 : f32[a=2] {state=w}\n"
-                       "%4 = state : f32[a=2] {state=w}\n" // still the old value
-                       "%5 = assign %4 : f32[a=2] {state=m}\n"
-                       "value old = %4\n}\n",
-                       INTERP_EXACT);
+    InterpFixture *x = parse("axis a = 2\nstate w : f32[a=2] param\nstate m : f32[a=2] moment\n"
+                             "func step {\n%0 = state : f32[a=2] {state=w}\n"
+                             "%1 = const : f32 {value=1.5}\n%2 = add %0, %1 : f32[a=2]\n"
+                             "%3 = assign %2 : f32[a=2] {state=w}\n"
+                             "%4 = state : f32[a=2] {state=w}\n" // still the old value
+                             "%5 = assign %4 : f32[a=2] {state=m}\n"
+                             "value old = %4\n}\n",
+                             INTERP_EXACT);
     x->in.states[0].at[0] = 4;
     run(x);
     assert_true(x->results[0].at[0] == 4 && x->results[0].at[1] == 0);
@@ -374,7 +376,7 @@ static void test_groups(void **state) {
                        "%4 = group %2, %1 : f32[a=2, b=3] {kind=rows, body=#1}\n"
                        "%5 = part %4 : f32[a=2] {index=1}\n"
                        "value r = %4\nvalue r = %3\nvalue r = %5\n}\n";
-    Fixture *x = parse(text, INTERP_EXACT);
+    InterpFixture *x = parse(text, INTERP_EXACT);
     run(x);
     const double *p = input(x, "x"), *q = input(x, "y");
     for (int a = 0; a < 2; a++) {
@@ -392,10 +394,11 @@ static void test_groups(void **state) {
 // Keeping every value changes nothing, and each kept value is what the node gave.
 static void test_keep(void **state) {
     (void)state;
-    Fixture *x = parse("axis a = 4\nfunc step {\n%0 = const : f32 {value=2}\n"
-                       "%1 = expand %0 : f32[a=4]\n%2 = mul %1, %0 : f32[a=4]\n"
-                       "%3 = mul %2, %2 : f32[a=4]\n%4 = mul %3, %3 : f32[a=4]\nvalue r = %4\n}\n",
-                       INTERP_F64);
+    InterpFixture *x =
+        parse("axis a = 4\nfunc step {\n%0 = const : f32 {value=2}\n"
+              "%1 = expand %0 : f32[a=4]\n%2 = mul %1, %0 : f32[a=4]\n"
+              "%3 = mul %2, %2 : f32[a=4]\n%4 = mul %3, %3 : f32[a=4]\nvalue r = %4\n}\n",
+              INTERP_F64);
     Tensor values[5];
     Text why = {.arena = x->arena};
     assert_true(interp_run(&x->in, module_find(x->m, "step"), x->results, values, &why));
@@ -407,11 +410,11 @@ static void test_keep(void **state) {
 
 static void refuse(const char *body, const char *message) {
     Arena *a = arena_new();
-    Fixture *x = parse(arena_printf(a,
-                                    "axis a = 2\nstate w : f32[a=2] param\nfunc step {\n%s\n"
-                                    "value r = %%0\n}\n",
-                                    body),
-                       INTERP_F64);
+    InterpFixture *x = parse(arena_printf(a,
+                                          "axis a = 2\nstate w : f32[a=2] param\nfunc step {\n%s\n"
+                                          "value r = %%0\n}\n",
+                                          body),
+                             INTERP_F64);
     Text why = {.arena = a};
     assert_false(interp_run(&x->in, module_find(x->m, "step"), x->results, NULL, &why));
     if (!strstr(why.at, message)) fail_msg("got '%s', expected '%s'", why.at, message);
@@ -431,7 +434,7 @@ static void test_every_op(void **state) {
     Arena *a = arena_new();
     char *text = read_file(a, SOURCE_DIR "/tests/ir/every_op.ir", NULL);
     for (int mode = 0; mode < 2; mode++) {
-        Fixture *x = parse(text, mode ? INTERP_EXACT : INTERP_F64);
+        InterpFixture *x = parse(text, mode ? INTERP_EXACT : INTERP_F64);
         Func *step = module_find(x->m, "step");
         bool seen[OP_COUNT] = {false};
         for (NodeId i = 0; i < step->nodes.n; i++) {
@@ -475,7 +478,7 @@ static bool give_bumped(void *user, const char *name, TypeId type, double *out) 
 // how many elements of it one element of the result reads at most.
 static void observe(const char *node, uint32_t i, bool *in_place, int *reads) {
     Arena *a = arena_new();
-    Fixture *x = parse(
+    InterpFixture *x = parse(
         arena_printf(a,
                      "axis a = 3 axis b = 3 axis c = 3 axis d = 5 axis e = 9 axis f = 6 "
                      "func step { %%v = input : f32[b] {name=v} %%w = input : f32[e] {name=w} "

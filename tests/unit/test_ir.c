@@ -494,10 +494,10 @@ typedef struct {
     Module *m;
     Builder b;
     AxisId i, j, k;
-} Fixture;
+} IrFixture;
 
-static Fixture fixture(void) {
-    Fixture x = {.a = arena_new()};
+static IrFixture fixture(void) {
+    IrFixture x = {.a = arena_new()};
     x.m = module_new(x.a, symtab_new(x.a), diag_new(x.a));
     x.i = axis_new(x.m, "i", 4);
     x.j = axis_new(x.m, "j", 5);
@@ -506,21 +506,21 @@ static Fixture fixture(void) {
     return x;
 }
 
-static NodeId input3(Fixture *x, AxisId a, AxisId b, AxisId c) {
+static NodeId input3(IrFixture *x, AxisId a, AxisId b, AxisId c) {
     Type t = {.elem = ELEM_f32, .n = 3};
     AxisId axes[3] = {a, b, c};
     for (int i = 0; i < 3; i++) t.axes[i] = (TypeAxis){axes[i], x->m->axes.at[axes[i]].size};
     return ir_input(&x->b, "x", type_intern(x->m, &t), 0);
 }
 
-static const char *text_of(Fixture *x, NodeId n) {
+static const char *text_of(IrFixture *x, NodeId n) {
     return type_text(x->a, x->m, node_at(x->b.f, n)->type);
 }
 
 // Last axes by a row fold, the others by a column fold: each exactly where it is needed.
 static void test_build_reduce(void **state) {
     (void)state;
-    Fixture x = fixture();
+    IrFixture x = fixture();
     NodeId n = input3(&x, x.i, x.j, x.k);
     NodeId r = ir_reduce(&x.b, REDUCE_sum, n, &(AxisList){2, {x.k, x.i}});
     assert_string_equal(text_of(&x, r), "f32[j=5]");
@@ -541,7 +541,7 @@ static void test_build_reduce(void **state) {
 
 static void test_build_copies(void **state) {
     (void)state;
-    Fixture x = fixture();
+    IrFixture x = fixture();
     NodeId n = input3(&x, x.i, x.j, x.k);
     AxisId ik = axis_new(x.m, "ik", 24), ij = axis_new(x.m, "ij", 20);
     NodeId r = ir_merge(&x.b, n, &(AxisList){2, {x.i, x.k}}, ik);
@@ -562,7 +562,7 @@ static void test_build_copies(void **state) {
 
 static void test_build_views(void **state) {
     (void)state;
-    Fixture x = fixture();
+    IrFixture x = fixture();
     NodeId n = input3(&x, x.i, x.j, x.k);
     AxisId p = axis_new(x.m, "p", 8), q = axis_new(x.m, "q", 3);
     AxisList pq = {2, {p, q}};

@@ -33,7 +33,7 @@ static const char main_text[] = "#include <stdio.h>\n"
 static bool write_kernels(Arena *a, const char *path, Text *why) {
     Suite *s = suite_new();
     for (int i = 0; i < 2; i++) {
-        Case *c = case_new(s, i ? "root" : "negate", KORDER_rows, 1);
+        KernelCase *c = case_new(s, i ? "root" : "negate", KORDER_rows, 1);
         extents(c, 1, (int64_t[]){1, 64});
         KIndex x = at(c, (int64_t[]){64, 1});
         KId v = load(s, c, arg(s, c, ELEM_f32, KARG_in, 64), x, NONE);

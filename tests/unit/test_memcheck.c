@@ -32,9 +32,9 @@ typedef struct {
     Func *f;
     VEC(Life) lives;
     uint64_t random;
-} Plan;
+} RandomPlan;
 
-static uint32_t draw(Plan *p, uint32_t below) {
+static uint32_t draw(RandomPlan *p, uint32_t below) {
     p->random = p->random * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)((p->random >> 33) % below);
 }
@@ -43,7 +43,7 @@ static bool is_value(const Func *f, NodeId n) {
     return node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part;
 }
 
-static int64_t last_read(const Plan *p, NodeId value, int64_t otherwise) {
+static int64_t last_read(const RandomPlan *p, NodeId value, int64_t otherwise) {
     int64_t last = otherwise;
     for (NodeId n = 0; n < p->f->nodes.n; n++)
         for (uint32_t i = 0; i < node_at(p->f, n)->n; i++)
@@ -54,7 +54,7 @@ static int64_t last_read(const Plan *p, NodeId value, int64_t otherwise) {
 }
 
 // The old value of a state, and where it is assigned by a copy, the new one.
-static void add_state(Plan *p, StateId s) {
+static void add_state(RandomPlan *p, StateId s) {
     const State *st = &p->m->states.at[s];
     Life old = {st->mem, type_bytes(type_at(p->m, st->type)), -1, p->f->nodes.n, NONE};
     Life copied = old;
@@ -75,7 +75,7 @@ static void add_state(Plan *p, StateId s) {
     if (copy) vec_push(p->a, &p->lives, copied);
 }
 
-static void find_lives(Plan *p) {
+static void find_lives(RandomPlan *p) {
     for (StateId s = 0; s < p->m->states.n; s++) add_state(p, s);
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
         NodeId def = node_at(p->f, n)->op == OP_part ? operand(p->f, n, 0) : n;
@@ -95,10 +95,10 @@ static bool bytes_meet(const Life *a, const Life *b) {
            b->mem.offset < a->mem.offset + a->bytes;
 }
 
-typedef enum { FREE, TAKEN, UNKNOWN } Answer;
+typedef enum { FREE, TAKEN, UNKNOWN } Verdict;
 
-static Answer truth(const Plan *p, const Life *moved) {
-    Answer answer = FREE;
+static Verdict truth(const RandomPlan *p, const Life *moved) {
+    Verdict answer = FREE;
     for (uint32_t i = 0; i < p->lives.n; i++) {
         const Life *l = &p->lives.at[i];
         if (l->value == moved->value || !bytes_meet(l, moved)) continue;
@@ -112,10 +112,10 @@ typedef struct {
     int taken, free;
 } Count;
 
-static void try_place(Plan *p, const Life *l, Mem to, Count *count) {
+static void try_place(RandomPlan *p, const Life *l, Mem to, Count *count) {
     Life moved = *l;
     moved.mem = to;
-    Answer want = truth(p, &moved);
+    Verdict want = truth(p, &moved);
     if (want == UNKNOWN) return;
     Text why = {.arena = p->a};
     text_put(&why, "", 0);
@@ -131,7 +131,7 @@ static void try_place(Plan *p, const Life *l, Mem to, Count *count) {
     count->free += want == FREE;
 }
 
-static void move_values(Plan *p, Count *count) {
+static void move_values(RandomPlan *p, Count *count) {
     int64_t top = 0;
     for (uint32_t i = 0; i < p->lives.n; i++) {
         const Life *l = &p->lives.at[i];
@@ -172,7 +172,8 @@ static void test_moved_values(void **state) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         TestModel *t = planned(i);
         for (FuncId f = 0; f < t->program->m->funcs.n; f++) {
-            Plan p = {.a = t->a, .m = t->program->m, .f = t->program->m->funcs.at[f], .random = i};
+            RandomPlan p = {
+                .a = t->a, .m = t->program->m, .f = t->program->m->funcs.at[f], .random = i};
             if (p.f->region || !p.f->mem.n) continue;
             find_lives(&p);
             move_values(&p, &count);
@@ -402,9 +403,9 @@ typedef struct {
     uint32_t *units[SN_REGIONS];
     const char *section;
     int reads;
-} Walk;
+} PlanWalk;
 
-static void read_arg(Walk *w, const SnCmd *c, uint32_t i) {
+static void read_arg(PlanWalk *w, const SnCmd *c, uint32_t i) {
     const SnArg *a = &SN_AT(w->plan, SnArg, args)[c->args + i];
     if (!a->value) return;
     w->reads++;
@@ -415,15 +416,15 @@ static void read_arg(Walk *w, const SnCmd *c, uint32_t i) {
                      w->units[a->region][u]);
 }
 
-static void write_arg(Walk *w, const SnCmd *c, uint32_t i) {
+static void write_arg(PlanWalk *w, const SnCmd *c, uint32_t i) {
     const SnArg *a = &SN_AT(w->plan, SnArg, args)[c->args + i];
     for (int64_t u = a->offset / 64; u * 64 < a->offset + a->bytes; u++)
         w->units[a->region][u] = a->value;
 }
 
 // All that a command reads, then all that it writes.
-static void walk_command(Walk *w, const SnCmd *c, bool write) {
-    void (*visit)(Walk *, const SnCmd *, uint32_t) = write ? write_arg : read_arg;
+static void walk_command(PlanWalk *w, const SnCmd *c, bool write) {
+    void (*visit)(PlanWalk *, const SnCmd *, uint32_t) = write ? write_arg : read_arg;
     const SnKernel *kernels = SN_AT(w->plan, SnKernel, kernels);
     if (c->op == SN_CMD_FILL && write) visit(w, c, 0);
     if (c->op == SN_CMD_COPY) visit(w, c, !write);
@@ -444,7 +445,7 @@ static void walk_command(Walk *w, const SnCmd *c, bool write) {
             visit(w, c, sn_gemm_arg(g, SN_GEMM_EPILOGUE) + i);
 }
 
-static void walk_section(Walk *w, Arena *a, const SnSection *s) {
+static void walk_section(PlanWalk *w, Arena *a, const SnSection *s) {
     w->section = SN_STRING(w->plan, s->name);
     for (int r = 0; r < SN_REGIONS; r++)
         w->units[r] = NEW_ARRAY(a, uint32_t, w->plan->region_bytes[r] / 64 + 1);
@@ -466,7 +467,7 @@ static void test_commands(void **state) {
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         TestModel *t = planned(i);
         assert_true(model_load(t, NULL, 1));
-        Walk w = {.plan = t->native.plan};
+        PlanWalk w = {.plan = t->native.plan};
         for (uint32_t k = 0; k < w.plan->sections.count; k++)
             walk_section(&w, t->a, &SN_AT(w.plan, SnSection, sections)[k]);
         reads += w.reads;

@@ -21,31 +21,31 @@
 
 // ---- a function under construction
 
-typedef struct Row Row;
+typedef struct GradientRow GradientRow;
 typedef struct {
     Arena *a;
     Module *m;
     Func *f;
     Builder b;
     double *first[8]; // values of the states
-    const Row *row;
-} Case;
-typedef NodeId Build(Case *c);
-struct Row {
+    const GradientRow *row;
+} GradientCase;
+typedef NodeId Build(GradientCase *c);
+struct GradientRow {
     Op op;
     Build *build;
     const char *reason;      // instead: why no derivative passes
     double lo, hi, lo2, hi2; // ranges of the first and the second state
 };
 
-static AxisId axis(Case *c, char name) {
+static AxisId axis(GradientCase *c, char name) {
     static const int64_t sizes[] = {3, 4, 5, 2, 6, 12, 7}; // i j k l m n o
     char text[2] = {name, 0};
     AxisId a = axis_find(c->m, sym(c->m->syms, text));
     return a ? a : axis_new(c->m, text, sizes[name - 'i']);
 }
 
-static TypeId type(Case *c, Elem elem, const char *axes) {
+static TypeId type(GradientCase *c, Elem elem, const char *axes) {
     Type t = {.elem = elem};
     for (; *axes; axes++) {
         AxisId a = axis(c, *axes);
@@ -54,14 +54,14 @@ static TypeId type(Case *c, Elem elem, const char *axes) {
     return type_intern(c->m, &t);
 }
 
-static AxisList list(Case *c, const char *axes) {
+static AxisList list(GradientCase *c, const char *axes) {
     AxisList l = {0};
     for (; *axes; axes++) l.at[l.n++] = axis(c, *axes);
     return l;
 }
 
 // A new state with values spread over [lo, hi], none close to another (the golden ratio's multiples).
-static NodeId param(Case *c, const char *axes, double lo, double hi) {
+static NodeId param(GradientCase *c, const char *axes, double lo, double hi) {
     char path[8];
     snprintf(path, sizeof path, "p%u", c->m->states.n);
     TypeId t = type(c, ELEM_f32, axes);
@@ -74,84 +74,91 @@ static NodeId param(Case *c, const char *axes, double lo, double hi) {
 }
 
 // The values of the last state, moved to multiples of `grid` plus `phase`: away from kinks.
-static void on_grid(Case *c, double grid, double phase) {
+static void on_grid(GradientCase *c, double grid, double phase) {
     StateId s = c->m->states.n - 1;
     int64_t n = type_count(type_at(c->m, c->m->states.at[s].type));
     for (int64_t i = 0; i < n; i++) c->first[s][i] = rint(c->first[s][i] / grid) * grid + phase;
 }
 
-static NodeId x_of(Case *c, const char *axes) { return param(c, axes, c->row->lo, c->row->hi); }
-static NodeId y_of(Case *c, const char *axes) { return param(c, axes, c->row->lo2, c->row->hi2); }
-static NodeId binary(Case *c, NodeId x, NodeId y) { return ir_binary(&c->b, c->row->op, x, y); }
+static NodeId x_of(GradientCase *c, const char *axes) {
+    return param(c, axes, c->row->lo, c->row->hi);
+}
+static NodeId y_of(GradientCase *c, const char *axes) {
+    return param(c, axes, c->row->lo2, c->row->hi2);
+}
+static NodeId binary(GradientCase *c, NodeId x, NodeId y) {
+    return ir_binary(&c->b, c->row->op, x, y);
+}
 
 // ---- scalars
 
-static NodeId unary(Case *c) { return ir_unary(&c->b, c->row->op, x_of(c, "ij")); }
-static NodeId unary_point(Case *c) { return ir_unary(&c->b, c->row->op, x_of(c, "")); }
-static NodeId same_axes(Case *c) {
+static NodeId unary(GradientCase *c) { return ir_unary(&c->b, c->row->op, x_of(c, "ij")); }
+static NodeId unary_point(GradientCase *c) { return ir_unary(&c->b, c->row->op, x_of(c, "")); }
+static NodeId same_axes(GradientCase *c) {
     NodeId x = x_of(c, "ij");
     return binary(c, x, y_of(c, "ij"));
 }
-static NodeId repeated(Case *c) { // one operand has fewer axes
+static NodeId repeated(GradientCase *c) { // one operand has fewer axes
     NodeId x = x_of(c, "ijk");
     return binary(c, x, y_of(c, "j"));
 }
-static NodeId repeated_left(Case *c) {
+static NodeId repeated_left(GradientCase *c) {
     NodeId x = x_of(c, "k");
     return binary(c, x, y_of(c, "jk"));
 }
-static NodeId crossed(Case *c) { // each has an axis that the other lacks
+static NodeId crossed(GradientCase *c) { // each has an axis that the other lacks
     NodeId x = x_of(c, "ij");
     return binary(c, x, y_of(c, "kj"));
 }
-static NodeId with_point(Case *c) {
+static NodeId with_point(GradientCase *c) {
     NodeId x = x_of(c, "ij");
     return binary(c, x, y_of(c, ""));
 }
-static NodeId turned(Case *c) { // the same axes in another order
+static NodeId turned(GradientCase *c) { // the same axes in another order
     NodeId x = x_of(c, "ij");
     return binary(c, x, y_of(c, "ji"));
 }
-static NodeId itself(Case *c) {
+static NodeId itself(GradientCase *c) {
     NodeId x = x_of(c, "ij");
     return binary(c, x, x);
 }
-static NodeId apart(Case *c) { // max, min: operands on grids that never meet
+static NodeId apart(GradientCase *c) { // max, min: operands on grids that never meet
     NodeId x = x_of(c, "ij");
     on_grid(c, 0.1, 0);
     NodeId y = y_of(c, "j");
     on_grid(c, 0.1, 0.05);
     return binary(c, x, y);
 }
-static NodeId remainder_of(Case *c) { // quotients 1.25, 1.75 … 3.25: away from whole numbers
+static NodeId
+remainder_of(GradientCase *c) { // quotients 1.25, 1.75 … 3.25: away from whole numbers
     NodeId x = x_of(c, "ij"), y = y_of(c, "j");
     for (int i = 0; i < 12; i++) c->first[0][i] = c->first[1][i % 4] * (1.25 + i % 5 * 0.5);
     return binary(c, x, y);
 }
-static NodeId power_negative(Case *c) { // a negative base, a whole exponent
+static NodeId power_negative(GradientCase *c) { // a negative base, a whole exponent
     return binary(c, x_of(c, "ij"), ir_const(&c->b, ELEM_f32, 3));
 }
-static NodeId chosen(Case *c) {
+static NodeId chosen(GradientCase *c) {
     NodeId cond = ir_input(&c->b, "cond", type(c, ELEM_bool, "ij"), 0), x = x_of(c, "ij");
     return ir_select(&c->b, cond, x, y_of(c, "ij"));
 }
-static NodeId chosen_repeated(Case *c) {
+static NodeId chosen_repeated(GradientCase *c) {
     NodeId cond = ir_input(&c->b, "cond", type(c, ELEM_bool, "ij"), 0), x = x_of(c, "j");
     return ir_select(&c->b, cond, x, y_of(c, ""));
 }
-static NodeId fma_same(Case *c) {
+static NodeId fma_same(GradientCase *c) {
     NodeId x = x_of(c, "ij"), y = y_of(c, "ij");
     return ir_fma(&c->b, x, y, x_of(c, "ij"));
 }
-static NodeId fma_square(Case *c) {
+static NodeId fma_square(GradientCase *c) {
     NodeId x = x_of(c, "ij");
     return ir_fma(&c->b, x, x, y_of(c, "j"));
 }
-static NodeId fma_repeated(Case *c) {
+static NodeId fma_repeated(GradientCase *c) {
     NodeId x = x_of(c, "ij"), y = y_of(c, "j");
     return ir_fma(&c->b, x, y, x_of(c, "i"));
 }
-static NodeId cast_same(Case *c) {
+static NodeId cast_same(GradientCase *c) {
     Attr a = {.kind = ATTR_cast};
     a.cast.to = ELEM_f32;
     NodeId x = x_of(c, "ij");
@@ -160,102 +167,106 @@ static NodeId cast_same(Case *c) {
 
 // ---- views
 
-static NodeId renamed(Case *c) {
+static NodeId renamed(GradientCase *c) {
     return ir_rename(&c->b, x_of(c, "ij"), axis(c, 'j'), axis(c, 'k'));
 }
-static NodeId renamed_square(Case *c) { // x[i] against itself along another axis
+static NodeId renamed_square(GradientCase *c) { // x[i] against itself along another axis
     NodeId x = x_of(c, "i");
     AxisId row = axis(c, 'i'), col = axis_new(c->m, "col", 3);
     return ir_binary(&c->b, OP_mul, x, ir_rename(&c->b, x, row, col));
 }
-static NodeId split_axis(Case *c) {
+static NodeId split_axis(GradientCase *c) {
     AxisList to = list(c, "lm");
     int64_t sizes[] = {2, 6};
     return ir_split(&c->b, x_of(c, "in"), axis(c, 'n'), &to, sizes);
 }
-static NodeId merged(Case *c) {
+static NodeId merged(GradientCase *c) {
     AxisList from = list(c, "lm");
     return ir_merge(&c->b, x_of(c, "ilm"), &from, axis(c, 'n'));
 }
-static NodeId merged_apart(Case *c) { // a copy stands before it
+static NodeId merged_apart(GradientCase *c) { // a copy stands before it
     AxisList from = list(c, "lm");
     return ir_merge(&c->b, x_of(c, "mil"), &from, axis(c, 'n'));
 }
-static NodeId sliced(Case *c) {
+static NodeId sliced(GradientCase *c) {
     return ir_slice(&c->b, x_of(c, "ki"), axis(c, 'k'), axis_new(c->m, "part", 2), 2, 2);
 }
-static NodeId sliced_twice(Case *c) { // overlapping parts of one value
+static NodeId sliced_twice(GradientCase *c) { // overlapping parts of one value
     NodeId x = x_of(c, "k");
     AxisId part = axis_new(c->m, "part", 3);
     NodeId y = ir_slice(&c->b, x, axis(c, 'k'), part, 0, 3);
     return ir_binary(&c->b, OP_mul, y, ir_slice(&c->b, x, axis(c, 'k'), part, 2, 3));
 }
-static NodeId padded(Case *c) {
+static NodeId padded(GradientCase *c) {
     return ir_pad(&c->b, x_of(c, "ij"), axis(c, 'j'), axis_new(c->m, "wide", 9), 3, 9, 1.5);
 }
-static NodeId joined(Case *c) {
+static NodeId joined(GradientCase *c) {
     NodeId x = x_of(c, "ij"), xs[3] = {x, y_of(c, "ik"), x};
     AxisList parts = {.n = 3, .at = {axis(c, 'j'), axis(c, 'k'), axis(c, 'j')}};
     return ir_concat(&c->b, xs, &parts, axis_new(c->m, "all", 13));
 }
-static NodeId expanded(Case *c) { return ir_expand(&c->b, x_of(c, "j"), type(c, ELEM_f32, "kji")); }
-static NodeId copied(Case *c) { return ir_copy(&c->b, x_of(c, "ijk"), type(c, ELEM_f32, "kij")); }
+static NodeId expanded(GradientCase *c) {
+    return ir_expand(&c->b, x_of(c, "j"), type(c, ELEM_f32, "kji"));
+}
+static NodeId copied(GradientCase *c) {
+    return ir_copy(&c->b, x_of(c, "ijk"), type(c, ELEM_f32, "kij"));
+}
 
 // ---- folds
 
-static NodeId fold(Case *c, ReduceKind kind, const char *axes) {
+static NodeId fold(GradientCase *c, ReduceKind kind, const char *axes) {
     AxisList l = list(c, axes);
     return ir_reduce(&c->b, kind, x_of(c, "ijk"), &l);
 }
-static NodeId sum_rows(Case *c) { return fold(c, REDUCE_sum, "k"); }
-static NodeId sum_columns(Case *c) { return fold(c, REDUCE_sum, "i"); }
-static NodeId sum_both(Case *c) { return fold(c, REDUCE_sum, "ik"); }
-static NodeId product_rows(Case *c) { return fold(c, REDUCE_prod, "jk"); }
-static NodeId product_columns(Case *c) { return fold(c, REDUCE_prod, "ij"); }
-static NodeId product_zeros(Case *c) { // rows with no, one and two zeros
+static NodeId sum_rows(GradientCase *c) { return fold(c, REDUCE_sum, "k"); }
+static NodeId sum_columns(GradientCase *c) { return fold(c, REDUCE_sum, "i"); }
+static NodeId sum_both(GradientCase *c) { return fold(c, REDUCE_sum, "ik"); }
+static NodeId product_rows(GradientCase *c) { return fold(c, REDUCE_prod, "jk"); }
+static NodeId product_columns(GradientCase *c) { return fold(c, REDUCE_prod, "ij"); }
+static NodeId product_zeros(GradientCase *c) { // rows with no, one and two zeros
     AxisList l = list(c, "j");
     NodeId x = x_of(c, "ij");
     c->first[0][1] = c->first[0][4] = c->first[0][7] = 0;
     return ir_reduce(&c->b, REDUCE_prod, x, &l);
 }
-static NodeId max_rows(Case *c) { return fold(c, REDUCE_max, "jk"); }
-static NodeId max_columns(Case *c) { return fold(c, REDUCE_max, "ij"); }
-static NodeId min_rows(Case *c) { return fold(c, REDUCE_min, "k"); }
-static NodeId min_columns(Case *c) { return fold(c, REDUCE_min, "i"); }
+static NodeId max_rows(GradientCase *c) { return fold(c, REDUCE_max, "jk"); }
+static NodeId max_columns(GradientCase *c) { return fold(c, REDUCE_max, "ij"); }
+static NodeId min_rows(GradientCase *c) { return fold(c, REDUCE_min, "k"); }
+static NodeId min_columns(GradientCase *c) { return fold(c, REDUCE_min, "i"); }
 
 // ---- contractions
 
-static NodeId contraction(Case *c, const char *x, const char *y, const char *axes) {
+static NodeId contraction(GradientCase *c, const char *x, const char *y, const char *axes) {
     AxisList l = list(c, axes);
     NodeId a = x_of(c, x);
     return ir_contract(&c->b, a, y_of(c, y), &l, NONE);
 }
-static NodeId matrices(Case *c) { return contraction(c, "ik", "kj", "k"); }
-static NodeId matrices_turned(Case *c) { return contraction(c, "ki", "jk", "k"); }
-static NodeId batches(Case *c) { return contraction(c, "lik", "ljk", "k"); }
-static NodeId two_summed(Case *c) { return contraction(c, "ijk", "kjl", "jk"); }
-static NodeId shared_kept(Case *c) { return contraction(c, "ijl", "lij", "j"); }
-static NodeId vector_dot(Case *c) { return contraction(c, "k", "k", "k"); }
-static NodeId outer(Case *c) { return contraction(c, "ij", "k", ""); }
-static NodeId by_vector(Case *c) { return contraction(c, "ik", "k", "k"); }
-static NodeId gram(Case *c) { // x times itself
+static NodeId matrices(GradientCase *c) { return contraction(c, "ik", "kj", "k"); }
+static NodeId matrices_turned(GradientCase *c) { return contraction(c, "ki", "jk", "k"); }
+static NodeId batches(GradientCase *c) { return contraction(c, "lik", "ljk", "k"); }
+static NodeId two_summed(GradientCase *c) { return contraction(c, "ijk", "kjl", "jk"); }
+static NodeId shared_kept(GradientCase *c) { return contraction(c, "ijl", "lij", "j"); }
+static NodeId vector_dot(GradientCase *c) { return contraction(c, "k", "k", "k"); }
+static NodeId outer(GradientCase *c) { return contraction(c, "ij", "k", ""); }
+static NodeId by_vector(GradientCase *c) { return contraction(c, "ik", "k", "k"); }
+static NodeId gram(GradientCase *c) { // x times itself
     AxisList l = list(c, "k");
     NodeId x = x_of(c, "ik");
     NodeId y = ir_rename(&c->b, x, axis(c, 'i'), axis_new(c->m, "col", 3));
     return ir_contract(&c->b, x, y, &l, NONE);
 }
-static NodeId square_contracted(Case *c) {
+static NodeId square_contracted(GradientCase *c) {
     AxisList l = list(c, "k");
     NodeId x = x_of(c, "ik");
     return ir_contract(&c->b, x, x, &l, NONE);
 }
-static NodeId with_accumulator(Case *c) {
+static NodeId with_accumulator(GradientCase *c) {
     AxisList l = list(c, "k");
     NodeId x = x_of(c, "ik"), y = y_of(c, "kj");
     return ir_contract(&c->b, x, y, &l, x_of(c, "ij"));
 }
 static NodeId
-tied(Case *c) { // two contractions and a gather from one weight: their sums are chained
+tied(GradientCase *c) { // two contractions and a gather from one weight: their sums are chained
     AxisList l = list(c, "k"), j = list(c, "j");
     NodeId w = x_of(c, "jk"), x = y_of(c, "ik");
     NodeId y = ir_contract(&c->b, x, w, &l, NONE);
@@ -266,23 +277,23 @@ tied(Case *c) { // two contractions and a gather from one weight: their sums are
 
 // ---- index
 
-static NodeId index_of(Case *c, const char *axes, char of) {
+static NodeId index_of(GradientCase *c, const char *axes, char of) {
     return ir_input(&c->b, "index", type(c, ELEM_i32, axes), axis(c, of));
 }
-static NodeId gathered(Case *c) {
+static NodeId gathered(GradientCase *c) {
     return ir_gather(&c->b, x_of(c, "kj"), index_of(c, "ol", 'k'), axis(c, 'k'));
 }
-static NodeId gathered_aligned(Case *c) {
+static NodeId gathered_aligned(GradientCase *c) {
     return ir_gather(&c->b, x_of(c, "ik"), index_of(c, "i", 'k'), axis(c, 'k'));
 }
-static NodeId gathered_mixed(Case *c) { // the index shares i with x and brings o
+static NodeId gathered_mixed(GradientCase *c) { // the index shares i with x and brings o
     return ir_gather(&c->b, x_of(c, "ikj"), index_of(c, "io", 'k'), axis(c, 'k'));
 }
-static NodeId scattered(Case *c) {
+static NodeId scattered(GradientCase *c) {
     NodeId acc = x_of(c, "kj"), index = index_of(c, "o", 'k');
     return ir_scatter_add(&c->b, acc, index, y_of(c, "oj"), axis(c, 'k'));
 }
-static NodeId scattered_chain(Case *c) {
+static NodeId scattered_chain(GradientCase *c) {
     NodeId acc = x_of(c, "kj"), index = index_of(c, "o", 'k'), x = y_of(c, "oj");
     acc = ir_scatter_add(&c->b, acc, index, x, axis(c, 'k'));
     NodeId other = ir_input(&c->b, "other index", type(c, ELEM_i32, "o"), axis(c, 'k'));
@@ -293,7 +304,7 @@ static NodeId scattered_chain(Case *c) {
     { OP_##op, NULL, reason, 0, 0, 0, 0 }
 #define ROW(op, build, ...)                                                                        \
     { OP_##op, build, NULL, __VA_ARGS__ }
-static const Row rows[] = {
+static const GradientRow rows[] = {
     ROW(neg, unary, -1, 1, 0, 0),
     ROW(neg, unary_point, -1, 1, 0, 0),
     ROW(abs, unary, -2, -0.1, 0, 0),
@@ -427,7 +438,7 @@ static uint64_t mix(const char *name, int64_t i) {
 
 // An index is now and then outside, below or above.
 static bool give_input(void *user, const char *name, TypeId t, double *out) {
-    const Case *c = user;
+    const GradientCase *c = user;
     const Type *type = type_at(c->m, t);
     for (int64_t i = 0; i < type_count(type); i++) {
         uint64_t h = mix(name, i);
@@ -439,8 +450,8 @@ static bool give_input(void *user, const char *name, TypeId t, double *out) {
     return true;
 }
 
-static Case new_case(const Row *row) {
-    Case c = {.a = arena_new(), .row = row};
+static GradientCase new_case(const GradientRow *row) {
+    GradientCase c = {.a = arena_new(), .row = row};
     c.m = module_new(c.a, symtab_new(c.a), diag_new(c.a));
     c.f = func_new(c.m, "step", NULL);
     c.b = (Builder){.m = c.m, .f = c.f};
@@ -448,7 +459,7 @@ static Case new_case(const Row *row) {
 }
 
 // The sum of y times weights, its derivatives as results, and the function 'loss' for differences.
-static void finish_case(Case *c, NodeId y) {
+static void finish_case(GradientCase *c, NodeId y) {
     const Type *t = type_of(c->m, c->f, y);
     NodeId w = ir_input(&c->b, "weights", node_at(c->f, y)->type, 0);
     AxisList all = {.n = t->n};
@@ -462,13 +473,13 @@ static void finish_case(Case *c, NodeId y) {
                     ir_grad(&c->b, loss, s), RESULT_value);
 }
 
-static const char *text_of(const Case *c) {
+static const char *text_of(const GradientCase *c) {
     Text t = {.arena = c->a};
     ir_print_module(&t, c->m);
     return t.at;
 }
 
-static void run_passes(Case *c, const char *first, const char *last) {
+static void run_passes(GradientCase *c, const char *first, const char *last) {
     PassCx cx = {.m = c->m,
                  .scratch = arena_new(),
                  .ledger = ledger_new(c->a),
@@ -480,7 +491,7 @@ static void run_passes(Case *c, const char *first, const char *last) {
     arena_free(cx.scratch);
 }
 
-static void start_interp(Case *c, Interp *in) {
+static void start_interp(GradientCase *c, Interp *in) {
     interp_init(in, c->m, INTERP_F64, c->a);
     in->input = give_input;
     in->user = c;
@@ -489,7 +500,7 @@ static void start_interp(Case *c, Interp *in) {
                sizeof(double) * (size_t)type_count(type_at(c->m, in->states[s].type)));
 }
 
-static void check_state(Case *c, Interp *in, StateId s, const double *got) {
+static void check_state(GradientCase *c, Interp *in, StateId s, const double *got) {
     Text why = {.arena = c->a};
     int64_t n = type_count(type_at(c->m, in->states[s].type));
     double *want = NEW_ARRAY(c->a, double, n);
@@ -504,8 +515,8 @@ static void check_state(Case *c, Interp *in, StateId s, const double *got) {
                  text_of(c));
 }
 
-static void check_row(const Row *row, const char *first, const char *last) {
-    Case c = new_case(row);
+static void check_row(const GradientRow *row, const char *first, const char *last) {
+    GradientCase c = new_case(row);
     NodeId y = row->build(&c);
     finish_case(&c, y);
     run_passes(&c, first, last);
@@ -550,7 +561,7 @@ static void test_rules_match_differences(void **state) {
 
 // Steps, comparisons and integers pass nothing: the loss has derivative zero through them, and what
 // stands beside them keeps its own.
-static NodeId through_steps(Case *c) {
+static NodeId through_steps(GradientCase *c) {
     NodeId x = x_of(c, "ij"), y = y_of(c, "ij");
     on_grid(c, 0.1, 0.025);
     NodeId step =
@@ -564,7 +575,7 @@ static NodeId through_steps(Case *c) {
 
 static void test_steps_pass_nothing(void **state) {
     (void)state;
-    static const Row row = {OP_floor, through_steps, NULL, 1.1, 1.4, 2.1, 2.4};
+    static const GradientRow row = {OP_floor, through_steps, NULL, 1.1, 1.4, 2.1, 2.4};
     check_row(&row, "autodiff", "autodiff");
     check_row(&row, NULL, "tidy");
 }
@@ -572,8 +583,8 @@ static void test_steps_pass_nothing(void **state) {
 // d(x * stop(x)) is stop(x), not 2x.
 static void test_stop_gradient(void **state) {
     (void)state;
-    static const Row row = {OP_stop_gradient, NULL, NULL, -1, 1, 0, 0};
-    Case c = new_case(&row);
+    static const GradientRow row = {OP_stop_gradient, NULL, NULL, -1, 1, 0, 0};
+    GradientCase c = new_case(&row);
     NodeId x = x_of(&c, "ij");
     finish_case(&c, ir_binary(&c.b, OP_mul, x, ir_stop(&c.b, x)));
     run_passes(&c, NULL, "tidy");
@@ -595,7 +606,7 @@ static const double nasty[] = {0,   -0.0, 1,    -1,    0.5,      3,         -3,
 enum { NASTY = sizeof nasty / sizeof *nasty };
 
 // op of every pair of nasty values, as states x and y.
-static NodeId on_nasty(Case *c, Op op) {
+static NodeId on_nasty(GradientCase *c, Op op) {
     Type t = {.elem = ELEM_f32, .n = 1};
     t.axes[0] = (TypeAxis){.axis = axis_new(c->m, "pair", NASTY * NASTY), .size = NASTY * NASTY};
     NodeId in[3];
@@ -610,9 +621,10 @@ static NodeId on_nasty(Case *c, Op op) {
     return ir_select(&c->b, ir_binary(&c->b, OP_lt, in[0], in[1]), in[1], in[0]);
 }
 
-static void check_zeros(Op op, NodeId of(Case *c, NodeId y), const char *last, InterpMode mode) {
-    const Row row = {.op = op};
-    Case c = new_case(&row);
+static void check_zeros(Op op, NodeId of(GradientCase *c, NodeId y), const char *last,
+                        InterpMode mode) {
+    const GradientRow row = {.op = op};
+    GradientCase c = new_case(&row);
     finish_case(&c, of(&c, on_nasty(&c, op)));
     run_passes(&c, NULL, last);
     Interp in;
@@ -633,7 +645,7 @@ static void check_zeros(Op op, NodeId of(Case *c, NodeId y), const char *last, I
 }
 
 // where(never, y * x + tanh(y), 0): by any op, and by what is computed from it.
-static NodeId not_taken(Case *c, NodeId y) {
+static NodeId not_taken(GradientCase *c, NodeId y) {
     NodeId x = ir_state(&c->b, 0);
     NodeId sum =
         ir_binary(&c->b, OP_add, ir_binary(&c->b, OP_mul, y, x), ir_unary(&c->b, OP_tanh, y));
@@ -644,7 +656,7 @@ static NodeId not_taken(Case *c, NodeId y) {
 }
 
 // y * 0, the 0 being data.
-static NodeId times_zero(Case *c, NodeId y) {
+static NodeId times_zero(GradientCase *c, NodeId y) {
     return ir_binary(&c->b, OP_mul, y, ir_input(&c->b, "nothing", node_at(c->f, y)->type, 0));
 }
 
@@ -668,8 +680,8 @@ static void test_zero_stays_zero(void **state) {
 // So it is for a product of many, where one is 0 and the others overflow.
 static void test_zero_product(void **state) {
     (void)state;
-    static const Row row = {OP_reduce, NULL, NULL, -1, 1, 0, 0};
-    Case c = new_case(&row);
+    static const GradientRow row = {OP_reduce, NULL, NULL, -1, 1, 0, 0};
+    GradientCase c = new_case(&row);
     AxisList j = {.n = 1, .at = {axis(&c, 'j')}};
     NodeId y = ir_reduce(&c.b, REDUCE_prod, x_of(&c, "j"), &j);
     const double values[] = {0, 1e30, 1e30, 1};
@@ -692,8 +704,8 @@ static void test_zero_product(void **state) {
 // abs at 0, equal shares of ties in folds and between tensors, nothing where a tensor ties with a number.
 static void test_kinks(void **state) {
     (void)state;
-    static const Row row = {OP_reduce, NULL, NULL, -1, 1, 0, 0};
-    Case c = new_case(&row);
+    static const GradientRow row = {OP_reduce, NULL, NULL, -1, 1, 0, 0};
+    GradientCase c = new_case(&row);
     AxisList j = {.n = 1, .at = {axis(&c, 'j')}};
     NodeId x = x_of(&c, "j"), y = ir_unary(&c.b, OP_abs, x_of(&c, ""));
     NodeId relu6 = x_of(&c, "j"), a = x_of(&c, "j"), b = x_of(&c, "j");

@@ -45,10 +45,10 @@ static Module *read_module(Arena *a, const char *op) {
 typedef struct {
     uint32_t uses;
     bool at[ELEM_COUNT][ELEM_COUNT];
-} Seen;
+} OpSeen;
 
-static Seen look(const Module *m, Op op) {
-    Seen s = {0};
+static OpSeen look(const Module *m, Op op) {
+    OpSeen s = {0};
     for (FuncId i = 0; i < m->funcs.n; i++) {
         const Func *f = m->funcs.at[i];
         for (NodeId n = 0; n < f->nodes.n; n++) {
@@ -94,7 +94,7 @@ static void test_every_element_type(void **state) {
     int missing = 0;
     for (Op op = 0; op < OP_SCALARS; op++) {
         Arena *a = arena_new();
-        Seen s = look(read_module(a, op_info[op].name), op);
+        OpSeen s = look(read_module(a, op_info[op].name), op);
         for (Elem from = 0; from < ELEM_COUNT; from++)
             for (Elem to = 0; to < ELEM_COUNT; to++) {
                 if (!allowed(op, from, to) || s.at[from][to]) continue;

@@ -29,9 +29,9 @@ typedef struct {
     const char *name, *defines;
     int64_t steps, batch;
     double *losses;
-} Reference;
+} ParityReference;
 
-static void *read_tensor(const Reference *r, const SnTensorInfo *t) {
+static void *read_tensor(const ParityReference *r, const SnTensorInfo *t) {
     void *to = malloc(t->bytes + 8);
     SnError err;
     assert_non_null(to);
@@ -39,14 +39,14 @@ static void *read_tensor(const Reference *r, const SnTensorInfo *t) {
     return to;
 }
 
-static void *read_named(const Reference *r, const char *name) {
+static void *read_named(const ParityReference *r, const char *name) {
     const SnTensorInfo *t = sn_st_find(r->file, name);
     if (!t) fail_msg("%s: no tensor '%s'", r->name, name);
     return read_tensor(r, t);
 }
 
-static Reference reference_open(const char *name) {
-    Reference r = {.name = name};
+static ParityReference reference_open(const char *name) {
+    ParityReference r = {.name = name};
     char path[512];
     SnError err;
     snprintf(path, sizeof path, "%s/tests/parity/%s.safetensors", SOURCE_DIR, name);
@@ -61,7 +61,7 @@ static Reference reference_open(const char *name) {
     return r;
 }
 
-static void reference_close(Reference *r) {
+static void reference_close(ParityReference *r) {
     free(r->losses);
     sn_st_close(r->file);
 }
@@ -75,7 +75,7 @@ typedef struct {
     int threads;
 } How;
 
-static TestModel *start(const Reference *r, How how) {
+static TestModel *start(const ParityReference *r, How how) {
     char defines[512], path[64];
     static const char *const of_tests[] = {"weighted", "groups", "cnn", "optimizers"};
     const char *folder = "models";
@@ -93,7 +93,7 @@ static TestModel *start(const Reference *r, How how) {
 }
 
 // Parameters are the stored ones, other states as the model begins.
-static void init_states(const TestModel *t, const Reference *r) {
+static void init_states(const TestModel *t, const ParityReference *r) {
     const SnPlan *plan = t->native.plan;
     const SnEnv env = {.seed = 1};
     uint32_t params = 0;
@@ -119,8 +119,8 @@ static void init_states(const TestModel *t, const Reference *r) {
 }
 
 // Samples [first, ...) of a step's batch into the section's inputs.
-static void fill_inputs(const TestModel *t, const Reference *r, const char *section, int64_t step,
-                        int64_t first) {
+static void fill_inputs(const TestModel *t, const ParityReference *r, const char *section,
+                        int64_t step, int64_t first) {
     const SnPlan *plan = t->native.plan;
     for (uint32_t i = 0; i < plan->inputs.count; i++) {
         const SnPort *p = &SN_AT(plan, SnPort, inputs)[i];
@@ -137,7 +137,7 @@ static void fill_inputs(const TestModel *t, const Reference *r, const char *sect
     }
 }
 
-static void run_step(const TestModel *t, const Reference *r, int64_t step) {
+static void run_step(const TestModel *t, const ParityReference *r, int64_t step) {
     static const char *const sections[] = {"prologue", "micro"};
     SnExec *x = t->native.exec;
     int64_t micro = t->program->micro, accum = r->batch / micro;
@@ -168,14 +168,14 @@ typedef struct {
     double loss, gradient;
 } Worst;
 
-static void print_worst(const Reference *r, const char *what, const Worst *w) {
+static void print_worst(const ParityReference *r, const char *what, const Worst *w) {
     print_message("  %s, %s: loss off by %.1e", r->name, what, w->loss);
     if (w->gradient > 0) print_message(", gradients by %.1e", w->gradient);
     print_message("\n");
 }
 
-static void check_loss(const Reference *r, const char *what, int64_t step, double got, double want,
-                       double bound, Worst *w) {
+static void check_loss(const ParityReference *r, const char *what, int64_t step, double got,
+                       double want, double bound, Worst *w) {
     double off = fabs(got - want) / fabs(want);
     w->loss = fmax(w->loss, off);
     if (!(off <= bound))
@@ -206,8 +206,9 @@ static bool is_zero_gradient(const char *path) {
     return n > 8 && strcmp(path + n - 8, ".attn.bk") == 0;
 }
 
-static void check_gradient(const Reference *r, const char *what, const char *path, const float *got,
-                           const float *want, int64_t n, double whole, double bound, Worst *w) {
+static void check_gradient(const ParityReference *r, const char *what, const char *path,
+                           const float *got, const float *want, int64_t n, double whole,
+                           double bound, Worst *w) {
     double off = distance(got, want, n), scale = norm_of(want, n);
     bool zero = is_zero_gradient(path);
     double limit = zero ? 1e-7 * whole : bound * scale;
@@ -219,7 +220,7 @@ static void check_gradient(const Reference *r, const char *what, const char *pat
                  path, off, scale, limit);
 }
 
-static double whole_norm(const Reference *r) {
+static double whole_norm(const ParityReference *r) {
     double sum = 0;
     for (uint32_t i = 0; i < sn_st_count(r->file); i++) {
         const SnTensorInfo *t = sn_st_at(r->file, i);
@@ -240,7 +241,7 @@ static const float *gradient_of(const TestModel *t, const char *name, int64_t co
 }
 
 // Of the other model, or of the stored values. A derivative has its state's order of axes.
-static void check_gradients(const TestModel *t, const Reference *r, const char *what,
+static void check_gradients(const TestModel *t, const ParityReference *r, const char *what,
                             const TestModel *other, double bound, Worst *w) {
     double whole = whole_norm(r);
     uint32_t checked = 0;
@@ -288,7 +289,7 @@ static void test_every_model_is_here(void **state) {
 static void test_first_step(void **state) {
     (void)state;
     for (int i = 0; i < NAMES; i++) {
-        Reference r = reference_open(names[i]);
+        ParityReference r = reference_open(names[i]);
         TestModel *t = start(&r, (How){.gradients = true});
         Worst w = {0};
         init_states(t, &r);
@@ -304,7 +305,7 @@ static void test_first_step(void **state) {
 static void test_twenty_steps(void **state) {
     (void)state;
     for (int i = 0; i < NAMES; i++) {
-        Reference r = reference_open(names[i]);
+        ParityReference r = reference_open(names[i]);
         assert_int_equal(r.steps, 20);
         TestModel *t = start(&r, (How){.gradients = false});
         Worst w = {0};
@@ -319,7 +320,7 @@ static void test_twenty_steps(void **state) {
     }
 }
 
-static void compare_cuts(const Reference *r, const TestModel *whole, int64_t micro) {
+static void compare_cuts(const ParityReference *r, const TestModel *whole, int64_t micro) {
     TestModel *cut = start(r, (How){.gradients = true, .micro = micro});
     Worst w = {0};
     init_states(whole, r);
@@ -339,7 +340,7 @@ static void compare_cuts(const Reference *r, const TestModel *whole, int64_t mic
 static void test_cuts_of_the_batch(void **state) {
     (void)state;
     for (int i = 0; i < NAMES; i++) {
-        Reference r = reference_open(names[i]);
+        ParityReference r = reference_open(names[i]);
         TestModel *whole = start(&r, (How){.gradients = true, .micro = r.batch});
         compare_cuts(&r, whole, 1);
         if (getenv("SINTER_LONG")) compare_cuts(&r, whole, 2);
@@ -353,7 +354,7 @@ static void test_bits_of_machines(void **state) {
     (void)state;
     static const How hows[] = {{.cpu = "x86-64-v3", .threads = 1}, {.cpu = "native", .threads = 3}};
     for (int i = 0; i < (getenv("SINTER_LONG") ? NAMES : 2); i++) {
-        Reference r = reference_open(names[i]);
+        ParityReference r = reference_open(names[i]);
         double losses[2][4];
         for (int k = 0; k < 2; k++) {
             TestModel *t = start(&r, hows[k]);
@@ -382,7 +383,7 @@ static double scale_of(const float *first, const double *want, int64_t n, int64_
     return scale;
 }
 
-static void check_parameter(const TestModel *t, const Reference *r, const SnTensorInfo *after,
+static void check_parameter(const TestModel *t, const ParityReference *r, const SnTensorInfo *after,
                             int64_t step, double bound, double *worst) {
     const char *path = after->name + strlen("after.");
     char name[256];
@@ -416,7 +417,7 @@ static void check_parameter(const TestModel *t, const Reference *r, const SnTens
 // Every parameter after each of ten steps, the gradients given: some of them 0, 1e-20 or 1e18.
 static void test_optimizers(void **state) {
     (void)state;
-    Reference r = reference_open("optimizers");
+    ParityReference r = reference_open("optimizers");
     TestModel *t = start(&r, (How){.micro = 1});
     uint32_t checked = 0;
     double worst = 0;

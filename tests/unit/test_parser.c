@@ -61,7 +61,7 @@ static void put_sum(Out o, const Sum *s) {
 
 static void put_expr(Out o, const Expr *e);
 
-static void put_view(Out o, const View *v) {
+static void put_view(Out o, const AstView *v) {
     static const char *const kinds[] = {"rename", "reshape", "cut", "join", "index"};
     text_printf(o.t, " %s:", kinds[v->kind]);
     if (v->kind == VIEW_index) {

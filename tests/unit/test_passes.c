@@ -29,35 +29,35 @@ typedef struct {
     Diag *diag;
     Module *m;
     PassCx cx;
-} Case;
+} PassCase;
 
-static PassCx pass_cx(const Case *c) {
+static PassCx pass_cx(const PassCase *c) {
     return (PassCx){.m = c->m,
                     .scratch = arena_new(),
                     .ledger = ledger_new(c->a),
                     .target = target_find("cpu")};
 }
 
-static Case new_case(IrGen options) {
-    Case c = {.seed = options.seed, .a = arena_new()};
+static PassCase new_case(IrGen options) {
+    PassCase c = {.seed = options.seed, .a = arena_new()};
     c.diag = diag_new(c.a);
     c.m = irgen_module(c.a, symtab_new(c.a), c.diag, &options);
     c.cx = pass_cx(&c);
     return c;
 }
 
-static void end_case(Case *c) {
+static void end_case(PassCase *c) {
     arena_free(c->cx.scratch);
     arena_free(c->a);
 }
 
-static const char *text_of(const Case *c) {
+static const char *text_of(const PassCase *c) {
     Text t = {.arena = c->a};
     ir_print_module(&t, c->m);
     return t.at;
 }
 
-static void must_verify(Case *c, const char *after) {
+static void must_verify(PassCase *c, const char *after) {
     Text why = {.arena = c->a};
     if (ir_verify(c->m, &why))
         fail_msg("seed %llu, after %s: %s\n%s", (unsigned long long)c->seed, after, why.at,
@@ -65,7 +65,7 @@ static void must_verify(Case *c, const char *after) {
 }
 
 // Runs a pass, checks the module, and that the pass leaves its own output alone.
-static void apply(Case *c, const char *name, bool (*pass)(PassCx *)) {
+static void apply(PassCase *c, const char *name, bool (*pass)(PassCx *)) {
     pass(&c->cx);
     arena_reset(c->cx.scratch);
     if (c->diag->errors) return;
@@ -86,7 +86,7 @@ static double number_for(const char *name, int64_t i) {
 }
 
 typedef struct {
-    const Case *c;
+    const PassCase *c;
     int64_t first; // sample the micro-batch starts at
     int64_t accum;
     int64_t samples; // of an evaluation: behind them NaN and wild indices
@@ -124,10 +124,10 @@ typedef struct {
     Inputs inputs;
     Tensor *results;
     uint32_t n;
-} Run;
+} InterpRun;
 
-static void run_start(Run *r, const Case *c, InterpMode mode) {
-    *r = (Run){.inputs = {c, 0, 1, 0}};
+static void run_start(InterpRun *r, const PassCase *c, InterpMode mode) {
+    *r = (InterpRun){.inputs = {c, 0, 1, 0}};
     interp_init(&r->in, c->m, mode, c->a);
     r->in.input = give_input;
     r->in.user = &r->inputs;
@@ -136,7 +136,7 @@ static void run_start(Run *r, const Case *c, InterpMode mode) {
     set_states(&r->in, c->m);
 }
 
-static void run_func(Run *r, const Case *c, const char *name) {
+static void run_func(InterpRun *r, const PassCase *c, const char *name) {
     const Func *f = module_find(c->m, name);
     if (!f) fail_msg("seed %llu: no function %s", (unsigned long long)c->seed, name);
     Text why = {.arena = c->a};
@@ -156,7 +156,7 @@ static bool close_to(double x, double y, double tolerance) {
     return fabs(x - y) <= tolerance * fmax(1, fmax(fabs(x), fabs(y)));
 }
 
-static void compare(const Case *c, const char *what, const Tensor *x, const Tensor *y,
+static void compare(const PassCase *c, const char *what, const Tensor *x, const Tensor *y,
                     double tolerance) {
     assert_int_equal(x->type, y->type);
     int64_t n = type_count(type_at(c->m, x->type));
@@ -167,8 +167,8 @@ static void compare(const Case *c, const char *what, const Tensor *x, const Tens
                      text_of(c));
 }
 
-static void compare_runs(const Case *c, const char *what, const Run *x, const Run *y,
-                         double tolerance) {
+static void compare_runs(const PassCase *c, const char *what, const InterpRun *x,
+                         const InterpRun *y, double tolerance) {
     assert_int_equal(x->n, y->n);
     for (uint32_t i = 0; i < x->n; i++) compare(c, what, &x->results[i], &y->results[i], tolerance);
     for (StateId s = 0; s < c->m->states.n; s++)
@@ -181,9 +181,9 @@ static void compare_runs(const Case *c, const char *what, const Run *x, const Ru
 static void test_neutral_passes_keep_every_bit(void **state) {
     (void)state;
     for (uint32_t i = 0; i < rounds(100); i++) {
-        Case c = new_case((IrGen){.seed = 1000 + i, .nodes = 10 + i % 60});
+        PassCase c = new_case((IrGen){.seed = 1000 + i, .nodes = 10 + i % 60});
         must_verify(&c, "irgen");
-        Run before, after;
+        InterpRun before, after;
         run_start(&before, &c, INTERP_EXACT);
         run_func(&before, &c, "f");
         for (uint32_t p = 0; p < pass_count; p++) {
@@ -202,12 +202,12 @@ static void test_bundles_keep_every_bit(void **state) {
     (void)state;
     uint32_t changed = 0;
     for (uint32_t i = 0; i < rounds(100); i++) {
-        Case c = new_case((IrGen){.seed = 90000 + i, .nodes = 10 + i % 60, .twins = true});
+        PassCase c = new_case((IrGen){.seed = 90000 + i, .nodes = 10 + i % 60, .twins = true});
         c.cx.target = target_find("cuda");
         PassHooks hooks = {.verify = true};
         if (!pipeline_run_list(&c.cx, "chunk,layout,fuse,schedule", &hooks))
             fail_msg("seed %llu: the passes before fail", (unsigned long long)c.seed);
-        Run before, after;
+        InterpRun before, after;
         run_start(&before, &c, INTERP_EXACT);
         run_func(&before, &c, "f");
         uint32_t lines = c.cx.ledger->lines.n;
@@ -224,8 +224,8 @@ static void test_bundles_keep_every_bit(void **state) {
 static void test_simplify_keeps_the_meaning(void **state) {
     (void)state;
     for (uint32_t i = 0; i < rounds(100); i++) {
-        Case c = new_case((IrGen){.seed = 50000 + i, .nodes = 10 + i % 60, .smooth = true});
-        Run before, after;
+        PassCase c = new_case((IrGen){.seed = 50000 + i, .nodes = 10 + i % 60, .smooth = true});
+        InterpRun before, after;
         run_start(&before, &c, INTERP_F64);
         run_func(&before, &c, "f");
         apply(&c, "simplify", pass_simplify);
@@ -239,8 +239,8 @@ static void test_simplify_keeps_the_meaning(void **state) {
 
 // ---- derivatives
 
-static double loss_at(const Case *c, double h) {
-    Run r;
+static double loss_at(const PassCase *c, double h) {
+    InterpRun r;
     run_start(&r, c, INTERP_F64);
     for (StateId s = 0; s < c->m->states.n; s++) {
         int64_t n = type_count(type_at(c->m, c->m->states.at[s].type));
@@ -251,7 +251,7 @@ static double loss_at(const Case *c, double h) {
 }
 
 // The derivative along a direction, from the gradients.
-static double slope_of(const Case *c, const Run *r) {
+static double slope_of(const PassCase *c, const InterpRun *r) {
     double slope = 0;
     for (StateId s = 0; s < c->m->states.n; s++) {
         int64_t n = type_count(type_at(c->m, c->m->states.at[s].type));
@@ -265,12 +265,12 @@ static void test_gradients_match_differences(void **state) {
     (void)state;
     uint32_t steep = 0, n = rounds(100);
     for (uint32_t i = 0; i < n; i++) {
-        Case c = new_case(
+        PassCase c = new_case(
             (IrGen){.seed = 90000 + i, .nodes = 10 + i % 40, .gradients = true, .smooth = true});
         if (i % 2) apply(&c, "simplify", pass_simplify);
         apply(&c, "autodiff", pass_autodiff);
         if (i % 3) apply(&c, "tidy", pass_tidy);
-        Run r;
+        InterpRun r;
         run_start(&r, &c, INTERP_F64);
         run_func(&r, &c, "step");
         double slope = slope_of(&c, &r);
@@ -291,8 +291,8 @@ static void test_gradients_match_differences(void **state) {
 // ---- derivatives, op by op
 
 // A module with one function "step" from text, as a case.
-static Case text_case(const char *text) {
-    Case c = {.a = arena_new()};
+static PassCase text_case(const char *text) {
+    PassCase c = {.a = arena_new()};
     c.diag = diag_new(c.a);
     uint16_t file = diag_add_file(c.diag, "test.ir", text, strlen(text), false);
     c.m = ir_parse(c.a, symtab_new(c.a), c.diag, file);
@@ -303,7 +303,7 @@ static Case text_case(const char *text) {
 }
 
 // Makes the value y the function's end: loss = sum(y * x0), and the derivatives by all states.
-static void add_loss(Case *c, Func *f, NodeId y) {
+static void add_loss(PassCase *c, Func *f, NodeId y) {
     Builder b = {.m = c->m, .f = f};
     y = ir_binary(&b, OP_mul, y, ir_input(&b, "x0", node_at(f, y)->type, 0));
     const Type t = *type_of(c->m, f, y);
@@ -316,9 +316,9 @@ static void add_loss(Case *c, Func *f, NodeId y) {
         func_result(c->m, f, arena_printf(c->a, "g%u", s), ir_grad(&b, loss, s), RESULT_value);
 }
 
-static void check_gradient(Case *c, const char *what) {
+static void check_gradient(PassCase *c, const char *what) {
     apply(c, "autodiff", pass_autodiff);
-    Run r;
+    InterpRun r;
     run_start(&r, c, INTERP_F64);
     run_func(&r, c, "step");
     double slope = slope_of(c, &r), h = 1e-4;
@@ -348,7 +348,7 @@ static void test_gradient_of_each_scalar(void **state) {
     for (int op = 0; op < OP_SCALARS; op++) {
         if (!gradient_table[op] || op == OP_cast) continue;
         for (int turn = 0; turn < 2; turn++) {
-            Case c = text_case(leaves);
+            PassCase c = text_case(leaves);
             Func *f = module_find(c.m, "step");
             NodeId w = f->results.at[0].node, v = f->results.at[1].node, u = f->results.at[2].node;
             bool positive = op == OP_sqrt || op == OP_rsqrt || op == OP_log || op == OP_pow;
@@ -419,7 +419,7 @@ static void test_gradient_of_each_op(void **state) {
                         "state w : f32[a=4, b=3] param state v : f32[b=3, c=2] param "
                         "func step { %%w = state {state=w} %%v = state {state=v} ");
         text_printf(&t, "%s }", gradient_bodies[i]);
-        Case c = text_case(t.at);
+        PassCase c = text_case(t.at);
         Func *f = module_find(c.m, "step");
         for (NodeId n = 0; n < f->nodes.n; n++) seen[node_at(f, n)->op] = true;
         if (!strstr(gradient_bodies[i], "stop_gradient")) {
@@ -436,14 +436,14 @@ static void test_gradient_of_each_op(void **state) {
 // stop_gradient(w) * w has the slope of a constant times w.
 static void test_stop_gradient(void **state) {
     (void)state;
-    Case c = text_case("axis a = 4 state w : f32[a=4] param func step { %w = state {state=w} "
-                       "%s = stop_gradient %w %y = mul %s, %w output y = %y }");
+    PassCase c = text_case("axis a = 4 state w : f32[a=4] param func step { %w = state {state=w} "
+                           "%s = stop_gradient %w %y = mul %s, %w output y = %y }");
     Func *f = module_find(c.m, "step");
     add_loss(&c, f, f->results.at[0].node);
     apply(&c, "simplify", pass_simplify);
     apply(&c, "autodiff", pass_autodiff);
     apply(&c, "tidy", pass_tidy);
-    Run r;
+    InterpRun r;
     run_start(&r, &c, INTERP_F64);
     run_func(&r, &c, "step");
     for (int64_t i = 0; i < 4; i++)
@@ -454,7 +454,7 @@ static void test_stop_gradient(void **state) {
 // ---- micro-batches
 
 // Runs prologue, micro and update of a cut module; the results are those of update.
-static void run_cut(Run *r, const Case *c, int64_t batch, int64_t micro) {
+static void run_cut(InterpRun *r, const PassCase *c, int64_t batch, int64_t micro) {
     run_start(r, c, INTERP_F64);
     r->inputs.accum = batch / micro;
     for (int64_t first = 0; first < batch; first += micro) {
@@ -474,16 +474,16 @@ static void test_micro_batches_add_up(void **state) {
     static const int64_t sizes[] = {1, 2, 3, 6};
     uint32_t cut = 0, n = rounds(60);
     for (uint32_t i = 0; i < n; i++) {
-        Case c = new_case((IrGen){.seed = 130000 + i,
-                                  .nodes = 8 + i % 40,
-                                  .gradients = true,
-                                  .smooth = true,
-                                  .batch = BATCH});
+        PassCase c = new_case((IrGen){.seed = 130000 + i,
+                                      .nodes = 8 + i % 40,
+                                      .gradients = true,
+                                      .smooth = true,
+                                      .batch = BATCH});
         must_verify(&c, "irgen");
         apply(&c, "simplify", pass_simplify);
         apply(&c, "autodiff", pass_autodiff);
         apply(&c, "tidy", pass_tidy);
-        Run whole, parts;
+        InterpRun whole, parts;
         run_start(&whole, &c, INTERP_F64);
         run_func(&whole, &c, "step");
         c.cx.micro = sizes[i % 4];
@@ -507,11 +507,11 @@ static void test_evaluations_count_what_exists(void **state) {
     static const char *const parts[] = {"eval_prologue", "eval_micro"};
     uint32_t compared = 0, n = rounds(60);
     for (uint32_t i = 0; i < n; i++) {
-        Run runs[2];
-        Case cases[2];
+        InterpRun runs[2];
+        PassCase cases[2];
         bool good = true;
         for (uint32_t k = 0; k < 2; k++) {
-            Case *c = &cases[k];
+            PassCase *c = &cases[k];
             *c = new_case((IrGen){.seed = 130000 + i,
                                   .nodes = 8 + i % 40,
                                   .gradients = true,
@@ -525,7 +525,7 @@ static void test_evaluations_count_what_exists(void **state) {
             apply(c, "microbatch", pass_microbatch);
             good = good && !c->diag->errors && !c->m->whole_eval;
             if (!good) continue;
-            Run *r = &runs[k];
+            InterpRun *r = &runs[k];
             run_start(r, c, INTERP_F64);
             r->inputs.samples = SAMPLES;
             for (uint32_t p = 0; p < 2; p++)
@@ -549,7 +549,7 @@ static void test_tied_weight_adds_up(void **state) {
     (void)state;
     for (int64_t micro = 1; micro <= 6; micro++) {
         if (6 % micro) continue;
-        Case c =
+        PassCase c =
             text_case("axis batch = 6 sample axis p = 4 axis k = 5 state w : f32[p=4, k=5] param "
                       "func step { %i = input : i32[batch=6] {name=i0, range=p} "
                       "%w = state {state=w} %x = gather %w, %i {axis=p} %z = sin %x "
@@ -559,7 +559,7 @@ static void test_tied_weight_adds_up(void **state) {
         add_loss(&c, f, f->results.at[0].node);
         apply(&c, "autodiff", pass_autodiff);
         apply(&c, "tidy", pass_tidy);
-        Run whole, parts;
+        InterpRun whole, parts;
         run_start(&whole, &c, INTERP_F64);
         run_func(&whole, &c, "step");
         c.cx.micro = micro;

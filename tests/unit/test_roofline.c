@@ -16,11 +16,11 @@ typedef struct {
     uint32_t blocks;                   // expected
     OccupancyLimit limit;
     double share;
-} Case;
+} RooflineCase;
 
 // Each line: what the four limits are. Warps of a block w; registers of a warp r = 32 x registers up to
 // 256; a part holds 16384 / r warps, four parts four times that.
-static const Case cases[] = {
+static const RooflineCase cases[] = {
     // w 8: 64 / 8 = 8 by threads; r 1024: 4 x 16 / 8 = 8; the first of the two is named
     {"A100 SXM 40GB", 32, 0, 256, 8, LIMIT_threads, 1},
     // r 33 x 32 = 1056 -> 1280: 16384 / 1280 = 12, 4 x 12 / 8 = 6; 48 of 64 warps
@@ -57,7 +57,7 @@ static const Case cases[] = {
 static void occupancy_follows_the_rules(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const Case *c = &cases[i];
+        const RooflineCase *c = &cases[i];
         const Gpu *g = gpu_find(c->gpu);
         assert_non_null(g);
         Occupancy o = gpu_occupancy(g, c->registers, c->shared, c->block);

@@ -25,10 +25,10 @@ typedef struct {
     char dir[64], data[96];
     SnPlan *plan;
     unsigned char ids[IDS];
-} Fixture;
+} RuntimeFixture;
 
 static int set_up(void **state) {
-    Fixture *f = calloc(1, sizeof *f);
+    RuntimeFixture *f = calloc(1, sizeof *f);
     strcpy(f->dir, "/tmp/sinter-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->data, sizeof f->data, "%s/data.bin", f->dir);
@@ -54,7 +54,7 @@ static void remove_directory(const char *dir) {
 }
 
 static int clean_up(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     remove_directory(f->dir);
     free(f->plan);
     free(f);
@@ -67,9 +67,9 @@ typedef struct {
     SnData *data;
     SnTrainer *trainer;
     SnError e;
-} Run;
+} TrainedRun;
 
-static void run_new(Run *r, Fixture *f, int threads, const SnProgress *at) {
+static void run_new(TrainedRun *r, RuntimeFixture *f, int threads, const SnProgress *at) {
     memset(r, 0, sizeof *r);
     assert_int_equal(sn_exec_new(f->plan, tiny_functions, threads, &r->exec, &r->e), SN_OK);
     SnDataSpec spec = {
@@ -82,16 +82,16 @@ static void run_new(Run *r, Fixture *f, int threads, const SnProgress *at) {
     assert_int_equal(sn_trainer_micro(r->trainer), MICRO);
 }
 
-static void run_free(Run *r) {
+static void run_free(TrainedRun *r) {
     sn_trainer_free(r->trainer);
     sn_data_free(r->data);
     sn_exec_free(r->exec);
 }
 
-static const float *weights(Run *r) { return sn_exec_at(r->exec, SN_REGION_PARAM, AT_W); }
+static const float *weights(TrainedRun *r) { return sn_exec_at(r->exec, SN_REGION_PARAM, AT_W); }
 
 static void test_plan_is_accepted(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnError e = {0};
     assert_int_equal(sn_plan_check(f->plan, &e), SN_OK);
     assert_non_null(sn_plan_section(f->plan, "micro"));
@@ -103,7 +103,7 @@ static void test_plan_is_accepted(void **state) {
 
 // One field after the other out of range: each is refused.
 static void test_plan_damage_is_found(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     unsigned char *copy = aligned_alloc(64, BLOB);
     SnPlan *p = (SnPlan *)(void *)copy;
     uint32_t gemm_arg = 0;
@@ -170,7 +170,7 @@ static void test_plan_damage_is_found(void **state) {
 
 // Random damage of any kind must be refused or harmless, never a fault.
 static void test_plan_survives_any_bytes(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     unsigned char *copy = aligned_alloc(64, BLOB);
     const uint32_t key[2] = {17, 0};
     uint32_t refused = 0;
@@ -189,9 +189,9 @@ static void test_plan_survives_any_bytes(void **state) {
 }
 
 static void test_step_computes(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnProgress at = {.accum = 3, .total = 10, .seed = 5};
-    Run r;
+    TrainedRun r;
     run_new(&r, f, 3, &at);
     assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_true(weights(&r)[0] == 6 && weights(&r)[2] == 8);
@@ -223,7 +223,7 @@ static void test_step_computes(void **state) {
 // An input of a section that runs once would hold whatever was there: the plan is refused.
 static void test_inputs_are_all_filled(void **state) {
     const char *once[] = {"init", "update", "eval_finish"};
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnPort *port = (SnPort *)(void *)((unsigned char *)f->plan + f->plan->inputs.offset) + 1;
     for (int i = 0; i < 3; i++) {
         SnExec *x;
@@ -239,9 +239,9 @@ static void test_inputs_are_all_filled(void **state) {
 }
 
 static void test_eval_is_one_batch(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnProgress at = {.accum = 1, .total = 1, .seed = 1};
-    Run r;
+    TrainedRun r;
     run_new(&r, f, 2, &at);
     assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_true(sn_trainer_can_eval(r.trainer));
@@ -258,11 +258,11 @@ static void test_eval_is_one_batch(void **state) {
 }
 
 static void test_threads_change_nothing(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnProgress at = {.accum = 2, .total = 9, .seed = 3};
     float one[WEIGHTS];
     for (int threads = 1; threads <= 5; threads++) {
-        Run r;
+        TrainedRun r;
         run_new(&r, f, threads, &at);
         assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
         for (int i = 0; i < 9; i++) assert_int_equal(sn_trainer_step(r.trainer, &r.e), SN_OK);
@@ -272,17 +272,17 @@ static void test_threads_change_nothing(void **state) {
     }
 }
 
-static SnStatus load_newest(Run *r, const char *dir, SnProgress *back) {
+static SnStatus load_newest(TrainedRun *r, const char *dir, SnProgress *back) {
     SnFound found;
     return sn_checkpoint_load(r->exec, dir, back, &found, &r->e);
 }
 
 // Stopping after any step and resuming gives the bits of a run that was not stopped.
 static void test_resume_is_exact(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnProgress at = {.accum = 2, .total = 8, .seed = 9}, back;
     char path[512];
-    Run r, s;
+    TrainedRun r, s;
     run_new(&r, f, 2, &at);
     assert_int_equal(sn_trainer_init(r.trainer, &r.e), SN_OK);
     assert_true(sn_exec_set(r.exec, "lr.peak", 0.3));
@@ -327,7 +327,7 @@ static bool listen(void *user, int32_t id) {
 }
 
 static void test_generation_follows_the_model(void **state) {
-    Fixture *f = *state;
+    RuntimeFixture *f = *state;
     SnError e = {0};
     SnExec *x;
     assert_int_equal(sn_exec_new(f->plan, tiny_functions, 2, &x, &e), SN_OK);

@@ -50,16 +50,16 @@ typedef struct {
     long double (*reference)(long double);
     double bound;
     float limit; // arguments beyond are not held to the bound
-} Function;
+} ScalarFunction;
 
-static const Function functions[] = {
+static const ScalarFunction functions[] = {
     {OP_exp, "exp", expl, 1.1, INFINITY},       {OP_log, "log", logl, 0.9, INFINITY},
     {OP_expm1, "expm1", expm1l, 1.2, INFINITY}, {OP_log1p, "log1p", log1pl, 1.0, INFINITY},
     {OP_tanh, "tanh", tanhl, 1.3, INFINITY},    {OP_erf, "erf", erfl, 1.1, INFINITY},
     {OP_sin, "sin", sinl, 1.3, 1048576.0f},     {OP_cos, "cos", cosl, 1.3, 1048576.0f},
 };
 
-static void check_one(const Function *f, uint32_t bits) {
+static void check_one(const ScalarFunction *f, uint32_t bits) {
     float x = from_bits(bits), got = eval(f->op, x, 0);
     if (fabsf(x) > f->limit) {
         if (isinf(x) ? !isnan(got) : !(fabsf(got) <= 1))
@@ -75,7 +75,7 @@ static void check_one(const Function *f, uint32_t bits) {
 static void test_functions(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-        const Function *f = &functions[i];
+        const ScalarFunction *f = &functions[i];
         for (uint64_t u = 0; u < 1ull << 32; u += 6007) check_one(f, (uint32_t)u);
         // Around zero, subnormals, one, and the borders of the reductions, both signs.
         static const float centres[] = {

@@ -99,10 +99,10 @@ static Tries tries_of(const SnSetting *s) {
 typedef struct {
     Arena *a;
     Diag *d;
-} Told;
+} ToldMessages;
 
-static Told compile(const char *plan, const char *name, const char *value) {
-    Told t = {.a = arena_new()};
+static ToldMessages compile(const char *plan, const char *name, const char *value) {
+    ToldMessages t = {.a = arena_new()};
     const char *text =
         arena_printf(t.a,
                      "axis vocab = 16, dim = 4, batch, seq\n"
@@ -118,7 +118,7 @@ static Told compile(const char *plan, const char *name, const char *value) {
     return t;
 }
 
-static bool told(const Told *t, const char *what, bool located) {
+static bool told(const ToldMessages *t, const char *what, bool located) {
     for (uint32_t i = 0; i < t->d->items.n; i++)
         if (strstr(t->d->items.at[i].text, what) && (t->d->items.at[i].loc.file != 0) == located)
             return true;
@@ -190,7 +190,7 @@ static void expect_plan(const SnSetting *s, const char *value, bool taken) {
     Arena *a = arena_new();
     const char *key = key_of(s), *plan = plan_with(a, key, value);
     if (plan) {
-        Told t = compile(plan, NULL, NULL);
+        ToldMessages t = compile(plan, NULL, NULL);
         bool refused = told(&t, arena_printf(a, "'%s' takes ", key), true) ||
                        (!strcmp(key, "data.kind") && told(&t, "expected text(", true));
         if (refused == taken || (!taken && !t.d->errors)) {
@@ -209,7 +209,7 @@ static void expect_define(const SnSetting *s, const Try *try) {
     if (!strcmp(key, "data.kind")) plan = plan_with(a, key, "text");
     if (plan && s->when != SN_ENVIRON && s->when != SN_COMMAND) {
         if (s->type == SN_BOOL) plan = plan_with(a, key, "true");
-        Told t = compile(plan, key, try->text);
+        ToldMessages t = compile(plan, key, try->text);
         bool refused =
             axis ? told(&t, "must be a whole number", true) || told(&t, "expected a number", false)
                  : told(&t, arena_printf(a, "-D %s=%s: expected ", key, try->text), false);
@@ -380,7 +380,7 @@ static void test_forms_of_lines(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Arena *a = arena_new();
-        Told t = compile(
+        ToldMessages t = compile(
             arena_printf(a,
                          "train { data text(\"x\"); size batch = 4, seq = 4; optimizer sgd; "
                          "lr 1; %s }",
@@ -400,7 +400,7 @@ static void test_names_of_micro_batches(void **state) {
     const char *plan = "train { data text(\"x\"); size batch = 4, seq = 4; micro batch = 2; "
                        "optimizer sgd; lr 1 }";
     (void)state;
-    Told t = compile(plan, "micro.batch", "4");
+    ToldMessages t = compile(plan, "micro.batch", "4");
     assert_int_equal(t.d->errors, 0);
     arena_free(t.a);
     t = compile(plan, "micro.seq", "4");
@@ -419,7 +419,7 @@ static void test_options_of_other_optimizers(void **state) {
         "optimizer mine(decay = %s) }";
     (void)state;
     Arena *a = arena_new();
-    Told t = compile(arena_printf(a, plan, "-0.5"), NULL, NULL);
+    ToldMessages t = compile(arena_printf(a, plan, "-0.5"), NULL, NULL);
     assert_int_equal(t.d->errors, 0);
     arena_free(t.a);
     t = compile(arena_printf(a, plan, "0"), "optimizer.decay", "-0.5");

@@ -19,10 +19,10 @@ static const float points[] = {0.0f,    -0.0f,  0x1p-149f, -0x1p-149f, 1e-40f,  
                                1e4f,    -1e4f,  INFINITY,  -INFINITY};
 enum { POINTS = sizeof points / sizeof *points };
 
-typedef double Function(double x);
+typedef double RealFunction(double x);
 typedef struct {
     const char *name, *call;
-    Function *value, *slope;
+    RealFunction *value, *slope;
     double part, absolute; // of the value; the gradient has the same
 } Elementwise;
 
@@ -122,7 +122,7 @@ static void check_elementwise(const Elementwise *e) {
                      " loss = sum[n](one * %s) + 0 * sum[batch](x)\n}\n" PLAN
                      " optimizer sgd\n lr constant(1)\n}\n",
                      POINTS, e->call));
-    Run r;
+    TextRun r;
     start(&r, t, INTERP_EXACT);
     for (int i = 0; i < POINTS; i++) state_of(&r, "p")->at[i] = (double)points[i];
     run_step(&r, 1);
@@ -283,7 +283,7 @@ typedef struct {
 } Rows;
 
 // A row with inf has values; a gradient it has none.
-static void check_row_of(const Fold *f, const Run *r, const Rows *rows, int row) {
+static void check_row_of(const Fold *f, const TextRun *r, const Rows *rows, int row) {
     bool open = false;
     for (int i = 0; i < rows->n; i++) open |= rows->x[row * WIDE + i] == INFINITY;
     RowOf want = {
@@ -317,7 +317,7 @@ static void check_fold(const Fold *f, const Rows *rows) {
                      " loss = sum[%s](one * %s) + 0 * sum[row, v](q) + 0 * sum[batch](x)\n}\n" PLAN
                      " optimizer sgd\n lr constant(1)\n}\n",
                      rows->rows, rows->n, axes, axes, call));
-    Run r;
+    TextRun r;
     start(&r, t, INTERP_EXACT);
     for (int row = 0; row < rows->rows; row++)
         for (int i = 0; i < rows->n; i++) {
@@ -365,7 +365,7 @@ static void check_running(const char *options, double want) {
         " loss = sum[n, c](batchnorm[c, n](p, rate = 0.25%s)) + 0 * sum[batch](x)\n}\n" PLAN
         " optimizer sgd\n lr constant(1)\n}\n",
         options));
-    Run r;
+    TextRun r;
     start(&r, t, INTERP_EXACT);
     for (int i = 0; i < 4; i++) state_of(&r, "p")->at[i] = i * i * i;
     run_step(&r, 1);
@@ -440,7 +440,7 @@ static const SameText texts[] = {
 };
 
 // The points in turn, as far as they are not too large nor the least, from another one for each state.
-static void set_points(Run *r, const char *path, double most, int from) {
+static void set_points(TextRun *r, const char *path, double most, int from) {
     Tensor *x = state_of(r, path);
     int64_t n = type_count(type_at(r->t->program->m, x->type));
     for (int64_t i = 0; i < n; i++) {
@@ -459,7 +459,7 @@ static void check_near(const char *what, const char *name, const Tensor *got, co
                      want->at[i]);
 }
 
-static void compare_runs(const char *what, const Run *exact, const Run *wide, double part) {
+static void compare_runs(const char *what, const TextRun *exact, const TextRun *wide, double part) {
     const Module *m = exact->t->program->m;
     const Func *f = func_of(exact->t, "step");
     for (uint32_t i = 0; i < f->results.n; i++)
@@ -479,8 +479,8 @@ static void check_text(const SameText *x) {
                      x->body, x->plan));
     static const double steps[] = {1, 2, 5, 30, 50, 51, 1e6};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        Run exact, wide;
-        Run *both[] = {&exact, &wide};
+        TextRun exact, wide;
+        TextRun *both[] = {&exact, &wide};
         for (int k = 0; k < 2; k++) {
             start(both[k], t, k ? INTERP_F64 : INTERP_EXACT);
             set_points(both[k], "p", 1e4, 0);
@@ -506,7 +506,7 @@ static void test_first_steps(void **state) {
         compile("axis n = 3, batch\nmodel m(x: real[batch]) {\n param p[n] ~ 0\n"
                 " loss = sum[n](p) + 0 * sum[batch](x)\n}\n" PLAN
                 " optimizer adamw(betas = (0.9, 0.9999), eps = 0)\n lr constant(1)\n}\n");
-    Run r;
+    TextRun r;
     start(&r, t, INTERP_EXACT);
     double *p = state_of(&r, "p")->at;
     for (int step = 1; step <= 100; step++) {
@@ -569,7 +569,7 @@ static void test_initial_values(void **state) {
     for (size_t k = 0; k < sizeof initials / sizeof *initials; k++) {
         Arena *a = arena_new();
         TestModel *t = with_initial(a, initials[k].decl, initials[k].initial);
-        Run r;
+        TextRun r;
         start(&r, t, INTERP_EXACT);
         const Tensor *w = state_of(&r, "w");
         double sum = 0, squares = 0, most = 0, want = initials[k].deviation;
@@ -624,7 +624,7 @@ static void test_orthonormal(void **state) {
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         Arena *a = arena_new();
         TestModel *t = with_initial(a, cases[k].decl, cases[k].initial);
-        Run r;
+        TextRun r;
         start(&r, t, INTERP_EXACT);
         check_orthonormal(state_of(&r, "w")->at, cases[k].b, cases[k].r, cases[k].c, cases[k].gain,
                           cases[k].decl);

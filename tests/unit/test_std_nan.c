@@ -236,7 +236,7 @@ static TestModel *model_of(Arena *a, const Row *row) {
 // ---- a NaN in each element --------------------------------------------------------------------------
 
 // Different numbers between 0.1 and 0.9 in all parameters; of 'only', if any, element 'at' is NaN.
-static void fill(Run *r, StateId only, int64_t at) {
+static void fill(TextRun *r, StateId only, int64_t at) {
     const Module *m = r->t->program->m;
     double x = 0.3;
     for (StateId s = 0; s < m->states.n; s++) {
@@ -249,7 +249,7 @@ static void fill(Run *r, StateId only, int64_t at) {
     }
 }
 
-static double loss_with(Run *r, StateId only, int64_t at) {
+static double loss_with(TextRun *r, StateId only, int64_t at) {
     fill(r, only, at);
     run_step(r, 1);
     return *result_of(r, "loss");
@@ -260,7 +260,7 @@ static uint32_t check_row(const Row *row) {
     TestModel *t = model_of(a, row);
     const Module *m = t->program->m;
     uint32_t faults = 0;
-    Run r;
+    TextRun r;
     start(&r, t, INTERP_EXACT);
     if (!isfinite(loss_with(&r, NONE, 0))) {
         print_error("%s is not finite\n", row->call);

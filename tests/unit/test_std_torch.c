@@ -11,7 +11,7 @@ typedef struct {
     double part, whole; // the bound: of the element, of its tensor's largest
     double off;         // how much of it was used
     uint32_t faults;    // elements beyond it; the first is told
-} Case;
+} TorchCase;
 
 // The next line of a text, without its end.
 static const char *take_line(Arena *a, const char **text) {
@@ -21,9 +21,9 @@ static const char *take_line(Arena *a, const char **text) {
     return line;
 }
 
-static Case case_read(Arena *a, SnSafetensors *file, const SnMeta *meta) {
+static TorchCase case_read(Arena *a, SnSafetensors *file, const SnMeta *meta) {
     const char *text = meta->value;
-    Case c = {.file = file, .name = meta->key};
+    TorchCase c = {.file = file, .name = meta->key};
     (void)take_line(a, &text); // the functions that it covers
     c.axes = take_line(a, &text);
     if (sscanf(take_line(a, &text), "%lf %lf", &c.part, &c.whole) != 2)
@@ -35,7 +35,7 @@ static Case case_read(Arena *a, SnSafetensors *file, const SnMeta *meta) {
 }
 
 // "NAME/KIND/…"
-static bool is_of(const Case *c, const SnTensorInfo *t, const char *kind, const char **path) {
+static bool is_of(const TorchCase *c, const SnTensorInfo *t, const char *kind, const char **path) {
     size_t n = strlen(c->name), m = strlen(kind);
     bool fits = strncmp(t->name, c->name, n) == 0 && t->name[n] == '/' &&
                 strncmp(t->name + n + 1, kind, m) == 0 && t->name[n + 1 + m] == '/';
@@ -43,7 +43,7 @@ static bool is_of(const Case *c, const SnTensorInfo *t, const char *kind, const 
     return fits;
 }
 
-static void *read_values(const Case *c, const SnTensorInfo *t) {
+static void *read_values(const TorchCase *c, const SnTensorInfo *t) {
     void *to = malloc((size_t)t->bytes + 1);
     SnError err;
     assert_non_null(to);
@@ -52,7 +52,7 @@ static void *read_values(const Case *c, const SnTensorInfo *t) {
 }
 
 // Every state of the model is stored, in its order of axes.
-static void set_states(const Case *c, Run *r) {
+static void set_states(const TorchCase *c, TextRun *r) {
     const Module *m = r->t->program->m;
     StateId set = 0;
     for (uint32_t i = 0; i < sn_st_count(c->file); i++) {
@@ -74,7 +74,8 @@ static void set_states(const Case *c, Run *r) {
     if (set != params) fail_msg("%s: %u parameters, stored are %u", c->name, params, set);
 }
 
-static void check_gradient(Case *c, const Run *r, const SnTensorInfo *t, const char *path) {
+static void check_gradient(TorchCase *c, const TextRun *r, const SnTensorInfo *t,
+                           const char *path) {
     double *want = read_values(c, t), most = 0;
     const double *got = result_of(r, arena_printf(r->t->a, "grad.%s", path));
     int64_t n = (int64_t)t->bytes / 8;
@@ -91,7 +92,7 @@ static void check_gradient(Case *c, const Run *r, const SnTensorInfo *t, const c
     free(want);
 }
 
-static void check_case(Case *c) {
+static void check_case(TorchCase *c) {
     Arena *a = arena_new();
     TestModel *t =
         compile(arena_printf(a,
@@ -99,7 +100,7 @@ static void check_case(Case *c) {
                              "loss = sum[%s](one * %s) + 0 * sum[batch](z)\n}\n" PLAN
                              " optimizer sgd\n lr constant(1)\n}\n",
                              c->axes, c->before, c->value_axes, c->value_axes, c->value));
-    Run r;
+    TextRun r;
     start(&r, t, INTERP_EXACT);
     set_states(c, &r);
     run_step(&r, 1);
@@ -127,7 +128,7 @@ static void test_values_of_torch(void **state) {
     for (uint32_t i = 0; i < sn_st_metas(file); i++) {
         const SnMeta *meta = sn_st_meta(file, i);
         if (strcmp(meta->key, "torch") == 0) continue;
-        Case c = case_read(a, file, meta);
+        TorchCase c = case_read(a, file, meta);
         check_case(&c);
         if (c.off > 0.5) print_message("  %s: %.2f of its bound\n", c.name, c.off);
         cases++;

@@ -19,10 +19,10 @@ typedef struct {
     Interp in;
     Tensor *results;
     double step;
-} Run;
+} TextRun;
 
 static bool give_input(void *user, const char *name, TypeId type, double *out) {
-    const Run *r = user;
+    const TextRun *r = user;
     const Program *p = r->t->program;
     int64_t n = type_count(type_at(p->m, type));
     for (int64_t i = 0; i < n; i++) out[i] = strcmp(name, "step") == 0 ? r->step : n == 1;
@@ -53,17 +53,17 @@ static const Func *func_of(const TestModel *t, const char *name) {
 }
 
 // States with their initial values.
-static void start(Run *r, TestModel *t, InterpMode mode) {
+static void start(TextRun *r, TestModel *t, InterpMode mode) {
     Text why = {.arena = t->a};
     Tensor none[64];
-    *r = (Run){.t = t, .step = 1};
+    *r = (TextRun){.t = t, .step = 1};
     interp_init(&r->in, t->program->m, mode, t->a);
     r->in.input = give_input;
     r->in.user = r;
     if (!interp_run(&r->in, func_of(t, "init"), none, NULL, &why)) fail_msg("%s", why.at);
 }
 
-static inline Tensor *state_of(Run *r, const char *path) {
+static inline Tensor *state_of(TextRun *r, const char *path) {
     const Module *m = r->t->program->m;
     for (StateId s = 0; s < m->states.n; s++)
         if (strcmp(sym_str(m->syms, m->states.at[s].path), path) == 0) return &r->in.states[s];
@@ -71,7 +71,7 @@ static inline Tensor *state_of(Run *r, const char *path) {
     return NULL;
 }
 
-static void run_step(Run *r, double step) {
+static void run_step(TextRun *r, double step) {
     const Func *f = func_of(r->t, "step");
     Text why = {.arena = r->t->a};
     r->step = step;
@@ -80,7 +80,7 @@ static void run_step(Run *r, double step) {
     if (!interp_run(&r->in, f, r->results, NULL, &why)) fail_msg("%s", why.at);
 }
 
-static const double *result_of(const Run *r, const char *name) {
+static const double *result_of(const TextRun *r, const char *name) {
     const Func *f = func_of(r->t, "step");
     for (uint32_t i = 0; i < f->results.n; i++)
         if (strcmp(sym_str(r->t->program->m->syms, f->results.at[i].name), name) == 0)

@@ -73,7 +73,7 @@ void fault_at(Cx *c, EmuFaultKind kind, uint32_t line, uint32_t lane, uint64_t a
     }
 }
 
-static const char *verb(Access how) {
+static const char *verb(AccessKind how) {
     return how == ACCESS_read ? "read" : how == ACCESS_write ? "write" : "atomic update";
 }
 
@@ -83,13 +83,13 @@ static bool covers(const EmuRange *r, uint64_t address, uint32_t bytes) {
     return address >= r->base && address - r->base < r->bytes &&
            r->bytes - (address - r->base) >= bytes;
 }
-static bool allows(const EmuRange *r, uint64_t address, uint32_t bytes, Access how) {
+static bool allows(const EmuRange *r, uint64_t address, uint32_t bytes, AccessKind how) {
     return covers(r, address, bytes) && (how == ACCESS_write || r->reads) &&
            (how == ACCESS_read || r->writes);
 }
 
 // The last range of the span that begins at the address or before; the first one where none does.
-static uint32_t find_last(const Launch *l, Span s, uint64_t address) {
+static uint32_t find_last(const Launch *l, RangeSpan s, uint64_t address) {
     uint32_t low = s.first, high = s.first + s.count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -101,7 +101,7 @@ static uint32_t find_last(const Launch *l, Span s, uint64_t address) {
     return low > s.first ? low - 1 : s.first;
 }
 
-static Span all_ranges(const Launch *l) { return (Span){0, l->range_count}; }
+static RangeSpan all_ranges(const Launch *l) { return (RangeSpan){0, l->range_count}; }
 
 // ---- by which pointer ---------------------------------------------------------------------------
 
@@ -111,15 +111,15 @@ static bool in_memory(const Memory *m, uint64_t address, uint32_t bytes) {
 
 // The ranges that begin where the pointer points, and what continues them; if none does, from the first to
 // the last that it is in: those between them lie in the first.
-static Span span_of(const Launch *l, uint64_t pointer) {
+static RangeSpan span_of(const Launch *l, uint64_t pointer) {
     uint32_t last = find_last(l, all_ranges(l), pointer), first = last;
     if (l->ranges[last].base == pointer) {
         while (l->ranges[first - 1].base == pointer) first--;
         while (last + 1 < l->range_count && l->ranges[last + 1].continues) last++;
-        return (Span){first, last - first + 1};
+        return (RangeSpan){first, last - first + 1};
     }
     for (first = 0; first <= last && !covers(&l->ranges[first], pointer, 1);) first++;
-    return (Span){first, last + 1 - first};
+    return (RangeSpan){first, last + 1 - first};
 }
 
 static void set_origin(const Cx *c, Origin *o, uint64_t pointer) {
@@ -160,7 +160,7 @@ void note_pointer(Cx *c, uint32_t origin, uint64_t value) {
 }
 
 // The ranges that the access may be in, as spans: how many. All of them where no pointer is known.
-static uint32_t spans_of(const Cx *c, const Insn *i, Span to[MAX_ORIGINS]) {
+static uint32_t spans_of(const Cx *c, const Insn *i, RangeSpan to[MAX_ORIGINS]) {
     uint32_t n = 0;
     for (uint64_t rest = c->f->origins[i->site]; rest; rest &= rest - 1) {
         const Origin *o = &c->origin[__builtin_ctzll(rest)];
@@ -175,14 +175,15 @@ static uint32_t spans_of(const Cx *c, const Insn *i, Span to[MAX_ORIGINS]) {
 }
 
 // The range that allows the access, or NULL. An atomic update may need two.
-static const EmuRange *search(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how) {
+static const EmuRange *search(Cx *c, const Insn *i, uint64_t address, uint32_t bytes,
+                              AccessKind how) {
     const Launch *l = c->launch;
     const EmuRange *reads = NULL, *writes = NULL;
-    Span spans[MAX_ORIGINS];
+    RangeSpan spans[MAX_ORIGINS];
     uint32_t n = spans_of(c, i, spans);
     for (uint32_t s = 0; s < n; s++) {
-        Span at = spans[s];
-        if (l->disjoint) at = (Span){find_last(l, at, address), 1};
+        RangeSpan at = spans[s];
+        if (l->disjoint) at = (RangeSpan){find_last(l, at, address), 1};
         for (uint32_t k = at.first; k < at.first + at.count; k++) {
             const EmuRange *r = &l->ranges[k];
             if (allows(r, address, bytes, how)) {
@@ -198,7 +199,7 @@ static const EmuRange *search(Cx *c, const Insn *i, uint64_t address, uint32_t b
 
 // The same; most accesses of an instruction are in one range.
 static const EmuRange *find_range(Cx *c, const Insn *i, uint64_t address, uint32_t bytes,
-                                  Access how) {
+                                  AccessKind how) {
     const EmuRange *r = &c->launch->ranges[c->hint[i->site]];
     return allows(r, address, bytes, how) ? r : search(c, i, address, bytes, how);
 }
@@ -218,7 +219,7 @@ static uint64_t distance(const EmuRange *r, uint64_t address, uint32_t bytes) {
     return address - r->base < r->bytes ? 1 : address - (r->base + r->bytes) + 1;
 }
 
-static const EmuRange *nearest(const Launch *l, Span s, uint64_t address, uint32_t bytes,
+static const EmuRange *nearest(const Launch *l, RangeSpan s, uint64_t address, uint32_t bytes,
                                const EmuRange *best) {
     for (uint32_t k = s.first; k < s.first + s.count; k++) {
         const EmuRange *r = &l->ranges[k];
@@ -231,9 +232,9 @@ static const EmuRange *nearest(const Launch *l, Span s, uint64_t address, uint32
 // Says what the pointer points to, or, where that is not known, what is next to the address; and
 // which tensor of the launch the access hits instead.
 static void fault_bounds(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                         Access how) {
+                         AccessKind how) {
     const Launch *l = c->launch;
-    Span spans[MAX_ORIGINS];
+    RangeSpan spans[MAX_ORIGINS];
     const EmuRange *near = NULL, *hit = nearest(l, all_ranges(l), address, bytes, NULL);
     for (uint32_t n = spans_of(c, i, spans); n-- > 0;)
         near = nearest(l, spans[n], address, bytes, near);
@@ -310,7 +311,7 @@ static uint64_t after_write(uint64_t s, uint64_t me, uint64_t bytes, bool strong
     return s | me << WRITER | written << WRITTEN | (uint64_t)atomic << ATOMIC;
 }
 
-static inline bool touch_word(Cx *c, _Atomic uint64_t *word, uint64_t bytes, Access how,
+static inline bool touch_word(Cx *c, _Atomic uint64_t *word, uint64_t bytes, AccessKind how,
                               bool strong) {
     uint64_t s = atomic_load_explicit(word, memory_order_relaxed), epoch = c->launch->epoch;
     for (;;) {
@@ -327,7 +328,7 @@ static inline bool touch_word(Cx *c, _Atomic uint64_t *word, uint64_t bytes, Acc
 
 // Whole words by one block, as most accesses are: nothing to do when it was here before, one exchange
 // when nobody was.
-static inline bool touch_quickly(Cx *c, _Atomic uint64_t *word, Access how) {
+static inline bool touch_quickly(Cx *c, _Atomic uint64_t *word, AccessKind how) {
     uint64_t s = atomic_load_explicit(word, memory_order_relaxed), epoch = c->launch->epoch;
     uint64_t mine =
         epoch << EPOCH | (how == ACCESS_read ? block_id(c) << READER | UINT64_C(15) << READ
@@ -337,7 +338,7 @@ static inline bool touch_quickly(Cx *c, _Atomic uint64_t *word, Access how) {
                                       word, &s, mine, memory_order_relaxed, memory_order_relaxed);
 }
 
-static bool touch_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how) {
+static bool touch_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, AccessKind how) {
     const Memory *m = &c->launch->d->memory;
     uint64_t at = address - m->base, end = at + bytes;
     bool strong = how == ACCESS_atomic || i->flags & MEM_strong;
@@ -355,14 +356,14 @@ static bool touch_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes,
 }
 
 // A read can only race in memory that this launch may write.
-static bool may_race(const Cx *c, const EmuRange *r, Access how) {
+static bool may_race(const Cx *c, const EmuRange *r, AccessKind how) {
     return how != ACCESS_read || c->launch->racy[r - c->launch->ranges];
 }
 
 // ---- global accesses ----------------------------------------------------------------------------
 
 uint8_t *access_global(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                       Access how) {
+                       AccessKind how) {
     const Memory *m = &c->launch->d->memory;
     if (!c->check) {
         if (!in_memory(m, address, bytes)) {
@@ -401,7 +402,7 @@ uint8_t *access_global(Cx *c, const Insn *i, uint32_t lane, uint64_t address, ui
     return m->host + (address - m->base);
 }
 
-uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how) {
+uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, AccessKind how) {
     Memory *m = &c->launch->d->memory;
     if (!in_memory(m, address, bytes)) return NULL;
     uint8_t *p = m->host + (address - m->base);
@@ -449,13 +450,13 @@ static inline bool read_conflicts(const Cx *c, const SharedShadow *s, uint32_t m
 }
 
 static inline bool write_conflicts(const Cx *c, const SharedShadow *s, uint32_t me, uint8_t bytes,
-                                   Access how) {
+                                   AccessKind how) {
     return s->wrote_bytes & bytes && !ordered(c, s->wrote, s->writer, me) &&
            !(s->flags & WROTE_ATOMIC && how == ACCESS_atomic);
 }
 
 static inline void note_write(const Cx *c, SharedShadow *s, uint32_t me, uint8_t bytes,
-                              Access how) {
+                              AccessKind how) {
     // What the thread wrote before a meeting is ordered for those it met: it must not look recent.
     bool recent = s->writer == me && s->wrote >= c->all_met && s->wrote >= c->warp->since;
     s->wrote_bytes = recent ? s->wrote_bytes | bytes : bytes;
@@ -478,7 +479,7 @@ static const AsyncCopy *copy_in_flight(const Cx *c, uint32_t address) {
     return NULL;
 }
 
-static void fault_unwritten(Cx *c, const Insn *i, uint32_t lane, uint32_t address, Access how) {
+static void fault_unwritten(Cx *c, const Insn *i, uint32_t lane, uint32_t address, AccessKind how) {
     const AsyncCopy *a = copy_in_flight(c, address);
     if (a)
         fault_at(
@@ -491,7 +492,7 @@ static void fault_unwritten(Cx *c, const Insn *i, uint32_t lane, uint32_t addres
                  "%s of shared memory at 0x%x, which this block never wrote", verb(how), address);
 }
 
-static void fault_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, Access how,
+static void fault_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, AccessKind how,
                          uint32_t other, bool wrote) {
     const uint32_t *block = c->launch->l->block;
     fault_at(c, EMU_FAULT_shared_race, i->line, lane, address,
@@ -500,8 +501,8 @@ static void fault_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, 
              other / block[0] / block[1], wrote ? "wrote" : "read");
 }
 
-bool touch_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, uint32_t bytes, Access how,
-                  const void *value) {
+bool touch_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, uint32_t bytes,
+                  AccessKind how, const void *value) {
     uint32_t me = c->warp->number * LANES + lane;
     for (uint32_t at = address, end = address + bytes; at < end;) {
         uint32_t from = at % 4, n = 4 - from < end - at ? 4 - from : end - at;
@@ -555,7 +556,7 @@ bool touch_shared_reads(Cx *c, const Insn *i, const uint64_t address[LANES], uin
 }
 
 uint8_t *access_shared(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                       Access how, const void *value) {
+                       AccessKind how, const void *value) {
     if (address > c->shared_bytes || c->shared_bytes - address < bytes) {
         fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
                  "%s of %u bytes of shared memory at 0x%" PRIx64 ", the block has %u bytes",
@@ -575,7 +576,7 @@ uint8_t *access_shared(Cx *c, const Insn *i, uint32_t lane, uint64_t address, ui
 // ---- local memory, constants, parameters --------------------------------------------------------
 
 uint8_t *access_local(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                      Access how) {
+                      AccessKind how) {
     uint32_t size = c->f->local_bytes;
     if (address > size || size - address < bytes) {
         fault_at(c, EMU_FAULT_bounds, i->line, lane, address,
@@ -604,7 +605,7 @@ uint8_t *access_local(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uin
 }
 
 uint8_t *access_constant(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                         Space space) {
+                         StateSpace space) {
     bool param = space == SPACE_param;
     const uint8_t *base = param ? c->launch->l->params : c->f->module->constants;
     uint64_t size = param ? c->f->param_bytes : c->f->module->constant_bytes;

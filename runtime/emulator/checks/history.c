@@ -31,7 +31,7 @@ static size_t find(const History *h, uint64_t address) {
     return lo;
 }
 
-static bool insert(Driver *d, size_t i, const Span *span) {
+static bool insert(EmuDriver *d, size_t i, const ShadowSpan *span) {
     History *h = &d->history;
     if (h->n == h->room) {
         size_t room = h->room ? 2 * h->room : 64;
@@ -51,29 +51,29 @@ static void erase(History *h, size_t i, size_t n) {
 }
 
 // Afterwards no span lies on both sides of the address.
-static bool split(Driver *d, uint64_t address) {
+static bool split(EmuDriver *d, uint64_t address) {
     History *h = &d->history;
     size_t i = find(h, address);
     if (i == h->n || h->at[i].begin >= address) return true;
-    Span left = h->at[i];
+    ShadowSpan left = h->at[i];
     left.end = address;
     h->at[i].begin = address;
     return insert(d, i, &left);
 }
 
 // Afterwards [begin, end) is the spans [*i, *j).
-static bool cover(Driver *d, uint64_t begin, uint64_t end, size_t *i, size_t *j) {
+static bool cover(EmuDriver *d, uint64_t begin, uint64_t end, size_t *i, size_t *j) {
     History *h = &d->history;
     if (!split(d, begin) || !split(d, end)) return false;
     *i = *j = find(h, begin);
     for (uint64_t at = begin; at < end; at = h->at[(*j)++].end) {
         uint64_t next = *j < h->n && h->at[*j].begin < end ? h->at[*j].begin : end;
-        if (next > at && !insert(d, *j, &(Span){.begin = at, .end = next})) return false;
+        if (next > at && !insert(d, *j, &(ShadowSpan){.begin = at, .end = next})) return false;
     }
     return true;
 }
 
-void history_forget(Driver *d, uint64_t base, uint64_t bytes) {
+void history_forget(EmuDriver *d, uint64_t base, uint64_t bytes) {
     if (!split(d, base) || !split(d, base + bytes)) return;
     size_t i = find(&d->history, base), j = i;
     while (j < d->history.n && d->history.at[j].end <= base + bytes) j++;
@@ -82,7 +82,7 @@ void history_forget(Driver *d, uint64_t base, uint64_t bytes) {
 
 // ---- faults -------------------------------------------------------------------------------------
 
-static const char *queue_text(const Driver *d, uint32_t queue, char *to, size_t size) {
+static const char *queue_text(const EmuDriver *d, uint32_t queue, char *to, size_t size) {
     const Queue *q = &d->queues[queue];
     if (q->number)
         snprintf(to, size, "stream %" PRIu32 "%s", q->number, q->graph ? " of a graph" : "");
@@ -91,7 +91,7 @@ static const char *queue_text(const Driver *d, uint32_t queue, char *to, size_t 
     return to;
 }
 
-static void set_fault(Driver *d, Op *op, const char *text) {
+static void set_fault(EmuDriver *d, QueuedOp *op, const char *text) {
     if (op->fault) return;
     op->fault = strdup(text);
     if (!op->fault) driver_fail(d, SN_CU_OUT_OF_MEMORY, "host memory is short");
@@ -99,8 +99,8 @@ static void set_fault(Driver *d, Op *op, const char *text) {
 
 static const char *name_of(const char *name) { return name ? name : "memory"; }
 
-static void race(Driver *d, Op *op, const SnCudaRange *r, const Span *s, const Access *before,
-                 bool writes, bool wrote) {
+static void race(EmuDriver *d, QueuedOp *op, const SnCudaRange *r, const ShadowSpan *s,
+                 const Epoch *before, bool writes, bool wrote) {
     char text[2048], now[512], then[512], here[64], there[64];
     queue_text(d, op->queue, here, sizeof here);
     queue_text(d, before->queue, there, sizeof there);
@@ -115,7 +115,7 @@ static void race(Driver *d, Op *op, const SnCudaRange *r, const Span *s, const A
     set_fault(d, op, text);
 }
 
-static void overwritten(Driver *d, Op *op, const SnCudaRange *r, const Span *s) {
+static void overwritten(EmuDriver *d, QueuedOp *op, const SnCudaRange *r, const ShadowSpan *s) {
     char text[2048], now[512], then[512];
     snprintf(text, sizeof text,
              "overwritten: %s reads tensor '%s' (value %" PRIu32 ") at 0x%" PRIx64 " (%" PRIu64
@@ -128,16 +128,16 @@ static void overwritten(Driver *d, Op *op, const SnCudaRange *r, const Span *s) 
 
 // ---- accesses -----------------------------------------------------------------------------------
 
-static bool before(const Access *a, const Op *op) {
+static bool before(const Epoch *a, const QueuedOp *op) {
     return a->tick <= clock_at(&op->clock, a->queue);
 }
 
-static Access access_of(const Op *op) {
-    return (Access){.queue = op->queue, .tick = op->tick, .who = op->work->who};
+static Epoch access_of(const QueuedOp *op) {
+    return (Epoch){.queue = op->queue, .tick = op->tick, .who = op->work->who};
 }
 
 // Reads that the operation comes after need no memory: whoever comes after it comes after them.
-static void add_read(Span *s, const Op *op) {
+static void add_read(ShadowSpan *s, const QueuedOp *op) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->reads; i++)
         if (!before(&s->read[i], op)) s->read[n++] = s->read[i];
@@ -146,28 +146,28 @@ static void add_read(Span *s, const Op *op) {
     s->reads = n;
 }
 
-static void read_range(Driver *d, Op *op, const SnCudaRange *r) {
+static void read_range(EmuDriver *d, QueuedOp *op, const SnCudaRange *r) {
     size_t i = 0, j = 0;
     if (!cover(d, r->base, r->base + r->bytes, &i, &j)) return;
     for (; i < j; i++) {
-        Span *s = &d->history.at[i];
+        ShadowSpan *s = &d->history.at[i];
         if (!before(&s->write, op)) race(d, op, r, s, &s->write, false, true);
         if (r->value && s->owner && s->owner != r->value && !r->writes) overwritten(d, op, r, s);
         add_read(s, op);
     }
 }
 
-static void check_write(Driver *d, Op *op, const SnCudaRange *r, const Span *s) {
+static void check_write(EmuDriver *d, QueuedOp *op, const SnCudaRange *r, const ShadowSpan *s) {
     if (!before(&s->write, op)) race(d, op, r, s, &s->write, true, true);
     for (uint32_t q = 0; q < s->reads; q++)
         if (!before(&s->read[q], op)) race(d, op, r, s, &s->read[q], true, false);
 }
 
-static void write_range(Driver *d, Op *op, const SnCudaRange *r) {
+static void write_range(EmuDriver *d, QueuedOp *op, const SnCudaRange *r) {
     size_t i = 0, j = 0;
     if (!cover(d, r->base, r->base + r->bytes, &i, &j)) return;
     for (size_t q = i; q < j; q++) check_write(d, op, r, &d->history.at[q]);
-    Span s = {.begin = r->base, .end = r->base + r->bytes, .write = access_of(op)};
+    ShadowSpan s = {.begin = r->base, .end = r->base + r->bytes, .write = access_of(op)};
     s.owner = r->value;
     s.owner_name = r->name;
     s.owner_who = op->work->who;
@@ -177,7 +177,7 @@ static void write_range(Driver *d, Op *op, const SnCudaRange *r) {
 
 // All reads before all writes: an operation in place, by one range or by two that overlap, reads
 // what was there.
-void history_access(Driver *d, Op *op) {
+void history_access(EmuDriver *d, QueuedOp *op) {
     const Work *w = op->work;
     for (uint32_t i = 0; i < w->n; i++)
         if (w->ranges[i].reads && w->ranges[i].bytes) read_range(d, op, &w->ranges[i]);
@@ -186,13 +186,14 @@ void history_access(Driver *d, Op *op) {
 }
 
 // What was queued behind the operation says nothing of what it finds.
-const char *history_writer(const Driver *d, const Op *op, uint64_t address, char *to, size_t size) {
+const char *history_writer(const EmuDriver *d, const QueuedOp *op, uint64_t address, char *to,
+                           size_t size) {
     const History *h = &d->history;
     size_t i = find(h, address);
     char who[512];
     *to = 0;
     if (!op || i == h->n || h->at[i].begin > address) return to;
-    const Access *w = &h->at[i].write;
+    const Epoch *w = &h->at[i].write;
     bool self = w->queue == op->queue && w->tick == op->tick;
     if (w->tick && !self && before(w, op))
         snprintf(to, size, "; %s was to write it", who_text(&w->who, who, sizeof who));

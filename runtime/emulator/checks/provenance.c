@@ -16,7 +16,7 @@ enum { MOST_ROUNDS = 64 };
 #define SET(origin) (UINT64_C(1) << (origin))
 
 typedef struct {
-    Lower *lo;
+    Decoder *lo;
     uint64_t *of; // [register] set of origins
 } Flow;
 
@@ -71,7 +71,7 @@ static bool carry(Flow *x, const Insn *i) {
 
 // False: it would take too long, and nothing is known.
 static bool carry_all(Flow *x) {
-    Lower *lo = x->lo;
+    Decoder *lo = x->lo;
     bool changed = true;
     for (int round = 0; changed && round < MOST_ROUNDS; round++) {
         changed = false;
@@ -91,7 +91,7 @@ static bool is_followed(const Insn *i, uint64_t addresses) {
     return i->pointer && addresses >> (i->pointer - 1) & (SET(i->dsts) - 1);
 }
 
-void find_provenance(Lower *lo) {
+void find_provenance(Decoder *lo) {
     EmuFunction *f = lo->f;
     Flow x = {lo, LOAD_ARRAY(lo->l, uint64_t, lo->regs.n)};
     f->origin_param = LOAD_ARRAY(lo->l, int64_t, ORIGIN_ANY);

@@ -16,7 +16,7 @@ enum { PENDING_MAX = 8192 }; // then queueing runs something first, as a full de
 
 uint64_t clock_at(const Clock *c, uint32_t queue) { return queue < c->n ? c->at[queue] : 0; }
 
-static bool make_room(Driver *d, Clock *c, uint32_t n) {
+static bool make_room(EmuDriver *d, Clock *c, uint32_t n) {
     if (n <= c->n) return true;
     void *at = realloc(c->at, n * sizeof *c->at);
     if (!at) {
@@ -29,11 +29,11 @@ static bool make_room(Driver *d, Clock *c, uint32_t n) {
     return true;
 }
 
-void clock_raise(Driver *d, Clock *c, uint32_t queue, uint64_t tick) {
+void clock_raise(EmuDriver *d, Clock *c, uint32_t queue, uint64_t tick) {
     if (make_room(d, c, queue + 1) && c->at[queue] < tick) c->at[queue] = tick;
 }
 
-void clock_join(Driver *d, Clock *c, const Clock *with) {
+void clock_join(EmuDriver *d, Clock *c, const Clock *with) {
     if (!make_room(d, c, with->n)) return;
     for (uint32_t i = 0; i < with->n; i++)
         if (c->at[i] < with->at[i]) c->at[i] = with->at[i];
@@ -47,19 +47,19 @@ void clock_free(Clock *c) {
 // ---- queues -------------------------------------------------------------------------------------
 
 // splitmix64
-static uint64_t draw(Driver *d) {
+static uint64_t draw(EmuDriver *d) {
     uint64_t x = d->random += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);
 }
 
-static bool forgotten(const Driver *d, uint32_t i) {
+static bool forgotten(const EmuDriver *d, uint32_t i) {
     const Queue *q = &d->queues[i];
     return !q->used && !q->first && clock_at(&d->host, i) >= q->pushed;
 }
 
-uint32_t queue_new(Driver *d, uint32_t number, bool graph) {
+uint32_t queue_new(EmuDriver *d, uint32_t number, bool graph) {
     uint32_t i = 0;
     while (i < d->queue_n && !forgotten(d, i)) i++;
     if (i == d->queue_n) {
@@ -75,19 +75,19 @@ uint32_t queue_new(Driver *d, uint32_t number, bool graph) {
     return i;
 }
 
-void queue_close(Driver *d, uint32_t queue) { d->queues[queue].used = false; }
+void queue_close(EmuDriver *d, uint32_t queue) { d->queues[queue].used = false; }
 
-static void op_free(Op *op) {
+static void op_free(QueuedOp *op) {
     work_release(op->work);
     clock_free(&op->clock);
     free(op->fault);
     free(op);
 }
 
-void queue_push(Driver *d, uint32_t queue, Work *work, const Clock *after) {
+void queue_push(EmuDriver *d, uint32_t queue, Work *work, const Clock *after) {
     while (d->pending >= PENDING_MAX && queue_step(d)) {
     }
-    Op *op = driver_alloc(d, sizeof *op);
+    QueuedOp *op = driver_alloc(d, sizeof *op);
     if (!op) {
         work_release(work);
         return;
@@ -110,13 +110,13 @@ void queue_push(Driver *d, uint32_t queue, Work *work, const Clock *after) {
     if (d->error) queue_drop_all(d);
 }
 
-static bool ready(const Driver *d, const Op *op) {
+static bool ready(const EmuDriver *d, const QueuedOp *op) {
     for (uint32_t i = 0; i < op->clock.n; i++)
         if (i != op->queue && d->queues[i].done < op->clock.at[i]) return false;
     return true;
 }
 
-static Queue *choose(Driver *d) {
+static Queue *choose(EmuDriver *d) {
     Queue *best = NULL;
     for (uint32_t i = 0; i < d->queue_n; i++) {
         Queue *q = &d->queues[i];
@@ -125,18 +125,18 @@ static Queue *choose(Driver *d) {
     return best;
 }
 
-static Op *take(Driver *d, Queue *q) {
-    Op *op = q->first;
+static QueuedOp *take(EmuDriver *d, Queue *q) {
+    QueuedOp *op = q->first;
     q->first = op->next;
     if (!q->first) q->last = NULL;
     d->pending--;
     return op;
 }
 
-bool queue_step(Driver *d) {
+bool queue_step(EmuDriver *d) {
     Queue *q = choose(d);
     if (!q) return false;
-    Op *op = take(d, q);
+    QueuedOp *op = take(d, q);
     work_run(d, op);
     q->done = op->tick;
     op_free(op);
@@ -146,23 +146,23 @@ bool queue_step(Driver *d) {
     return true;
 }
 
-bool queue_reached(const Driver *d, const Clock *goal) {
+bool queue_reached(const EmuDriver *d, const Clock *goal) {
     for (uint32_t i = 0; i < goal->n; i++)
         if (d->queues[i].done < goal->at[i]) return false;
     return true;
 }
 
-void queue_run_until(Driver *d, const Clock *goal) {
+void queue_run_until(EmuDriver *d, const Clock *goal) {
     while (!d->error && !queue_reached(d, goal) && queue_step(d)) {
     }
 }
 
-void queue_run_all(Driver *d) {
+void queue_run_all(EmuDriver *d) {
     while (!d->error && queue_step(d)) {
     }
 }
 
-void queue_drop_all(Driver *d) {
+void queue_drop_all(EmuDriver *d) {
     for (uint32_t i = 0; i < d->queue_n; i++) {
         Queue *q = &d->queues[i];
         while (q->first) op_free(take(d, q));

@@ -12,7 +12,7 @@ enum { PAGE = 4096, HOST_FLAGS = 7 };
 
 // ---- blocks -------------------------------------------------------------------------------------
 
-static bool add_block(Driver *d, Blocks *b, Block block) {
+static bool add_block(EmuDriver *d, MemoryBlocks *b, MemoryBlock block) {
     if (b->n == b->room) {
         size_t room = b->room ? 2 * b->room : 16;
         if (!driver_grow(d, (void **)&b->at, room, sizeof *b->at)) return false;
@@ -22,18 +22,18 @@ static bool add_block(Driver *d, Blocks *b, Block block) {
     return true;
 }
 
-static Block *find_block(const Blocks *b, uint64_t base) {
+static MemoryBlock *find_block(const MemoryBlocks *b, uint64_t base) {
     for (size_t i = 0; i < b->n; i++)
         if (b->at[i].base == base) return &b->at[i];
     return NULL;
 }
 
-static void remove_block(Blocks *b, Block *at) { *at = b->at[--b->n]; }
+static void remove_block(MemoryBlocks *b, MemoryBlock *at) { *at = b->at[--b->n]; }
 
-static bool is_pinned(const Driver *d, const void *host, size_t bytes) {
+static bool is_pinned(const EmuDriver *d, const void *host, size_t bytes) {
     uint64_t base = (uintptr_t)host;
     for (size_t i = 0; i < d->pinned.n; i++) {
-        const Block *b = &d->pinned.at[i];
+        const MemoryBlock *b = &d->pinned.at[i];
         if (b->base <= base && base + bytes <= b->base + b->bytes) return true;
     }
     return false;
@@ -43,7 +43,7 @@ static bool is_pinned(const Driver *d, const void *host, size_t bytes) {
 
 int drv_mem_info(size_t *free_bytes, size_t *total) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     if (!r && (!free_bytes || !total)) r = SN_CU_INVALID_VALUE;
     if (r) return driver_leave(d, r);
     *free_bytes = emu_free_bytes(d->device);
@@ -51,10 +51,10 @@ int drv_mem_info(size_t *free_bytes, size_t *total) {
     return driver_leave(d, SN_CU_OK);
 }
 
-static int allocate(Driver *d, uint64_t *ptr, size_t bytes) {
+static int allocate(EmuDriver *d, uint64_t *ptr, size_t bytes) {
     uint64_t at = emu_alloc(d->device, bytes);
     if (!at) return SN_CU_OUT_OF_MEMORY;
-    if (!add_block(d, &d->allocations, (Block){.base = at, .bytes = bytes})) {
+    if (!add_block(d, &d->allocations, (MemoryBlock){.base = at, .bytes = bytes})) {
         emu_free(d->device, at);
         return SN_CU_OUT_OF_MEMORY;
     }
@@ -64,7 +64,7 @@ static int allocate(Driver *d, uint64_t *ptr, size_t bytes) {
 
 int drv_mem_alloc(uint64_t *ptr, size_t bytes) {
     int r = 0;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (!r && (!ptr || !bytes)) r = SN_CU_INVALID_VALUE;
     return driver_leave(d, r ? r : allocate(d, ptr, bytes));
 }
@@ -72,10 +72,10 @@ int drv_mem_alloc(uint64_t *ptr, size_t bytes) {
 // After a fault it still gives the memory back, and returns the fault.
 int drv_mem_free(uint64_t ptr) {
     int r = 0;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (r && r != d->error) return driver_leave(d, r);
     if (!ptr) return driver_leave(d, r);
-    Block *b = find_block(&d->allocations, ptr);
+    MemoryBlock *b = find_block(&d->allocations, ptr);
     if (!b) return driver_leave(d, r ? r : SN_CU_INVALID_VALUE);
     queue_run_all(d);
     history_forget(d, b->base, b->bytes);
@@ -86,12 +86,12 @@ int drv_mem_free(uint64_t ptr) {
 
 int drv_host_alloc(void **ptr, size_t bytes, unsigned flags) {
     int r = 0;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (!r && (!ptr || !bytes || flags > HOST_FLAGS)) r = SN_CU_INVALID_VALUE;
     if (!r && bytes > SIZE_MAX - PAGE) r = SN_CU_OUT_OF_MEMORY;
     if (r) return driver_leave(d, r);
     void *p = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
-    Block b = {.base = (uintptr_t)p, .bytes = bytes, .host = p};
+    MemoryBlock b = {.base = (uintptr_t)p, .bytes = bytes, .host = p};
     if (!p || !add_block(d, &d->pinned, b)) {
         free(p);
         return driver_leave(d, SN_CU_OUT_OF_MEMORY);
@@ -102,9 +102,9 @@ int drv_host_alloc(void **ptr, size_t bytes, unsigned flags) {
 
 int drv_host_free(void *ptr) {
     int r = 0;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (r && r != d->error) return driver_leave(d, r);
-    Block *b = find_block(&d->pinned, (uintptr_t)ptr);
+    MemoryBlock *b = find_block(&d->pinned, (uintptr_t)ptr);
     if (!b) return driver_leave(d, r ? r : SN_CU_INVALID_VALUE);
     queue_run_all(d);
     free(b->host);
@@ -114,12 +114,12 @@ int drv_host_free(void *ptr) {
 
 // ---- copies and fills ---------------------------------------------------------------------------
 
-static bool on_device(const Driver *d, uint64_t base, size_t bytes) {
+static bool on_device(const EmuDriver *d, uint64_t base, size_t bytes) {
     return emu_host(d->device, base, bytes) != NULL;
 }
 
 // The work, or NULL with *r set when there is nothing to do.
-static Work *start(Driver *d, Stream *s, WorkKind kind, const char *name, size_t bytes, int *r) {
+static Work *start(EmuDriver *d, Stream *s, WorkKind kind, const char *name, size_t bytes, int *r) {
     Work *w = NULL;
     *r = stream_check(d, s);
     if (!*r && bytes) {
@@ -131,7 +131,7 @@ static Work *start(Driver *d, Stream *s, WorkKind kind, const char *name, size_t
     return w;
 }
 
-static int finish(Driver *d, Stream *s, Work *w) {
+static int finish(EmuDriver *d, Stream *s, Work *w) {
     int r = work_ready(d, w);
     if (!r) return stream_submit(d, s, w);
     work_release(w);
@@ -143,7 +143,7 @@ static int refuse(Work *w, int error) {
     return error;
 }
 
-static int to_device(Driver *d, uint64_t to, const void *from, size_t bytes, Stream *s) {
+static int to_device(EmuDriver *d, uint64_t to, const void *from, size_t bytes, Stream *s) {
     int r = 0;
     Work *w = start(d, s, WORK_TO_DEVICE, "copy to the device", bytes, &r);
     if (!w) return r;
@@ -160,11 +160,11 @@ static int to_device(Driver *d, uint64_t to, const void *from, size_t bytes, Str
 
 int drv_copy_to_device(uint64_t to, const void *from, size_t bytes, SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     return driver_leave(d, r ? r : to_device(d, to, from, bytes, stream_get(d, stream)));
 }
 
-static int to_host(Driver *d, void *to, uint64_t from, size_t bytes, Stream *s) {
+static int to_host(EmuDriver *d, void *to, uint64_t from, size_t bytes, Stream *s) {
     int r = 0;
     Work *w = start(d, s, WORK_TO_HOST, "copy to the host", bytes, &r);
     if (!w) return r;
@@ -179,11 +179,11 @@ static int to_host(Driver *d, void *to, uint64_t from, size_t bytes, Stream *s) 
 
 int drv_copy_to_host(void *to, uint64_t from, size_t bytes, SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     return driver_leave(d, r ? r : to_host(d, to, from, bytes, stream_get(d, stream)));
 }
 
-static int copy(Driver *d, uint64_t to, uint64_t from, size_t bytes, Stream *s) {
+static int copy(EmuDriver *d, uint64_t to, uint64_t from, size_t bytes, Stream *s) {
     int r = 0;
     Work *w = start(d, s, WORK_ON_DEVICE, "copy on the device", bytes, &r);
     if (!w) return r;
@@ -197,11 +197,11 @@ static int copy(Driver *d, uint64_t to, uint64_t from, size_t bytes, Stream *s) 
 
 int drv_copy_on_device(uint64_t to, uint64_t from, size_t bytes, SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     return driver_leave(d, r ? r : copy(d, to, from, bytes, stream_get(d, stream)));
 }
 
-static int fill(Driver *d, uint64_t to, unsigned char value, size_t bytes, Stream *s) {
+static int fill(EmuDriver *d, uint64_t to, unsigned char value, size_t bytes, Stream *s) {
     int r = 0;
     Work *w = start(d, s, WORK_FILL, "fill", bytes, &r);
     if (!w) return r;
@@ -213,6 +213,6 @@ static int fill(Driver *d, uint64_t to, unsigned char value, size_t bytes, Strea
 
 int drv_fill_bytes(uint64_t to, unsigned char value, size_t bytes, SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     return driver_leave(d, r ? r : fill(d, to, value, bytes, stream_get(d, stream)));
 }

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static Driver the = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static EmuDriver the = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 enum { DRIVER_VERSION = 13000 };
 
@@ -35,24 +35,24 @@ static const Arch *arch_of(uint32_t sm) {
 
 // ---- entering, failing --------------------------------------------------------------------------
 
-Driver *driver_lock(void) {
+EmuDriver *driver_lock(void) {
     pthread_mutex_lock(&the.lock);
     return &the;
 }
 
-int driver_leave(Driver *d, int result) {
+int driver_leave(EmuDriver *d, int result) {
     pthread_mutex_unlock(&d->lock);
     return result;
 }
 
-static bool is_bound(const Driver *d) {
+static bool is_bound(const EmuDriver *d) {
     for (size_t i = 0; i < d->bound_n; i++)
         if (pthread_equal(d->bound[i], pthread_self())) return true;
     return false;
 }
 
-Driver *driver_enter(int *refusal) {
-    Driver *d = driver_lock();
+EmuDriver *driver_enter(int *refusal) {
+    EmuDriver *d = driver_lock();
     *refusal = SN_CU_OK;
     if (!d->initialised)
         *refusal = SN_CU_NOT_INITIALIZED;
@@ -63,13 +63,13 @@ Driver *driver_enter(int *refusal) {
     return d;
 }
 
-Driver *driver_enter_unsafe(int *refusal) {
-    Driver *d = driver_enter(refusal);
+EmuDriver *driver_enter_unsafe(int *refusal) {
+    EmuDriver *d = driver_enter(refusal);
     if (!*refusal && capture_forbids(d)) *refusal = SN_CU_CAPTURE_UNSUPPORTED;
     return d;
 }
 
-void driver_fail(Driver *d, int code, const char *format, ...) {
+void driver_fail(EmuDriver *d, int code, const char *format, ...) {
     if (d->error) return;
     d->error = code;
     va_list args;
@@ -78,13 +78,13 @@ void driver_fail(Driver *d, int code, const char *format, ...) {
     va_end(args);
 }
 
-void *driver_alloc(Driver *d, size_t bytes) {
+void *driver_alloc(EmuDriver *d, size_t bytes) {
     void *p = calloc(1, bytes ? bytes : 1);
     if (!p) driver_fail(d, SN_CU_OUT_OF_MEMORY, "host memory is short");
     return p;
 }
 
-bool driver_grow(Driver *d, void **at, size_t count, size_t size) {
+bool driver_grow(EmuDriver *d, void **at, size_t count, size_t size) {
     void *p = realloc(*at, count * size);
     if (!p) {
         driver_fail(d, SN_CU_OUT_OF_MEMORY, "host memory is short");
@@ -96,7 +96,7 @@ bool driver_grow(Driver *d, void **at, size_t count, size_t size) {
 
 // ---- configuration ------------------------------------------------------------------------------
 
-static bool configure(Driver *d, const SnEmulatorConfig *config) {
+static bool configure(EmuDriver *d, const SnEmulatorConfig *config) {
     SnEmulatorConfig c = {.sm = 90, .arch = true, .check = true, .nan = true, .seed = 1};
     if (config) c = *config;
     if (!c.sm) c.sm = 90;
@@ -110,7 +110,7 @@ static bool configure(Driver *d, const SnEmulatorConfig *config) {
 }
 
 bool sn_emulator_configure(const SnEmulatorConfig *config) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     bool ok = configure(d, config);
     driver_leave(d, SN_CU_OK);
     return ok;
@@ -119,7 +119,7 @@ bool sn_emulator_configure(const SnEmulatorConfig *config) {
 // ---- the device ---------------------------------------------------------------------------------
 
 int drv_init(unsigned flags) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     if (flags) return driver_leave(d, SN_CU_INVALID_VALUE);
     if (!d->config.threads) configure(d, NULL);
     d->initialised = true;
@@ -133,28 +133,28 @@ int drv_driver_version(int *version) {
 }
 
 // Calls about the device need no context. Returns whether the call may go on.
-static int check_device(const Driver *d, const void *to, int device) {
+static int check_device(const EmuDriver *d, const void *to, int device) {
     if (!d->initialised) return SN_CU_NOT_INITIALIZED;
     if (!to) return SN_CU_INVALID_VALUE;
     return device == 0 ? SN_CU_OK : SN_CU_INVALID_DEVICE;
 }
 
 int drv_device_count(int *count) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     int r = check_device(d, count, 0);
     if (!r) *count = 1;
     return driver_leave(d, r);
 }
 
 int drv_device_get(int *device, int ordinal) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     int r = check_device(d, device, ordinal);
     if (!r) *device = 0;
     return driver_leave(d, r);
 }
 
 int drv_device_name(char *name, int size, int device) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     int r = check_device(d, name, device);
     if (!r && size <= 0) r = SN_CU_INVALID_VALUE;
     if (!r)
@@ -162,7 +162,7 @@ int drv_device_name(char *name, int size, int device) {
     return driver_leave(d, r);
 }
 
-static int attribute_of(const Driver *d, int attribute, int *value) {
+static int attribute_of(const EmuDriver *d, int attribute, int *value) {
     const Arch *a = d->arch;
     switch (attribute) {
     case SN_CU_ATTR_MAX_THREADS_PER_BLOCK: *value = 1024; return SN_CU_OK;
@@ -180,7 +180,7 @@ static int attribute_of(const Driver *d, int attribute, int *value) {
 }
 
 int drv_device_attribute(int *value, int attribute, int device) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     int r = check_device(d, value, device);
     if (!r) r = attribute_of(d, attribute, value);
     return driver_leave(d, r);
@@ -188,7 +188,7 @@ int drv_device_attribute(int *value, int attribute, int device) {
 
 // ---- the context --------------------------------------------------------------------------------
 
-static int open_context(Driver *d) {
+static int open_context(EmuDriver *d) {
     const SnEmulatorConfig *c = &d->config;
     d->report[0] = d->nan[0] = 0;
     EmuConfig e = {.sm = c->sm, .arch = c->arch, .check = c->check, .seed = c->seed};
@@ -201,7 +201,7 @@ static int open_context(Driver *d) {
     return d->context && d->legacy.queue != UINT32_MAX ? SN_CU_OK : SN_CU_OUT_OF_MEMORY;
 }
 
-static void free_object(Driver *d, Slot *s) {
+static void free_object(EmuDriver *d, HandleSlot *s) {
     void *o = s->object;
     HandleKind kind = s->kind;
     s->kind = HANDLE_FREE, s->object = NULL;
@@ -221,13 +221,13 @@ static void free_object(Driver *d, Slot *s) {
     }
 }
 
-static void free_blocks(Blocks *b) {
+static void free_blocks(MemoryBlocks *b) {
     for (size_t i = 0; i < b->n; i++) free(b->at[i].host);
     free(b->at);
 }
 
 // What is queued does not run; all memory is given back.
-static void close_context(Driver *d) {
+static void close_context(EmuDriver *d) {
     queue_drop_all(d);
     note_clear(d);
     capture_free_all(d);
@@ -247,12 +247,12 @@ static void close_context(Driver *d) {
     free(d->kernels);
     free(d->space.at);
     free(d->bound);
-    size_t kept = offsetof(Driver, retained);
+    size_t kept = offsetof(EmuDriver, retained);
     memset((char *)d + kept, 0, sizeof *d - kept);
 }
 
 int drv_context_retain(SnCudaContext *context, int device) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     int r = check_device(d, context, device);
     if (!r && !d->retained) r = open_context(d);
     if (r) {
@@ -265,21 +265,21 @@ int drv_context_retain(SnCudaContext *context, int device) {
 }
 
 int drv_context_release(int device) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     int r = check_device(d, d, device);
     if (!r && !d->retained) r = SN_CU_INVALID_CONTEXT;
     if (!r && --d->retained == 0) close_context(d);
     return driver_leave(d, r);
 }
 
-static void unbind(Driver *d) {
+static void unbind(EmuDriver *d) {
     size_t n = 0;
     for (size_t i = 0; i < d->bound_n; i++)
         if (!pthread_equal(d->bound[i], pthread_self())) d->bound[n++] = d->bound[i];
     d->bound_n = n;
 }
 
-static int set_context(Driver *d, SnCudaContext context) {
+static int set_context(EmuDriver *d, SnCudaContext context) {
     if (!d->initialised) return SN_CU_NOT_INITIALIZED;
     unbind(d);
     if (!context) return SN_CU_OK;
@@ -291,7 +291,7 @@ static int set_context(Driver *d, SnCudaContext context) {
 }
 
 int drv_context_set(SnCudaContext context) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     return driver_leave(d, set_context(d, context));
 }
 
@@ -364,7 +364,7 @@ int drv_error_string(int error, const char **text) {
 
 // ---- what only the emulated device has ----------------------------------------------------------
 
-static bool copy_note(Driver *d, const SnCudaNote *note) {
+static bool copy_note(EmuDriver *d, const SnCudaNote *note) {
     size_t bytes = note->n * sizeof *note->ranges;
     SnCudaRange *ranges = driver_alloc(d, bytes);
     if (!ranges) return false;
@@ -380,7 +380,7 @@ static bool copy_note(Driver *d, const SnCudaNote *note) {
 }
 
 static void drv_note(const SnCudaNote *note) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     note_clear(d);
     if (note && d->retained) copy_note(d, note);
     driver_leave(d, SN_CU_OK);
@@ -391,14 +391,14 @@ static const char *drv_report(void) { return the.report; }
 const char *sn_emulator_first_nan(void) { return the.nan; }
 
 SnEmulatorCounts sn_emulator_counts(void) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     SnEmulatorCounts counts = d->counts;
     driver_leave(d, SN_CU_OK);
     return counts;
 }
 
 size_t sn_emulator_kernels(SnEmulatorKernel *kernels, size_t room) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     size_t n = d->kernel_n;
     for (size_t i = 0; i < n && i < room; i++) kernels[i] = d->kernels[i];
     driver_leave(d, SN_CU_OK);
@@ -406,7 +406,7 @@ size_t sn_emulator_kernels(SnEmulatorKernel *kernels, size_t room) {
 }
 
 void sn_emulator_reset_counts(void) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     d->counts = (SnEmulatorCounts){0};
     d->kernel_n = 0;
     driver_leave(d, SN_CU_OK);

@@ -16,7 +16,7 @@
 
 // ---- sets of nodes ------------------------------------------------------------------------------
 
-static bool set_add(Driver *d, Set *s, uint32_t node) {
+static bool set_add(EmuDriver *d, Set *s, uint32_t node) {
     for (uint32_t i = 0; i < s->n; i++)
         if (s->at[i] == node) return true;
     if (s->n == s->room) {
@@ -28,7 +28,7 @@ static bool set_add(Driver *d, Set *s, uint32_t node) {
     return true;
 }
 
-bool set_join(Driver *d, Set *s, const Set *with) {
+bool set_join(EmuDriver *d, Set *s, const Set *with) {
     for (uint32_t i = 0; i < with->n; i++)
         if (!set_add(d, s, with->at[i])) return false;
     return true;
@@ -52,7 +52,7 @@ static void graph_release(Graph *g) {
     free(g);
 }
 
-static void exec_free(Driver *d, Exec *x) {
+static void exec_free(EmuDriver *d, Exec *x) {
     for (uint32_t i = 0; x->queues && i < x->graph->lane_count; i++)
         if (x->queues[i] != UINT32_MAX) queue_close(d, x->queues[i]);
     free(x->queues);
@@ -61,14 +61,14 @@ static void exec_free(Driver *d, Exec *x) {
     free(x);
 }
 
-void graph_free_object(Driver *d, HandleKind kind, void *object) {
+void graph_free_object(EmuDriver *d, HandleKind kind, void *object) {
     if (kind == HANDLE_EXEC)
         exec_free(d, object);
     else
         graph_release(object);
 }
 
-static bool new_lane(Driver *d, Graph *g, Stream *s) {
+static bool new_lane(EmuDriver *d, Graph *g, Stream *s) {
     if (!driver_grow(d, (void **)&g->lanes, g->lane_count + 1, sizeof *g->lanes)) return false;
     s->lane = g->lane_count;
     g->lanes[g->lane_count++] = s->number;
@@ -77,13 +77,13 @@ static bool new_lane(Driver *d, Graph *g, Stream *s) {
 
 // ---- capture ------------------------------------------------------------------------------------
 
-Capture *capture_find(const Driver *d, uint64_t id) {
+Capture *capture_find(const EmuDriver *d, uint64_t id) {
     for (Capture *c = d->captures; c; c = c->next)
         if (c->id == id) return c;
     return NULL;
 }
 
-bool capture_forbids(Driver *d) {
+bool capture_forbids(EmuDriver *d) {
     bool found = false;
     for (Capture *c = d->captures; c; c = c->next) {
         bool mine = pthread_equal(c->thread, pthread_self());
@@ -93,18 +93,18 @@ bool capture_forbids(Driver *d) {
     return found;
 }
 
-int capture_add(Driver *d, Stream *s, Work *work) {
+int capture_add(EmuDriver *d, Stream *s, Work *work) {
     Graph *g = s->capture->graph;
     if (!driver_grow(d, (void **)&g->nodes, g->n + 1, sizeof *g->nodes)) {
         work_release(work);
         return SN_CU_OUT_OF_MEMORY;
     }
-    g->nodes[g->n] = (Node){.work = work, .lane = s->lane, .after = s->tail};
+    g->nodes[g->n] = (GraphNode){.work = work, .lane = s->lane, .after = s->tail};
     s->tail = (Set){0};
     return set_add(d, &s->tail, g->n++) ? SN_CU_OK : SN_CU_OUT_OF_MEMORY;
 }
 
-int capture_record(Driver *d, Stream *s, Event *e) {
+int capture_record(EmuDriver *d, Stream *s, Event *e) {
     e->capture = s->capture->id;
     e->recorded = true;
     e->nodes.n = 0;
@@ -116,7 +116,7 @@ static int invalidate(Capture *c, int error) {
     return error;
 }
 
-int capture_wait(Driver *d, Stream *s, const Event *e) {
+int capture_wait(EmuDriver *d, Stream *s, const Event *e) {
     Capture *c = e->capture ? capture_find(d, e->capture) : NULL;
     if (e->capture && !c) return CU_CAPTURED_EVENT; // its capture has ended
     if (!c) return e->recorded ? invalidate(s->capture, CU_CAPTURE_ISOLATION) : SN_CU_OK;
@@ -132,7 +132,7 @@ int capture_wait(Driver *d, Stream *s, const Event *e) {
     return set_join(d, &s->tail, &e->nodes) ? SN_CU_OK : SN_CU_OUT_OF_MEMORY;
 }
 
-static int begin(Driver *d, Stream *s, int mode) {
+static int begin(EmuDriver *d, Stream *s, int mode) {
     if (s == &d->legacy) return SN_CU_CAPTURE_UNSUPPORTED;
     if (s->capture) return invalidate(s->capture, SN_CU_CAPTURE_UNSUPPORTED);
     Capture *c = driver_alloc(d, sizeof *c);
@@ -153,7 +153,7 @@ static int begin(Driver *d, Stream *s, int mode) {
 
 int drv_capture_begin(SnCudaStream stream, int mode) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Stream *s = r ? NULL : stream_get(d, stream);
     if (!r && !s) r = SN_CU_INVALID_HANDLE;
     if (!r && (mode < 0 || mode > 2)) r = SN_CU_INVALID_VALUE;
@@ -165,7 +165,7 @@ static void mark(const Set *s, bool *reached) {
 }
 
 // Every node is in the origin's past, and so is what the other streams' next node would come after.
-static bool joined(Driver *d, const Capture *c) {
+static bool joined(EmuDriver *d, const Capture *c) {
     const Graph *g = c->graph;
     bool *reached = driver_alloc(d, g->n), all = reached != NULL;
     if (!reached) return false;
@@ -178,7 +178,7 @@ static bool joined(Driver *d, const Capture *c) {
     return all;
 }
 
-static void capture_end(Driver *d, Capture *c) {
+static void capture_end(EmuDriver *d, Capture *c) {
     for (Stream *s = d->streams; s; s = s->next)
         if (s->capture == c) s->capture = NULL, s->tail.n = 0;
     Capture **at = &d->captures;
@@ -187,14 +187,14 @@ static void capture_end(Driver *d, Capture *c) {
     free(c);
 }
 
-void capture_free_all(Driver *d) {
+void capture_free_all(EmuDriver *d) {
     while (d->captures) {
         graph_release(d->captures->graph);
         capture_end(d, d->captures);
     }
 }
 
-static int end(Driver *d, Stream *s, SnCudaGraph *graph) {
+static int end(EmuDriver *d, Stream *s, SnCudaGraph *graph) {
     Capture *c = s->capture;
     *graph = NULL;
     if (!c) return SN_CU_INVALID_VALUE;
@@ -211,7 +211,7 @@ static int end(Driver *d, Stream *s, SnCudaGraph *graph) {
 
 int drv_capture_end(SnCudaStream stream, SnCudaGraph *graph) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Stream *s = r ? NULL : stream_get(d, stream);
     if (!r && !s) r = SN_CU_INVALID_HANDLE;
     if (!r && !graph) r = SN_CU_INVALID_VALUE;
@@ -220,7 +220,7 @@ int drv_capture_end(SnCudaStream stream, SnCudaGraph *graph) {
 
 // ---- instances ----------------------------------------------------------------------------------
 
-static int instantiate(Driver *d, SnCudaGraphExec *exec, Graph *g) {
+static int instantiate(EmuDriver *d, SnCudaGraphExec *exec, Graph *g) {
     Exec *x = driver_alloc(d, sizeof *x);
     if (!x) return SN_CU_OUT_OF_MEMORY;
     x->graph = g;
@@ -236,7 +236,7 @@ static int instantiate(Driver *d, SnCudaGraphExec *exec, Graph *g) {
 
 int drv_graph_instantiate(SnCudaGraphExec *exec, SnCudaGraph graph, unsigned long long flags) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Graph *g = r ? NULL : handle_get(d, HANDLE_GRAPH, graph);
     if (!r && (!exec || flags > 15)) r = SN_CU_INVALID_VALUE;
     if (!r && !g) r = SN_CU_INVALID_VALUE;
@@ -244,10 +244,10 @@ int drv_graph_instantiate(SnCudaGraphExec *exec, SnCudaGraph graph, unsigned lon
 }
 
 // clocks: [nodes] where each node's operation is.
-static void launch_nodes(Driver *d, const Exec *x, const Clock *start, Clock *clocks) {
+static void launch_nodes(EmuDriver *d, const Exec *x, const Clock *start, Clock *clocks) {
     const Graph *g = x->graph;
     for (uint32_t i = 0; i < g->n && !d->error; i++) {
-        const Node *node = &g->nodes[i];
+        const GraphNode *node = &g->nodes[i];
         Clock after = {0};
         clock_join(d, &after, start);
         for (uint32_t q = 0; q < node->after.n; q++)
@@ -259,7 +259,7 @@ static void launch_nodes(Driver *d, const Exec *x, const Clock *start, Clock *cl
     }
 }
 
-static int launch(Driver *d, Exec *x, Stream *s) {
+static int launch(EmuDriver *d, Exec *x, Stream *s) {
     Clock *clocks = driver_alloc(d, x->graph->n * sizeof *clocks);
     if (!clocks) return SN_CU_OUT_OF_MEMORY;
     Clock start = {0};
@@ -281,7 +281,7 @@ static int launch(Driver *d, Exec *x, Stream *s) {
 // A graph within a capture is legal in CUDA; nobody here needs it.
 int drv_graph_launch(SnCudaGraphExec exec, SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Exec *x = r ? NULL : handle_get(d, HANDLE_EXEC, exec);
     Stream *s = r ? NULL : stream_get(d, stream);
     if (!r && !x) r = SN_CU_INVALID_VALUE;
@@ -291,7 +291,7 @@ int drv_graph_launch(SnCudaGraphExec exec, SnCudaStream stream) {
 }
 
 static int destroy(HandleKind kind, void *handle) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     void *object = d->retained ? handle_get(d, kind, handle) : NULL;
     if (!object) return driver_leave(d, SN_CU_INVALID_VALUE);
     handle_free(d, handle);

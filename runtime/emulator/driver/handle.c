@@ -7,20 +7,20 @@
 #include "runtime/emulator/driver/state.h"
 #include <stdlib.h>
 
-static void *encode(const Slot *s, uint32_t i) {
+static void *encode(const HandleSlot *s, uint32_t i) {
     uint64_t v = UINT64_C(0x5e) << 56 | (uint64_t)s->kind << 48 | (uint64_t)s->generation << 32 | i;
     return (void *)(uintptr_t)v;
 }
 
-void *handle_new(Driver *d, HandleKind kind, void *object) {
+void *handle_new(EmuDriver *d, HandleKind kind, void *object) {
     uint32_t i = 0;
     while (i < d->slot_n && d->slots[i].kind != HANDLE_FREE) i++;
     if (i == d->slot_n) {
         uint32_t n = d->slot_n ? 2 * d->slot_n : 64;
         if (!driver_grow(d, (void **)&d->slots, n, sizeof *d->slots)) return NULL;
-        for (; d->slot_n < n; d->slot_n++) d->slots[d->slot_n] = (Slot){0};
+        for (; d->slot_n < n; d->slot_n++) d->slots[d->slot_n] = (HandleSlot){0};
     }
-    Slot *s = &d->slots[i];
+    HandleSlot *s = &d->slots[i];
     s->object = object;
     s->kind = kind;
     return encode(s, i);
@@ -28,14 +28,14 @@ void *handle_new(Driver *d, HandleKind kind, void *object) {
 
 static uint32_t slot_of(const void *handle) { return (uint32_t)(uintptr_t)handle; }
 
-void *handle_get(const Driver *d, HandleKind kind, const void *handle) {
+void *handle_get(const EmuDriver *d, HandleKind kind, const void *handle) {
     uint32_t i = slot_of(handle);
     if (i >= d->slot_n || d->slots[i].kind != kind) return NULL;
     return encode(&d->slots[i], i) == handle ? d->slots[i].object : NULL;
 }
 
-void handle_free(Driver *d, const void *handle) {
-    Slot *s = &d->slots[slot_of(handle)];
+void handle_free(EmuDriver *d, const void *handle) {
+    HandleSlot *s = &d->slots[slot_of(handle)];
     s->object = NULL;
     s->kind = HANDLE_FREE;
     s->generation++;

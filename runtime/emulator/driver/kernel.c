@@ -52,7 +52,7 @@ static int read_options(unsigned n, const int *options, void **values, Log *info
     return SN_CU_OK;
 }
 
-static int load_ptx(Driver *d, const char *ptx, EmuModule **module, char *why) {
+static int load_ptx(EmuDriver *d, const char *ptx, EmuModule **module, char *why) {
     switch (emu_module_load(d->device, ptx, strlen(ptx), module, why, WHY)) {
     case EMU_OK: return SN_CU_OK;
     case EMU_BAD_PTX: return SN_CU_INVALID_PTX;
@@ -63,8 +63,8 @@ static int load_ptx(Driver *d, const char *ptx, EmuModule **module, char *why) {
     return SN_CU_OUT_OF_MEMORY;
 }
 
-static int register_module(Driver *d, EmuModule *emu, SnCudaModule *module) {
-    Module *m = driver_alloc(d, sizeof *m);
+static int register_module(EmuDriver *d, EmuModule *emu, SnCudaModule *module) {
+    LoadedModule *m = driver_alloc(d, sizeof *m);
     *module = m ? handle_new(d, HANDLE_MODULE, m) : NULL;
     if (!*module) {
         free(m);
@@ -76,7 +76,7 @@ static int register_module(Driver *d, EmuModule *emu, SnCudaModule *module) {
     return SN_CU_OK;
 }
 
-static int load(Driver *d, SnCudaModule *module, const void *image, const Log *info,
+static int load(EmuDriver *d, SnCudaModule *module, const void *image, const Log *info,
                 const Log *error) {
     char why[WHY] = "";
     EmuModule *emu = NULL;
@@ -95,7 +95,7 @@ int drv_module_load(SnCudaModule *module, const void *image, unsigned n, int *op
                     void **values) {
     int r = 0;
     Log info = {0}, error = {0};
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (!r && (!module || !image)) r = SN_CU_INVALID_VALUE;
     if (!r) r = read_options(n, options, values, &info, &error);
     return driver_leave(d, r ? r : load(d, module, image, &info, &error));
@@ -103,12 +103,12 @@ int drv_module_load(SnCudaModule *module, const void *image, unsigned n, int *op
 
 int drv_module_unload(SnCudaModule module) {
     int r = 0;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (r && r != d->error) return driver_leave(d, r);
-    Module *m = handle_get(d, HANDLE_MODULE, module);
+    LoadedModule *m = handle_get(d, HANDLE_MODULE, module);
     if (!m) return driver_leave(d, r ? r : SN_CU_INVALID_HANDLE);
     queue_run_all(d);
-    for (Function *f = m->functions; f; f = f->next) handle_free(d, f->handle);
+    for (LoadedFunction *f = m->functions; f; f = f->next) handle_free(d, f->handle);
     handle_free(d, module);
     module_release(m);
     return driver_leave(d, d->error);
@@ -116,21 +116,21 @@ int drv_module_unload(SnCudaModule module) {
 
 // ---- functions ----------------------------------------------------------------------------------
 
-static int new_function(Driver *d, SnCudaFunction *function, Module *m, const char *name) {
-    for (Function *f = m->functions; f; f = f->next)
+static int new_function(EmuDriver *d, SnCudaFunction *function, LoadedModule *m, const char *name) {
+    for (LoadedFunction *f = m->functions; f; f = f->next)
         if (strcmp(f->info.name, name) == 0) {
             *function = f->handle;
             return SN_CU_OK;
         }
     const EmuFunction *emu = emu_module_function(m->emu, name);
     if (!emu) return SN_CU_NOT_FOUND;
-    Function *f = driver_alloc(d, sizeof *f);
+    LoadedFunction *f = driver_alloc(d, sizeof *f);
     void *handle = f ? handle_new(d, HANDLE_FUNCTION, f) : NULL;
     if (!handle) {
         free(f);
         return SN_CU_OUT_OF_MEMORY;
     }
-    *f = (Function){.next = m->functions, .module = m, .emu = emu, .handle = handle};
+    *f = (LoadedFunction){.next = m->functions, .module = m, .emu = emu, .handle = handle};
     f->info = emu_function_info(emu);
     if (f->info.shared_bytes < SHARED_DEFAULT)
         f->max_dynamic = SHARED_DEFAULT - f->info.shared_bytes;
@@ -141,25 +141,25 @@ static int new_function(Driver *d, SnCudaFunction *function, Module *m, const ch
 
 int drv_module_function(SnCudaFunction *function, SnCudaModule module, const char *name) {
     int r = 0;
-    Driver *d = driver_enter(&r);
-    Module *m = r ? NULL : handle_get(d, HANDLE_MODULE, module);
+    EmuDriver *d = driver_enter(&r);
+    LoadedModule *m = r ? NULL : handle_get(d, HANDLE_MODULE, module);
     if (!r && (!function || !name)) r = SN_CU_INVALID_VALUE;
     if (!r && !m) r = SN_CU_INVALID_HANDLE;
     return driver_leave(d, r ? r : new_function(d, function, m, name));
 }
 
-static int block_limit(const Function *f) {
+static int block_limit(const LoadedFunction *f) {
     uint32_t most = f->info.max_threads;
     return most && most < BLOCK_XY ? (int)most : BLOCK_XY;
 }
 
-static int registers_of(const Function *f) {
+static int registers_of(const LoadedFunction *f) {
     int most = REGISTERS_SM / ((block_limit(f) + WARP - 1) / WARP * WARP) / 8 * 8;
     if (most > REGISTERS_MAX) most = REGISTERS_MAX;
     return f->info.registers < (uint32_t)most ? (int)f->info.registers : most;
 }
 
-static int attribute_of(const Function *f, int attribute, int *value) {
+static int attribute_of(const LoadedFunction *f, int attribute, int *value) {
     switch (attribute) {
     case SN_CU_FUNC_MAX_THREADS: *value = block_limit(f); return SN_CU_OK;
     case SN_CU_FUNC_SHARED_BYTES: *value = (int)f->info.shared_bytes; return SN_CU_OK;
@@ -172,8 +172,8 @@ static int attribute_of(const Function *f, int attribute, int *value) {
 
 int drv_function_attribute(int *value, int attribute, SnCudaFunction function) {
     int r = 0;
-    Driver *d = driver_enter(&r);
-    Function *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
+    EmuDriver *d = driver_enter(&r);
+    LoadedFunction *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
     if (!r && !value) r = SN_CU_INVALID_VALUE;
     if (!r && !f) r = SN_CU_INVALID_HANDLE;
     return driver_leave(d, r ? r : attribute_of(f, attribute, value));
@@ -181,8 +181,8 @@ int drv_function_attribute(int *value, int attribute, SnCudaFunction function) {
 
 int drv_function_set_attribute(SnCudaFunction function, int attribute, int value) {
     int r = 0;
-    Driver *d = driver_enter(&r);
-    Function *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
+    EmuDriver *d = driver_enter(&r);
+    LoadedFunction *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
     if (!r && !f) r = SN_CU_INVALID_HANDLE;
     if (!r && attribute != SN_CU_FUNC_MAX_DYNAMIC_SHARED) r = SN_CU_INVALID_VALUE;
     if (!r && (value < 0 || value + (int)f->info.shared_bytes > d->arch->shared_optin))
@@ -193,7 +193,7 @@ int drv_function_set_attribute(SnCudaFunction function, int attribute, int value
 
 // ---- launches -----------------------------------------------------------------------------------
 
-static int check_shape(const Function *f, const uint32_t *grid, const uint32_t *block,
+static int check_shape(const LoadedFunction *f, const uint32_t *grid, const uint32_t *block,
                        unsigned shared) {
     for (int i = 0; i < 3; i++)
         if (!grid[i] || !block[i]) return SN_CU_INVALID_VALUE;
@@ -205,7 +205,7 @@ static int check_shape(const Function *f, const uint32_t *grid, const uint32_t *
     return threads > (uint64_t)block_limit(f) ? SN_CU_LAUNCH_OUT_OF_RESOURCES : SN_CU_OK;
 }
 
-static int pack_params(Driver *d, Work *w, void **params) {
+static int pack_params(EmuDriver *d, Work *w, void **params) {
     const EmuFunctionInfo *info = &w->function->info;
     w->params = driver_alloc(d, info->param_bytes);
     if (!w->params) return SN_CU_OUT_OF_MEMORY;
@@ -216,7 +216,7 @@ static int pack_params(Driver *d, Work *w, void **params) {
     return SN_CU_OK;
 }
 
-static int launch(Driver *d, Function *f, const uint32_t *grid, const uint32_t *block,
+static int launch(EmuDriver *d, LoadedFunction *f, const uint32_t *grid, const uint32_t *block,
                   unsigned shared, Stream *s, void **params) {
     int r = check_shape(f, grid, block, shared);
     if (r) return r;
@@ -239,8 +239,8 @@ int drv_launch(SnCudaFunction function, unsigned gx, unsigned gy, unsigned gz, u
                unsigned by, unsigned bz, unsigned shared, SnCudaStream stream, void **params,
                void **extra) {
     int r = 0;
-    Driver *d = driver_enter(&r);
-    Function *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
+    EmuDriver *d = driver_enter(&r);
+    LoadedFunction *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
     Stream *s = r ? NULL : stream_get(d, stream);
     uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
     if (!r && !f) r = SN_CU_INVALID_HANDLE;
@@ -256,7 +256,7 @@ int drv_launch(SnCudaFunction function, unsigned gx, unsigned gy, unsigned gz, u
 static int min(int a, int b) { return a < b ? a : b; }
 static int round_up(int a, int to) { return (a + to - 1) / to * to; }
 
-static int blocks_that_fit(const Driver *d, const Function *f, int block, size_t dynamic) {
+static int blocks_that_fit(const EmuDriver *d, const LoadedFunction *f, int block, size_t dynamic) {
     const Arch *a = d->arch;
     int warps = (block + WARP - 1) / WARP, blocks = min(a->blocks_sm, a->threads_sm / WARP / warps);
     int registers = round_up((registers_of(f) > 0 ? registers_of(f) : 1) * WARP, REGISTER_UNIT);
@@ -267,8 +267,8 @@ static int blocks_that_fit(const Driver *d, const Function *f, int block, size_t
 
 int drv_occupancy(int *blocks, SnCudaFunction function, int block, size_t shared) {
     int r = 0;
-    Driver *d = driver_enter(&r);
-    Function *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
+    EmuDriver *d = driver_enter(&r);
+    LoadedFunction *f = r ? NULL : handle_get(d, HANDLE_FUNCTION, function);
     if (!r && (!blocks || block <= 0)) r = SN_CU_INVALID_VALUE;
     if (!r && !f) r = SN_CU_INVALID_HANDLE;
     if (r) return driver_leave(d, r);

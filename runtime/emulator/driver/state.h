@@ -35,16 +35,16 @@ typedef struct {
 } Clock;
 
 typedef struct Work Work;
-typedef struct Op { // work in a queue
-    struct Op *next;
+typedef struct QueuedOp { // work in a queue
+    struct QueuedOp *next;
     Work *work;
     Clock clock; // what must be done before, and itself
     uint32_t queue;
     uint64_t tick;
     char *fault; // found when it was queued, raised when it runs; owned
-} Op;
+} QueuedOp;
 typedef struct {
-    Op *first, *last;
+    QueuedOp *first, *last;
     uint64_t pushed, done, rank;
     Clock clock;     // what the next operation comes after
     bool used;       // somebody may push
@@ -69,19 +69,19 @@ typedef struct { // who an access or a fault belongs to; interned strings
     uint32_t line;
 } Who;
 typedef struct Event Event;
-typedef struct Module {
+typedef struct LoadedModule {
     uint32_t refs;
     EmuModule *emu;
-    struct Function *functions;
-} Module;
-typedef struct Function {
-    struct Function *next;
-    Module *module;
+    struct LoadedFunction *functions;
+} LoadedModule;
+typedef struct LoadedFunction {
+    struct LoadedFunction *next;
+    LoadedModule *module;
     const EmuFunction *emu;
     EmuFunctionInfo info;
     uint32_t max_dynamic; // bytes of dynamic shared memory that a launch may ask for
     void *handle;
-} Function;
+} LoadedFunction;
 
 enum { OWN_RANGES = 8 };
 struct Work { // shared between a graph and the queues it was launched into; never changes
@@ -97,11 +97,11 @@ struct Work { // shared between a graph and the queues it was launched into; nev
     const void *host_from; // NULL: staged
     void *staged;          // a copy of pageable memory; owned
     unsigned char value;   // of a fill
-    Function *function;
+    LoadedFunction *function;
     uint32_t grid[3], block[3], shared;
-    void *params;    // packed; owned
-    Product product; // of a matmul
-    Event *event;    // of a record; counted
+    void *params;      // packed; owned
+    LtProduct product; // of a matmul
+    Event *event;      // of a record; counted
 };
 
 // ---- accesses -----------------------------------------------------------------------------------
@@ -111,17 +111,17 @@ typedef struct {
     uint32_t queue;
     uint64_t tick; // 0: none
     Who who;
-} Access;
+} Epoch;
 typedef struct { // bytes with one history
     uint64_t begin, end;
-    Access write, read[SPAN_READS];
+    Epoch write, read[SPAN_READS];
     uint32_t reads;
     uint32_t owner; // value that was written last; 0: unknown
     const char *owner_name;
     Who owner_who;
-} Span;
+} ShadowSpan;
 typedef struct {
-    Span *at; // [n] disjoint, by address
+    ShadowSpan *at; // [n] disjoint, by address
     size_t n, room;
 } History;
 
@@ -134,10 +134,10 @@ typedef struct {
     Work *work;
     uint32_t lane;
     Set after; // nodes that come before it
-} Node;
+} GraphNode;
 typedef struct {
     uint32_t refs;
-    Node *nodes;
+    GraphNode *nodes;
     uint32_t n, room;
     uint32_t *lanes; // [lane_count] number of the stream that was captured
     uint32_t lane_count;
@@ -196,22 +196,22 @@ typedef struct {
     void *object;
     HandleKind kind;
     uint16_t generation;
-} Slot;
+} HandleSlot;
 typedef struct {
     uint64_t base, bytes;
     void *host; // of pinned memory
-} Block;
+} MemoryBlock;
 typedef struct {
-    Block *at;
+    MemoryBlock *at;
     size_t n, room;
-} Blocks;
+} MemoryBlocks;
 typedef struct { // limits of an architecture, as attributes and occupancy need them
     uint32_t sm;
     int count, shared_sm, shared_optin, threads_sm, blocks_sm;
     int clock_khz, memory_khz, bus_bits;
 } Arch;
 
-typedef struct Driver {
+typedef struct EmuDriver {
     pthread_mutex_t lock;
     SnEmulatorConfig config; // threads 0: not configured yet
     const Arch *arch;
@@ -224,8 +224,8 @@ typedef struct Driver {
     int error; // sticky
     SnPool *pool;
     EmuDevice *device;
-    Blocks allocations, pinned;
-    Slot *slots;
+    MemoryBlocks allocations, pinned;
+    HandleSlot *slots;
     uint32_t slot_n;
     char **strings; // interned: open addressing, string_room a power of two
     size_t string_n, string_room;
@@ -239,7 +239,7 @@ typedef struct Driver {
     Capture *captures;
     uint64_t capture_id;
     History history;
-    const Op *running; // NULL: nothing is
+    const QueuedOp *running; // NULL: nothing is
     bool note_set;
     pthread_t note_thread;
     SnCudaNote note; // ranges owned, strings interned
@@ -247,79 +247,80 @@ typedef struct Driver {
     SnEmulatorCounts counts;
     SnEmulatorKernel *kernels;
     size_t kernel_n;
-} Driver;
+} EmuDriver;
 
 // driver.c. enter: locks; *refusal is not SN_CU_OK when the call must not go on. leave: unlocks and
 // returns the result. unsafe: for calls that a capture forbids.
-Driver *driver_enter(int *refusal);
-Driver *driver_enter_unsafe(int *refusal);
-int driver_leave(Driver *d, int result);
-Driver *driver_lock(void); // without any condition
+EmuDriver *driver_enter(int *refusal);
+EmuDriver *driver_enter_unsafe(int *refusal);
+int driver_leave(EmuDriver *d, int result);
+EmuDriver *driver_lock(void); // without any condition
 // Enters the error state unless it is in one already; what is queued never runs.
-void driver_fail(Driver *d, int code, const char *format, ...)
+void driver_fail(EmuDriver *d, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void *driver_alloc(Driver *d, size_t bytes); // zeroed; NULL sets the sticky error
-bool driver_grow(Driver *d, void **at, size_t count, size_t size); // to `count` items
+void *driver_alloc(EmuDriver *d, size_t bytes); // zeroed; NULL sets the sticky error
+bool driver_grow(EmuDriver *d, void **at, size_t count, size_t size); // to `count` items
 
 // handle.c: handles are numbers that fault when they are dereferenced; a stale one is not found.
-void *handle_new(Driver *d, HandleKind kind, void *object); // NULL: memory is short
-void *handle_get(const Driver *d, HandleKind kind, const void *handle);
-void handle_free(Driver *d, const void *handle);
+void *handle_new(EmuDriver *d, HandleKind kind, void *object); // NULL: memory is short
+void *handle_get(const EmuDriver *d, HandleKind kind, const void *handle);
+void handle_free(EmuDriver *d, const void *handle);
 
 // clock.c
 uint64_t clock_at(const Clock *c, uint32_t queue);
-void clock_raise(Driver *d, Clock *c, uint32_t queue, uint64_t tick);
-void clock_join(Driver *d, Clock *c, const Clock *with);
+void clock_raise(EmuDriver *d, Clock *c, uint32_t queue, uint64_t tick);
+void clock_join(EmuDriver *d, Clock *c, const Clock *with);
 void clock_free(Clock *c);
-uint32_t queue_new(Driver *d, uint32_t number, bool graph); // UINT32_MAX: memory is short
-void queue_close(Driver *d, uint32_t queue);                // what is queued still runs
+uint32_t queue_new(EmuDriver *d, uint32_t number, bool graph); // UINT32_MAX: memory is short
+void queue_close(EmuDriver *d, uint32_t queue);                // what is queued still runs
 // Takes a count of work. after: besides what the queue's clock and the host's contain.
-void queue_push(Driver *d, uint32_t queue, Work *work, const Clock *after);
-bool queue_reached(const Driver *d, const Clock *goal);
-bool queue_step(Driver *d);                         // runs one operation; false: none is left
-void queue_run_until(Driver *d, const Clock *goal); // or until a fault
-void queue_run_all(Driver *d);
-void queue_drop_all(Driver *d); // nothing of it runs
+void queue_push(EmuDriver *d, uint32_t queue, Work *work, const Clock *after);
+bool queue_reached(const EmuDriver *d, const Clock *goal);
+bool queue_step(EmuDriver *d);                         // runs one operation; false: none is left
+void queue_run_until(EmuDriver *d, const Clock *goal); // or until a fault
+void queue_run_all(EmuDriver *d);
+void queue_drop_all(EmuDriver *d); // nothing of it runs
 
 // stream.c. submit: takes a count of work, NULL work is SN_CU_OUT_OF_MEMORY.
-const Clock *stream_order(Driver *d, const Stream *s); // of the next operation
-Stream *stream_get(Driver *d, SnCudaStream handle);    // NULL: no such stream
-int stream_check(Driver *d, const Stream *s);          // before work is made for it
-int stream_submit(Driver *d, Stream *s, Work *work);
-void stream_free_all(Driver *d);
+const Clock *stream_order(EmuDriver *d, const Stream *s); // of the next operation
+Stream *stream_get(EmuDriver *d, SnCudaStream handle);    // NULL: no such stream
+int stream_check(EmuDriver *d, const Stream *s);          // before work is made for it
+int stream_submit(EmuDriver *d, Stream *s, Work *work);
+void stream_free_all(EmuDriver *d);
 void event_release(Event *e);
 
 // graph.c
-int capture_add(Driver *d, Stream *s, Work *work);
-int capture_record(Driver *d, Stream *s, Event *e);
-int capture_wait(Driver *d, Stream *s, const Event *e);
-Capture *capture_find(const Driver *d, uint64_t id); // NULL: it has ended
-bool capture_forbids(Driver *d); // an unsafe call by this thread; the captures are invalid then
-void capture_free_all(Driver *d);
-bool set_join(Driver *d, Set *s, const Set *with);
+int capture_add(EmuDriver *d, Stream *s, Work *work);
+int capture_record(EmuDriver *d, Stream *s, Event *e);
+int capture_wait(EmuDriver *d, Stream *s, const Event *e);
+Capture *capture_find(const EmuDriver *d, uint64_t id); // NULL: it has ended
+bool capture_forbids(EmuDriver *d); // an unsafe call by this thread; the captures are invalid then
+void capture_free_all(EmuDriver *d);
+bool set_join(EmuDriver *d, Set *s, const Set *with);
 void set_free(Set *s);
-void graph_free_object(Driver *d, HandleKind kind, void *object);
+void graph_free_object(EmuDriver *d, HandleKind kind, void *object);
 
 // work.c
 // Takes the note. name: of what runs, where no note says it.
-Work *work_new(Driver *d, WorkKind kind, const char *name);
+Work *work_new(EmuDriver *d, WorkKind kind, const char *name);
 void work_own(Work *w, uint64_t base, uint64_t bytes, bool reads, bool writes);
-int work_ready(Driver *d, Work *w); // after the last work_own: settles ranges and names
+int work_ready(EmuDriver *d, Work *w); // after the last work_own: settles ranges and names
 void work_release(Work *w);
-void work_run(Driver *d, const Op *op);
-void module_release(Module *m);
-const char *intern(Driver *d, const char *text); // NULL stays NULL
-void note_clear(Driver *d);
-void note_end(Driver *d); // the call that this thread's note was for is over
+void work_run(EmuDriver *d, const QueuedOp *op);
+void module_release(LoadedModule *m);
+const char *intern(EmuDriver *d, const char *text); // NULL stays NULL
+void note_clear(EmuDriver *d);
+void note_end(EmuDriver *d); // the call that this thread's note was for is over
 // "kernel 'k' (node n, line 3)"
 const char *who_text(const Who *who, char *to, size_t size);
 
 // history.c: what an operation touches, against what was touched before.
-void history_access(Driver *d, Op *op);
+void history_access(EmuDriver *d, QueuedOp *op);
 // "; 'k' (node n, line 3) was to write it": who comes before the operation and was the last that could
 // have written the address; "" when nobody is known.
-const char *history_writer(const Driver *d, const Op *op, uint64_t address, char *to, size_t size);
-void history_forget(Driver *d, uint64_t base, uint64_t bytes);
+const char *history_writer(const EmuDriver *d, const QueuedOp *op, uint64_t address, char *to,
+                           size_t size);
+void history_forget(EmuDriver *d, uint64_t base, uint64_t bytes);
 
 // lt.c
 void lt_free_object(void *object);

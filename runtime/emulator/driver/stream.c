@@ -9,13 +9,13 @@
 
 // ---- streams ------------------------------------------------------------------------------------
 
-Stream *stream_get(Driver *d, SnCudaStream handle) {
+Stream *stream_get(EmuDriver *d, SnCudaStream handle) {
     if (!handle || (uintptr_t)handle == 1) return &d->legacy; // 1: CU_STREAM_LEGACY
     return handle_get(d, HANDLE_STREAM, handle);
 }
 
 // The legacy stream and a captured blocking stream would depend on each other.
-static bool implicit_order(Driver *d, const Stream *s) {
+static bool implicit_order(EmuDriver *d, const Stream *s) {
     bool found = false;
     if (s != &d->legacy) return false;
     for (Stream *t = d->streams; t; t = t->next)
@@ -23,14 +23,14 @@ static bool implicit_order(Driver *d, const Stream *s) {
     return found;
 }
 
-int stream_check(Driver *d, const Stream *s) {
+int stream_check(EmuDriver *d, const Stream *s) {
     if (!s) return SN_CU_INVALID_HANDLE;
     if (implicit_order(d, s)) return CU_CAPTURE_IMPLICIT;
     return s->capture && s->capture->invalid ? SN_CU_CAPTURE_INVALIDATED : SN_CU_OK;
 }
 
 // What the next operation of the stream comes after.
-const Clock *stream_order(Driver *d, const Stream *s) {
+const Clock *stream_order(EmuDriver *d, const Stream *s) {
     Clock *c = &d->queues[s->queue].clock;
     if (s == &d->legacy) {
         for (Stream *t = d->streams; t; t = t->next)
@@ -41,7 +41,7 @@ const Clock *stream_order(Driver *d, const Stream *s) {
     return c;
 }
 
-int stream_submit(Driver *d, Stream *s, Work *work) {
+int stream_submit(EmuDriver *d, Stream *s, Work *work) {
     if (!work) return SN_CU_OUT_OF_MEMORY;
     if (s->capture) return capture_add(d, s, work);
     stream_order(d, s);
@@ -49,7 +49,7 @@ int stream_submit(Driver *d, Stream *s, Work *work) {
     return d->error;
 }
 
-static int new_stream(Driver *d, SnCudaStream *stream, unsigned flags) {
+static int new_stream(EmuDriver *d, SnCudaStream *stream, unsigned flags) {
     Stream *s = driver_alloc(d, sizeof *s);
     if (!s) return SN_CU_OUT_OF_MEMORY;
     s->number = ++d->stream_number;
@@ -67,18 +67,18 @@ static int new_stream(Driver *d, SnCudaStream *stream, unsigned flags) {
 
 int drv_stream_create(SnCudaStream *stream, unsigned flags) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     if (!r && (!stream || flags & ~(unsigned)SN_CU_STREAM_NON_BLOCKING)) r = SN_CU_INVALID_VALUE;
     return driver_leave(d, r ? r : new_stream(d, stream, flags));
 }
 
-static void stream_free(Driver *d, Stream *s) {
+static void stream_free(EmuDriver *d, Stream *s) {
     queue_close(d, s->queue);
     set_free(&s->tail);
     free(s);
 }
 
-static void unlink_stream(Driver *d, Stream *s) {
+static void unlink_stream(EmuDriver *d, Stream *s) {
     Stream **at = &d->streams;
     while (*at != s) at = &(*at)->next;
     *at = s->next;
@@ -86,7 +86,7 @@ static void unlink_stream(Driver *d, Stream *s) {
 
 // What is queued still runs.
 int drv_stream_destroy(SnCudaStream stream) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     Stream *s = d->retained ? handle_get(d, HANDLE_STREAM, stream) : NULL;
     if (!s) return driver_leave(d, SN_CU_INVALID_HANDLE);
     if (s->capture) {
@@ -99,7 +99,7 @@ int drv_stream_destroy(SnCudaStream stream) {
     return driver_leave(d, d->error);
 }
 
-void stream_free_all(Driver *d) {
+void stream_free_all(EmuDriver *d) {
     while (d->streams) {
         Stream *s = d->streams;
         d->streams = s->next;
@@ -107,7 +107,7 @@ void stream_free_all(Driver *d) {
     }
 }
 
-static int synchronize(Driver *d, const Clock *goal) {
+static int synchronize(EmuDriver *d, const Clock *goal) {
     queue_run_until(d, goal);
     if (!d->error) clock_join(d, &d->host, goal);
     return d->error;
@@ -115,7 +115,7 @@ static int synchronize(Driver *d, const Clock *goal) {
 
 int drv_stream_synchronize(SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     Stream *s = r ? NULL : stream_get(d, stream);
     if (!r) r = stream_check(d, s);
     if (!r && s->capture) {
@@ -136,7 +136,7 @@ void event_release(Event *e) {
 
 int drv_event_create(SnCudaEvent *event, unsigned flags) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     if (!r && (!event || flags > 3)) r = SN_CU_INVALID_VALUE; // 1: blocking wait, no matter here
     if (r) return driver_leave(d, r);
     Event *e = driver_alloc(d, sizeof *e);
@@ -151,7 +151,7 @@ int drv_event_create(SnCudaEvent *event, unsigned flags) {
 }
 
 int drv_event_destroy(SnCudaEvent event) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     Event *e = d->retained ? handle_get(d, HANDLE_EVENT, event) : NULL;
     if (!e) return driver_leave(d, SN_CU_INVALID_HANDLE);
     handle_free(d, event);
@@ -159,7 +159,7 @@ int drv_event_destroy(SnCudaEvent event) {
     return driver_leave(d, d->error);
 }
 
-static int record(Driver *d, Event *e, Stream *s) {
+static int record(EmuDriver *d, Event *e, Stream *s) {
     if (s->capture) return capture_record(d, s, e);
     Work *w = driver_alloc(d, sizeof *w);
     if (!w) return SN_CU_OUT_OF_MEMORY;
@@ -178,7 +178,7 @@ static int record(Driver *d, Event *e, Stream *s) {
 
 int drv_event_record(SnCudaEvent event, SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Event *e = r ? NULL : handle_get(d, HANDLE_EVENT, event);
     Stream *s = r ? NULL : stream_get(d, stream);
     if (!r && !e) r = SN_CU_INVALID_HANDLE;
@@ -188,7 +188,7 @@ int drv_event_record(SnCudaEvent event, SnCudaStream stream) {
 
 int drv_stream_wait(SnCudaStream stream, SnCudaEvent event, unsigned flags) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Event *e = r ? NULL : handle_get(d, HANDLE_EVENT, event);
     Stream *s = r ? NULL : stream_get(d, stream);
     if (!r && !e) r = SN_CU_INVALID_HANDLE;
@@ -201,12 +201,12 @@ int drv_stream_wait(SnCudaStream stream, SnCudaEvent event, unsigned flags) {
     return driver_leave(d, r);
 }
 
-static bool done(const Driver *d, const Event *e) {
+static bool done(const EmuDriver *d, const Event *e) {
     return !e->recorded || d->queues[e->queue].done >= e->tick;
 }
 
 // Whether the host may look at the event. On a captured one the capture ends in an error.
-static int check_event(Driver *d, SnCudaEvent event, Event **e) {
+static int check_event(EmuDriver *d, SnCudaEvent event, Event **e) {
     *e = handle_get(d, HANDLE_EVENT, event);
     if (!*e) return SN_CU_INVALID_HANDLE;
     if (!(*e)->capture) return SN_CU_OK;
@@ -219,7 +219,7 @@ static int check_event(Driver *d, SnCudaEvent event, Event **e) {
 int drv_event_query(SnCudaEvent event) {
     int r = 0;
     Event *e = NULL;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (!r) r = check_event(d, event, &e);
     if (r || done(d, e)) {
         if (!r) clock_join(d, &d->host, &e->clock);
@@ -232,12 +232,12 @@ int drv_event_query(SnCudaEvent event) {
 int drv_event_synchronize(SnCudaEvent event) {
     int r = 0;
     Event *e = NULL;
-    Driver *d = driver_enter_unsafe(&r);
+    EmuDriver *d = driver_enter_unsafe(&r);
     if (!r) r = check_event(d, event, &e);
     return driver_leave(d, r ? r : synchronize(d, &e->clock));
 }
 
-static int elapsed(Driver *d, float *milliseconds, SnCudaEvent start, SnCudaEvent end) {
+static int elapsed(EmuDriver *d, float *milliseconds, SnCudaEvent start, SnCudaEvent end) {
     Event *a = NULL, *b = NULL;
     int r = check_event(d, start, &a);
     if (!r) r = check_event(d, end, &b);
@@ -250,7 +250,7 @@ static int elapsed(Driver *d, float *milliseconds, SnCudaEvent start, SnCudaEven
 
 int drv_event_elapsed(float *milliseconds, SnCudaEvent start, SnCudaEvent end) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     if (!r && !milliseconds) r = SN_CU_INVALID_VALUE;
     return driver_leave(d, r ? r : elapsed(d, milliseconds, start, end));
 }

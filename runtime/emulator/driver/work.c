@@ -20,13 +20,13 @@ static size_t hash(const char *text) {
     return (size_t)h;
 }
 
-static char **find_string(Driver *d, const char *text) {
+static char **find_string(EmuDriver *d, const char *text) {
     size_t i = hash(text) & (d->string_room - 1);
     while (d->strings[i] && strcmp(d->strings[i], text) != 0) i = (i + 1) & (d->string_room - 1);
     return &d->strings[i];
 }
 
-static bool grow_strings(Driver *d) {
+static bool grow_strings(EmuDriver *d) {
     size_t old_room = d->string_room, room = old_room ? 2 * old_room : 256;
     char **old = d->strings, **at = driver_alloc(d, room * sizeof *at);
     if (!at) return false;
@@ -38,7 +38,7 @@ static bool grow_strings(Driver *d) {
     return true;
 }
 
-const char *intern(Driver *d, const char *text) {
+const char *intern(EmuDriver *d, const char *text) {
     if (!text) return NULL;
     if (2 * d->string_n >= d->string_room && !grow_strings(d)) return NULL;
     char **at = find_string(d, text);
@@ -49,7 +49,7 @@ const char *intern(Driver *d, const char *text) {
     return memcpy(*at, text, strlen(text) + 1);
 }
 
-void note_clear(Driver *d) {
+void note_clear(EmuDriver *d) {
     free((void *)d->note.ranges);
     d->note = (SnCudaNote){0};
     d->note_set = false;
@@ -69,15 +69,15 @@ const char *who_text(const Who *who, char *to, size_t size) {
 
 // ---- making -------------------------------------------------------------------------------------
 
-static bool has_note(const Driver *d) {
+static bool has_note(const EmuDriver *d) {
     return d->note_set && pthread_equal(d->note_thread, pthread_self());
 }
 
-void note_end(Driver *d) {
+void note_end(EmuDriver *d) {
     if (has_note(d)) note_clear(d);
 }
 
-Work *work_new(Driver *d, WorkKind kind, const char *name) {
+Work *work_new(EmuDriver *d, WorkKind kind, const char *name) {
     Work *w = driver_alloc(d, sizeof *w);
     if (!w) return NULL;
     w->refs = 1;
@@ -114,7 +114,7 @@ static bool within(const SnCudaRange *r, const Work *w) {
 }
 
 // The workspace of a product is in no note; its content is nobody's tensor.
-static bool add_workspace(Driver *d, Work *w) {
+static bool add_workspace(EmuDriver *d, Work *w) {
     SnCudaRange r = {.base = w->product.workspace, .bytes = w->product.workspace_bytes};
     if (!r.bytes || !d->config.check) return true;
     r.writes = 1, r.value = UINT32_MAX, r.name = intern(d, "workspace");
@@ -125,7 +125,7 @@ static bool add_workspace(Driver *d, Work *w) {
     return true;
 }
 
-int work_ready(Driver *d, Work *w) {
+int work_ready(EmuDriver *d, Work *w) {
     if (!w->noted && w->own) {
         w->ranges = driver_alloc(d, w->own * sizeof *w->ranges);
         if (!w->ranges) return SN_CU_OUT_OF_MEMORY;
@@ -136,10 +136,10 @@ int work_ready(Driver *d, Work *w) {
     return d->error;
 }
 
-void module_release(Module *m) {
+void module_release(LoadedModule *m) {
     if (!m || --m->refs) return;
     while (m->functions) {
-        Function *f = m->functions;
+        LoadedFunction *f = m->functions;
         m->functions = f->next;
         free(f);
     }
@@ -160,7 +160,7 @@ void work_release(Work *w) {
 // ---- checks before it runs ----------------------------------------------------------------------
 
 // The host's view of device memory. It existed when the call was checked, and may be freed since.
-static void *view(Driver *d, const Work *w, uint64_t base, uint64_t bytes) {
+static void *view(EmuDriver *d, const Work *w, uint64_t base, uint64_t bytes) {
     char who[512];
     void *p = emu_host(d->device, base, bytes);
     if (!p)
@@ -180,7 +180,7 @@ static bool only_written(const Work *w, const SnCudaRange *r) {
 }
 
 // False: a range is not allocated memory, or no longer.
-static bool forget_outputs(Driver *d, const Work *w) {
+static bool forget_outputs(EmuDriver *d, const Work *w) {
     for (uint32_t i = 0; i < w->n; i++) {
         const SnCudaRange *r = &w->ranges[i];
         if (r->bytes && !view(d, w, r->base, r->bytes)) return false;
@@ -189,7 +189,7 @@ static bool forget_outputs(Driver *d, const Work *w) {
     return true;
 }
 
-static bool check_note(Driver *d, const Work *w) {
+static bool check_note(EmuDriver *d, const Work *w) {
     char who[512];
     for (uint32_t i = 0; w->noted && i < w->own; i++) {
         const SnCudaRange *r = &w->mine[i];
@@ -204,7 +204,7 @@ static bool check_note(Driver *d, const Work *w) {
     return true;
 }
 
-static bool check_written(Driver *d, const Work *w, uint64_t base, uint64_t bytes) {
+static bool check_written(EmuDriver *d, const Work *w, uint64_t base, uint64_t bytes) {
     int64_t at = d->config.check && bytes ? emu_first_unwritten(d->device, base, bytes) : -1;
     if (at < 0) return true;
     char who[512], writer[600];
@@ -218,7 +218,7 @@ static bool check_written(Driver *d, const Work *w, uint64_t base, uint64_t byte
 
 // ---- kernels ------------------------------------------------------------------------------------
 
-static SnEmulatorKernel *kernel_row(Driver *d, const char *name) {
+static SnEmulatorKernel *kernel_row(EmuDriver *d, const char *name) {
     for (size_t i = 0; i < d->kernel_n; i++)
         if (d->kernels[i].name == name) return &d->kernels[i];
     if (!driver_grow(d, (void **)&d->kernels, d->kernel_n + 1, sizeof *d->kernels)) return NULL;
@@ -226,7 +226,7 @@ static SnEmulatorKernel *kernel_row(Driver *d, const char *name) {
     return &d->kernels[d->kernel_n++];
 }
 
-static void count_kernel(Driver *d, const Work *w, const EmuCounts *c) {
+static void count_kernel(EmuDriver *d, const Work *w, const EmuCounts *c) {
     d->counts.launches++;
     d->counts.instructions += c->instructions;
     d->counts.kernel_bytes += c->loads + c->stores;
@@ -237,7 +237,7 @@ static void count_kernel(Driver *d, const Work *w, const EmuCounts *c) {
     row->loads += c->loads, row->stores += c->stores;
 }
 
-static void first_nan(Driver *d, const Work *w, const char *where) {
+static void first_nan(EmuDriver *d, const Work *w, const char *where) {
     if (!d->config.nan || d->nan[0]) return;
     char who[512];
     snprintf(d->nan, sizeof d->nan, "nan: first stored by %s%s", who_text(&w->who, who, sizeof who),
@@ -263,7 +263,7 @@ static int code_of(EmuFaultKind kind) {
 }
 
 // The engine's line, which begins with the kind here whatever it begins with there, and the names.
-static void kernel_fault(Driver *d, const Work *w, const EmuFault *f) {
+static void kernel_fault(EmuDriver *d, const Work *w, const EmuFault *f) {
     char who[512], writer[600] = "";
     const char *kind = emu_fault_name(f->kind);
     size_t n = strlen(kind);
@@ -277,7 +277,7 @@ static void kernel_fault(Driver *d, const Work *w, const EmuFault *f) {
                 f->address, writer);
 }
 
-static EmuRange *emu_ranges(Driver *d, const Work *w, uint32_t *n) {
+static EmuRange *emu_ranges(EmuDriver *d, const Work *w, uint32_t *n) {
     EmuRange *r = driver_alloc(d, (w->n + 1) * sizeof *r);
     for (uint32_t i = 0; r && i < w->n; i++) {
         const SnCudaRange *q = &w->ranges[i];
@@ -288,7 +288,7 @@ static EmuRange *emu_ranges(Driver *d, const Work *w, uint32_t *n) {
     return r;
 }
 
-static void run_kernel(Driver *d, const Work *w) {
+static void run_kernel(EmuDriver *d, const Work *w) {
     EmuCounts counts = {0};
     EmuFault fault = {0};
     char where[32] = "";
@@ -316,7 +316,7 @@ static void run_kernel(Driver *d, const Work *w) {
 
 // ---- copies, fills ------------------------------------------------------------------------------
 
-static void run_to_device(Driver *d, const Work *w) {
+static void run_to_device(EmuDriver *d, const Work *w) {
     void *to = view(d, w, w->to, w->bytes);
     if (!to) return;
     memcpy(to, w->staged ? w->staged : w->host_from, w->bytes);
@@ -326,7 +326,7 @@ static void run_to_device(Driver *d, const Work *w) {
 }
 
 // A note with ranges narrows what has to be written: padding between tensors may not be.
-static bool check_source(Driver *d, const Work *w) {
+static bool check_source(EmuDriver *d, const Work *w) {
     if (!w->noted) return check_written(d, w, w->from, w->bytes);
     for (uint32_t i = 0; i < w->n; i++) {
         const SnCudaRange *r = &w->ranges[i];
@@ -337,7 +337,7 @@ static bool check_source(Driver *d, const Work *w) {
     return true;
 }
 
-static void run_to_host(Driver *d, const Work *w) {
+static void run_to_host(EmuDriver *d, const Work *w) {
     const void *from = view(d, w, w->from, w->bytes);
     if (!from || !check_source(d, w)) return;
     memcpy(w->host_to, from, w->bytes);
@@ -345,7 +345,7 @@ static void run_to_host(Driver *d, const Work *w) {
     d->counts.bytes_to_host += w->bytes;
 }
 
-static void run_on_device(Driver *d, const Work *w) {
+static void run_on_device(EmuDriver *d, const Work *w) {
     const void *from = view(d, w, w->from, w->bytes);
     void *to = view(d, w, w->to, w->bytes);
     if (!from || !to || !check_source(d, w)) return;
@@ -355,7 +355,7 @@ static void run_on_device(Driver *d, const Work *w) {
     d->counts.bytes_on_device += w->bytes;
 }
 
-static void run_fill(Driver *d, const Work *w) {
+static void run_fill(EmuDriver *d, const Work *w) {
     void *to = view(d, w, w->to, w->bytes);
     if (!to) return;
     memset(to, w->value, w->bytes);
@@ -367,8 +367,8 @@ static void run_fill(Driver *d, const Work *w) {
 // ---- matrix products ----------------------------------------------------------------------------
 
 // Calls fn for each stretch of adjacent elements of a matrix; false as soon as fn says so.
-typedef bool (*StretchFn)(Driver *d, const Work *w, uint64_t base, uint64_t bytes);
-static bool each_stretch(Driver *d, const Work *w, const Matrix *x, StretchFn fn) {
+typedef bool (*StretchFn)(EmuDriver *d, const Work *w, uint64_t base, uint64_t bytes);
+static bool each_stretch(EmuDriver *d, const Work *w, const DeviceMatrix *x, StretchFn fn) {
     bool by_row = x->col == 1; // elements of a row are adjacent
     int64_t n = by_row ? x->cols : x->rows, outer = by_row ? x->rows : x->cols;
     int64_t step = by_row ? x->row : x->col;
@@ -381,13 +381,13 @@ static bool each_stretch(Driver *d, const Work *w, const Matrix *x, StretchFn fn
     return true;
 }
 
-static bool mark_written(Driver *d, const Work *w, uint64_t base, uint64_t bytes) {
+static bool mark_written(EmuDriver *d, const Work *w, uint64_t base, uint64_t bytes) {
     (void)w;
     emu_mark(d->device, base, bytes, true);
     return true;
 }
 
-static bool no_nan(Driver *d, const Work *w, uint64_t base, uint64_t bytes) {
+static bool no_nan(EmuDriver *d, const Work *w, uint64_t base, uint64_t bytes) {
     (void)w;
     const float *x = emu_host(d->device, base, bytes);
     bool nan = false;
@@ -395,8 +395,8 @@ static bool no_nan(Driver *d, const Work *w, uint64_t base, uint64_t bytes) {
     return !nan;
 }
 
-static bool check_operands(Driver *d, const Work *w) {
-    const Product *p = &w->product;
+static bool check_operands(EmuDriver *d, const Work *w) {
+    const LtProduct *p = &w->product;
     uint64_t bias = (uint64_t)product_bias_length(p) * sizeof(float);
     if (!each_stretch(d, w, &p->a, check_written) || !each_stretch(d, w, &p->b, check_written))
         return false;
@@ -405,12 +405,12 @@ static bool check_operands(Driver *d, const Work *w) {
     return !product_reads_aux(p->epilogue) || each_stretch(d, w, &p->aux, check_written);
 }
 
-static void *matrix_view(Driver *d, const Work *w, const Matrix *x) {
+static void *matrix_view(EmuDriver *d, const Work *w, const DeviceMatrix *x) {
     return view(d, w, x->address, matrix_bytes(x, w->product.batch));
 }
 
-static bool find_views(Driver *d, const Work *w, ProductView *v) {
-    const Product *p = &w->product;
+static bool find_views(EmuDriver *d, const Work *w, ProductView *v) {
+    const LtProduct *p = &w->product;
     v->a = matrix_view(d, w, &p->a);
     v->b = matrix_view(d, w, &p->b);
     v->d = matrix_view(d, w, &p->d);
@@ -421,8 +421,8 @@ static bool find_views(Driver *d, const Work *w, ProductView *v) {
     return !d->error;
 }
 
-static void mark_results(Driver *d, const Work *w) {
-    const Product *p = &w->product;
+static void mark_results(EmuDriver *d, const Work *w) {
+    const LtProduct *p = &w->product;
     each_stretch(d, w, &p->d, mark_written);
     if (product_writes_aux(p->epilogue)) each_stretch(d, w, &p->aux, mark_written);
     if (product_sums_bias(p->epilogue))
@@ -433,7 +433,7 @@ static void mark_results(Driver *d, const Work *w) {
     }
 }
 
-static void count_product(Driver *d, const Product *p) {
+static void count_product(EmuDriver *d, const LtProduct *p) {
     uint64_t batch = (uint64_t)p->batch, m = (uint64_t)p->m, n = (uint64_t)p->n, k = (uint64_t)p->k;
     d->counts.matmuls++;
     d->counts.matmul_flops += 2 * batch * m * n * k;
@@ -441,7 +441,7 @@ static void count_product(Driver *d, const Product *p) {
         batch * (m * k + k * n + m * n * (p->beta != 0 ? 2 : 1)) * sizeof(float);
 }
 
-static void run_matmul(Driver *d, const Work *w) {
+static void run_matmul(EmuDriver *d, const Work *w) {
     ProductView v = {0};
     if (!find_views(d, w, &v) || !check_operands(d, w)) return;
     if (d->config.check && !forget_outputs(d, w)) return;
@@ -457,7 +457,7 @@ static void run_matmul(Driver *d, const Work *w) {
 
 // ---- running ------------------------------------------------------------------------------------
 
-static void run_record(const Op *op) {
+static void run_record(const QueuedOp *op) {
     Event *e = op->work->event;
     struct timespec t;
     if (e->queue != op->queue || e->tick != op->tick) return; // recorded again since
@@ -465,7 +465,7 @@ static void run_record(const Op *op) {
     e->time = (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-static void run_kind(Driver *d, const Op *op) {
+static void run_kind(EmuDriver *d, const QueuedOp *op) {
     const Work *w = op->work;
     if (op->fault) {
         driver_fail(d, SN_CU_LAUNCH_FAILED, "%s", op->fault);
@@ -483,7 +483,7 @@ static void run_kind(Driver *d, const Op *op) {
     }
 }
 
-void work_run(Driver *d, const Op *op) {
+void work_run(EmuDriver *d, const QueuedOp *op) {
     d->running = op;
     run_kind(d, op);
     d->running = NULL;

@@ -10,10 +10,10 @@
 
 enum { MAX_INSNS = 1 << 20, MAX_CALLS = 32, MAX_REGS = 1 << 21 };
 
-_Noreturn void lower_error(const Lower *lo, const char *what) {
+_Noreturn void lower_error(const Decoder *lo, const char *what) {
     load_error(lo->l, lo->line, "%s: '%s'", what, lo->opcode);
 }
-void lower_need_sm(const Lower *lo, uint32_t sm) {
+void lower_need_sm(const Decoder *lo, uint32_t sm) {
     if (lo->m->sm < sm)
         load_error(lo->l, lo->line, "'%s' needs sm_%u, the module is for sm_%u", lo->opcode, sm,
                    lo->m->sm);
@@ -21,35 +21,35 @@ void lower_need_sm(const Lower *lo, uint32_t sm) {
 
 // ---- instructions and registers -----------------------------------------------------------------
 
-Insn *lower_emit(Lower *lo, OpFn *fn) {
+Insn *lower_emit(Decoder *lo, OpFn *fn) {
     if (lo->insns.n == MAX_INSNS)
         load_error(lo->l, lo->line, "more than %d instructions", MAX_INSNS);
     Insn i = {.fn = fn, .line = lo->line, .blend = true};
     load_push(lo->l, &lo->insns, i);
     return &lo->insns.at[lo->insns.n - 1];
 }
-static Insn *last(Lower *lo) { return &lo->insns.at[lo->insns.n - 1]; }
+static Insn *last(Decoder *lo) { return &lo->insns.at[lo->insns.n - 1]; }
 
-void lower_result(Lower *lo, VReg v) {
+void lower_result(Decoder *lo, VReg v) {
     Insn *i = last(lo);
     RegClass class = lower_class(lo, v);
     if (class == CLASS_pred) i->preds |= (uint8_t)(1 << i->dsts);
     if (class == CLASS_64) i->wide |= (uint8_t)(1 << i->dsts);
     i->r[i->dsts++] = v;
 }
-void lower_source(Lower *lo, VReg v) {
+void lower_source(Decoder *lo, VReg v) {
     Insn *i = last(lo);
     if (i->dsts + i->srcs == MAX_PLACES) lower_error(lo, "too many operands");
     i->r[i->dsts + i->srcs++] = v;
 }
-RegClass lower_class(const Lower *lo, VReg v) { return (RegClass)lo->regs.at[v].class; }
+RegClass lower_class(const Decoder *lo, VReg v) { return (RegClass)lo->regs.at[v].class; }
 
-static VReg new_register(Lower *lo, Register r) {
+static VReg new_register(Decoder *lo, Register r) {
     if (lo->regs.n == MAX_REGS) load_error(lo->l, lo->line, "more than %d registers", MAX_REGS);
     load_push(lo->l, &lo->regs, r);
     return lo->regs.n - 1;
 }
-VReg lower_temp(Lower *lo, RegClass class) {
+VReg lower_temp(Decoder *lo, RegClass class) {
     return new_register(lo, (Register){.class = (uint8_t) class, .temp = true});
 }
 
@@ -57,7 +57,7 @@ static uint32_t constant_hash(RegClass class, uint64_t value) {
     uint64_t h = (value ^ (uint64_t) class << 60) * UINT64_C(0x9e3779b97f4a7c15);
     return (uint32_t)(h >> 32);
 }
-static VReg *constant_slot(Lower *lo, RegClass class, uint64_t value) {
+static VReg *constant_slot(Decoder *lo, RegClass class, uint64_t value) {
     uint32_t k = constant_hash(class, value) & (lo->constant_cap - 1);
     for (; lo->constants[k] != NO_VREG; k = (k + 1) & (lo->constant_cap - 1)) {
         const Register *r = &lo->regs.at[lo->constants[k]];
@@ -65,7 +65,7 @@ static VReg *constant_slot(Lower *lo, RegClass class, uint64_t value) {
     }
     return &lo->constants[k];
 }
-static void grow_constants(Lower *lo) {
+static void grow_constants(Decoder *lo) {
     const VReg *old = lo->constants;
     uint32_t n = lo->constant_cap;
     lo->constant_cap = n ? n * 2 : 64;
@@ -77,7 +77,7 @@ static void grow_constants(Lower *lo) {
         *constant_slot(lo, (RegClass)r->class, r->value) = old[k];
     }
 }
-VReg lower_constant(Lower *lo, RegClass class, uint64_t value) {
+VReg lower_constant(Decoder *lo, RegClass class, uint64_t value) {
     if (class == CLASS_16) value &= 0xffff;
     if (class == CLASS_pred)
         value = value ? UINT32_MAX : 0;
@@ -97,7 +97,7 @@ VReg lower_constant(Lower *lo, RegClass class, uint64_t value) {
 
 static uint64_t align_up(uint64_t n, uint64_t to) { return (n + to - 1) & ~(to - 1); }
 
-static uint64_t reserve(Lower *lo, const PtxVar *v, uint64_t *used, uint64_t most) {
+static uint64_t reserve(Decoder *lo, const PtxVar *v, uint64_t *used, uint64_t most) {
     uint64_t at = align_up(*used, v->align);
     if (v->bytes > most || at > most - v->bytes)
         load_error(lo->l, v->line, "'%s': more than %llu bytes of this space", v->name,
@@ -107,7 +107,7 @@ static uint64_t reserve(Lower *lo, const PtxVar *v, uint64_t *used, uint64_t mos
 }
 
 // Variables get their place when they are first used, so that a kernel has only its own.
-static uint64_t var_address(Lower *lo, const Instance *in, const PtxVar *v) {
+static uint64_t var_address(Decoder *lo, const Instance *in, const PtxVar *v) {
     enum { MAX_SHARED = 1 << 20, MAX_LOCAL = 1 << 19 };
     bool *placed = v->module ? &lo->shared_placed[v->number] : &in->has_address[v->number];
     uint64_t *at = v->module ? &lo->shared_address[v->number] : &in->vars[v->number];
@@ -118,8 +118,8 @@ static uint64_t var_address(Lower *lo, const Instance *in, const PtxVar *v) {
     return *at;
 }
 
-uint64_t lower_address(Lower *lo, const Instance *in, const PtxVar *v, Space *space) {
-    *space = (Space)v->space;
+uint64_t lower_address(Decoder *lo, const Instance *in, const PtxVar *v, StateSpace *space) {
+    *space = (StateSpace)v->space;
     if (v->entry) return v->address;
     if (v->formal) {
         *space = SPACE_local;
@@ -131,8 +131,8 @@ uint64_t lower_address(Lower *lo, const Instance *in, const PtxVar *v, Space *sp
 }
 
 // Dynamic shared memory starts behind all static variables: place_registers adds where that is.
-VReg lower_symbol(Lower *lo, const Instance *in, const PtxOperand *o, RegClass class,
-                  Space *space) {
+VReg lower_symbol(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass class,
+                  StateSpace *space) {
     if (!o->var->dynamic) {
         uint64_t at = lower_address(lo, in, o->var, space) + (uint64_t)o->value;
         VReg v = lower_constant(lo, class, at);
@@ -159,7 +159,7 @@ static RegClass class_of(char kind) {
     }
 }
 
-static VReg special_register(Lower *lo, const char *name) {
+static VReg special_register(Decoder *lo, const char *name) {
     static const char *const names[SPECIAL_COUNT] = {
 #define SPECIAL(id, text, own) text,
 #include "runtime/emulator/engine/special.def"
@@ -175,7 +175,7 @@ static VReg special_register(Lower *lo, const char *name) {
     load_error(lo->l, lo->line, "unknown register or symbol '%s'", name);
 }
 
-static uint64_t immediate(const Lower *lo, const PtxOperand *o, char kind) {
+static uint64_t immediate(const Decoder *lo, const PtxOperand *o, char kind) {
     double d;
     memcpy(&d, &o->value, 8);
     float f = (float)d;
@@ -192,7 +192,7 @@ static uint64_t immediate(const Lower *lo, const PtxOperand *o, char kind) {
     lower_error(lo, "a constant of another type than the operand");
 }
 
-VReg lower_read(Lower *lo, const Instance *in, const PtxOperand *o, char kind) {
+VReg lower_read(Decoder *lo, const Instance *in, const PtxOperand *o, char kind) {
     RegClass class = class_of(kind);
     if (o->negated && kind != 'p') lower_error(lo, "'!' before what is no predicate");
     if (o->pair) lower_error(lo, "a pair where one operand is needed");
@@ -215,7 +215,7 @@ VReg lower_read(Lower *lo, const Instance *in, const PtxOperand *o, char kind) {
         if (kind != 'w') lower_error(lo, "a special register where another width is needed");
         return special_register(lo, o->name);
     case OPERAND_symbol: {
-        Space space;
+        StateSpace space;
         if (kind != 'l' && kind != 'w') break;
         if (o->var->formal) lower_error(lo, "the address of a device function's parameter");
         return lower_symbol(lo, in, o, class, &space);
@@ -231,7 +231,7 @@ VReg lower_read(Lower *lo, const Instance *in, const PtxOperand *o, char kind) {
     lower_error(lo, "an operand of the wrong kind");
 }
 
-VReg lower_write(Lower *lo, const Instance *in, const PtxOperand *o, char kind) {
+VReg lower_write(Decoder *lo, const Instance *in, const PtxOperand *o, char kind) {
     RegClass class = class_of(kind);
     if (o->kind == OPERAND_sink) return lower_temp(lo, class);
     if (o->kind != OPERAND_reg || o->negated) lower_error(lo, "the result is not a register");
@@ -241,7 +241,8 @@ VReg lower_write(Lower *lo, const Instance *in, const PtxOperand *o, char kind) 
     return v;
 }
 
-VReg lower_read_any(Lower *lo, const Instance *in, const PtxOperand *o, RegClass least, bool f32) {
+VReg lower_read_any(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass least,
+                    bool f32) {
     if (o->kind == OPERAND_reg) {
         VReg v = in->first_reg + o->reg;
         if (o->negated || lower_class(lo, v) < least || lower_class(lo, v) == CLASS_128)
@@ -252,7 +253,7 @@ VReg lower_read_any(Lower *lo, const Instance *in, const PtxOperand *o, RegClass
     return lower_read(lo, in, o, f32 ? 'f' : least == CLASS_32 ? 'w' : 'h');
 }
 
-VReg lower_write_any(Lower *lo, const Instance *in, const PtxOperand *o, RegClass least) {
+VReg lower_write_any(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass least) {
     if (o->kind == OPERAND_sink) return lower_temp(lo, least < CLASS_64 ? CLASS_32 : CLASS_64);
     if (o->kind != OPERAND_reg || o->negated) lower_error(lo, "the result is not a register");
     VReg v = in->first_reg + o->reg;
@@ -263,30 +264,30 @@ VReg lower_write_any(Lower *lo, const Instance *in, const PtxOperand *o, RegClas
 
 // ---- basic blocks -------------------------------------------------------------------------------
 
-static Block *current(Lower *lo) { return &lo->blocks.at[lo->blocks.n - 1]; }
+static BasicBlock *current(Decoder *lo) { return &lo->blocks.at[lo->blocks.n - 1]; }
 
-static bool block_is_empty(Lower *lo) { return current(lo)->first == lo->insns.n && !lo->ptx; }
+static bool block_is_empty(Decoder *lo) { return current(lo)->first == lo->insns.n && !lo->ptx; }
 
 // Ends the basic block and begins the next one. The end is filled in by the caller before.
-static void begin_block(Lower *lo) {
+static void begin_block(Decoder *lo) {
     if (lo->blocks.n) {
-        Block *b = current(lo);
+        BasicBlock *b = current(lo);
         b->count = lo->insns.n - b->first;
         b->ptx = lo->ptx;
         if (!b->line) b->line = lo->line;
     }
     lo->ptx = 0;
-    Block b = {.first = lo->insns.n};
+    BasicBlock b = {.first = lo->insns.n};
     load_push(lo->l, &lo->blocks, b);
 }
 
-static void add_fixup(Lower *lo, uint32_t statement, uint32_t index) {
+static void add_fixup(Decoder *lo, uint32_t statement, uint32_t index) {
     Fixup f = {lo->blocks.n - 1, statement, index};
     load_push(lo->l, &lo->fixups, f);
 }
 
-static void set_guard(Lower *lo, const Instance *in, const PtxStmt *s, bool turned) {
-    Block *b = current(lo);
+static void set_guard(Decoder *lo, const Instance *in, const PtxStmt *s, bool turned) {
+    BasicBlock *b = current(lo);
     b->guarded = s->guard != 0;
     if (!b->guarded) return;
     b->guard = in->first_reg + s->guard - 1;
@@ -295,7 +296,7 @@ static void set_guard(Lower *lo, const Instance *in, const PtxStmt *s, bool turn
 
 // ---- control flow -------------------------------------------------------------------------------
 
-static void lower_branch(Lower *lo, const Instance *in, const PtxStmt *s) {
+static void lower_branch(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (s->count != 1 || s->operands->kind != OPERAND_label)
         lower_error(lo, "a branch needs a label");
     set_guard(lo, in, s, false);
@@ -305,7 +306,7 @@ static void lower_branch(Lower *lo, const Instance *in, const PtxStmt *s) {
 }
 
 // Lanes for which the guard does not hold go around what follows. Returns the block to complete.
-static uint32_t skip_unless(Lower *lo, const Instance *in, const PtxStmt *s) {
+static uint32_t skip_unless(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (!s->guard) return UINT32_MAX;
     uint32_t from = lo->blocks.n - 1;
     set_guard(lo, in, s, true);
@@ -313,17 +314,17 @@ static uint32_t skip_unless(Lower *lo, const Instance *in, const PtxStmt *s) {
     begin_block(lo);
     return from;
 }
-static void skip_to_here(Lower *lo, uint32_t from) {
+static void skip_to_here(Decoder *lo, uint32_t from) {
     if (from != UINT32_MAX) lo->blocks.at[from].target = lo->blocks.n - 1;
 }
 
-static void lower_indexed(Lower *lo, const Instance *in, const PtxStmt *s) {
+static void lower_indexed(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (s->count != 2 || s->operands[1].kind != OPERAND_targets)
         lower_error(lo, "an indexed branch needs a list of targets");
     uint32_t from = skip_unless(lo, in, s);
     const PtxOperand *list = &s->operands[1];
     VReg index = lower_read(lo, in, s->operands, 'w');
-    Block *b = current(lo);
+    BasicBlock *b = current(lo);
     b->end = END_index;
     b->index = index;
     b->target_count = list->count;
@@ -333,14 +334,14 @@ static void lower_indexed(Lower *lo, const Instance *in, const PtxStmt *s) {
     skip_to_here(lo, from);
 }
 
-static void lower_end(Lower *lo, const Instance *in, const PtxStmt *s, EndKind end) {
+static void lower_end(Decoder *lo, const Instance *in, const PtxStmt *s, EndKind end) {
     set_guard(lo, in, s, false);
     current(lo)->end = (uint8_t)end;
     begin_block(lo);
 }
 
 // ret of a device function: on to behind the call, which is patched in lower_call.
-static void lower_return(Lower *lo, const Instance *in, const PtxStmt *s) {
+static void lower_return(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (!in->caller) {
         lower_end(lo, in, s, END_exit);
         return;
@@ -351,11 +352,11 @@ static void lower_return(Lower *lo, const Instance *in, const PtxStmt *s) {
     begin_block(lo);
 }
 
-static void lower_function(Lower *lo, Instance *in);
+static void lower_function(Decoder *lo, Instance *in);
 
-static uint64_t argument_address(Lower *lo, const Instance *in, const PtxOperand *o,
+static uint64_t argument_address(Decoder *lo, const Instance *in, const PtxOperand *o,
                                  const PtxVar *formal) {
-    Space space;
+    StateSpace space;
     if (o->kind != OPERAND_symbol || o->value || (o->var->space != SPACE_param) || o->var->entry)
         lower_error(lo, "an argument of a call that is not a .param variable");
     if (o->var->bytes != formal->bytes)
@@ -363,14 +364,14 @@ static uint64_t argument_address(Lower *lo, const Instance *in, const PtxOperand
     return lower_address(lo, in, o->var, &space);
 }
 
-static void lower_arguments(Lower *lo, const Instance *in, const PtxOperand *list, uint32_t want,
+static void lower_arguments(Decoder *lo, const Instance *in, const PtxOperand *list, uint32_t want,
                             PtxVar *const *formals, uint64_t *to) {
     uint32_t n = list ? list->count : 0;
     if (n != want) lower_error(lo, "another number of arguments than the function has");
     for (uint32_t k = 0; k < n; k++) to[k] = argument_address(lo, in, &list->list[k], formals[k]);
 }
 
-static void lower_call(Lower *lo, Instance *in, const PtxStmt *s) {
+static void lower_call(Decoder *lo, Instance *in, const PtxStmt *s) {
     uint32_t k = 0;
     const PtxOperand *o = s->operands, *results = NULL, *args = NULL;
     if (k < s->count && o[k].kind == OPERAND_list) results = &o[k++];
@@ -430,7 +431,7 @@ static bool parse_barrier(const char *t, BarrierForm *to) {
     return !*t;
 }
 
-static bool lower_barrier(Lower *lo, const Instance *in, const PtxStmt *s) {
+static bool lower_barrier(Decoder *lo, const Instance *in, const PtxStmt *s) {
     BarrierForm form;
     if (!parse_barrier(s->opcode, &form)) return false;
     bool reduces = form.op != BARRIER_sync && form.op != BARRIER_arrive;
@@ -438,7 +439,7 @@ static bool lower_barrier(Lower *lo, const Instance *in, const PtxStmt *s) {
     uint32_t n = s->count, least = reduces ? 3 : form.op == BARRIER_arrive ? 2 : 1;
     if (n < least || n > (reduces ? 4u : 2u)) lower_error(lo, "another number of operands");
     uint32_t from = skip_unless(lo, in, s);
-    Block b = {.end = END_barrier, .barrier = (uint8_t)form.op, .aligned = form.aligned};
+    BasicBlock b = {.end = END_barrier, .barrier = (uint8_t)form.op, .aligned = form.aligned};
     if (reduces) {
         b.result = lower_write(lo, in, o, form.op == BARRIER_popc ? 'w' : 'p');
         lo->regs.at[b.result].lasting = true;
@@ -448,7 +449,7 @@ static bool lower_barrier(Lower *lo, const Instance *in, const PtxStmt *s) {
     b.barrier_id = lower_read(lo, in, o, 'w');
     b.counted = n == 2;
     b.barrier_threads = b.counted ? lower_read(lo, in, &o[1], 'w') : b.barrier_id;
-    Block *to = current(lo);
+    BasicBlock *to = current(lo);
     b.first = to->first;
     b.line = lo->line;
     *to = b;
@@ -464,14 +465,14 @@ static uint32_t class_bits(RegClass class) {
     return bits[class];
 }
 
-static RegClass element_class(Lower *lo, uint32_t bits, uint32_t n) {
+static RegClass element_class(Decoder *lo, uint32_t bits, uint32_t n) {
     if (n == 2 && bits == 64) return CLASS_32;
     if (n * 16 == bits) return CLASS_16;
     if (n * 8 == bits) return CLASS_8;
     lower_error(lo, "a vector that does not fill the register");
 }
 
-static VReg read_part(Lower *lo, const Instance *in, const PtxOperand *o, RegClass class) {
+static VReg read_part(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass class) {
     if (o->kind == OPERAND_int) return lower_constant(lo, CLASS_32, (uint64_t)o->value);
     if (o->kind == OPERAND_f32 && class == CLASS_32)
         return lower_constant(lo, class, (uint64_t)o->value);
@@ -482,7 +483,7 @@ static VReg read_part(Lower *lo, const Instance *in, const PtxOperand *o, RegCla
 }
 
 // mov.b32 d, {a, b} and mov.b64 {a, b}, d
-static bool lower_mov_vector(Lower *lo, const Instance *in, const PtxStmt *s) {
+static bool lower_mov_vector(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (s->count != 2) return false;
     const PtxOperand *d = &s->operands[0], *a = &s->operands[1];
     bool pack = a->kind == OPERAND_vector, unpack = d->kind == OPERAND_vector;
@@ -515,7 +516,7 @@ static bool lower_mov_vector(Lower *lo, const Instance *in, const PtxStmt *s) {
     return true;
 }
 
-static bool lower_mov_clock(Lower *lo, const Instance *in, const PtxStmt *s) {
+static bool lower_mov_clock(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (s->count != 2 || s->operands[1].kind != OPERAND_special) return false;
     const char *t = s->opcode + 3, *name = s->operands[1].name;
     bool wide = form_word(&t, ".u64");
@@ -530,7 +531,7 @@ static bool lower_mov_clock(Lower *lo, const Instance *in, const PtxStmt *s) {
 
 // ---- forms of the table -------------------------------------------------------------------------
 
-static VReg flushed(Lower *lo, VReg v) {
+static VReg flushed(Decoder *lo, VReg v) {
     Register *r = &lo->regs.at[v];
     if (r->constant && r->value & 0x7f800000) return v;
     VReg t = lower_temp(lo, CLASS_32);
@@ -546,7 +547,7 @@ typedef struct {
     OpFn *first, *second; // may be NULL
 } After;
 
-static void emit_after(Lower *lo, const After *a) {
+static void emit_after(Decoder *lo, const After *a) {
     VReg from = a->raw;
     OpFn *steps[2] = {a->first, a->second};
     for (int k = 0; k < 2; k++) {
@@ -560,8 +561,8 @@ static void emit_after(Lower *lo, const After *a) {
     }
 }
 
-static VReg result_of(Lower *lo, const Instance *in, const PtxOperand *o, char kind, const Form *f,
-                      After *after) {
+static VReg result_of(Decoder *lo, const Instance *in, const PtxOperand *o, char kind,
+                      const Form *f, After *after) {
     if (kind == 'S' || kind == 'T') {
         *after =
             (After){lower_temp(lo, CLASS_pred), lower_write(lo, in, o, kind == 'T' ? 'f' : 'w'),
@@ -575,7 +576,7 @@ static VReg result_of(Lower *lo, const Instance *in, const PtxOperand *o, char k
     return after->raw;
 }
 
-static void lower_form(Lower *lo, const Instance *in, const PtxStmt *s, const Form *f) {
+static void lower_form(Decoder *lo, const Instance *in, const PtxStmt *s, const Form *f) {
     const PtxOperand *o = s->operands;
     VReg results[4], sources[8];
     uint32_t dsts = 0, srcs = 0;
@@ -623,7 +624,7 @@ static bool is_meeting(const char *opcode) {
 }
 
 // Opcodes that would make results depend on the order of threads.
-static void refuse_float_atomics(const Lower *lo, const char *opcode) {
+static void refuse_float_atomics(const Decoder *lo, const char *opcode) {
     bool atomic = !strncmp(opcode, "atom.", 5) || !strncmp(opcode, "red.", 4);
     if (atomic && (strstr(opcode, ".f32") || strstr(opcode, ".f64") || strstr(opcode, ".f16") ||
                    strstr(opcode, ".bf16")))
@@ -633,7 +634,7 @@ static void refuse_float_atomics(const Lower *lo, const char *opcode) {
 }
 
 // A kernel has a few dozen spellings; the table is walked once for most of them.
-static bool find_form(Lower *lo, const PtxStmt *s, Form *f) {
+static bool find_form(Decoder *lo, const PtxStmt *s, Form *f) {
     uint32_t k = (uint32_t)((uintptr_t)s->opcode >> 4) % 64;
     if (lo->recent[k].opcode != s->opcode || lo->recent[k].operands != s->count) {
         if (!form_find(s->opcode, s->count, &lo->recent[k].form)) return false;
@@ -644,7 +645,7 @@ static bool find_form(Lower *lo, const PtxStmt *s, Form *f) {
     return true;
 }
 
-static void lower_plain(Lower *lo, const Instance *in, const PtxStmt *s) {
+static void lower_plain(Decoder *lo, const Instance *in, const PtxStmt *s) {
     Form f;
     bool mov = !strncmp(s->opcode, "mov.", 4);
     if (mov && (lower_mov_vector(lo, in, s) || lower_mov_clock(lo, in, s))) return;
@@ -658,7 +659,7 @@ static void lower_plain(Lower *lo, const Instance *in, const PtxStmt *s) {
 }
 
 // The instruction in which lanes meet stands alone at the start of a basic block.
-static void lower_meeting(Lower *lo, const Instance *in, const PtxStmt *s) {
+static void lower_meeting(Decoder *lo, const Instance *in, const PtxStmt *s) {
     if (!s->count) lower_error(lo, "no operands");
     uint32_t from = skip_unless(lo, in, s);
     VReg members = needs_warp(s->opcode) ? lower_constant(lo, CLASS_32, ALL_LANES)
@@ -666,7 +667,7 @@ static void lower_meeting(Lower *lo, const Instance *in, const PtxStmt *s) {
     if (!block_is_empty(lo)) begin_block(lo);
     lower_plain(lo, in, s);
     lo->ptx++;
-    Block *b = current(lo);
+    BasicBlock *b = current(lo);
     b->meets = true;
     b->members = members;
     if (from == UINT32_MAX) return;
@@ -675,14 +676,14 @@ static void lower_meeting(Lower *lo, const Instance *in, const PtxStmt *s) {
 }
 
 // Steps on the way to a result need no guard: what they write is read by this statement alone.
-static bool is_step(const Lower *lo, const Insn *i) {
+static bool is_step(const Decoder *lo, const Insn *i) {
     if (!i->dsts || i->bytes) return false;
     for (uint32_t k = 0; k < i->dsts; k++)
         if (!lo->regs.at[i->r[k]].temp) return false;
     return true;
 }
 
-static void lower_guarded(Lower *lo, const Instance *in, const PtxStmt *s) {
+static void lower_guarded(Decoder *lo, const Instance *in, const PtxStmt *s) {
     uint32_t first = lo->insns.n;
     lower_plain(lo, in, s);
     lo->ptx++;
@@ -695,7 +696,7 @@ static void lower_guarded(Lower *lo, const Instance *in, const PtxStmt *s) {
     }
 }
 
-static void lower_statement(Lower *lo, Instance *in, const PtxStmt *s) {
+static void lower_statement(Decoder *lo, Instance *in, const PtxStmt *s) {
     const char *t = s->opcode;
     lo->line = s->line;
     lo->opcode = t;
@@ -720,7 +721,7 @@ static void lower_statement(Lower *lo, Instance *in, const PtxStmt *s) {
 
 // ---- functions ----------------------------------------------------------------------------------
 
-static void mark_targets(Lower *lo, Instance *in) {
+static void mark_targets(Decoder *lo, Instance *in) {
     const PtxFunc *f = in->func;
     in->is_target = LOAD_ARRAY(lo->l, bool, f->stmts.n + 1);
     in->block_of = LOAD_ARRAY(lo->l, uint32_t, f->stmts.n + 1);
@@ -733,7 +734,7 @@ static void mark_targets(Lower *lo, Instance *in) {
         }
 }
 
-static void patch(Lower *lo, const Instance *in, uint32_t from) {
+static void patch(Decoder *lo, const Instance *in, uint32_t from) {
     for (uint32_t k = from; k < lo->fixups.n; k++) {
         const Fixup *x = &lo->fixups.at[k];
         uint32_t to = in->block_of[x->statement];
@@ -746,7 +747,7 @@ static void patch(Lower *lo, const Instance *in, uint32_t from) {
 }
 
 // Expands the function where the current block is; afterwards the current block is what follows it.
-static void lower_function(Lower *lo, Instance *in) {
+static void lower_function(Decoder *lo, Instance *in) {
     const PtxFunc *f = in->func;
     uint32_t fixups = lo->fixups.n;
     in->first_reg = lo->regs.n;
@@ -783,7 +784,7 @@ static void fill_params(Load *l, EmuFunction *f, const PtxFunc *entry) {
 
 EmuFunction *decode_entry(Load *l, const PtxModule *m, PtxFunc *entry) {
     EmuFunction *f = LOAD_NEW(l, EmuFunction);
-    Lower *lo = LOAD_NEW(l, Lower);
+    Decoder *lo = LOAD_NEW(l, Decoder);
     lo->l = l;
     lo->m = m;
     lo->f = f;

@@ -49,7 +49,7 @@ typedef struct {
         uint32_t n, cap;
     } insns;
     struct {
-        Block *at;
+        BasicBlock *at;
         uint32_t n, cap;
     } blocks;
     struct {
@@ -75,42 +75,43 @@ typedef struct {
     uint32_t line; // of the statement
     const char *opcode;
     uint32_t ptx; // instructions of the text in the block so far
-} Lower;
+} Decoder;
 
-_Noreturn void lower_error(const Lower *lo, const char *what);
-Insn *lower_emit(Lower *lo, OpFn *fn); // results and sources follow by:
-void lower_result(Lower *lo, VReg v);
-void lower_source(Lower *lo, VReg v);
-VReg lower_temp(Lower *lo, RegClass class);
-VReg lower_constant(Lower *lo, RegClass class, uint64_t value);
-RegClass lower_class(const Lower *lo, VReg v);
+_Noreturn void lower_error(const Decoder *lo, const char *what);
+Insn *lower_emit(Decoder *lo, OpFn *fn); // results and sources follow by:
+void lower_result(Decoder *lo, VReg v);
+void lower_source(Decoder *lo, VReg v);
+VReg lower_temp(Decoder *lo, RegClass class);
+VReg lower_constant(Decoder *lo, RegClass class, uint64_t value);
+RegClass lower_class(const Decoder *lo, VReg v);
 // Operands. kind as in signatures (ops.def): checked against the register's class.
-VReg lower_read(Lower *lo, const Instance *in, const PtxOperand *o, char kind);
-VReg lower_write(Lower *lo, const Instance *in, const PtxOperand *o, char kind);
+VReg lower_read(Decoder *lo, const Instance *in, const PtxOperand *o, char kind);
+VReg lower_write(Decoder *lo, const Instance *in, const PtxOperand *o, char kind);
 // A register of any class from `least` on.
-VReg lower_read_any(Lower *lo, const Instance *in, const PtxOperand *o, RegClass least, bool f32);
-VReg lower_write_any(Lower *lo, const Instance *in, const PtxOperand *o, RegClass least);
+VReg lower_read_any(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass least, bool f32);
+VReg lower_write_any(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass least);
 // The address of a variable in its space.
-uint64_t lower_address(Lower *lo, const Instance *in, const PtxVar *v, Space *space);
+uint64_t lower_address(Decoder *lo, const Instance *in, const PtxVar *v, StateSpace *space);
 // The same, as a register: dynamic shared memory has its address only at the end.
-VReg lower_symbol(Lower *lo, const Instance *in, const PtxOperand *o, RegClass class, Space *space);
-void lower_need_sm(const Lower *lo, uint32_t sm);
+VReg lower_symbol(Decoder *lo, const Instance *in, const PtxOperand *o, RegClass class,
+                  StateSpace *space);
+void lower_need_sm(const Decoder *lo, uint32_t sm);
 
 // decode_mem.c. False: it is none of these opcodes.
-bool lower_memory(Lower *lo, const Instance *in, const PtxStmt *s);
-bool lower_convert(Lower *lo, const Instance *in, const PtxStmt *s);
+bool lower_memory(Decoder *lo, const Instance *in, const PtxStmt *s);
+bool lower_convert(Decoder *lo, const Instance *in, const PtxStmt *s);
 
 // decode_matrix.c, likewise.
-bool lower_matrix(Lower *lo, const Instance *in, const PtxStmt *s);
+bool lower_matrix(Decoder *lo, const Instance *in, const PtxStmt *s);
 
 // pressure.c: 32-bit registers of a thread that live across blocks and at once in each block.
-void find_pressure(Lower *lo, uint32_t *by_block);
+void find_pressure(Decoder *lo, uint32_t *by_block);
 
 // provenance.c: numbers the accesses and finds the origins of their addresses.
-void find_provenance(Lower *lo);
+void find_provenance(Decoder *lo);
 
 // places.c: gives registers their places and fills the sizes of the function.
-void place_registers(Lower *lo);
+void place_registers(Decoder *lo);
 
 // decode.c
 EmuFunction *decode_entry(Load *l, const PtxModule *m, PtxFunc *entry);

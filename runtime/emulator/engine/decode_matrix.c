@@ -2,7 +2,7 @@
 #include "runtime/emulator/engine/decode.h"
 #include <string.h>
 
-static const PtxOperand *vector_of(const Lower *lo, const PtxOperand *o, uint32_t n) {
+static const PtxOperand *vector_of(const Decoder *lo, const PtxOperand *o, uint32_t n) {
     if (n == 1 && o->kind == OPERAND_reg) return o;
     if (o->kind != OPERAND_vector || o->count != n) lower_error(lo, "a vector of another length");
     return o->list;
@@ -29,7 +29,7 @@ static bool parse_mma(const char *t, uint32_t *type, uint32_t *depth) {
     return false;
 }
 
-static bool lower_mma(Lower *lo, const Instance *in, const PtxStmt *s, const char *t) {
+static bool lower_mma(Decoder *lo, const Instance *in, const PtxStmt *s, const char *t) {
     uint32_t type, depth;
     if (!form_word(&t, ".sync") || !form_word(&t, ".aligned") || !parse_mma(t, &type, &depth))
         return false;
@@ -50,10 +50,10 @@ static bool lower_mma(Lower *lo, const Instance *in, const PtxStmt *s, const cha
     return true;
 }
 
-static VReg matrix_base(Lower *lo, const Instance *in, const PtxOperand *o, Insn *how) {
+static VReg matrix_base(Decoder *lo, const Instance *in, const PtxOperand *o, Insn *how) {
     if (o->kind != OPERAND_address) lower_error(lo, "an address is needed");
     if (!o->has_reg) {
-        Space space = SPACE_shared;
+        StateSpace space = SPACE_shared;
         if (!o->var) return lower_constant(lo, CLASS_64, (uint64_t)o->value);
         VReg v = lower_symbol(lo, in, o, CLASS_64, &space);
         if (space != SPACE_shared) lower_error(lo, "the variable is in another space");
@@ -68,7 +68,7 @@ static VReg matrix_base(Lower *lo, const Instance *in, const PtxOperand *o, Insn
 }
 
 // .sync.aligned.m8n8.x4.trans.shared.b16
-static bool lower_matrix_access(Lower *lo, const Instance *in, const PtxStmt *s, const char *t,
+static bool lower_matrix_access(Decoder *lo, const Instance *in, const PtxStmt *s, const char *t,
                                 bool load) {
     if (!form_word(&t, ".sync") || !form_word(&t, ".aligned") || !form_word(&t, ".m8n8"))
         return false;
@@ -100,7 +100,7 @@ static bool lower_matrix_access(Lower *lo, const Instance *in, const PtxStmt *s,
     return true;
 }
 
-bool lower_matrix(Lower *lo, const Instance *in, const PtxStmt *s) {
+bool lower_matrix(Decoder *lo, const Instance *in, const PtxStmt *s) {
     const char *t = s->opcode;
     if (form_word(&t, "mma")) return lower_mma(lo, in, s, t);
     bool load = form_word(&t, "ldmatrix");

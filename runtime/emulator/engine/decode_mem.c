@@ -30,10 +30,10 @@ static bool take_one(const char **t, const char *const *words) {
     return false;
 }
 
-static Space take_space(const char **t) {
+static StateSpace take_space(const char **t) {
     static const struct {
         const char *word;
-        Space space;
+        StateSpace space;
     } all[] = {{".global", SPACE_global},      {".shared", SPACE_shared},
                {".shared::cta", SPACE_shared}, {".local", SPACE_local},
                {".const", SPACE_const},        {".param", SPACE_param},
@@ -70,7 +70,7 @@ static void take_hints(const char **t) {
 }
 
 typedef struct {
-    Space space;
+    StateSpace space;
     bool strong;
     uint32_t lanes;
     const MemType *type;
@@ -92,19 +92,20 @@ static bool parse_access(const char *t, MemForm *to) {
 
 typedef struct {
     VReg base; // NO_VREG: the address is `offset`
-    Space space;
+    StateSpace space;
     int64_t offset;
     bool narrow;
 } MemAddress;
 
-static Space agree(const Lower *lo, Space opcode, Space var) {
+static StateSpace agree(const Decoder *lo, StateSpace opcode, StateSpace var) {
     if (opcode == SPACE_generic) lower_error(lo, "a variable's own address is not a generic one");
     if (opcode != var && !(opcode == SPACE_param && var == SPACE_local))
         lower_error(lo, "the variable is in another space");
     return var;
 }
 
-static MemAddress read_address(Lower *lo, const Instance *in, const PtxOperand *o, Space space) {
+static MemAddress read_address(Decoder *lo, const Instance *in, const PtxOperand *o,
+                               StateSpace space) {
     MemAddress a = {.base = NO_VREG, .space = space, .offset = o->value};
     if (o->kind != OPERAND_address) lower_error(lo, "an address is needed");
     if (o->has_reg) {
@@ -125,7 +126,7 @@ static MemAddress read_address(Lower *lo, const Instance *in, const PtxOperand *
     return a;
 }
 
-static Insn *emit_access(Lower *lo, OpFn *fn, const MemForm *f, const MemAddress *a) {
+static Insn *emit_access(Decoder *lo, OpFn *fn, const MemForm *f, const MemAddress *a) {
     Insn *i = lower_emit(lo, fn);
     i->blend = false; // only writes lanes that are active
     i->space = (uint8_t)a->space;
@@ -137,7 +138,7 @@ static Insn *emit_access(Lower *lo, OpFn *fn, const MemForm *f, const MemAddress
 }
 
 // The register that holds the address, or a constant that does.
-static VReg base_register(Lower *lo, MemAddress *a) {
+static VReg base_register(Decoder *lo, MemAddress *a) {
     if (a->base != NO_VREG) return a->base;
     VReg v = lower_constant(lo, CLASS_64, (uint64_t)a->offset);
     a->offset = 0;
@@ -148,7 +149,7 @@ static RegClass least_class(uint32_t bytes) {
     return bytes == 1 ? CLASS_8 : bytes == 2 ? CLASS_16 : bytes == 4 ? CLASS_32 : CLASS_64;
 }
 
-static const PtxOperand *elements(const Lower *lo, const PtxOperand *o, uint32_t lanes) {
+static const PtxOperand *elements(const Decoder *lo, const PtxOperand *o, uint32_t lanes) {
     if (lanes == 1 && o->kind != OPERAND_vector) return o;
     if (o->kind != OPERAND_vector || o->count != lanes)
         lower_error(lo, "a vector of another length");
@@ -157,7 +158,7 @@ static const PtxOperand *elements(const Lower *lo, const PtxOperand *o, uint32_t
 
 // ---- ld, st -------------------------------------------------------------------------------------
 
-static void lower_load(Lower *lo, const Instance *in, const PtxStmt *s, const MemForm *f) {
+static void lower_load(Decoder *lo, const Instance *in, const PtxStmt *s, const MemForm *f) {
     if (s->count != 2) lower_error(lo, "another number of operands");
     const PtxOperand *d = elements(lo, s->operands, f->lanes);
     MemAddress a = read_address(lo, in, &s->operands[1], f->space);
@@ -179,7 +180,7 @@ static void lower_load(Lower *lo, const Instance *in, const PtxStmt *s, const Me
     if (!uniform) lower_source(lo, base);
 }
 
-static void lower_store(Lower *lo, const Instance *in, const PtxStmt *s, const MemForm *f) {
+static void lower_store(Decoder *lo, const Instance *in, const PtxStmt *s, const MemForm *f) {
     if (s->count != 2) lower_error(lo, "another number of operands");
     const PtxOperand *x = elements(lo, &s->operands[1], f->lanes);
     MemAddress a = read_address(lo, in, &s->operands[0], f->space);
@@ -232,7 +233,8 @@ static bool parse_atomic(const char *t, MemForm *f, uint32_t *op) {
     return true;
 }
 
-static bool lower_atomic(Lower *lo, const Instance *in, const PtxStmt *s, const char *t, bool red) {
+static bool lower_atomic(Decoder *lo, const Instance *in, const PtxStmt *s, const char *t,
+                         bool red) {
     MemForm f;
     uint32_t op;
     if (!parse_atomic(t, &f, &op)) return false;
@@ -256,7 +258,7 @@ static bool lower_atomic(Lower *lo, const Instance *in, const PtxStmt *s, const 
 
 // ---- cp.async -----------------------------------------------------------------------------------
 
-static VReg plus_offset(Lower *lo, const MemAddress *a) {
+static VReg plus_offset(Decoder *lo, const MemAddress *a) {
     if (!a->offset) return a->base;
     VReg t = lower_temp(lo, CLASS_64), k = lower_constant(lo, CLASS_64, (uint64_t)a->offset);
     lower_emit(lo, op_add_l);
@@ -266,7 +268,7 @@ static VReg plus_offset(Lower *lo, const MemAddress *a) {
     return t;
 }
 
-static bool lower_async(Lower *lo, const Instance *in, const PtxStmt *s, const char *t) {
+static bool lower_async(Decoder *lo, const Instance *in, const PtxStmt *s, const char *t) {
     static const char *const fetch[] = {".L2::64B", ".L2::128B", ".L2::256B", NULL};
     bool all_levels = form_word(&t, ".ca");
     if (!all_levels && !form_word(&t, ".cg")) return false;
@@ -304,7 +306,7 @@ static bool lower_prefetch(const char *t) {
     return take_one(&t, levels) && !*t;
 }
 
-bool lower_memory(Lower *lo, const Instance *in, const PtxStmt *s) {
+bool lower_memory(Decoder *lo, const Instance *in, const PtxStmt *s) {
     const char *t = s->opcode;
     MemForm f;
     bool load = form_word(&t, "ld");
@@ -357,7 +359,7 @@ static bool parse_cvt(const char *t, Cvt *c) {
     return c->from && !*t;
 }
 
-static uint32_t cvt_aux(const Lower *lo, const Cvt *c, VReg d) {
+static uint32_t cvt_aux(const Decoder *lo, const Cvt *c, VReg d) {
     uint32_t aux = c->rounding << AUX_ROUND | c->whole << CVT_INTEGER_ROUND;
     RegClass reg = lower_class(lo, d);
     if (is_int(c->from)) aux |= width_of(c->from->bytes) << CVT_FROM;
@@ -394,7 +396,7 @@ static OpFn *cvt_function(const Cvt *c) {
 }
 
 // Frequent conversions between integers and to s32 have functions of their own.
-static OpFn *cvt_special(const Lower *lo, const Cvt *c, OpFn *fn, VReg d, VReg a) {
+static OpFn *cvt_special(const Decoder *lo, const Cvt *c, OpFn *fn, VReg d, VReg a) {
     bool w_w = lower_class(lo, a) == CLASS_32, l_d = lower_class(lo, d) == CLASS_64;
     uint32_t to = c->to->bytes, from = c->from->bytes;
     if (fn == op_cvt_int && !c->sat && from == 4 && w_w && to == 8 && l_d)
@@ -408,7 +410,7 @@ static OpFn *cvt_special(const Lower *lo, const Cvt *c, OpFn *fn, VReg d, VReg a
     return fn;
 }
 
-static VReg cvt_step(Lower *lo, OpFn *fn, VReg from) {
+static VReg cvt_step(Decoder *lo, OpFn *fn, VReg from) {
     VReg t = lower_temp(lo, CLASS_32);
     lower_emit(lo, fn);
     lower_result(lo, t);
@@ -417,7 +419,7 @@ static VReg cvt_step(Lower *lo, OpFn *fn, VReg from) {
 }
 
 // Makes the last instruction write somewhere else, and this step write what it wrote.
-static void append_step(Lower *lo, OpFn *fn) {
+static void append_step(Decoder *lo, OpFn *fn) {
     VReg t = lower_temp(lo, CLASS_32);
     Insn *i = &lo->insns.at[lo->insns.n - 1];
     VReg d = i->r[0];
@@ -429,7 +431,7 @@ static void append_step(Lower *lo, OpFn *fn) {
 
 static RegClass cvt_class(const MemType *t) { return least_class(t->bytes); }
 
-static void emit_cvt(Lower *lo, const Cvt *c, OpFn *fn, VReg d, VReg a) {
+static void emit_cvt(Decoder *lo, const Cvt *c, OpFn *fn, VReg d, VReg a) {
     if (c->ftz && is_f32(c->from)) a = cvt_step(lo, op_flush, a);
     if (is_int(c->from) && c->from->bytes < 8 && lower_class(lo, a) == CLASS_64)
         a = cvt_step(lo, op_cvt_w_l, a);
@@ -446,7 +448,7 @@ static void emit_cvt(Lower *lo, const Cvt *c, OpFn *fn, VReg d, VReg a) {
 }
 
 // cvt.rn.bf16x2.f32 d, a, b
-static bool lower_cvt_pair(Lower *lo, const Instance *in, const PtxStmt *s) {
+static bool lower_cvt_pair(Decoder *lo, const Instance *in, const PtxStmt *s) {
     const char *t = s->opcode;
     uint32_t rounding;
     if (!form_word(&t, "cvt") || !form_rounding(&t, &rounding) || rounding > ROUND_rz) return false;
@@ -462,7 +464,7 @@ static bool lower_cvt_pair(Lower *lo, const Instance *in, const PtxStmt *s) {
     return true;
 }
 
-bool lower_convert(Lower *lo, const Instance *in, const PtxStmt *s) {
+bool lower_convert(Decoder *lo, const Instance *in, const PtxStmt *s) {
     Cvt c;
     if (strncmp(s->opcode, "cvt.", 4)) return false;
     if (lower_cvt_pair(lo, in, s)) return true;

@@ -93,7 +93,7 @@ static void spend(Cx *c, uint32_t line, uint32_t lane) {
 // ---- meeting of lanes ---------------------------------------------------------------------------
 
 // Lanes of the warp that must be at the block before the active ones may run it.
-static uint32_t missing_members(Cx *c, const Block *b, uint32_t mask) {
+static uint32_t missing_members(Cx *c, const BasicBlock *b, uint32_t mask) {
     const u32a *members = place(c, b->members);
     uint32_t named = 0;
     for (uint32_t rest = mask; rest; rest &= rest - 1) {
@@ -107,7 +107,7 @@ static uint32_t missing_members(Cx *c, const Block *b, uint32_t mask) {
     return named & ~mask;
 }
 
-static void fault_missing(Cx *c, const Block *b, uint32_t present, uint32_t missing) {
+static void fault_missing(Cx *c, const BasicBlock *b, uint32_t present, uint32_t missing) {
     uint32_t k = (uint32_t)__builtin_ctz(missing);
     const Warp *w = c->warp;
     uint32_t lane = w->exists >> k & 1 ? k : (uint32_t)__builtin_ctz(present);
@@ -121,7 +121,7 @@ static void fault_missing(Cx *c, const Block *b, uint32_t present, uint32_t miss
 
 // ---- control flow -------------------------------------------------------------------------------
 
-static void branch_indexed(Cx *c, const Block *b, Warp *w) {
+static void branch_indexed(Cx *c, const BasicBlock *b, Warp *w) {
     const u32a *index = place(c, b->index);
     for (uint32_t rest = c->mask; rest; rest &= rest - 1) {
         uint32_t k = (uint32_t)__builtin_ctz(rest);
@@ -135,7 +135,7 @@ static void branch_indexed(Cx *c, const Block *b, Warp *w) {
 }
 
 // Lanes at a barrier wait there until all lanes of the warp have come.
-static void arrive_lanes(Cx *c, const Block *b, Warp *w, uint32_t number) {
+static void arrive_lanes(Cx *c, const BasicBlock *b, Warp *w, uint32_t number) {
     uint32_t id = *(u32a *)place(c, b->barrier_id);
     uint32_t lane = (uint32_t)__builtin_ctz(c->mask);
     if (id >= BARRIERS) {
@@ -156,7 +156,7 @@ static void arrive_lanes(Cx *c, const Block *b, Warp *w, uint32_t number) {
     w->barrier_block = number;
 }
 
-static void end_block(Cx *c, const Block *b, Warp *w, uint32_t number) {
+static void end_block(Cx *c, const BasicBlock *b, Warp *w, uint32_t number) {
     uint32_t taken = c->mask;
     if (b->guarded) taken &= guard_mask(c, b->guard, b->guard_not);
     uint32_t rest = c->mask & ~taken;
@@ -190,7 +190,7 @@ static uint32_t choose_block(Cx *c, Warp *w, uint32_t from) {
     const EmuFunction *f = c->f;
     uint32_t waits = f->block_count, missing = 0;
     for (uint32_t n = next_pending(f, w, from); n < f->block_count; n = next_pending(f, w, n + 1)) {
-        const Block *b = &f->blocks[n];
+        const BasicBlock *b = &f->blocks[n];
         if (!b->meets || w->pending[n] == ALL_LANES) return n;
         uint32_t m = missing_members(c, b, w->pending[n]);
         if (!m || c->stop) return n;
@@ -210,7 +210,7 @@ static void run_warp(Cx *c, Warp *w) {
     for (int turn = 0; turn < TURN && !c->stop; turn++) {
         n = choose_block(c, w, n);
         if (n == f->block_count || c->stop) return;
-        const Block *b = &f->blocks[n];
+        const BasicBlock *b = &f->blocks[n];
         c->mask = w->pending[n];
         w->pending[n] = 0;
         uint32_t lanes = (uint32_t)__builtin_popcount(c->mask);
@@ -243,7 +243,7 @@ static uint32_t live_threads(const Cx *c) {
 // A warp whose live lanes all wait has arrived. Whether this barrier expects a number of threads is
 // said by those who arrive.
 static bool arrive_warp(Cx *c, Warp *w) {
-    const Block *b = &c->f->blocks[w->barrier_block];
+    const BasicBlock *b = &c->f->blocks[w->barrier_block];
     Barrier *x = &c->barriers[w->barrier];
     c->warp = w;
     c->base[1] = w->own;
@@ -279,7 +279,7 @@ static bool arrive_warp(Cx *c, Warp *w) {
     return true;
 }
 
-static void put_reduction(Cx *c, const Block *b, const Barrier *x, uint32_t mask) {
+static void put_reduction(Cx *c, const BasicBlock *b, const Barrier *x, uint32_t mask) {
     bool all = x->reduce_true == x->reduce_count, any = x->reduce_true;
     if (b->barrier == BARRIER_popc) {
         u32a *d = place(c, b->result);

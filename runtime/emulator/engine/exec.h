@@ -55,11 +55,11 @@ typedef struct {
 
 typedef struct { // some of the launch's ranges
     uint32_t first, count;
-} Span;
+} RangeSpan;
 // What is known of an origin (program.h) while a block runs.
 typedef struct {
     uint64_t pointer; // 0: none yet
-    Span span;        // where it points; empty: it is no pointer, but a number
+    RangeSpan span;   // where it points; empty: it is no pointer, but a number
     bool any;         // may point anywhere
 } Origin;
 
@@ -144,23 +144,23 @@ void start_checks(Cx *c);
 // This value was loaded, and becomes an address.
 void note_pointer(Cx *c, uint32_t origin, uint64_t value);
 
-typedef enum { ACCESS_read, ACCESS_write, ACCESS_atomic } Access;
+typedef enum { ACCESS_read, ACCESS_write, ACCESS_atomic } AccessKind;
 
 // One lane's access to `bytes` bytes: where they are, or NULL after a fault. value: what is going to
 // be written, or NULL.
 uint8_t *access_global(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                       Access how);
+                       AccessKind how);
 uint8_t *access_shared(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                       Access how, const void *value);
+                       AccessKind how, const void *value);
 uint8_t *access_local(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                      Access how);
+                      AccessKind how);
 uint8_t *access_constant(Cx *c, const Insn *i, uint32_t lane, uint64_t address, uint32_t bytes,
-                         Space space);
+                         StateSpace space);
 // All of a warp's consecutive bytes at once; NULL: something is wrong, so look lane by lane.
-uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, Access how);
+uint8_t *span_global(Cx *c, const Insn *i, uint64_t address, uint32_t bytes, AccessKind how);
 // Whether the bytes of a shared access are all there and nobody else's; reports. For addresses that
 // are known to be aligned and in range.
-bool touch_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, uint32_t bytes, Access how,
-                  const void *value);
+bool touch_shared(Cx *c, const Insn *i, uint32_t lane, uint32_t address, uint32_t bytes,
+                  AccessKind how, const void *value);
 // The same for reads of all lanes.
 bool touch_shared_reads(Cx *c, const Insn *i, const uint64_t address[LANES], uint32_t bytes);

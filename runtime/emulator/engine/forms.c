@@ -6,9 +6,9 @@ typedef struct {
     const char *pattern, *signature;
     uint32_t sm;
     OpFn *fn;
-} Row;
+} FormRow;
 
-static const Row rows[] = {
+static const FormRow rows[] = {
 #define FORM(pattern, signature, sm, fn) {pattern, signature, sm, fn},
 #include "runtime/emulator/engine/ops.def"
 #undef FORM
@@ -120,7 +120,7 @@ static uint32_t operands_of(const Form *f) {
 bool form_find(const char *opcode, uint32_t operands, Form *to) {
     size_t base = strcspn(opcode, ".");
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-        const Row *r = &rows[k];
+        const FormRow *r = &rows[k];
         if (strncmp(r->pattern, opcode, base) || !matches(r->pattern, opcode, to)) continue;
         to->fn = r->fn;
         to->signature = r->signature;

@@ -82,7 +82,7 @@ void op_mma(Cx *c, const Insn *i) {
 }
 
 // The row that lane k gives the address of, or NULL after a fault.
-static uint8_t *matrix_row(Cx *c, const Insn *i, uint32_t k, uint32_t base, Access how,
+static uint8_t *matrix_row(Cx *c, const Insn *i, uint32_t k, uint32_t base, AccessKind how,
                            const void *value) {
     const void *x = place(c, base);
     uint64_t address = i->flags & MEM_narrow ? ((const u32a *)x)[k] : ((const u64a *)x)[k];

@@ -101,9 +101,9 @@ static inline void pack(Cx *c, const Insn *i, uint8_t *p) {
 // ---- loads --------------------------------------------------------------------------------------
 
 static uint8_t *access_lane(Cx *c, const Insn *i, uint32_t k, uint64_t address, uint32_t bytes,
-                            Space space, Access how, const void *value) {
+                            StateSpace space, AccessKind how, const void *value) {
     if (space == SPACE_generic) {
-        space = (Space)(address >> 56);
+        space = (StateSpace)(address >> 56);
         address &= ~(UINT64_C(255) << 56);
         if (space == SPACE_generic) space = SPACE_global;
     }
@@ -128,7 +128,8 @@ static void load_lanes(Cx *c, const Insn *i, const Addresses *a) {
     uint32_t bytes = (uint32_t)i->bytes * i->lanes;
     for (uint32_t rest = c->mask; rest; rest &= rest - 1) {
         uint32_t k = (uint32_t)__builtin_ctz(rest);
-        const uint8_t *p = access_lane(c, i, k, a->a[k], bytes, (Space)i->space, ACCESS_read, NULL);
+        const uint8_t *p =
+            access_lane(c, i, k, a->a[k], bytes, (StateSpace)i->space, ACCESS_read, NULL);
         if (!p) return;
         for (uint32_t j = 0; j < i->lanes; j++) put_element(c, i, j, k, p);
     }
@@ -208,7 +209,8 @@ void op_load_pointer(Cx *c, const Insn *i) {
 // A parameter or constant at an address that stands in the instruction: writes all lanes.
 void op_load_uniform(Cx *c, const Insn *i) {
     uint32_t lane = (uint32_t)__builtin_ctz(c->mask), bytes = (uint32_t)i->bytes * i->lanes;
-    const uint8_t *p = access_constant(c, i, lane, (uint64_t)i->offset, bytes, (Space)i->space);
+    const uint8_t *p =
+        access_constant(c, i, lane, (uint64_t)i->offset, bytes, (StateSpace)i->space);
     if (!p) return;
     for (uint32_t j = 0; j < i->lanes; j++) {
         uint64_t v = element(i, p + j * i->bytes);
@@ -241,7 +243,8 @@ static void store_lanes(Cx *c, const Insn *i, const Addresses *a) {
         uint32_t k = (uint32_t)__builtin_ctz(rest);
         uint8_t value[64];
         for (uint32_t j = 0; j < i->lanes; j++) get_element(c, i, j, k, value);
-        uint8_t *p = access_lane(c, i, k, a->a[k], bytes, (Space)i->space, ACCESS_write, value);
+        uint8_t *p =
+            access_lane(c, i, k, a->a[k], bytes, (StateSpace)i->space, ACCESS_write, value);
         if (!p) return;
         memcpy(p, value, bytes);
     }
@@ -325,7 +328,7 @@ void op_atomic(Cx *c, const Insn *i) {
         const void *x = place(c, r[1]), *y = place(c, r[i->srcs - 1]);
         uint64_t b = wide ? ((const u64a *)x)[k] : ((const u32a *)x)[k];
         uint64_t other = wide ? ((const u64a *)y)[k] : ((const u32a *)y)[k];
-        void *p = access_lane(c, i, k, a.a[k], i->bytes, (Space)i->space, ACCESS_atomic, NULL);
+        void *p = access_lane(c, i, k, a.a[k], i->bytes, (StateSpace)i->space, ACCESS_atomic, NULL);
         if (!p) return;
         uint64_t old = wide ? update_long(p, (AtomicOp)i->aux, b, other)
                             : update_word(p, (AtomicOp)i->aux, b, other);

@@ -16,7 +16,7 @@ static uint32_t bytes_of(const Register *r) {
 
 // ---- which registers last -----------------------------------------------------------------------
 
-static void see(Lower *lo, VReg v, uint32_t block, uint32_t position, bool write_all) {
+static void see(Decoder *lo, VReg v, uint32_t block, uint32_t position, bool write_all) {
     Register *r = &lo->regs.at[v];
     if (r->constant) return;
     if (!r->seen) {
@@ -30,7 +30,7 @@ static void see(Lower *lo, VReg v, uint32_t block, uint32_t position, bool write
 }
 
 // What the end of a basic block reads.
-static uint32_t end_reads(const Block *b, VReg to[6]) {
+static uint32_t end_reads(const BasicBlock *b, VReg to[6]) {
     uint32_t n = 0;
     if (b->meets) to[n++] = b->members;
     if (b->guarded) to[n++] = b->guard;
@@ -43,9 +43,9 @@ static uint32_t end_reads(const Block *b, VReg to[6]) {
     return n;
 }
 
-static void find_lasting(Lower *lo) {
+static void find_lasting(Decoder *lo) {
     for (uint32_t n = 0; n < lo->blocks.n; n++) {
-        const Block *b = &lo->blocks.at[n];
+        const BasicBlock *b = &lo->blocks.at[n];
         VReg reads[6];
         // The member mask is read before the block runs.
         if (b->meets) see(lo, b->members, n, b->first, false);
@@ -65,11 +65,11 @@ static void find_lasting(Lower *lo) {
 typedef struct {
     uint32_t *at;
     uint32_t n, cap;
-} Free;
+} FreePlaces;
 
 typedef struct {
-    Free free[3];   // by class: predicates, 32 bits, 64 bits
-    uint32_t bytes; // of the common part so far
+    FreePlaces free[3]; // by class: predicates, 32 bits, 64 bits
+    uint32_t bytes;     // of the common part so far
     uint32_t own;
     uint32_t live, most; // 32-bit registers that live at once, short-lived ones
 } Places;
@@ -86,12 +86,12 @@ static uint32_t take(uint32_t *used, uint32_t bytes) {
 }
 
 static void place_short(Places *p, Register *r) {
-    Free *f = &p->free[kind_of(r)];
+    FreePlaces *f = &p->free[kind_of(r)];
     r->place = f->n ? f->at[--f->n] : take(&p->bytes, bytes_of(r));
     p->live += words_of(r);
     if (p->live > p->most) p->most = p->live;
 }
-static void release(Lower *lo, Places *p, Register *r) {
+static void release(Decoder *lo, Places *p, Register *r) {
     uint32_t place = r->place;
     load_push(lo->l, &p->free[kind_of(r)], place);
     p->live -= words_of(r);
@@ -101,7 +101,7 @@ static bool is_short(const Register *r) { return !r->constant && !r->lasting; }
 
 // Results get their places before the places of sources that end here are free again: an
 // instruction may write one result before it has read all lanes of its sources.
-static void place_insn(Lower *lo, Places *p, Insn *i, uint32_t position) {
+static void place_insn(Decoder *lo, Places *p, Insn *i, uint32_t position) {
     for (uint32_t j = 0; j < i->dsts; j++) {
         Register *r = &lo->regs.at[i->r[j]];
         if (is_short(r) && r->place == NO_PLACE) place_short(p, r);
@@ -121,13 +121,13 @@ static void place_insn(Lower *lo, Places *p, Insn *i, uint32_t position) {
 }
 
 // Inactive lanes of a short-lived register hold nothing: no need to keep them.
-static void drop_blending(const Lower *lo, Insn *i) {
+static void drop_blending(const Decoder *lo, Insn *i) {
     bool all_short = true;
     for (uint32_t j = 0; j < i->dsts; j++) all_short = all_short && is_short(&lo->regs.at[i->r[j]]);
     if (all_short && !i->guarded) i->blend = false;
 }
 
-static void place_end(Lower *lo, Places *p, Block *b) {
+static void place_end(Decoder *lo, Places *p, BasicBlock *b) {
     VReg reads[6];
     uint32_t n = end_reads(b, reads);
     if (b->meets) b->members = lo->regs.at[b->members].place;
@@ -146,7 +146,7 @@ static void place_end(Lower *lo, Places *p, Block *b) {
     }
 }
 
-static void place_lasting(Lower *lo, Places *p) {
+static void place_lasting(Decoder *lo, Places *p) {
     for (VReg v = 0; v < lo->regs.n; v++) {
         Register *r = &lo->regs.at[v];
         if (r->constant || r->special) continue;
@@ -156,7 +156,7 @@ static void place_lasting(Lower *lo, Places *p) {
     }
 }
 
-static void place_constants(Lower *lo, Places *p) {
+static void place_constants(Decoder *lo, Places *p) {
     EmuFunction *f = lo->f;
     for (VReg v = 0; v < lo->regs.n; v++) {
         Register *r = &lo->regs.at[v];
@@ -175,7 +175,7 @@ static void place_constants(Lower *lo, Places *p) {
     f->common = common;
 }
 
-static void place_specials(Lower *lo, Places *p) {
+static void place_specials(Decoder *lo, Places *p) {
     static const bool own[SPECIAL_COUNT] = {
 #define SPECIAL(id, text, is_own) is_own,
 #include "runtime/emulator/engine/special.def"
@@ -202,9 +202,9 @@ static void limit_registers(EmuFunction *f) {
     f->registers = n > most ? most : n;
 }
 
-static void place_block(Lower *lo, Places *p, uint32_t n, uint32_t lasting) {
+static void place_block(Decoder *lo, Places *p, uint32_t n, uint32_t lasting) {
     EmuFunction *f = lo->f;
-    Block *b = &lo->blocks.at[n];
+    BasicBlock *b = &lo->blocks.at[n];
     p->most = p->live;
     for (uint32_t k = b->first; k < b->first + b->count; k++) {
         Insn *i = &lo->insns.at[k];
@@ -215,7 +215,7 @@ static void place_block(Lower *lo, Places *p, uint32_t n, uint32_t lasting) {
     if (lasting + p->most > f->registers) f->registers = lasting + p->most;
 }
 
-void place_registers(Lower *lo) {
+void place_registers(Decoder *lo) {
     EmuFunction *f = lo->f;
     Places *p = LOAD_NEW(lo->l, Places);
     uint32_t align = lo->dynamic_align > 16 ? lo->dynamic_align : 16;

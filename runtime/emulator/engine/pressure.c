@@ -11,7 +11,7 @@
 enum { MAX_WORDS = 1 << 20 };
 
 typedef struct {
-    Lower *lo;
+    Decoder *lo;
     uint32_t words;                 // of a set
     uint32_t *index;                // of a register among those that last
     uint8_t *weight;                // by index: 32-bit registers
@@ -37,7 +37,7 @@ static void note_def(Liveness *x, uint32_t block, VReg v) {
 }
 
 static void note_block(Liveness *x, uint32_t n) {
-    const Block *b = &x->lo->blocks.at[n];
+    const BasicBlock *b = &x->lo->blocks.at[n];
     if (b->meets) note_use(x, n, b->members);
     for (uint32_t k = b->first; k < b->first + b->count; k++) {
         const Insn *i = &x->lo->insns.at[k];
@@ -69,7 +69,7 @@ static bool join_next(Liveness *x, uint32_t n, uint32_t next) {
 
 // One step for a block; true when more is live at its beginning than before.
 static bool update(Liveness *x, uint32_t n) {
-    const Block *b = &x->lo->blocks.at[n];
+    const BasicBlock *b = &x->lo->blocks.at[n];
     bool goes_on = b->end == END_fall || b->end == END_barrier || b->guarded;
     if (goes_on) join_next(x, n, n + 1);
     if (b->end == END_branch) join_next(x, n, b->target);
@@ -105,7 +105,7 @@ static void number_registers(Liveness *x, uint32_t *count, uint32_t *all) {
     }
 }
 
-void find_pressure(Lower *lo, uint32_t *by_block) {
+void find_pressure(Decoder *lo, uint32_t *by_block) {
     Liveness *x = LOAD_NEW(lo->l, Liveness);
     uint32_t count, all, blocks = lo->blocks.n;
     x->lo = lo;

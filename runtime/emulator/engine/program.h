@@ -75,7 +75,7 @@ typedef struct {
     uint32_t result, predicate; // barrier with a reduction
     bool meets;                 // its lanes begin by meeting those of the mask `members`
     uint32_t members;
-} Block;
+} BasicBlock;
 
 // Where a pointer comes from. The last number stands for all that is not known.
 enum { MAX_ORIGINS = 64, ORIGIN_ANY = MAX_ORIGINS - 1, ORIGIN_LOADED = -1 };
@@ -98,7 +98,7 @@ struct EmuFunction {
     const EmuModule *module;
     const struct EmuFunction *next;
     Insn *insns;
-    Block *blocks;
+    BasicBlock *blocks;
     uint32_t block_count, insn_count, sites;
     const char *common; // [common_init]: constants, to be copied to the front of `common`
     uint32_t common_init, common_bytes, own_bytes;

@@ -15,7 +15,7 @@ typedef enum {
     SPACE_local,
     SPACE_const,
     SPACE_COUNT
-} Space;
+} StateSpace;
 
 typedef struct PtxVar {
     const char *name;

@@ -31,11 +31,11 @@ typedef struct {
         uint32_t n, cap;
     } operands;                // of the statement being read
     uint32_t pending_from[66]; // by depth: first pending label of the scope
-} Parser;
+} PtxParser;
 
 // ---- tokens -------------------------------------------------------------------------------------
 
-static void advance(Parser *p) {
+static void advance(PtxParser *p) {
     p->t = p->ahead;
     p->ahead = ptx_next(p->l, &p->x);
 }
@@ -43,45 +43,45 @@ static bool is_punct(const Tok *t, char c) { return t->kind == TOK_punct && t->p
 static bool is_text(const Tok *t, const char *s) {
     return t->n == strlen(s) && !memcmp(t->at, s, t->n);
 }
-static bool is_dot(const Parser *p, const char *s) {
+static bool is_dot(const PtxParser *p, const char *s) {
     return p->t.kind == TOK_dot && is_text(&p->t, s);
 }
 static int shown(const Tok *t) { return t->n > 40 ? 40 : (int)t->n; }
 
-_Noreturn static void unexpected(Parser *p, const char *wanted) {
+_Noreturn static void unexpected(PtxParser *p, const char *wanted) {
     if (p->t.kind == TOK_end)
         load_error(p->l, p->t.line, "the text ends where %s is needed", wanted);
     load_error(p->l, p->t.line, "'%.*s' where %s is needed", shown(&p->t), p->t.at, wanted);
 }
-static bool accept(Parser *p, char c) {
+static bool accept(PtxParser *p, char c) {
     if (!is_punct(&p->t, c)) return false;
     advance(p);
     return true;
 }
-static void expect(Parser *p, char c) {
+static void expect(PtxParser *p, char c) {
     if (accept(p, c)) return;
     char wanted[4] = {'\'', c, '\'', 0};
     unexpected(p, wanted);
 }
-static bool accept_dot(Parser *p, const char *s) {
+static bool accept_dot(PtxParser *p, const char *s) {
     if (!is_dot(p, s)) return false;
     advance(p);
     return true;
 }
-static uint64_t expect_int(Parser *p, uint64_t max) {
+static uint64_t expect_int(PtxParser *p, uint64_t max) {
     if (p->t.kind != TOK_int) unexpected(p, "a whole number");
     uint64_t v = p->t.value;
     if (v > max) load_error(p->l, p->t.line, "%llu is too large here", (unsigned long long)v);
     advance(p);
     return v;
 }
-static PtxName *expect_name(Parser *p) {
+static PtxName *expect_name(PtxParser *p) {
     if (p->t.kind != TOK_name) unexpected(p, "a name");
     PtxName *name = scope_name(p->l, &p->scopes, p->t.at, p->t.n);
     advance(p);
     return name;
 }
-static void expect_string(Parser *p) {
+static void expect_string(PtxParser *p) {
     if (p->t.kind != TOK_string) unexpected(p, "a string");
     advance(p);
 }
@@ -92,9 +92,9 @@ typedef struct {
     const char *name;
     uint8_t class, bytes;
     bool is_float;
-} Type;
+} PtxType;
 
-static const Type types[] = {
+static const PtxType types[] = {
     {".pred", CLASS_pred, 0, false}, {".b8", CLASS_8, 1, false},   {".u8", CLASS_8, 1, false},
     {".s8", CLASS_8, 1, false},      {".b16", CLASS_16, 2, false}, {".u16", CLASS_16, 2, false},
     {".s16", CLASS_16, 2, false},    {".f16", CLASS_16, 2, true},  {".b32", CLASS_32, 4, false},
@@ -103,7 +103,7 @@ static const Type types[] = {
     {".s64", CLASS_64, 8, false},    {".f64", CLASS_64, 8, true},  {".b128", CLASS_128, 16, false},
 };
 
-static const Type *expect_type(Parser *p) {
+static const PtxType *expect_type(PtxParser *p) {
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (is_dot(p, types[i].name)) {
             advance(p);
@@ -112,7 +112,7 @@ static const Type *expect_type(Parser *p) {
     unexpected(p, "a type");
 }
 
-static uint32_t optional_align(Parser *p, uint32_t otherwise) {
+static uint32_t optional_align(PtxParser *p, uint32_t otherwise) {
     if (!accept_dot(p, ".align")) return otherwise;
     uint32_t line = p->t.line;
     uint64_t a = expect_int(p, 1024);
@@ -122,7 +122,7 @@ static uint32_t optional_align(Parser *p, uint32_t otherwise) {
 
 // ---- variables ----------------------------------------------------------------------------------
 
-static void put_value(Parser *p, const Type *type, uint8_t *to) {
+static void put_value(PtxParser *p, const PtxType *type, uint8_t *to) {
     bool minus = accept(p, '-');
     uint64_t v = p->t.value;
     if (p->t.kind == TOK_int && !type->is_float) {
@@ -146,7 +146,7 @@ static void put_value(Parser *p, const Type *type, uint8_t *to) {
 }
 
 // = value or { value, ... }; what is not listed is zero. Nested lists are read as one.
-static void parse_init(Parser *p, PtxVar *v, const Type *type) {
+static void parse_init(PtxParser *p, PtxVar *v, const PtxType *type) {
     uint32_t line = p->t.line;
     if (v->bytes > 1 << 26) load_error(p->l, line, "initial values of more than 64 MiB");
     v->init = load_alloc(p->l, v->bytes, 1);
@@ -172,7 +172,7 @@ static void parse_init(Parser *p, PtxVar *v, const Type *type) {
     }
 }
 
-static uint64_t parse_extents(Parser *p, uint64_t bytes, bool *open) {
+static uint64_t parse_extents(PtxParser *p, uint64_t bytes, bool *open) {
     *open = false;
     while (accept(p, '[')) {
         if (accept(p, ']')) {
@@ -189,7 +189,7 @@ static uint64_t parse_extents(Parser *p, uint64_t bytes, bool *open) {
     return bytes;
 }
 
-static PtxVar *declare_var(Parser *p, Space space, PtxName *name, uint32_t line) {
+static PtxVar *declare_var(PtxParser *p, StateSpace space, PtxName *name, uint32_t line) {
     PtxVar *v = LOAD_NEW(p->l, PtxVar);
     v->name = name->text;
     v->space = (uint8_t)space;
@@ -199,13 +199,13 @@ static PtxVar *declare_var(Parser *p, Space space, PtxName *name, uint32_t line)
 }
 
 // After the state space: [.align N] [.v2|.v4] type name[extents] [= init] {, name ...} ;
-static void parse_vars(Parser *p, Space space, bool external) {
+static void parse_vars(PtxParser *p, StateSpace space, bool external) {
     uint32_t align = optional_align(p, 0), lanes = 1;
     if (accept_dot(p, ".v2"))
         lanes = 2;
     else if (accept_dot(p, ".v4"))
         lanes = 4;
-    const Type *type = expect_type(p);
+    const PtxType *type = expect_type(p);
     if (!type->bytes) load_error(p->l, p->t.line, "a variable of type .pred");
     do {
         uint32_t line = p->t.line;
@@ -236,10 +236,10 @@ static void parse_vars(Parser *p, Space space, bool external) {
     expect(p, ';');
 }
 
-static bool parse_space(Parser *p, Space *space) {
+static bool parse_space(PtxParser *p, StateSpace *space) {
     static const struct {
         const char *name;
-        Space space;
+        StateSpace space;
     } spaces[] = {{".global", SPACE_global},
                   {".shared", SPACE_shared},
                   {".local", SPACE_local},
@@ -255,8 +255,8 @@ static bool parse_space(Parser *p, Space *space) {
 }
 
 // .reg type name {<count>} {, ...} ;
-static void parse_registers(Parser *p) {
-    const Type *type = expect_type(p);
+static void parse_registers(PtxParser *p) {
+    const PtxType *type = expect_type(p);
     do {
         uint32_t line = p->t.line, count = 1;
         PtxName *name = expect_name(p);
@@ -277,7 +277,7 @@ static void parse_registers(Parser *p) {
 
 // ---- operands -----------------------------------------------------------------------------------
 
-static PtxOperand parse_number(Parser *p) {
+static PtxOperand parse_number(PtxParser *p) {
     PtxOperand o = {.kind = OPERAND_int};
     bool minus = accept(p, '-');
     uint64_t v = p->t.value;
@@ -296,7 +296,7 @@ static PtxOperand parse_number(Parser *p) {
     return o;
 }
 
-static int64_t optional_offset(Parser *p) {
+static int64_t optional_offset(PtxParser *p) {
     bool plus = accept(p, '+'), minus = !plus && accept(p, '-');
     if (plus) minus = accept(p, '-');
     if (!plus && !minus) return 0;
@@ -304,7 +304,7 @@ static int64_t optional_offset(Parser *p) {
     return (int64_t)(minus ? 0 - v : v);
 }
 
-static PtxOperand special(Parser *p, const PtxName *name) {
+static PtxOperand special(PtxParser *p, const PtxName *name) {
     PtxOperand o = {.kind = OPERAND_special, .name = name->text};
     if (p->t.kind != TOK_dot) return o;
     char *text = load_alloc(p->l, name->n + p->t.n + 1, 1);
@@ -315,7 +315,7 @@ static PtxOperand special(Parser *p, const PtxName *name) {
     return o;
 }
 
-static PtxOperand parse_name(Parser *p) {
+static PtxOperand parse_name(PtxParser *p) {
     uint32_t line = p->t.line;
     PtxName *name = expect_name(p);
     PtxOperand o = {.kind = OPERAND_reg, .name = name->text};
@@ -338,7 +338,7 @@ static PtxOperand parse_name(Parser *p) {
     return o;
 }
 
-static PtxOperand parse_address(Parser *p) {
+static PtxOperand parse_address(PtxParser *p) {
     PtxOperand o = {.kind = OPERAND_address};
     uint32_t line = p->t.line;
     if (p->t.kind == TOK_name) {
@@ -358,7 +358,7 @@ static PtxOperand parse_address(Parser *p) {
     return o;
 }
 
-static PtxOperand parse_simple(Parser *p) {
+static PtxOperand parse_simple(PtxParser *p) {
     if (accept(p, '!')) {
         PtxOperand o = parse_name(p);
         if (o.kind != OPERAND_reg) unexpected(p, "a predicate before it");
@@ -368,7 +368,7 @@ static PtxOperand parse_simple(Parser *p) {
     return p->t.kind == TOK_name ? parse_name(p) : parse_number(p);
 }
 
-static PtxOperand parse_list(Parser *p, OperandKind kind, char close) {
+static PtxOperand parse_list(PtxParser *p, OperandKind kind, char close) {
     enum { MOST = 64 };
     PtxOperand o = {.kind = (uint8_t)kind}, items[MOST];
     while (!accept(p, close)) {
@@ -381,7 +381,7 @@ static PtxOperand parse_list(Parser *p, OperandKind kind, char close) {
     return o;
 }
 
-static PtxOperand parse_operand(Parser *p) {
+static PtxOperand parse_operand(PtxParser *p) {
     if (accept(p, '{')) return parse_list(p, OPERAND_vector, '}');
     if (accept(p, '(')) return parse_list(p, OPERAND_list, ')');
     if (accept(p, '[')) return parse_address(p);
@@ -395,7 +395,7 @@ static PtxOperand parse_operand(Parser *p) {
 
 // ---- labels -------------------------------------------------------------------------------------
 
-static void note_label(Parser *p, PtxOperand *o, uint32_t line) {
+static void note_label(PtxParser *p, PtxOperand *o, uint32_t line) {
     if (o->kind != OPERAND_label) return;
     PtxName *name = scope_name(p->l, &p->scopes, o->name, (uint32_t)strlen(o->name));
     PendingLabel pending = {o, name, line};
@@ -403,7 +403,7 @@ static void note_label(Parser *p, PtxOperand *o, uint32_t line) {
 }
 
 // Labels of the scope that ends meet their uses; the other uses wait for the scope around it.
-static void resolve_labels(Parser *p) {
+static void resolve_labels(PtxParser *p) {
     uint32_t from = p->pending_from[p->scopes.depth], kept = from;
     for (uint32_t i = from; i < p->pending.n; i++) {
         PendingLabel *w = &p->pending.at[i];
@@ -423,17 +423,17 @@ static void resolve_labels(Parser *p) {
     p->pending.n = kept;
 }
 
-static void open_scope(Parser *p) {
+static void open_scope(PtxParser *p) {
     scope_open(p->l, &p->scopes, p->t.line);
     p->pending_from[p->scopes.depth] = p->pending.n;
 }
 
-static void close_scope(Parser *p) {
+static void close_scope(PtxParser *p) {
     resolve_labels(p);
     scope_close(&p->scopes);
 }
 
-static void parse_label(Parser *p) {
+static void parse_label(PtxParser *p) {
     uint32_t line = p->t.line;
     PtxName *name = expect_name(p);
     expect(p, ':');
@@ -453,13 +453,13 @@ static void parse_label(Parser *p) {
 // ---- statements ---------------------------------------------------------------------------------
 
 // The opcode with its modifiers, which follow each other without blanks.
-static const char *parse_opcode(Parser *p) {
+static const char *parse_opcode(PtxParser *p) {
     const char *start = p->t.at, *end = start + p->t.n;
     for (advance(p); p->t.kind == TOK_dot && p->t.at == end; advance(p)) end = p->t.at + p->t.n;
     return scope_name(p->l, &p->scopes, start, (uint32_t)(end - start))->text;
 }
 
-static void parse_instruction(Parser *p) {
+static void parse_instruction(PtxParser *p) {
     PtxStmt s = {.line = p->t.line};
     if (accept(p, '@')) {
         s.guard_not = accept(p, '!');
@@ -484,13 +484,13 @@ static void parse_instruction(Parser *p) {
     load_push(p->l, &p->f->stmts, s);
 }
 
-static void skip_number_list(Parser *p, int n) {
+static void skip_number_list(PtxParser *p, int n) {
     for (int i = 0; i < n; i++) expect_int(p, UINT64_MAX);
 }
 
 // .loc file line column [, function_name label [+ n], inlined_at file line column]: of no use here,
 // reports name the line of the PTX.
-static void parse_loc(Parser *p) {
+static void parse_loc(PtxParser *p) {
     skip_number_list(p, 3);
     while (accept(p, ',')) {
         if (is_text(&p->t, "function_name")) {
@@ -506,21 +506,21 @@ static void parse_loc(Parser *p) {
     }
 }
 
-static void parse_file(Parser *p) {
+static void parse_file(PtxParser *p) {
     expect_int(p, UINT64_MAX);
     expect_string(p);
     while (accept(p, ',')) expect_int(p, UINT64_MAX);
 }
 
 // A pragma changes how fast code is, never what it computes.
-static void parse_pragma(Parser *p) {
+static void parse_pragma(PtxParser *p) {
     do expect_string(p);
     while (accept(p, ','));
     expect(p, ';');
 }
 
-static void parse_directive(Parser *p) {
-    Space space;
+static void parse_directive(PtxParser *p) {
+    StateSpace space;
     if (accept_dot(p, ".reg")) {
         parse_registers(p);
     } else if (parse_space(p, &space)) {
@@ -536,7 +536,7 @@ static void parse_directive(Parser *p) {
     }
 }
 
-static void parse_body(Parser *p) {
+static void parse_body(PtxParser *p) {
     uint32_t outer = p->scopes.depth;
     expect(p, '{');
     for (;;) {
@@ -563,13 +563,13 @@ static void parse_body(Parser *p) {
 // ---- functions ----------------------------------------------------------------------------------
 
 // .param .u64 [.ptr [.space] [.align N]] name, or .param .align N .b8 name[N]
-static PtxVar *parse_param(Parser *p) {
+static PtxVar *parse_param(PtxParser *p) {
     if (!accept_dot(p, ".param")) unexpected(p, "'.param'");
     uint32_t align = optional_align(p, 0);
-    const Type *type = expect_type(p);
+    const PtxType *type = expect_type(p);
     if (!type->bytes) load_error(p->l, p->t.line, "a parameter of type .pred");
     if (accept_dot(p, ".ptr")) {
-        Space space;
+        StateSpace space;
         parse_space(p, &space);
         optional_align(p, 1);
     }
@@ -582,7 +582,7 @@ static PtxVar *parse_param(Parser *p) {
     return v;
 }
 
-static void parse_params(Parser *p, PtxFunc *f, bool results) {
+static void parse_params(PtxParser *p, PtxFunc *f, bool results) {
     expect(p, '(');
     uint64_t address = 0;
     uint32_t n = 0;
@@ -603,7 +603,7 @@ static void parse_params(Parser *p, PtxFunc *f, bool results) {
     }
 }
 
-static void parse_extent3(Parser *p, uint32_t to[3]) {
+static void parse_extent3(PtxParser *p, uint32_t to[3]) {
     to[0] = to[1] = to[2] = 1;
     for (int i = 0; i < 3; i++) {
         to[i] = (uint32_t)expect_int(p, 1 << 16);
@@ -612,7 +612,7 @@ static void parse_extent3(Parser *p, uint32_t to[3]) {
     if (!to[0] || !to[1] || !to[2]) load_error(p->l, p->t.line, "an extent of zero");
 }
 
-static void parse_tuning(Parser *p, PtxFunc *f) {
+static void parse_tuning(PtxParser *p, PtxFunc *f) {
     for (;;) {
         if (accept_dot(p, ".maxntid"))
             parse_extent3(p, f->maxntid);
@@ -628,7 +628,7 @@ static void parse_tuning(Parser *p, PtxFunc *f) {
     }
 }
 
-static PtxFunc *new_function(Parser *p, bool entry) {
+static PtxFunc *new_function(PtxParser *p, bool entry) {
     PtxFunc *f = LOAD_NEW(p->l, PtxFunc);
     f->entry = entry;
     f->line = p->t.line;
@@ -636,7 +636,7 @@ static PtxFunc *new_function(Parser *p, bool entry) {
 }
 
 // A declaration may come before the definition: calls refer to the first of them.
-static PtxFunc *name_function(Parser *p, PtxFunc *f, PtxName *name) {
+static PtxFunc *name_function(PtxParser *p, PtxFunc *f, PtxName *name) {
     f->name = name->text;
     PtxDecl *d = name->decl;
     if (!d) {
@@ -653,7 +653,7 @@ static PtxFunc *name_function(Parser *p, PtxFunc *f, PtxName *name) {
     return d->func;
 }
 
-static void parse_function(Parser *p, bool entry) {
+static void parse_function(PtxParser *p, bool entry) {
     PtxFunc *f = new_function(p, entry);
     scope_open(p->l, &p->scopes, f->line);
     p->pending_from[p->scopes.depth] = p->pending.n = 0;
@@ -674,7 +674,7 @@ static void parse_function(Parser *p, bool entry) {
 
 // ---- module -------------------------------------------------------------------------------------
 
-static void skip_section(Parser *p) {
+static void skip_section(PtxParser *p) {
     while (p->t.kind == TOK_dot || p->t.kind == TOK_name) advance(p);
     expect(p, '{');
     while (!accept(p, '}')) {
@@ -683,8 +683,8 @@ static void skip_section(Parser *p) {
     }
 }
 
-static void parse_top(Parser *p) {
-    Space space;
+static void parse_top(PtxParser *p) {
+    StateSpace space;
     bool external = false;
     for (;; advance(p)) {
         if (is_dot(p, ".extern"))
@@ -711,7 +711,7 @@ static void parse_top(Parser *p) {
     }
 }
 
-static void parse_version(Parser *p) {
+static void parse_version(PtxParser *p) {
     if (!accept_dot(p, ".version")) unexpected(p, "'.version'");
     if (p->t.kind != TOK_float) unexpected(p, "a version");
     double v;
@@ -725,7 +725,7 @@ static void parse_version(Parser *p) {
 }
 
 // sm_80 runs on every later device, sm_90a on that device alone, sm_100f on those of its family.
-static void check_target(Parser *p, uint32_t sm, char suffix) {
+static void check_target(PtxParser *p, uint32_t sm, char suffix) {
     Load *l = p->l;
     const char *a = l->arch ? "a" : "";
     bool fits = sm <= l->sm;
@@ -737,7 +737,7 @@ static void check_target(Parser *p, uint32_t sm, char suffix) {
     p->m->sm = sm;
 }
 
-static void parse_target(Parser *p) {
+static void parse_target(PtxParser *p) {
     if (!accept_dot(p, ".target")) unexpected(p, "'.target'");
     const char *s = p->t.at;
     uint32_t i = 3, sm = 0;
@@ -756,7 +756,7 @@ static void parse_target(Parser *p) {
 }
 
 PtxModule *ptx_parse(Load *l, const char *text, size_t n) {
-    Parser *p = LOAD_NEW(l, Parser);
+    PtxParser *p = LOAD_NEW(l, PtxParser);
     char *copy = load_alloc(l, n + 1, 1);
     memcpy(copy, text, n);
     // A text of a C string: the driver's callers may count its NUL.

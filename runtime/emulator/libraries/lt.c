@@ -32,7 +32,7 @@ typedef struct {
     int32_t type, order, batch;
     uint64_t rows, cols;
     int64_t ld, stride;
-} Layout;
+} MatrixLayout;
 typedef struct {
     uint64_t workspace;
     uint32_t align[4]; // A, B, C, D
@@ -46,7 +46,7 @@ void lt_free_object(void *object) { free(object); }
 
 // Copies `bytes` of an initial value into a new object.
 static int create(HandleKind kind, void **handle, const void *value, size_t bytes) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     if (!d->retained) return driver_leave(d, SN_LT_NOT_INITIALIZED);
     void *object = handle ? malloc(bytes) : NULL;
     if (object) memcpy(object, value, bytes);
@@ -57,7 +57,7 @@ static int create(HandleKind kind, void **handle, const void *value, size_t byte
 }
 
 static int destroy(HandleKind kind, void *handle, int unknown) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     void *object = handle_get(d, kind, handle);
     if (!object) return driver_leave(d, unknown);
     handle_free(d, handle);
@@ -80,7 +80,7 @@ int drv_lt_desc_create(SnLtDesc *desc, int compute, int scale) {
 int drv_lt_desc_destroy(SnLtDesc desc) { return destroy(HANDLE_DESC, desc, SN_LT_INVALID_VALUE); }
 
 int drv_lt_layout_create(SnLtLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
-    Layout x = {.type = type, .batch = 1, .rows = rows, .cols = cols, .ld = ld};
+    MatrixLayout x = {.type = type, .batch = 1, .rows = rows, .cols = cols, .ld = ld};
     return create(HANDLE_LAYOUT, (void **)layout, &x, sizeof x);
 }
 int drv_lt_layout_destroy(SnLtLayout layout) {
@@ -125,7 +125,7 @@ static bool set_desc(Desc *x, int attribute, const void *value, size_t bytes) {
     return false;
 }
 
-static bool set_layout(Layout *x, int attribute, const void *value, size_t bytes) {
+static bool set_layout(MatrixLayout *x, int attribute, const void *value, size_t bytes) {
     int32_t n = -1;
     switch (attribute) {
     case SN_LT_LAYOUT_ORDER:
@@ -153,7 +153,7 @@ static bool set_preference(Preference *x, int attribute, const void *value, size
 }
 
 static int set(HandleKind kind, void *handle, int attribute, const void *value, size_t bytes) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     void *x = handle_get(d, kind, handle);
     bool ok = x && value;
     if (ok && kind == HANDLE_DESC) ok = set_desc(x, attribute, value, bytes);
@@ -177,10 +177,10 @@ int drv_lt_preference_set(SnLtPreference preference, int attribute, const void *
 
 typedef struct {
     const Desc *desc;
-    const Layout *a, *b, *c, *d;
+    const MatrixLayout *a, *b, *c, *d;
 } Problem;
 
-static int find_problem(const Driver *d, Problem *x, SnLtHandle handle, SnLtDesc desc,
+static int find_problem(const EmuDriver *d, Problem *x, SnLtHandle handle, SnLtDesc desc,
                         const SnLtLayout *layouts) {
     if (!handle_get(d, HANDLE_LT, handle)) return SN_LT_NOT_INITIALIZED;
     x->desc = handle_get(d, HANDLE_DESC, desc);
@@ -191,7 +191,7 @@ static int find_problem(const Driver *d, Problem *x, SnLtHandle handle, SnLtDesc
     return x->desc && x->a && x->b && x->c && x->d ? SN_LT_OK : SN_LT_INVALID_VALUE;
 }
 
-static int check_layout(const Layout *x, const Layout *d) {
+static int check_layout(const MatrixLayout *x, const MatrixLayout *d) {
     if (x->type != SN_LT_R_32F) return SN_LT_NOT_SUPPORTED;
     if (!x->rows || !x->cols || x->rows > INT32_MAX || x->cols > INT32_MAX)
         return SN_LT_INVALID_VALUE;
@@ -200,7 +200,7 @@ static int check_layout(const Layout *x, const Layout *d) {
 }
 
 static int check_layouts(const Problem *x) {
-    const Layout *all[] = {x->a, x->b, x->c, x->d};
+    const MatrixLayout *all[] = {x->a, x->b, x->c, x->d};
     for (int i = 0; i < 4; i++) {
         int r = check_layout(all[i], x->d);
         if (r) return r;
@@ -234,32 +234,33 @@ static int check_epilogue(const Problem *x) {
     return ok ? SN_LT_OK : SN_LT_INVALID_VALUE;
 }
 
-static Matrix matrix_of(const Layout *x, bool transpose) {
-    Matrix m = {.rows = (int64_t)x->rows, .cols = (int64_t)x->cols};
+static DeviceMatrix matrix_of(const MatrixLayout *x, bool transpose) {
+    DeviceMatrix m = {.rows = (int64_t)x->rows, .cols = (int64_t)x->cols};
     m.row = x->order ? x->ld : 1;
     m.col = x->order ? 1 : x->ld;
     m.batch = x->batch > 1 ? x->stride : 0;
     if (!transpose) return m;
-    return (Matrix){.rows = m.cols, .cols = m.rows, .row = m.col, .col = m.row, .batch = m.batch};
+    return (DeviceMatrix){
+        .rows = m.cols, .cols = m.rows, .row = m.col, .col = m.row, .batch = m.batch};
 }
 
 // Everything but addresses, factors and workspace.
-static int resolve(const Problem *x, Product *p) {
+static int resolve(const Problem *x, LtProduct *p) {
     int r = check_layouts(x);
     if (!r) r = check_epilogue(x);
     if (r) return r;
-    *p = (Product){.batch = x->d->batch, .epilogue = x->desc->epilogue};
+    *p = (LtProduct){.batch = x->d->batch, .epilogue = x->desc->epilogue};
     p->a = matrix_of(x->a, x->desc->trans_a);
     p->b = matrix_of(x->b, x->desc->trans_b);
     p->c = matrix_of(x->c, false);
     p->d = matrix_of(x->d, false);
     p->m = p->d.rows, p->n = p->d.cols, p->k = p->a.cols;
     if (product_writes_aux(p->epilogue) || product_reads_aux(p->epilogue))
-        p->aux = (Matrix){.rows = p->m,
-                          .cols = p->n,
-                          .row = 1,
-                          .col = x->desc->aux_ld,
-                          .batch = p->batch > 1 ? x->desc->aux_stride : 0};
+        p->aux = (DeviceMatrix){.rows = p->m,
+                                .cols = p->n,
+                                .row = 1,
+                                .col = x->desc->aux_ld,
+                                .batch = p->batch > 1 ? x->desc->aux_stride : 0};
     bool fits = p->a.rows == p->m && p->b.rows == p->k && p->b.cols == p->n && p->c.rows == p->m &&
                 p->c.cols == p->n;
     return fits ? SN_LT_OK : SN_LT_INVALID_VALUE;
@@ -270,7 +271,7 @@ static int resolve(const Problem *x, Product *p) {
 enum { ALGO_SPLIT, ALGO_WIDE, ALGO_NARROW, ALGOS };
 static const uint64_t ALGO_MAGIC = UINT64_C(0x53696e7465724c74);
 
-static uint64_t algo_workspace(int algo, const Product *p) {
+static uint64_t algo_workspace(int algo, const LtProduct *p) {
     return algo == ALGO_SPLIT ? (uint64_t)(SPLITS * p->batch * p->m * p->n) * sizeof(float) : 0;
 }
 
@@ -279,31 +280,31 @@ static uint64_t mix(uint64_t h, int64_t x) {
     return h ^ (h >> 32);
 }
 
-static uint64_t hash_matrix(uint64_t h, const Matrix *x) {
+static uint64_t hash_matrix(uint64_t h, const DeviceMatrix *x) {
     h = mix(mix(mix(h, x->rows), x->cols), x->row);
     return mix(mix(h, x->col), x->batch);
 }
 
-static uint64_t hash_of(const Product *p) {
+static uint64_t hash_of(const LtProduct *p) {
     uint64_t h = mix(mix(1, p->batch), (int64_t)p->epilogue);
     h = hash_matrix(hash_matrix(h, &p->a), &p->b);
     return hash_matrix(hash_matrix(h, &p->d), &p->aux);
 }
 
-static SnLtAlgo tag(const Driver *d, int algo, const Product *p) {
+static SnLtAlgo tag(const EmuDriver *d, int algo, const LtProduct *p) {
     SnLtAlgo x = {{ALGO_MAGIC, (uint64_t)algo, hash_of(p), d->config.sm}};
     return x;
 }
 
 // Every stretch of a matrix starts at a multiple of `align` bytes, its address being one of `at`.
-static bool aligned(const Matrix *x, uint64_t at, uint64_t align) {
+static bool aligned(const DeviceMatrix *x, uint64_t at, uint64_t align) {
     int64_t ld = x->row > x->col ? x->row : x->col;
     uint64_t steps = (uint64_t)ld | (uint64_t)x->batch;
     return at % align == 0 && steps * sizeof(float) % align == 0;
 }
 
 // at: addresses, or what the caller promises of them.
-static bool algo_fits(int algo, const Product *p, const uint64_t *at, uint64_t workspace) {
+static bool algo_fits(int algo, const LtProduct *p, const uint64_t *at, uint64_t workspace) {
     uint64_t align = algo == ALGO_NARROW ? 4 : 16;
     if (algo == ALGO_SPLIT && (p->k < SPLIT_K || product_sums_bias(p->epilogue))) return false;
     return algo_workspace(algo, p) <= workspace && aligned(&p->a, at[0], align) &&
@@ -311,14 +312,14 @@ static bool algo_fits(int algo, const Product *p, const uint64_t *at, uint64_t w
            aligned(&p->d, at[3], align);
 }
 
-static float waves_of(const Driver *d, const Product *p) {
+static float waves_of(const EmuDriver *d, const LtProduct *p) {
     int64_t tiles = ((p->m + TILE - 1) / TILE) * ((p->n + TILE - 1) / TILE) * p->batch;
     return (float)tiles / (float)d->arch->count;
 }
 
-static int find_algos(const Driver *d, const Problem *x, const Preference *f, int want,
+static int find_algos(const EmuDriver *d, const Problem *x, const Preference *f, int want,
                       SnLtHeuristic *found, int *count) {
-    Product p;
+    LtProduct p;
     int r = resolve(x, &p);
     if (r) return r;
     uint64_t at[4] = {f->align[0], f->align[1], f->align[2], f->align[3]};
@@ -335,7 +336,7 @@ static int find_algos(const Driver *d, const Problem *x, const Preference *f, in
 int drv_lt_heuristic(SnLtHandle handle, SnLtDesc desc, SnLtLayout a, SnLtLayout b, SnLtLayout c,
                      SnLtLayout d_layout, SnLtPreference preference, int want, SnLtHeuristic *found,
                      int *count) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     Problem x;
     const SnLtLayout layouts[] = {a, b, c, d_layout};
     int r = find_problem(d, &x, handle, desc, layouts);
@@ -347,7 +348,7 @@ int drv_lt_heuristic(SnLtHandle handle, SnLtDesc desc, SnLtLayout a, SnLtLayout 
 }
 
 // Whether an algorithm is one of ours, for this device and this problem.
-static int known_algo(const Driver *d, const SnLtAlgo *chosen, const Product *p, int *algo) {
+static int known_algo(const EmuDriver *d, const SnLtAlgo *chosen, const LtProduct *p, int *algo) {
     const uint64_t *t = chosen->data;
     if (t[0] != ALGO_MAGIC || t[1] >= ALGOS) return SN_LT_INVALID_VALUE;
     if (t[3] != d->config.sm) return SN_LT_ARCH_MISMATCH;
@@ -356,10 +357,10 @@ static int known_algo(const Driver *d, const SnLtAlgo *chosen, const Product *p,
     return SN_LT_OK;
 }
 
-static int check_algo(const Driver *d, const Problem *x, const SnLtAlgo *chosen,
+static int check_algo(const EmuDriver *d, const Problem *x, const SnLtAlgo *chosen,
                       SnLtHeuristic *to) {
     static const uint64_t anywhere[4] = {0, 0, 0, 0}; // addresses are not looked at
-    Product p;
+    LtProduct p;
     int algo = 0, r = resolve(x, &p);
     if (!r) r = known_algo(d, chosen, &p, &algo);
     if (!r && !algo_fits(algo, &p, anywhere, UINT64_MAX)) r = SN_LT_NOT_SUPPORTED;
@@ -373,7 +374,7 @@ static int check_algo(const Driver *d, const Problem *x, const SnLtAlgo *chosen,
 // As the library: result->algo stays as it is.
 int drv_lt_algo_check(SnLtHandle handle, SnLtDesc desc, SnLtLayout a, SnLtLayout b, SnLtLayout c,
                       SnLtLayout d_layout, const SnLtAlgo *algo, SnLtHeuristic *result) {
-    Driver *d = driver_lock();
+    EmuDriver *d = driver_lock();
     Problem x;
     const SnLtLayout layouts[] = {a, b, c, d_layout};
     int r = find_problem(d, &x, handle, desc, layouts);
@@ -408,7 +409,7 @@ int drv_lt_algo_get(const SnLtAlgo *algo, int attribute, void *value, size_t byt
 // ---- the call -----------------------------------------------------------------------------------
 
 // Chooses, or checks the caller's choice. workspace_bytes becomes what is really used.
-static int settle_algo(const Driver *d, const SnLtAlgo *chosen, Product *p) {
+static int settle_algo(const EmuDriver *d, const SnLtAlgo *chosen, LtProduct *p) {
     uint64_t at[4] = {p->a.address, p->b.address, p->beta != 0 ? p->c.address : 0, p->d.address};
     int algo = 0;
     if (chosen) {
@@ -426,7 +427,7 @@ static int settle_algo(const Driver *d, const SnLtAlgo *chosen, Product *p) {
     return ok ? SN_LT_OK : SN_LT_INVALID_VALUE;
 }
 
-static int set_extras(Product *p, const Desc *e) {
+static int set_extras(LtProduct *p, const Desc *e) {
     bool bias = product_adds_bias(p->epilogue) || product_sums_bias(p->epilogue);
     if (bias) p->bias = e->bias;
     if (p->aux.rows) p->aux.address = e->aux;
@@ -435,12 +436,12 @@ static int set_extras(Product *p, const Desc *e) {
     return SN_LT_OK;
 }
 
-static void own_matrix(Work *w, const Matrix *x, bool reads, bool writes) {
+static void own_matrix(Work *w, const DeviceMatrix *x, bool reads, bool writes) {
     work_own(w, x->address, matrix_bytes(x, w->product.batch), reads, writes);
 }
 
 static void own_ranges(Work *w) {
-    const Product *p = &w->product;
+    const LtProduct *p = &w->product;
     own_matrix(w, &p->a, true, false);
     own_matrix(w, &p->b, true, false);
     if (p->beta != 0) own_matrix(w, &p->c, true, false);
@@ -458,7 +459,7 @@ static int status_of(int error) {
     return error == SN_CU_INVALID_HANDLE ? SN_LT_INVALID_VALUE : SN_LT_EXECUTION_FAILED;
 }
 
-static int submit(Driver *d, const Product *p, SnCudaStream stream) {
+static int submit(EmuDriver *d, const LtProduct *p, SnCudaStream stream) {
     Stream *s = stream_get(d, stream);
     int r = stream_check(d, s);
     if (r) return status_of(r);
@@ -472,9 +473,9 @@ static int submit(Driver *d, const Product *p, SnCudaStream stream) {
     return status_of(r);
 }
 
-static bool set_operands(Product *p, const void *const *pointers, const void *alpha,
+static bool set_operands(LtProduct *p, const void *const *pointers, const void *alpha,
                          const void *beta) {
-    Matrix *all[] = {&p->a, &p->b, &p->c, &p->d};
+    DeviceMatrix *all[] = {&p->a, &p->b, &p->c, &p->d};
     if (!alpha || !beta) return false;
     memcpy(&p->alpha, alpha, sizeof p->alpha);
     memcpy(&p->beta, beta, sizeof p->beta);
@@ -492,9 +493,9 @@ int drv_lt_matmul(SnLtHandle handle, SnLtDesc desc, const void *alpha, const voi
                   const SnLtAlgo *algo, void *workspace, size_t workspace_bytes,
                   SnCudaStream stream) {
     int r = 0;
-    Driver *d = driver_enter(&r);
+    EmuDriver *d = driver_enter(&r);
     Problem x;
-    Product p;
+    LtProduct p;
     const SnLtLayout layouts[] = {a_layout, b_layout, c_layout, d_layout};
     const void *const pointers[] = {a, b, c, d_pointer};
     r = r ? SN_LT_EXECUTION_FAILED : find_problem(d, &x, handle, desc, layouts);

@@ -27,11 +27,11 @@ static bool applies_gelu(uint32_t e) {
     return e == SN_LT_EPILOGUE_GELU || e == SN_LT_EPILOGUE_GELU_BIAS || product_writes_aux(e);
 }
 
-int64_t product_bias_length(const Product *p) {
+int64_t product_bias_length(const LtProduct *p) {
     return p->epilogue == SN_LT_EPILOGUE_BGRADB ? p->n : p->m;
 }
 
-uint64_t matrix_bytes(const Matrix *x, int64_t batch) {
+uint64_t matrix_bytes(const DeviceMatrix *x, int64_t batch) {
     int64_t last = (x->rows - 1) * x->row + (x->cols - 1) * x->col + (batch - 1) * x->batch;
     return (uint64_t)(last + 1) * sizeof(float);
 }
@@ -44,10 +44,10 @@ typedef struct {
     uint32_t phase;
     char *shared, *scratch;
     int64_t stride; // of the threads' scratch
-} Run;
+} PhaseRun;
 
 static void run_tasks(void *user, int64_t task0, int64_t task1, int thread) {
-    const Run *r = user;
+    const PhaseRun *r = user;
     static const SnEnv env = {0};
     sn_gemm_run(r->job, r->phase, r->bufs, &env, task0, task1, r->shared,
                 r->scratch + thread * r->stride);
@@ -64,7 +64,7 @@ static bool make_space(ProductSpace *space, size_t bytes) {
 static int64_t round_up(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
 // The job is run with its outputs at `out`, laid out as p->d, or dense when own_out.
-static SnGemm describe(const Product *p, bool add, bool dense) {
+static SnGemm describe(const LtProduct *p, bool add, bool dense) {
     SnGemm g = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
     int64_t row = dense ? 1 : p->d.row, col = dense ? p->m : p->d.col;
     int64_t batch = dense ? p->m * p->n : p->d.batch;
@@ -76,14 +76,14 @@ static SnGemm describe(const Product *p, bool add, bool dense) {
     return g;
 }
 
-static bool run_gemm(const Product *p, const ProductView *v, SnPool *pool, ProductSpace *space,
+static bool run_gemm(const LtProduct *p, const ProductView *v, SnPool *pool, ProductSpace *space,
                      bool dense, float **out) {
     bool add = !dense && p->beta != 0;
     SnGemm g = describe(p, add, dense);
     SnGemmKit kit = product_kit();
     SnGemmJob job;
     sn_gemm_prepare(&job, &g, &kit, sn_pool_threads(pool), NULL);
-    Run run = {.job = &job, .stride = round_up(job.scratch)};
+    PhaseRun run = {.job = &job, .stride = round_up(job.scratch)};
     int64_t shared = round_up(job.shared), scratch = run.stride * sn_pool_threads(pool);
     int64_t sums = dense ? round_up(p->batch * p->m * p->n * (int64_t)sizeof(float)) : 0;
     if (!make_space(space, (size_t)(shared + scratch + sums + ALIGN))) return false;
@@ -101,7 +101,7 @@ static bool run_gemm(const Product *p, const ProductView *v, SnPool *pool, Produ
 // ---- passes over D ------------------------------------------------------------------------------
 
 typedef struct {
-    const Product *p;
+    const LtProduct *p;
     const ProductView *v;
     const float *sums; // the plain product, dense; NULL: it is in D
 } Pass;
@@ -115,12 +115,12 @@ static float gelu_slope(float x) {
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_A * (1.0f + 3.0f * GELU_B * x * x);
 }
 
-static float scaled(const Product *p, float sum, const float *c) {
+static float scaled(const LtProduct *p, float sum, const float *c) {
     float x = p->alpha * sum;
     return c ? x + p->beta * *c : x;
 }
 
-static float finish(const Product *p, const ProductView *v, int64_t r, float *aux, float x) {
+static float finish(const LtProduct *p, const ProductView *v, int64_t r, float *aux, float x) {
     if (product_adds_bias(p->epilogue)) x = x + v->bias[r];
     if (product_writes_aux(p->epilogue)) *aux = x;
     if (applies_gelu(p->epilogue)) x = gelu(x);
@@ -129,7 +129,7 @@ static float finish(const Product *p, const ProductView *v, int64_t r, float *au
 }
 
 static void finish_column(const Pass *f, int64_t column) {
-    const Product *p = f->p;
+    const LtProduct *p = f->p;
     const ProductView *v = f->v;
     int64_t batch = column / p->n, j = column % p->n;
     float *d = v->d + batch * p->d.batch + j * p->d.col;
@@ -158,7 +158,7 @@ static void sum_along(float *bias, const float *x, int64_t n, int64_t step, int6
     }
 }
 
-static void sum_bias(const Product *p, const ProductView *v) {
+static void sum_bias(const LtProduct *p, const ProductView *v) {
     if (p->epilogue == SN_LT_EPILOGUE_BGRADA)
         sum_along(v->bias, v->a, p->m, p->a.row, p->k, p->a.col);
     else if (p->epilogue == SN_LT_EPILOGUE_BGRADB)
@@ -171,7 +171,7 @@ static bool changes_elements(uint32_t e) {
     return product_adds_bias(e) || applies_gelu(e) || product_reads_aux(e);
 }
 
-bool product_run(const Product *p, const ProductView *v, SnPool *pool, ProductSpace *space) {
+bool product_run(const LtProduct *p, const ProductView *v, SnPool *pool, ProductSpace *space) {
     float *sums = NULL;
     bool dense = p->alpha != 1 || (p->beta != 0 && p->beta != 1);
     if (!run_gemm(p, v, pool, space, dense, &sums)) return false;

@@ -16,16 +16,16 @@
 typedef struct {
     uint64_t address;
     int64_t rows, cols, row, col, batch;
-} Matrix;
+} DeviceMatrix;
 typedef struct {
     int64_t m, n, k, batch;
-    Matrix a, b, c, d; // a [m, k], b [k, n], c and d [m, n]: transposes are in the strides
+    DeviceMatrix a, b, c, d; // a [m, k], b [k, n], c and d [m, n]: transposes are in the strides
     float alpha, beta;
     uint32_t epilogue;
-    uint64_t bias; // [m] or, for BGRADB, [n]; read by BIAS, written by BGRAD*
-    Matrix aux;    // [m, n] input of GELU
+    uint64_t bias;    // [m] or, for BGRADB, [n]; read by BIAS, written by BGRAD*
+    DeviceMatrix aux; // [m, n] input of GELU
     uint64_t workspace, workspace_bytes;
-} Product;
+} LtProduct;
 
 typedef struct { // host memory for products, grown as needed
     void *at;
@@ -36,8 +36,8 @@ bool product_adds_bias(uint32_t epilogue);
 bool product_sums_bias(uint32_t epilogue); // DGELU_BGRAD, BGRADA, BGRADB
 bool product_writes_aux(uint32_t epilogue);
 bool product_reads_aux(uint32_t epilogue);
-int64_t product_bias_length(const Product *p);
-uint64_t matrix_bytes(const Matrix *x, int64_t batch); // from the first to the last element
+int64_t product_bias_length(const LtProduct *p);
+uint64_t matrix_bytes(const DeviceMatrix *x, int64_t batch); // from the first to the last element
 
 // Host views of the device's memory; NULL where the product has none.
 typedef struct {
@@ -46,5 +46,5 @@ typedef struct {
 } ProductView;
 
 // False: host memory is short.
-bool product_run(const Product *p, const ProductView *v, SnPool *pool, ProductSpace *space);
+bool product_run(const LtProduct *p, const ProductView *v, SnPool *pool, ProductSpace *space);
 SnGemmKit product_kit(void); // the micro-kernels of lt_kernel.c
