@@ -260,6 +260,16 @@ static bool check_ops(Finish *f) {
 
 // ---- stores and folds
 
+bool kernel_index_lane(const Kernel *k, const KIndex *x) {
+    return x->stride[k->outers] != 0 || (x->op != NONE && k->ops.at[x->op].lane);
+}
+
+bool kernel_store_lane(const Kernel *k, const KStore *s) {
+    const KOp *ops = k->ops.at;
+    return ops[s->value].lane || kernel_index_lane(k, &s->index) ||
+           (s->mask != NONE && ops[s->mask].lane);
+}
+
 // The value, mask or index of a store or fold exists and is ready in its phase.
 static bool check_use(Finish *f, const char *what, uint32_t i, uint32_t phase, KId id) {
     if (id == NONE) return true;

@@ -125,6 +125,10 @@ Kernel *kernel_parse(Arena *a, Diag *d, uint16_t file); // NULL after errors
 Kernel kernel_without_keys(Arena *a, const Kernel *k, uint64_t *keys, uint32_t most, uint32_t *n);
 bool kernel_equal(const Kernel *a, const Kernel *b); // same code; names aside
 
+// Of a finished kernel: an offset that differs between lanes, a store that is done for each lane.
+bool kernel_index_lane(const Kernel *k, const KIndex *x);
+bool kernel_store_lane(const Kernel *k, const KStore *s);
+
 // The environment of a run, as the kernel sees it: the same struct as in runtime/plan.h.
 struct SnEnv;
 // Slow evaluator, exact. Out-of-range accesses are reported in *why and end the run with false.

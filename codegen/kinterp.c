@@ -199,19 +199,10 @@ static void fold_lane(KernelRun *r, uint32_t phase) {
 
 // ---- phases
 
-static bool index_lane(const KernelRun *r, const KIndex *x) {
-    return x->stride[r->k->outers] || (x->op != NONE && r->k->ops.at[x->op].lane);
-}
-
-static bool store_is_lane(const KernelRun *r, const KStore *s) {
-    const KOp *ops = r->k->ops.at;
-    return ops[s->value].lane || index_lane(r, &s->index) || (s->mask != NONE && ops[s->mask].lane);
-}
-
 static void run_stores(KernelRun *r, uint32_t phase, bool lane) {
     for (uint32_t i = 0; i < r->k->stores.n; i++) {
         const KStore *s = &r->k->stores.at[i];
-        if (s->phase != phase || store_is_lane(r, s) != lane) continue;
+        if (s->phase != phase || kernel_store_lane(r->k, s) != lane) continue;
         if (s->mask != NONE && !r->value[s->mask]) continue;
         store(r, "store", i, s->arg, offset(r, &s->index), r->value[s->value]);
     }

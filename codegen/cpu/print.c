@@ -101,16 +101,10 @@ static void print_lane_ops(Print *p) {
     }
 }
 
-static bool store_is_lane(const Print *p, const KStore *s) {
-    const KOp *ops = p->k->ops.at;
-    return ops[s->value].lane || print_index_lane(p, &s->index) ||
-           (s->mask != NONE && ops[s->mask].lane);
-}
-
 static void print_stores(Print *p, bool lane) {
     for (uint32_t i = 0; i < p->k->stores.n; i++) {
         const KStore *s = &p->k->stores.at[i];
-        if (s->phase != p->phase || store_is_lane(p, s) != lane) continue;
+        if (s->phase != p->phase || kernel_store_lane(p->k, s) != lane) continue;
         LLVMValueRef mask = s->mask == NONE ? NULL : print_at(p, s->mask);
         print_store(p, s->arg, &s->index, NULL, print_at(p, s->value), mask);
     }
@@ -211,7 +205,7 @@ static void want_phase(Print *p, bool *lanes, bool *folds) {
         want(p, s->value);
         want(p, s->mask);
         want(p, s->index.op);
-        if (store_is_lane(p, s)) *lanes = true;
+        if (kernel_store_lane(p->k, s)) *lanes = true;
     }
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
         if (p->k->folds.at[f].phase != p->phase) continue;

@@ -49,8 +49,7 @@ static inline SV print_sv(LLVMValueRef v) { return (SV){(uint64_t)(uintptr_t)v};
 static inline LLVMValueRef print_value(SV v) { return (LLVMValueRef)(uintptr_t)v.v; }
 
 // print_mem.c
-bool print_index_lane(const Print *p, const KIndex *x); // its offset differs between lanes
-LLVMValueRef print_iota(LLVMTypeRef integer);           // 0, 1, ... 15
+LLVMValueRef print_iota(LLVMTypeRef integer); // 0, 1, ... 15
 LLVMValueRef print_random(Print *p, const KOp *o);
 LLVMValueRef print_load(Print *p, const KOp *o);
 // plus: NULL, or an i64 element offset added to the index.

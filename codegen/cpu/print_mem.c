@@ -11,10 +11,6 @@
 // stores and LLVM keeps it that way.
 #include "codegen/cpu/print.h"
 
-bool print_index_lane(const Print *p, const KIndex *x) {
-    return x->stride[p->k->outers] != 0 || (x->op != NONE && p->k->ops.at[x->op].lane);
-}
-
 static bool op_is_row(const Print *p, const KIndex *x) {
     return x->op != NONE && !p->k->ops.at[x->op].lane;
 }
@@ -198,7 +194,7 @@ LLVMValueRef print_random(Print *p, const KOp *o) {
     LLVMBuilderRef b = p->u->b;
     const LlvmUnit *u = p->u;
     LLVMValueRef at = scaled(p, row_offset(p, &o->index), p->sample, o->sample_stride);
-    if (o->lane && print_index_lane(p, &o->index)) {
+    if (o->lane && kernel_index_lane(p->k, &o->index)) {
         LLVMValueRef lanes = lane_offset(p, &o->index, u->t_i64);
         at = LLVMBuildAdd(b, llvm_splat(u, at, VEC_LANES), lanes, "");
     }

@@ -95,16 +95,6 @@ bool cu_vectorises(const Kernel *k, const KIndex *x, KId mask) {
     return x->op == NONE || (!k->ops.at[x->op].lane && x->op_stride % 4 == 0);
 }
 
-bool cu_index_lane(const Kernel *k, const KIndex *x) {
-    return x->stride[k->outers] != 0 || (x->op != NONE && k->ops.at[x->op].lane);
-}
-
-bool cu_lane_store(const Kernel *k, const KStore *s) {
-    const KOp *ops = k->ops.at;
-    return ops[s->value].lane || cu_index_lane(k, &s->index) ||
-           (s->mask != NONE && ops[s->mask].lane);
-}
-
 // Counts the accesses to neighbouring lanes: those that can be 16 bytes, and those that cannot.
 static void count_accesses(const Kernel *k, uint32_t *gain, uint32_t *lose) {
     *gain = *lose = 0;
@@ -115,7 +105,7 @@ static void count_accesses(const Kernel *k, uint32_t *gain, uint32_t *lose) {
     }
     for (uint32_t i = 0; i < k->stores.n; i++) {
         const KStore *s = &k->stores.at[i];
-        if (!cu_lane_store(k, s)) continue;
+        if (!kernel_store_lane(k, s)) continue;
         *(cu_vectorises(k, &s->index, s->mask) ? gain : lose) += 1;
     }
     for (uint32_t i = 0; i < k->folds.n; i++)
@@ -195,7 +185,7 @@ static bool one_sweep(const Kernel *k) {
         if (k->folds.at[i].phase > 0) return false;
     for (uint32_t i = 0; i < k->stores.n; i++) {
         const KStore *s = &k->stores.at[i];
-        if (s->phase > 0 && cu_lane_store(k, s)) return false;
+        if (s->phase > 0 && kernel_store_lane(k, s)) return false;
     }
     return true;
 }
@@ -244,7 +234,7 @@ uint32_t cu_row_results(const Kernel *k, uint8_t *set) {
     uint32_t n = 0;
     memset(set, 0, k->ops.n);
     for (uint32_t i = 0; i < k->stores.n; i++) {
-        if (!cu_lane_store(k, &k->stores.at[i])) continue;
+        if (!kernel_store_lane(k, &k->stores.at[i])) continue;
         mark(set, k->stores.at[i].value);
         mark(set, k->stores.at[i].mask);
         mark(set, k->stores.at[i].index.op);

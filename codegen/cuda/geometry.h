@@ -47,9 +47,6 @@ bool cu_has_row_folds(const Kernel *k);
 bool cu_has_columns(const Kernel *k);
 // Which row-level values the lanes of a CU_CHUNK kernel use directly: set[op]. Returns how many.
 uint32_t cu_row_results(const Kernel *k, uint8_t *set);
-// Whether something of the store differs between lanes.
-bool cu_lane_store(const Kernel *k, const KStore *s);
-bool cu_index_lane(const Kernel *k, const KIndex *x); // its offset differs between lanes
 
 // turn.c
 enum { CU_TILE = 32, CU_TILE_ROWS = 8 }; // a tile's side; rows of it that a block takes at a time

@@ -29,7 +29,7 @@ static bool folds_here(const Cu *p, const CuSweep *s, const KFold *f) {
 
 static bool stores_here(const Cu *p, const CuSweep *s, const KStore *t) {
     return !p->columns_end && s->stores && in_sweep(s, t->phase) &&
-           (!p->lanes_only || cu_lane_store(p->k, t));
+           (!p->lanes_only || kernel_store_lane(p->k, t));
 }
 
 void cu_want(Cu *p, const CuSweep *s) {
@@ -57,7 +57,7 @@ void cu_want_op(Cu *p, KId id) {
 
 bool cu_lane_work(const Cu *p, const CuSweep *s) {
     for (uint32_t i = 0; i < p->k->stores.n; i++)
-        if (stores_here(p, s, &p->k->stores.at[i]) && cu_lane_store(p->k, &p->k->stores.at[i]))
+        if (stores_here(p, s, &p->k->stores.at[i]) && kernel_store_lane(p->k, &p->k->stores.at[i]))
             return true;
     for (uint32_t i = 0; i < p->k->folds.n; i++)
         if (folds_here(p, s, &p->k->folds.at[i])) return true;
@@ -197,7 +197,7 @@ static bool target_at(const Cu *p, const CuSweep *s, uint32_t i, CuTarget *t) {
     if (i < p->k->stores.n) {
         const KStore *st = &p->k->stores.at[i];
         *t = (CuTarget){.arg = st->arg, .index = &st->index, .mask = st->mask};
-        return stores_here(p, s, st) && cu_lane_store(p->k, st);
+        return stores_here(p, s, st) && kernel_store_lane(p->k, st);
     }
     const KFold *f = &p->k->folds.at[i - p->k->stores.n];
     *t = (CuTarget){.arg = f->arg, .index = &f->index, .mask = NONE};
@@ -248,6 +248,6 @@ void cu_unit(Cu *p, const CuSweep *s, CuGuard guard) {
 void cu_row_stores(Cu *p, const CuSweep *s) {
     for (uint32_t i = 0; i < p->k->stores.n; i++) {
         const KStore *t = &p->k->stores.at[i];
-        if (stores_here(p, s, t) && !cu_lane_store(p->k, t)) cu_store_row(p, t);
+        if (stores_here(p, s, t) && !kernel_store_lane(p->k, t)) cu_store_row(p, t);
     }
 }

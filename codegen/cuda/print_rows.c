@@ -180,7 +180,7 @@ static void mark_held(Cu *p, uint32_t phase) {
 
 static bool stores_rows(const Cu *p, const CuSweep *s) {
     for (uint32_t i = 0; s->stores && i < p->k->stores.n; i++)
-        if (p->k->stores.at[i].phase == s->from && !cu_lane_store(p->k, &p->k->stores.at[i]))
+        if (p->k->stores.at[i].phase == s->from && !kernel_store_lane(p->k, &p->k->stores.at[i]))
             return true;
     return false;
 }
