@@ -201,6 +201,12 @@ static bool check_const(Finish *f, KId id) {
     return true;
 }
 
+static bool check_tile(Finish *f, const char *what, uint32_t i, uint32_t tile) {
+    uint32_t most = f->k->order == KORDER_strip ? K_MAX_TILES : 1;
+    if (tile >= most) FAIL(f, "%s %u: tile %u, there are %u at most", what, i, tile, most);
+    return true;
+}
+
 static bool check_op(Finish *f, KId id) {
     const Kernel *k = f->k;
     const KOp *o = &k->ops.at[id];
@@ -221,8 +227,9 @@ static bool check_op(Finish *f, KId id) {
         return check_index(f, id, &o->index);
     case KOP_fold: return check_fold_op(f, id);
     case KOP_tile:
-        if (k->order != KORDER_tile || o->to != ELEM_f32)
-            FAIL(f, "op %u: only an f32 epilogue reads the tile", id);
+        if ((k->order != KORDER_tile && k->order != KORDER_strip) || o->to != ELEM_f32)
+            FAIL(f, "op %u: only epilogues and strips read tiles, of f32", id);
+        if (!check_tile(f, "op", id, o->arg)) return false;
         for (uint32_t i = 0; i <= k->outers; i++) f->uses[id] |= axis_bit(i);
         return true;
     case KOP_KINDS: break;
@@ -266,7 +273,7 @@ bool kernel_index_lane(const Kernel *k, const KIndex *x) {
 
 bool kernel_store_lane(const Kernel *k, const KStore *s) {
     const KOp *ops = k->ops.at;
-    return ops[s->value].lane || kernel_index_lane(k, &s->index) ||
+    return s->tile || ops[s->value].lane || kernel_index_lane(k, &s->index) ||
            (s->mask != NONE && ops[s->mask].lane);
 }
 
@@ -291,6 +298,27 @@ static bool check_target(Finish *f, const char *what, uint32_t i, uint32_t arg, 
     return check_index(f, k->ops.n, x);
 }
 
+// A tile is stored by the last sweep over the lanes: an earlier one's value would be read again.
+static bool check_tile_store(Finish *f, uint32_t i) {
+    const Kernel *k = f->k;
+    const KStore *s = &k->stores.at[i];
+    if (k->order != KORDER_strip) FAIL(f, "store %u: only strips store tiles", i);
+    if (!check_tile(f, "store", i, s->arg)) return false;
+    if (result_of(k, s->value) != ELEM_f32) FAIL(f, "store %u: a tile is of f32", i);
+    if (s->mask != NONE) FAIL(f, "store %u: a tile is stored whole, without mask", i);
+    for (uint32_t q = 0; q < k->folds.n; q++)
+        if (k->folds.at[q].phase > s->phase)
+            FAIL(f, "store %u: fold %u reads lanes after tile %u is stored", i, q, s->arg);
+    for (uint32_t q = 0; q < k->stores.n; q++) {
+        const KStore *other = &k->stores.at[q];
+        if (q < i && other->tile && other->arg == s->arg)
+            FAIL(f, "store %u: tile %u is stored twice", i, s->arg);
+        if (other->phase > s->phase && kernel_store_lane(k, other))
+            FAIL(f, "store %u: store %u reads lanes after tile %u is stored", i, q, s->arg);
+    }
+    return true;
+}
+
 static bool check_stores(Finish *f) {
     const Kernel *k = f->k;
     for (uint32_t i = 0; i < k->stores.n; i++) {
@@ -298,8 +326,10 @@ static bool check_stores(Finish *f) {
         if (s->phase >= MAX_PHASES) FAIL(f, "store %u is in phase %u", i, s->phase);
         if (s->value == NONE) FAIL(f, "store %u has no value", i);
         if (!check_use(f, "store", i, s->phase, s->value) ||
-            !check_use(f, "store", i, s->phase, s->mask) ||
-            !check_use(f, "store", i, s->phase, s->index.op) ||
+            !check_use(f, "store", i, s->phase, s->mask))
+            return false;
+        if (s->tile) continue;
+        if (!check_use(f, "store", i, s->phase, s->index.op) ||
             !check_target(f, "store", i, s->arg, s->value, &s->index) ||
             !check_mask(f, k->ops.n, s->mask))
             return false;
@@ -307,6 +337,8 @@ static bool check_stores(Finish *f) {
         if (shared && k->extent[k->outers] > 1 && !(f->uses[k->ops.n] & axis_bit(k->outers)))
             FAIL(f, "store %u does not depend on the lane: several tasks would store it", i);
     }
+    for (uint32_t i = 0; i < k->stores.n; i++)
+        if (k->stores.at[i].tile && !check_tile_store(f, i)) return false;
     return true;
 }
 
@@ -346,8 +378,9 @@ static bool check_folds(Finish *f) {
         if (!fold_allows(fold->kind, result_of(k, fold->value)))
             FAIL(f, "fold %u cannot fold %s", i, elem_info[result_of(k, fold->value)].name);
         if (fold->column && !check_column(f, i)) return false;
-        if (!fold->column && k->order != KORDER_rows && k->order != KORDER_chunks)
-            FAIL(f, "fold %u: only whole rows can be folded", i);
+        bool whole =
+            k->order == KORDER_rows || k->order == KORDER_chunks || k->order == KORDER_strip;
+        if (!fold->column && !whole) FAIL(f, "fold %u: only whole rows can be folded", i);
     }
     return true;
 }
@@ -362,6 +395,16 @@ static void count_phases(Kernel *k) {
         if (k->folds.at[i].phase >= k->phases) k->phases = k->folds.at[i].phase + 1;
 }
 
+static void count_tiles(Kernel *k) {
+    k->tiles = 0;
+    for (KId id = 0; id < k->ops.n; id++)
+        if (k->ops.at[id].kind == KOP_tile && k->ops.at[id].arg >= k->tiles)
+            k->tiles = k->ops.at[id].arg + 1;
+    for (uint32_t i = 0; i < k->stores.n; i++)
+        if (k->stores.at[i].tile && k->stores.at[i].arg >= k->tiles)
+            k->tiles = k->stores.at[i].arg + 1;
+}
+
 static int64_t count_tasks(const Kernel *k) {
     int64_t rows = extent_product(k, 0, k->outers), lanes = k->extent[k->outers];
     switch ((KOrder)k->order) {
@@ -371,7 +414,8 @@ static int64_t count_tasks(const Kernel *k) {
         return extent_product(k, 0, k->walk) *
                pieces(extent_product(k, k->walk, k->outers), k->grain);
     case KORDER_lanes: return pieces(lanes, k->grain);
-    case KORDER_tile: return 1;
+    case KORDER_tile:
+    case KORDER_strip: return 1;
     case KORDER_COUNT: break;
     }
     unreachable(k->order);
@@ -416,7 +460,7 @@ static int64_t count_bytes(const Kernel *k, const uint32_t *uses) {
     }
     for (uint32_t i = 0; i < k->stores.n; i++) {
         const KStore *s = &k->stores.at[i];
-        widen(&out[s->arg], reach(k, s->arg, &s->index, uses));
+        if (!s->tile) widen(&out[s->arg], reach(k, s->arg, &s->index, uses));
     }
     for (uint32_t i = 0; i < k->folds.n; i++) {
         const KFold *f = &k->folds.at[i];
@@ -443,6 +487,7 @@ bool kernel_finish(Kernel *k, Text *why) {
         check_axes(&f) && check_args(&f) && check_ops(&f) && check_folds(&f) && check_stores(&f);
     if (ok) {
         count_phases(k);
+        count_tiles(k);
         k->tasks = count_tasks(k);
         k->scratch = count_scratch(k);
         k->flops = count_flops(k);

@@ -17,7 +17,7 @@
 #pragma once
 #include "ir/ir.h"
 
-enum { K_MAX_AXES = 9, K_MAX_ARGS = 64 };
+enum { K_MAX_AXES = 9, K_MAX_ARGS = 64, K_MAX_TILES = 8 };
 typedef uint32_t KId; // an op of the kernel; NONE is absent
 
 // How rows are given to tasks.
@@ -26,6 +26,8 @@ typedef enum {
     KORDER_chunks, // axes from `walk` on are walked in order, `grain` rows to a task (column folds)
     KORDER_lanes,  // every task walks all rows in order but owns `grain` lanes only (scatter)
     KORDER_tile,   // an epilogue: called by the GEMM on a rectangle of rows x lanes, value KOP_tile
+    KORDER_strip, // rows as in KORDER_rows over values that are nowhere whole: called on a rectangle
+                  // of rows x lanes, reads and writes tiles of it
     KORDER_COUNT
 } KOrder;
 
@@ -52,7 +54,7 @@ typedef enum {
     KOP_load,   // arg, index, mask: not read where mask is false, the value is then 0
     KOP_random, // u32: index.base + strides = canonical element index; key, word, fixed
     KOP_fold,   // row-level result of row fold number `fold`; ready from the phase after the fold's
-    KOP_tile,   // f32: the GEMM's value at (row, lane); KORDER_tile only
+    KOP_tile,   // f32: tile `arg` at (row, lane); an epilogue has one, the GEMM's value, number 0
     KOP_KINDS
 } KOpKind;
 
@@ -76,6 +78,7 @@ typedef struct {
 
 typedef struct {
     uint32_t arg, phase; // a row-level value is stored once per row, after the phase's lanes
+    bool tile;           // arg is the number of a tile: stored at (row, lane), index is unused
     KIndex index;
     KId value, mask; // mask: NONE or bool; not stored where false
 } KStore;
@@ -109,6 +112,7 @@ typedef struct Kernel {
     VEC(KStore) stores;
     VEC(KFold) folds;
     uint32_t phases;      // filled by kernel_finish
+    uint32_t tiles;       // filled by kernel_finish: 1 + the highest number of a tile, or 0
     int64_t tasks;        // filled by kernel_finish
     int64_t scratch;      // bytes a thread needs: held rows, column accumulators (kernel_finish)
     int64_t flops, bytes; // per run: for the ledger and the bench (kernel_finish)
@@ -131,7 +135,14 @@ bool kernel_store_lane(const Kernel *k, const KStore *s);
 
 // The environment of a run, as the kernel sees it: the same struct as in runtime/plan.h.
 struct SnEnv;
+// Where an epilogue or a strip runs: rows [row0, row1) x lanes [lane0, lane1), element (row, lane) of a
+// tile at (row - row0) * ld + (lane - lane0). For a strip lane0 is a multiple of FOLD_LANES, so that
+// every lane is folded in the place that it has in the whole row.
+typedef struct {
+    float *const *tiles;
+    int64_t ld, row0, row1, lane0, lane1;
+} KRect;
 // Slow evaluator, exact. Out-of-range accesses are reported in *why and end the run with false.
-// For KORDER_tile, `tile` is the full rows x lanes matrix.
-bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const float *tile,
+// rect: for epilogues and strips, NULL for others, which run over everything.
+bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const KRect *rect,
                    Text *why);

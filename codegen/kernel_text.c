@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const order_names[KORDER_COUNT] = {"rows", "chunks", "lanes", "tile"};
+static const char *const order_names[KORDER_COUNT] = {"rows", "chunks", "lanes", "tile", "strip"};
 static const char *const mode_names[KARG_MODES] = {"in", "out", "acc", "inout"};
 static const char *const kind_names[KOP_KINDS] = {"scalar", "const", "index", "load",
                                                   "random", "fold",  "tile"};
@@ -70,7 +70,7 @@ static void put_kind(Text *to, const KOp *o) {
         return;
     case KOP_random: put_random(to, o); return;
     case KOP_fold: text_printf(to, "fold f%u", o->fold); return;
-    case KOP_tile: text_printf(to, "tile"); return;
+    case KOP_tile: text_printf(to, "tile %u", o->arg); return;
     case KOP_KINDS: break;
     }
     unreachable(o->kind);
@@ -112,8 +112,8 @@ void kernel_print(Text *to, const Kernel *k) {
     for (uint32_t i = 0; i < k->folds.n; i++) put_fold(to, &k->folds.at[i], i);
     for (uint32_t i = 0; i < k->stores.n; i++) {
         const KStore *s = &k->stores.at[i];
-        text_printf(to, "  store a%u", s->arg);
-        put_index(to, &s->index);
+        text_printf(to, s->tile ? "  store tile %u" : "  store a%u", s->arg);
+        if (!s->tile) put_index(to, &s->index);
         text_printf(to, " = ");
         put_op(to, s->value);
         text_printf(to, " phase %u", s->phase);
@@ -333,6 +333,7 @@ static void parse_kind(KernelParser *p, KOp *o) {
     if (kind == KOP_const) o->value = real(p);
     if (kind == KOP_index) o->axis = numbered(p, 'i');
     if (kind == KOP_fold) o->fold = numbered(p, 'f');
+    if (kind == KOP_tile) o->arg = small(p);
     if (kind == KOP_random) parse_random(p, o);
     if (kind != KOP_load) return;
     o->arg = numbered(p, 'a');
@@ -394,8 +395,10 @@ static void parse_fold(KernelParser *p) {
 static void parse_store(KernelParser *p) {
     KStore s;
     memset(&s, 0, sizeof s);
-    s.arg = numbered(p, 'a');
-    s.index = take_index(p);
+    s.index.op = NONE;
+    s.tile = take_word(p, "tile");
+    s.arg = s.tile ? small(p) : numbered(p, 'a');
+    if (!s.tile) s.index = take_index(p);
     expect(p, '=');
     s.value = take_op(p);
     expect_word(p, "phase");

@@ -13,7 +13,7 @@ typedef struct {
     const Kernel *k;
     void *const *bufs;
     const SnEnv *env;
-    const float *tile;
+    const KRect *rect; // epilogues and strips
     Text *why;
     bool failed;
     int64_t at[K_MAX_AXES];   // index along each axis; the lane's last
@@ -32,6 +32,11 @@ static void fail(KernelRun *r, const char *what, uint32_t i, uint32_t arg, int64
         text_printf(r->why, "%s %u: element %lld of argument %u, which has %lld", what, i,
                     (long long)at, arg, (long long)r->k->args.at[arg].count);
     r->failed = true;
+}
+
+static float *in_tile(const KernelRun *r, uint32_t tile) {
+    const KRect *x = r->rect;
+    return x->tiles[tile] + (r->row - x->row0) * x->ld + r->at[r->k->outers] - x->lane0;
 }
 
 static int64_t offset(const KernelRun *r, const KIndex *x) {
@@ -98,10 +103,7 @@ static uint32_t evaluate(KernelRun *r, KId id) {
         return scalar_eval_philox((uint64_t)at, o->fixed ? 0 : r->env->step, o->key, r->env->seed,
                                   (int)o->word);
     case KOP_fold: return r->total[o->fold];
-    case KOP_tile:
-        memcpy(&r->value[id], &r->tile[r->row * r->k->extent[r->k->outers] + r->at[r->k->outers]],
-               4);
-        return r->value[id];
+    case KOP_tile: memcpy(&r->value[id], in_tile(r, o->arg), 4); return r->value[id];
     case KOP_KINDS: break;
     }
     unreachable(o->kind);
@@ -204,7 +206,10 @@ static void run_stores(KernelRun *r, uint32_t phase, bool lane) {
         const KStore *s = &r->k->stores.at[i];
         if (s->phase != phase || kernel_store_lane(r->k, s) != lane) continue;
         if (s->mask != NONE && !r->value[s->mask]) continue;
-        store(r, "store", i, s->arg, offset(r, &s->index), r->value[s->value]);
+        if (s->tile)
+            memcpy(in_tile(r, s->arg), &r->value[s->value], 4);
+        else
+            store(r, "store", i, s->arg, offset(r, &s->index), r->value[s->value]);
     }
 }
 
@@ -228,7 +233,7 @@ static void run_phase(KernelRun *r, uint32_t phase, int64_t end) {
     for (uint32_t f = 0; f < r->k->folds.n; f++)
         if (row_fold_in(r, f, phase)) r->total[f] = identity(r, f);
     for (*lane = r->lane0; *lane < end && !r->failed; ++*lane) {
-        if (*lane % FOLD_SEGMENT == 0) begin_segment(r, phase);
+        if (*lane % FOLD_SEGMENT == 0 || *lane == r->lane0) begin_segment(r, phase);
         evaluate_lane(r);
         fold_lane(r, phase);
         run_stores(r, phase, true);
@@ -332,7 +337,12 @@ static void run_task(KernelRun *r, int64_t task) {
         run_rows(r, 0, rows, 0, k->outers);
         end_columns(r);
         return;
-    case KORDER_tile: run_rows(r, 0, rows, 0, k->outers); return;
+    case KORDER_tile:
+    case KORDER_strip:
+        r->lane0 = r->rect->lane0;
+        r->lane1 = r->rect->lane1;
+        run_rows(r, r->rect->row0, r->rect->row1, 0, k->outers);
+        return;
     case KORDER_COUNT: break;
     }
     unreachable(k->order);
@@ -347,10 +357,12 @@ static size_t kept_rows(const Kernel *k, bool columns) {
     return 0;
 }
 
-bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const float *tile,
+bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const KRect *rect,
                    Text *why) {
+    CHECK(k->order != KORDER_strip || rect->lane0 % FOLD_LANES == 0, "strip from lane %lld",
+          (long long)rect->lane0);
     Arena *a = arena_new();
-    KernelRun r = {.k = k, .bufs = bufs, .env = env, .tile = tile, .why = why};
+    KernelRun r = {.k = k, .bufs = bufs, .env = env, .rect = rect, .why = why};
     r.lane1 = k->extent[k->outers];
     size_t ops = k->ops.n + 1, folds = k->folds.n + 1, lanes = (size_t)task_lanes(&r);
     r.value = NEW_ARRAY(a, uint32_t, ops);

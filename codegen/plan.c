@@ -127,12 +127,17 @@ static void refuse(Writer *w, Loc loc, const Text *why) {
     w->failed = true;
 }
 
+static SnCall call_of(const Kernel *k) {
+    if (k->order == KORDER_tile) return SN_CALL_EPILOGUE;
+    return k->order == KORDER_strip ? SN_CALL_STRIP : SN_CALL_TASKS;
+}
+
 static uint32_t add_kernel(Writer *w, const Kernel *k, bool table) {
     uint32_t *slot = map_slot(&w->kernel_at[table], k->hash, NULL);
     if (*slot) return *slot - 1;
     SnKernel s = {.name = put(w, k->name),
                   .table = table,
-                  .tile = k->order == KORDER_tile,
+                  .call = call_of(k),
                   .nargs = k->args.n,
                   .hash = k->hash,
                   .tasks = k->tasks,

@@ -35,6 +35,10 @@ typedef void (*SnKernelFn)(void *const *bufs, const SnEnv *env, int64_t task0, i
 // An epilogue runs on rows [row0, row1) x lanes [lane0, lane1); tile[(r - row0) * ld + (l - lane0)].
 typedef void (*SnEpilogueFn)(void *const *bufs, const SnEnv *env, const float *tile, int64_t ld,
                              int64_t row0, int64_t row1, int64_t lane0, int64_t lane1);
+// A strip runs on such a rectangle of several tiles, which it reads and writes, with row folds over the
+// lanes [lane0, lane1), those of the row that can count; lane0 is a multiple of 128.
+typedef void (*SnStripFn)(void *const *bufs, const SnEnv *env, float *const *tiles, int64_t ld,
+                          int64_t row0, int64_t row1, int64_t lane0, int64_t lane1, void *scratch);
 // The GEMM micro-kernel of r rows x w lanes: to[r x w] = from + a (r adjacent floats for each k, lda
 // apart: r in a packed panel) times b (w lanes for each k, ldb apart), one FMA chain per element over
 // increasing k. from NULL: the chain starts at 0. acc not NULL: the chain's end is added to it (acc +
@@ -112,11 +116,12 @@ typedef struct {
 } SnNode;
 
 enum { SN_MAX_ARGS = 64, SN_MAX_KEYS = 8 };
+typedef enum { SN_CALL_TASKS, SN_CALL_EPILOGUE, SN_CALL_STRIP } SnCall;
 typedef struct {
     SnStr name;
-    uint32_t fn; // CPU: index in the function table; an SnKernelFn, or SnEpilogueFn when tile.
-                 // CUDA: its symbol is "k<fn>"
-    uint32_t tile, nargs;
+    uint32_t fn;   // CPU: index in the function table. CUDA: its symbol is "k<fn>"
+    uint32_t call; // SnCall: an SnKernelFn, SnEpilogueFn or SnStripFn
+    uint32_t nargs;
     uint64_t hash;
     int64_t tasks, scratch, flops, bytes;
     uint64_t reads, writes, floats; // by argument, one bit each: how it is used, whether it is f32

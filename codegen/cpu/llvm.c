@@ -79,13 +79,19 @@ void cpu_module_free(CpuModule *m) {
 const CpuIsa *cpu_module_isa(const CpuModule *m) { return &m->isa; }
 uint32_t cpu_functions(const CpuModule *m) { return m->entries.n; }
 
-// Parameters of an entry; `more` of type i64 follow.
+// Parameters of an entry: p a pointer, i an i64.
+static const char *const params[] = {[FN_KERNEL] = "ppiip",
+                                     [FN_EPILOGUE] = "pppiiiii",
+                                     [FN_STRIP] = "pppiiiiip",
+                                     [FN_UKR] = "ipipipipipi"};
+
+uint32_t llvm_params(CpuFnKind kind) { return (uint32_t)strlen(params[kind]); }
+
+// `more` of type i64 follow.
 static LLVMTypeRef function_type(const LlvmUnit *u, CpuFnKind kind, uint32_t more) {
-    static const char *const types[] = {
-        [FN_KERNEL] = "ppiip", [FN_EPILOGUE] = "pppiiiii", [FN_UKR] = "ipipipipipi"};
     LLVMTypeRef at[16 + CPU_MAX_KEYS];
     uint32_t n = 0;
-    for (const char *c = types[kind]; *c; c++) at[n++] = *c == 'p' ? u->t_ptr : u->t_i64;
+    for (const char *c = params[kind]; *c; c++) at[n++] = *c == 'p' ? u->t_ptr : u->t_i64;
     for (uint32_t i = 0; i < more; i++) at[n++] = u->t_i64;
     return LLVMFunctionType(u->t_void, at, n, 0);
 }

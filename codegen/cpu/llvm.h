@@ -42,7 +42,8 @@ struct CpuModule {
 // with the unit's builder at the start of its only block, "entry". It is external but hidden, never
 // unwinds, and may use the full registers of the ISA. Parameters: LLVMGetParam.
 // `name` need not be unique: the symbol is made so.
-typedef enum { FN_KERNEL, FN_EPILOGUE, FN_UKR } CpuFnKind; // signatures of runtime/plan.h
+typedef enum { FN_KERNEL, FN_EPILOGUE, FN_STRIP, FN_UKR } CpuFnKind; // signatures of runtime/plan.h
+uint32_t llvm_params(CpuFnKind kind);                                // how many parameters it has
 LLVMValueRef llvm_define(CpuModule *m, CpuFnKind kind, const char *name, LlvmUnit **unit,
                          uint32_t *index);
 

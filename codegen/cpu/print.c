@@ -49,7 +49,7 @@ static LLVMValueRef print_op(Print *p, const KOp *o) {
     case KOP_load: return print_load(p, o);
     case KOP_random: return print_random(p, o);
     case KOP_fold: return print_fold_value(p, o->fold);
-    case KOP_tile: return print_tile(p, p->tile_row);
+    case KOP_tile: return print_tile(p, o->arg);
     case KOP_KINDS: break;
     }
     unreachable(o->kind);
@@ -105,6 +105,10 @@ static void print_stores(Print *p, bool lane) {
     for (uint32_t i = 0; i < p->k->stores.n; i++) {
         const KStore *s = &p->k->stores.at[i];
         if (s->phase != p->phase || kernel_store_lane(p->k, s) != lane) continue;
+        if (s->tile) {
+            print_tile_store(p, s->arg, print_at(p, s->value));
+            continue;
+        }
         LLVMValueRef mask = s->mask == NONE ? NULL : print_at(p, s->mask);
         print_store(p, s->arg, &s->index, NULL, print_at(p, s->value), mask);
     }
@@ -174,7 +178,11 @@ static bool row_fold_here(const Print *p, uint32_t f) {
     return !p->k->folds.at[f].column && p->k->folds.at[f].phase == p->phase;
 }
 
-// A sweep with row folds: segment by segment.
+static LLVMValueRef larger(const Print *p, LLVMValueRef a, LLVMValueRef b) {
+    return llvm_intrinsic(p->u, "llvm.smax", &p->u->t_i64, 1, (LLVMValueRef[]){a, b}, 2);
+}
+
+// A sweep with row folds: segment by segment. The first of a strip may begin within one.
 static void fold_sweep(Print *p) {
     for (uint32_t f = 0; f < p->k->folds.n; f++)
         if (row_fold_here(p, f)) print_fold_row(p, f);
@@ -182,9 +190,12 @@ static void fold_sweep(Print *p) {
     LLVMValueRef from = p->lane_begin, to = p->lane_end;
     LlvmLoop l = {0};
     if (several) {
-        l = llvm_loop(p->u, from, to, FOLD_SEGMENT, "segments");
-        from = l.i;
-        to = smaller(p, to, LLVMBuildAdd(p->u->b, from, llvm_i64(p->u, FOLD_SEGMENT), ""));
+        bool strip = p->k->order == KORDER_strip;
+        LLVMValueRef whole = llvm_i64(p->u, ~(int64_t)(FOLD_SEGMENT - 1));
+        LLVMValueRef first = strip ? LLVMBuildAnd(p->u->b, from, whole, "") : from;
+        l = llvm_loop(p->u, first, to, FOLD_SEGMENT, "segments");
+        from = strip ? larger(p, from, l.i) : l.i;
+        to = smaller(p, to, LLVMBuildAdd(p->u->b, l.i, llvm_i64(p->u, FOLD_SEGMENT), ""));
     }
     for (uint32_t f = 0; f < p->k->folds.n; f++)
         if (row_fold_here(p, f)) print_fold_begin(p, f);
@@ -337,8 +348,13 @@ static void order_lanes(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
     llvm_loop_end(p->u, &l);
 }
 
-static void order_tile(Print *p) {
-    p->tile = LLVMGetParam(p->fn, 2);
+// Epilogues and strips: a rectangle.
+static void order_rectangle(Print *p) {
+    const LlvmUnit *u = p->u;
+    LLVMValueRef tiles = LLVMGetParam(p->fn, 2);
+    if (p->k->order == KORDER_tile) p->tile[0] = tiles;
+    for (uint32_t i = 0; p->k->order == KORDER_strip && i < p->k->tiles; i++)
+        p->tile[i] = llvm_load(u, u->t_ptr, llvm_at(u, u->t_ptr, tiles, llvm_i64(u, i)), 8);
     p->ld = LLVMGetParam(p->fn, 3);
     p->row0 = LLVMGetParam(p->fn, 4);
     p->lane0 = p->lane_begin = LLVMGetParam(p->fn, 6);
@@ -354,6 +370,7 @@ static bool may_have_tail(const Kernel *k) {
     case KORDER_chunks: return n % VEC_LANES != 0 || k->flat % VEC_LANES != 0;
     case KORDER_lanes: return n % VEC_LANES != 0 || k->grain % VEC_LANES != 0;
     case KORDER_tile:
+    case KORDER_strip:
     case KORDER_COUNT: break;
     }
     return true;
@@ -416,19 +433,26 @@ static void print_kernel(Print *p) {
     print_prologue(p);
     lay_out(p);
     LLVMValueRef task0 = NULL, task1 = NULL;
-    if (p->k->order != KORDER_tile) {
+    CpuFnKind kind = print_kind(p->k);
+    if (kind == FN_KERNEL) {
         task0 = LLVMGetParam(p->fn, 2);
         task1 = LLVMGetParam(p->fn, 3);
-        p->scratch = LLVMGetParam(p->fn, 4);
     }
+    if (kind != FN_EPILOGUE) p->scratch = LLVMGetParam(p->fn, llvm_params(kind) - 1);
     switch ((KOrder)p->k->order) {
     case KORDER_rows: order_rows(p, task0, task1); break;
     case KORDER_chunks: order_chunks(p, task0, task1); break;
     case KORDER_lanes: order_lanes(p, task0, task1); break;
-    case KORDER_tile: order_tile(p); break;
+    case KORDER_tile:
+    case KORDER_strip: order_rectangle(p); break;
     case KORDER_COUNT: break;
     }
     LLVMBuildRetVoid(p->u->b);
+}
+
+CpuFnKind print_kind(const Kernel *k) {
+    if (k->order == KORDER_tile) return FN_EPILOGUE;
+    return k->order == KORDER_strip ? FN_STRIP : FN_KERNEL;
 }
 
 static Print *print_new(CpuModule *m, Arena *a, const Kernel *k) {
@@ -452,7 +476,7 @@ void print_function(CpuModule *m, LlvmUnit *u, LLVMValueRef fn, const Kernel *k,
     Print *p = print_new(m, scratch, k);
     p->u = u;
     p->fn = fn;
-    p->keys = keyed ? (k->order == KORDER_tile ? 8 : 5) : 0;
+    p->keys = keyed ? llvm_params(print_kind(k)) : 0;
     print_kernel(p);
     u->weight += k->ops.n + 8;
     arena_free(scratch);

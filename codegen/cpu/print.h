@@ -13,18 +13,20 @@ typedef struct {
     CpuModule *m;
     LlvmUnit *u;
     const Kernel *k;
-    ScalarOps ops;                      // emits through this Print
-    LLVMValueRef fn, scratch, tile, ld; // tile, ld: epilogues only
+    ScalarOps ops; // emits through this Print
+    LLVMValueRef fn, scratch;
+    LLVMValueRef tile[K_MAX_TILES], ld; // epilogues and strips
     uint32_t keys;                      // 0, or the first parameter with a random key
     LLVMValueRef buf[K_MAX_ARGS];
     LLVMValueRef first, step, seed, sample; // of the environment
     LLVMValueRef zero; // a stack slot of zeros: what a masked-off scalar load reads
 
-    LLVMValueRef axis[K_MAX_AXES];      // i64 index of each outer axis in the current row
-    LLVMValueRef chunk;                 // i64: chunks only
-    LLVMValueRef lane_begin, lane_end;  // i64: the lanes of this row, or those this task owns
-    LLVMValueRef row0, lane0, tile_row; // i64: epilogues only, where the tile begins, and the row
-    bool tail;                          // the number of lanes may be no multiple of 16
+    LLVMValueRef axis[K_MAX_AXES];     // i64 index of each outer axis in the current row
+    LLVMValueRef chunk;                // i64: chunks only
+    LLVMValueRef lane_begin, lane_end; // i64: the lanes of this row, or those this task owns
+    LLVMValueRef row0, lane0,
+        tile_row; // i64: epilogues, strips: where the tile begins, and the row
+    bool tail;    // the number of lanes may be no multiple of 16
 
     LLVMValueRef lane; // i64: first lane of the vector being printed
     LLVMValueRef mask; // <16 x i1>, or NULL when all 16 lanes exist
@@ -55,11 +57,13 @@ LLVMValueRef print_load(Print *p, const KOp *o);
 // plus: NULL, or an i64 element offset added to the index.
 void print_store(Print *p, uint32_t arg, const KIndex *x, LLVMValueRef plus, LLVMValueRef value,
                  LLVMValueRef mask);
-LLVMValueRef print_tile(const Print *p, LLVMValueRef row);
+LLVMValueRef print_tile(const Print *p, uint32_t tile);
+void print_tile_store(const Print *p, uint32_t tile, LLVMValueRef value);
 LLVMValueRef print_scratch_load(const Print *p, Elem e, int64_t place);
 void print_scratch_store(const Print *p, Elem e, int64_t place, LLVMValueRef value);
 
 // print.c
+CpuFnKind print_kind(const Kernel *k);
 // Value of an op that has been printed: the vector, or the row's scalar.
 LLVMValueRef print_at(const Print *p, KId id);
 

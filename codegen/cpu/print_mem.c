@@ -177,16 +177,32 @@ void print_store(Print *p, uint32_t arg, const KIndex *x, LLVMValueRef plus, LLV
         store_scalar(p, e, row, to_memory(p, e, value), mask);
 }
 
-LLVMValueRef print_tile(const Print *p, LLVMValueRef row) {
+// This row's lanes in a tile.
+static LLVMValueRef in_tile(const Print *p, uint32_t tile) {
     LLVMBuilderRef b = p->u->b;
+    LLVMValueRef r = LLVMBuildMul(b, LLVMBuildSub(b, p->tile_row, p->row0, ""), p->ld, "");
+    LLVMValueRef line = llvm_at(p->u, p->u->t_f32, p->tile[tile], r);
+    return llvm_at(p->u, p->u->t_f32, line, LLVMBuildSub(b, p->lane, p->lane0, ""));
+}
+
+LLVMValueRef print_tile(const Print *p, uint32_t tile) {
     LLVMTypeRef type = llvm_vec(p->u->t_f32, VEC_LANES);
-    LLVMValueRef r = LLVMBuildMul(b, LLVMBuildSub(b, row, p->row0, ""), p->ld, "");
-    LLVMValueRef line = llvm_at(p->u, p->u->t_f32, p->tile, r);
-    LLVMValueRef at = llvm_at(p->u, p->u->t_f32, line, LLVMBuildSub(b, p->lane, p->lane0, ""));
+    LLVMValueRef at = in_tile(p, tile);
     if (!p->mask) return llvm_load(p->u, type, at, 4);
     LLVMTypeRef types[] = {type, LLVMTypeOf(at)};
     LLVMValueRef args[] = {at, llvm_i32(p->u, 4), p->mask, LLVMConstNull(type)};
     return llvm_intrinsic(p->u, "llvm.masked.load", types, 2, args, 4);
+}
+
+void print_tile_store(const Print *p, uint32_t tile, LLVMValueRef value) {
+    LLVMValueRef at = in_tile(p, tile), v = print_lanes(p, value);
+    if (!p->mask) {
+        llvm_store(p->u, v, at, 4);
+        return;
+    }
+    LLVMTypeRef types[] = {LLVMTypeOf(v), LLVMTypeOf(at)};
+    llvm_intrinsic(p->u, "llvm.masked.store", types, 2,
+                   (LLVMValueRef[]){v, at, llvm_i32(p->u, 4), p->mask}, 4);
 }
 
 // The canonical element index of each lane, as two halves of the Philox counter.

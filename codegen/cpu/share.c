@@ -38,7 +38,7 @@ static void call_body(const CpuBody *b, LLVMValueRef entry, const uint64_t *keys
 }
 
 static uint32_t add(CpuModule *m, const Kernel *k) {
-    CpuFnKind kind = k->order == KORDER_tile ? FN_EPILOGUE : FN_KERNEL;
+    CpuFnKind kind = print_kind(k);
     uint64_t keys[CPU_MAX_KEYS];
     uint32_t n = 0, index = 0;
     Kernel plain = kernel_without_keys(m->arena, k, keys, CPU_MAX_KEYS, &n);

@@ -355,6 +355,7 @@ bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why) {
         break;
     case KORDER_lanes: (scatters(k, g) ? scatter_shape : walk_shape)(k, g); break;
     case KORDER_tile: text_printf(why, "an epilogue is no kernel of its own"); return false;
+    case KORDER_strip: text_printf(why, "strips are computed on the CPU only"); return false;
     case KORDER_COUNT: unreachable(k->order);
     }
     if (g->shared > SHARED_BYTES) {

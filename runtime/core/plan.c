@@ -110,7 +110,8 @@ static SnStatus check_names(const PlanCheck *c) {
 static bool good_launch(const SnPlan *p, const SnKernel *k) {
     return k->batch < p->batches && k->grid[0] && k->grid[0] <= INT32_MAX && k->grid[1] &&
            k->grid[1] <= 65535 && k->grid[2] && k->grid[2] <= 65535 && k->block &&
-           k->block <= 1024 && k->shared <= 1u << 20 && k->nkeys <= SN_MAX_KEYS && !k->tile;
+           k->block <= 1024 && k->shared <= 1u << 20 && k->nkeys <= SN_MAX_KEYS &&
+           k->call == SN_CALL_TASKS;
 }
 
 static SnStatus check_kernels(const PlanCheck *c) {
@@ -209,8 +210,8 @@ static SnStatus check_gemms(const PlanCheck *c) {
             !good_dims(g->n, g->nn, &total) || !good_dims(g->k, g->nk, &total))
             return FAIL("extents of matrix product %u", i);
         bool epilogue = sn_gemm_has(g, SN_GEMM_EPILOGUE);
-        if (epilogue &&
-            (g->epilogue >= p->kernels.count || !SN_AT(p, SnKernel, kernels)[g->epilogue].tile))
+        if (epilogue && (g->epilogue >= p->kernels.count ||
+                         SN_AT(p, SnKernel, kernels)[g->epilogue].call != SN_CALL_EPILOGUE))
             return FAIL("epilogue of matrix product %u", i);
         if (!epilogue && !sn_gemm_has(g, SN_GEMM_C))
             return FAIL("matrix product %u stores nothing", i);
@@ -325,7 +326,8 @@ static SnStatus check_cmd(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
     const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;
     switch ((SnCmdOp)cmd->op) {
     case SN_CMD_KERNEL:
-        if (cmd->fn >= p->kernels.count || SN_AT(p, SnKernel, kernels)[cmd->fn].tile)
+        if (cmd->fn >= p->kernels.count ||
+            SN_AT(p, SnKernel, kernels)[cmd->fn].call != SN_CALL_TASKS)
             return FAIL("kernel of command %u", at);
         if (p->device == SN_DEVICE_CUDA && !good_count(cmd, &SN_AT(p, SnKernel, kernels)[cmd->fn]))
             return FAIL("arguments of command %u", at);

@@ -43,13 +43,17 @@ static void run(Arena *a, const Kernel *k) {
         bufs[i] = calloc(1, size ? size : 1);
         if (!bufs[i]) abort();
     }
-    float *tile = NULL;
-    if (k->order == KORDER_tile) tile = calloc((size_t)(work + lanes + 1), sizeof *tile);
+    float *tiles[K_MAX_TILES] = {NULL};
+    int64_t rows = 1;
+    for (uint32_t i = 0; i < k->outers; i++) rows *= k->extent[i];
+    for (uint32_t i = 0; i < k->tiles; i++)
+        tiles[i] = calloc((size_t)(rows * lanes + 1), sizeof *tiles[i]);
+    KRect rect = {tiles, lanes, 0, rows, 0, lanes};
     Text why = {.arena = a};
     SnEnv env = {.first = 1, .step = 3, .seed = 5, .sample = 7};
-    bool ok = kernel_interp(k, bufs, &env, tile, &why);
+    bool ok = kernel_interp(k, bufs, &env, &rect, &why);
     if (!ok && !why.n) abort();
-    free(tile);
+    for (uint32_t i = 0; i < k->tiles; i++) free(tiles[i]);
     for (uint32_t i = 0; i < k->args.n; i++) free(bufs[i]);
 }
 

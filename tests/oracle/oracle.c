@@ -248,7 +248,8 @@ static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
     void *bufs[K_MAX_ARGS];
     for (uint32_t i = 0; i < s->low.refs.n; i++)
         bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
-    return kernel_interp(s->low.kernel, bufs, &mem->env, tile, why);
+    KRect all = {(float *[]){tile}, nn, 0, nb * nm, 0, nn};
+    return kernel_interp(s->low.kernel, bufs, &mem->env, &all, why);
 }
 
 static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {

@@ -1,8 +1,9 @@
 // Building kernels in C and comparing native code with the slow evaluator, bit for bit
 // (docs/numerics.md: exact interp = kinterp = CPU). Every kernel runs through kernel_interp and, on
 // each instruction set that this machine has, as one call over all tasks and as one call a task in
-// reverse order. NaNs count as equal: IEEE leaves their bits open. Shared by the tests of the CPU
-// printer.
+// reverse order. An epilogue or a strip runs on whole rectangles and piece by piece; a strip over whole rows
+// also equals the `rows` kernel that has its tiles in memory. NaNs count as equal: IEEE leaves their
+// bits open. Shared by the tests of the CPU printer.
 #pragma once
 #include "codegen/cpu/cpu.h"
 #include "ir/scalar.h"
@@ -24,6 +25,8 @@ typedef struct {
     int32_t limit[K_MAX_ARGS]; // i32 arguments: values in [0, limit); 0: any
     bool tame;                 // floats are ordinary numbers: sums show their order
     uint32_t fn;
+    Kernel *rows; // strips: the same body over tiles in memory
+    uint32_t rows_fn;
 } KernelCase;
 
 typedef struct {
@@ -179,7 +182,7 @@ static inline void fill(void *to, Elem e, int64_t n, int32_t limit, bool tame, u
 }
 
 typedef struct {
-    void *buf[K_MAX_ARGS];
+    void *buf[K_MAX_ARGS + K_MAX_TILES];
 } Buffers;
 
 static inline int64_t arg_bytes(const Kernel *k, uint32_t i) {
@@ -246,57 +249,188 @@ static inline void compare(Suite *s, const KernelCase *c, const Buffers *want, c
         }
 }
 
-static inline void run_tile(const KernelCase *c, CpuFunction fn, Buffers *b, const float *tile,
-                            bool pieces) {
-    SnEpilogueFn *f = (SnEpilogueFn *)(void *)&fn;
-    const Kernel *k = c->k;
-    int64_t rows = 1, lanes = k->extent[k->outers];
-    for (uint32_t i = 0; i < k->outers; i++) rows *= k->extent[i];
-    int64_t dr = pieces ? 3 : rows, dl = pieces ? 21 : lanes;
-    for (int64_t r = 0; r < rows; r += dr)
-        for (int64_t l = 0; l < lanes; l += dl)
-            (*f)(b->buf, &c->env, tile + r * lanes + l, lanes, r, r + dr < rows ? r + dr : rows, l,
-                 l + dl < lanes ? l + dl : lanes);
-}
+// ---- kernels over tasks
 
-static inline void run_native(const KernelCase *c, CpuFunction fn, Buffers *b, const float *tile,
-                              bool pieces) {
-    if (c->k->order == KORDER_tile) {
-        run_tile(c, fn, b, tile, pieces);
-        return;
-    }
+static inline void run_tasks(const Kernel *k, const SnEnv *env, CpuFunction fn, void *const *bufs,
+                             bool pieces) {
     SnKernelFn *f = (SnKernelFn *)(void *)&fn;
-    void *scratch = aligned_alloc(64, (size_t)(c->k->scratch + 63) / 64 * 64 + 64);
+    void *scratch = aligned_alloc(64, (size_t)(k->scratch + 63) / 64 * 64 + 64);
     memset(scratch, 0xff,
-           (size_t)c->k->scratch); // NaNs: scratch must not be read before it is written
+           (size_t)k->scratch); // NaNs: scratch must not be read before it is written
     if (pieces)
-        for (int64_t t = c->k->tasks; t-- > 0;) (*f)(b->buf, &c->env, t, t + 1, scratch);
+        for (int64_t t = k->tasks; t-- > 0;) (*f)(bufs, env, t, t + 1, scratch);
     else
-        (*f)(b->buf, &c->env, 0, c->k->tasks, scratch);
+        (*f)(bufs, env, 0, k->tasks, scratch);
     free(scratch);
 }
 
-static inline void check_case(Suite *s, const KernelCase *c, CpuFunction fn, const char *isa) {
-    uint64_t seed = s->seed + (uint64_t)(c - s->cases) * 7919;
-    int64_t tiles = 1;
-    for (uint32_t i = 0; i <= c->k->outers; i++) tiles *= c->k->extent[i];
-    float *tile = c->k->order == KORDER_tile ? malloc((size_t)tiles * 4) : NULL;
-    uint64_t tile_seed = 99;
-    if (tile) fill(tile, ELEM_f32, tiles, 0, c->tame, &tile_seed);
+static inline void interpret(Suite *s, const KernelCase *c, const Buffers *b, const KRect *rect) {
     Text why = {.arena = s->arena};
+    if (kernel_interp(c->k, b->buf, &c->env, rect, &why)) return;
+    show(c, s->arena);
+    fail_msg("%s: kernel_interp: %s", c->k->name, why.at);
+}
+
+static inline void check_tasks(Suite *s, const KernelCase *c, CpuFunction fn, uint64_t seed,
+                               const char *isa) {
     Buffers want = buffers_new(c, seed);
-    if (!kernel_interp(c->k, want.buf, &c->env, tile, &why)) {
-        show(c, s->arena);
-        fail_msg("%s: kernel_interp: %s", c->k->name, why.at);
-    }
+    interpret(s, c, &want, NULL);
     for (int pieces = 0; pieces < 2; pieces++) {
         Buffers got = buffers_new(c, seed);
-        run_native(c, fn, &got, tile, pieces != 0);
+        run_tasks(c->k, &c->env, fn, got.buf, pieces != 0);
         compare(s, c, &want, &got, isa);
         buffers_free(c, &got);
     }
     buffers_free(c, &want);
-    free(tile);
+}
+
+// ---- kernels over rectangles
+
+typedef struct {
+    float *at[K_MAX_TILES];
+    int64_t bytes;
+} KernelTiles;
+
+static inline int64_t row_count(const Kernel *k) {
+    int64_t rows = 1;
+    for (uint32_t i = 0; i < k->outers; i++) rows *= k->extent[i];
+    return rows;
+}
+
+static inline KernelTiles tiles_new(const KernelCase *c, int64_t ld) {
+    KernelTiles t = {.bytes = row_count(c->k) * ld * 4};
+    uint64_t seed = 99;
+    for (uint32_t i = 0; i < c->k->tiles; i++) {
+        t.at[i] = guarded_new(t.bytes);
+        fill(t.at[i], ELEM_f32, t.bytes / 4, 0, c->tame, &seed);
+    }
+    return t;
+}
+static inline void tiles_free(const KernelCase *c, KernelTiles *t) {
+    for (uint32_t i = 0; i < c->k->tiles; i++) guarded_free(t->at[i], t->bytes);
+}
+static inline void compare_tiles(Suite *s, const KernelCase *c, const KernelTiles *want,
+                                 const KernelTiles *got, const char *how) {
+    for (uint32_t i = 0; i < c->k->tiles; i++)
+        for (int64_t j = 0; j < want->bytes / 4; j++) {
+            if (same(ELEM_f32, want->at[i], got->at[i], j)) continue;
+            show(c, s->arena);
+            fail_msg("%s (%s): tile %u [%lld]: %a, expected %a", c->k->name, how, i, (long long)j,
+                     (double)got->at[i][j], (double)want->at[i][j]);
+        }
+}
+
+static inline void call_rect(const KernelCase *c, CpuFunction fn, const Buffers *b,
+                             const KRect *x) {
+    if (c->k->order == KORDER_tile) {
+        SnEpilogueFn *f = (SnEpilogueFn *)(void *)&fn;
+        (*f)(b->buf, &c->env, x->tiles[0], x->ld, x->row0, x->row1, x->lane0, x->lane1);
+        return;
+    }
+    SnStripFn *f = (SnStripFn *)(void *)&fn;
+    void *scratch = aligned_alloc(64, (size_t)(c->k->scratch + 63) / 64 * 64 + 64);
+    memset(scratch, 0xff, (size_t)c->k->scratch);
+    (*f)(b->buf, &c->env, x->tiles, x->ld, x->row0, x->row1, x->lane0, x->lane1, scratch);
+    free(scratch);
+}
+
+// The rectangle in pieces of dr x dl.
+static inline void run_rect(const KernelCase *c, CpuFunction fn, const Buffers *b, const KRect *x,
+                            int64_t dr, int64_t dl) {
+    for (int64_t r = x->row0; r < x->row1; r += dr)
+        for (int64_t l = x->lane0; l < x->lane1; l += dl) {
+            float *at[K_MAX_TILES];
+            for (uint32_t i = 0; i < c->k->tiles; i++)
+                at[i] = x->tiles[i] + (r - x->row0) * x->ld + (l - x->lane0);
+            int64_t r1 = r + dr < x->row1 ? r + dr : x->row1;
+            int64_t l1 = l + dl < x->lane1 ? l + dl : x->lane1;
+            call_rect(c, fn, b, &(KRect){at, x->ld, r, r1, l, l1});
+        }
+}
+
+// All rows and lanes [lane0, lane1), in tiles whose rows are `gap` longer.
+static inline void check_rect(Suite *s, const KernelCase *c, CpuFunction fn, uint64_t seed,
+                              const char *isa, int64_t lane0, int64_t lane1, int64_t gap) {
+    int64_t ld = lane1 - lane0 + gap, rows = row_count(c->k);
+    Buffers want = buffers_new(c, seed);
+    KernelTiles in = tiles_new(c, ld);
+    interpret(s, c, &want, &(KRect){in.at, ld, 0, rows, lane0, lane1});
+    for (int pieces = 0; pieces < 2; pieces++) {
+        Buffers got = buffers_new(c, seed);
+        KernelTiles t = tiles_new(c, ld);
+        run_rect(c, fn, &got, &(KRect){t.at, ld, 0, rows, lane0, lane1}, pieces ? 3 : rows,
+                 pieces && c->k->order == KORDER_tile ? 21 : lane1 - lane0);
+        compare(s, c, &want, &got, isa);
+        compare_tiles(s, c, &in, &t, isa);
+        buffers_free(c, &got);
+        tiles_free(c, &t);
+    }
+    buffers_free(c, &want);
+    tiles_free(c, &in);
+}
+
+// The kernel over rows of the same body, the tiles as arguments behind the others.
+static inline Kernel *as_rows(Suite *s, const Kernel *strip) {
+    Kernel *k = NEW(s->arena, Kernel);
+    *k = *strip;
+    k->order = KORDER_rows;
+    k->grain = 2;
+    k->args.at = NULL, k->args.n = k->args.cap = 0;
+    k->ops.at = NULL, k->ops.n = k->ops.cap = 0;
+    k->stores.at = NULL, k->stores.n = k->stores.cap = 0;
+    for (uint32_t i = 0; i < strip->args.n; i++) vec_push(s->arena, &k->args, strip->args.at[i]);
+    KIndex all = {.op = NONE};
+    int64_t count = 1;
+    for (uint32_t i = k->outers + 1; i-- > 0;) all.stride[i] = count, count *= k->extent[i];
+    KArg tile = {.elem = ELEM_f32, .mode = KARG_inout, .count = count};
+    for (uint32_t i = 0; i < strip->tiles; i++) vec_push(s->arena, &k->args, tile);
+    for (KId i = 0; i < strip->ops.n; i++) {
+        KOp o = strip->ops.at[i];
+        if (o.kind == KOP_tile) o.kind = KOP_load, o.index = all, o.arg += strip->args.n;
+        vec_push(s->arena, &k->ops, o);
+    }
+    for (uint32_t i = 0; i < strip->stores.n; i++) {
+        KStore st = strip->stores.at[i];
+        if (st.tile) st.tile = false, st.index = all, st.arg += strip->args.n;
+        vec_push(s->arena, &k->stores, st);
+    }
+    Text why = {.arena = s->arena};
+    if (!kernel_finish(k, &why)) fail_msg("%s: as rows: %s", strip->name, why.at);
+    return k;
+}
+
+// A strip over whole rows and the kernel over rows, both native.
+static inline void check_rows(Suite *s, const KernelCase *c, CpuFunction fn, CpuFunction rows,
+                              uint64_t seed, const char *isa) {
+    int64_t lanes = c->k->extent[c->k->outers];
+    Buffers want = buffers_new(c, seed), got = buffers_new(c, seed);
+    KernelTiles in = tiles_new(c, lanes), t = tiles_new(c, lanes);
+    for (uint32_t i = 0; i < c->k->tiles; i++) want.buf[c->k->args.n + i] = in.at[i];
+    run_tasks(c->rows, &c->env, rows, want.buf, false);
+    call_rect(c, fn, &got, &(KRect){t.at, lanes, 0, row_count(c->k), 0, lanes});
+    compare(s, c, &want, &got, isa);
+    compare_tiles(s, c, &in, &t, isa);
+    buffers_free(c, &want);
+    buffers_free(c, &got);
+    tiles_free(c, &in);
+    tiles_free(c, &t);
+}
+
+static inline void check_case(Suite *s, const KernelCase *c, const CpuJit *j, const char *isa) {
+    uint64_t seed = s->seed + (uint64_t)(c - s->cases) * 7919;
+    CpuFunction fn = cpu_jit_function(j, c->fn);
+    int64_t lanes = c->k->extent[c->k->outers];
+    if (c->k->order != KORDER_tile && c->k->order != KORDER_strip) {
+        check_tasks(s, c, fn, seed, isa);
+        return;
+    }
+    check_rect(s, c, fn, seed, isa, 0, lanes, 0);
+    if (c->k->order == KORDER_tile) return;
+    check_rows(s, c, fn, cpu_jit_function(j, c->rows_fn), seed, isa);
+    const int64_t step = lanes > 1024 ? lanes / 256 * 128 + 128 : 128;
+    for (int64_t i = 0; i * step < lanes; i++) // to the end of the row, or not
+        check_rect(s, c, fn, seed, isa, i * step, i % 2 ? lanes : lanes - (lanes - i * step) / 3,
+                   5);
 }
 
 // Values of an index argument stay below what its uses allow.
@@ -326,6 +460,7 @@ static inline void finish(Suite *s) {
             show(&s->cases[i], s->arena);
             fail_msg("%s: kernel_finish: %s", s->cases[i].k->name, why.at);
         }
+        if (s->cases[i].k->order == KORDER_strip) s->cases[i].rows = as_rows(s, s->cases[i].k);
     }
 }
 
@@ -338,12 +473,15 @@ static inline void check_on(Suite *s, const char *name) {
         return;
     }
     CpuModule *m = cpu_module_new(s->arena, &isa);
-    for (uint32_t i = 0; i < s->n; i++) s->cases[i].fn = cpu_add_kernel(m, s->cases[i].k);
+    for (uint32_t i = 0; i < s->n; i++) {
+        KernelCase *c = &s->cases[i];
+        c->fn = cpu_add_kernel(m, c->k);
+        if (c->rows) c->rows_fn = cpu_add_kernel(m, c->rows);
+    }
     CpuJit *j = cpu_jit(m, &why);
     if (!j) fail_msg("cpu_jit: %s", why.at);
     cpu_module_free(m);
-    for (uint32_t i = 0; i < s->n; i++)
-        check_case(s, &s->cases[i], cpu_jit_function(j, s->cases[i].fn), isa.name);
+    for (uint32_t i = 0; i < s->n; i++) check_case(s, &s->cases[i], j, isa.name);
     cpu_jit_free(j);
 }
 

@@ -65,8 +65,12 @@ static inline void add_start(KernelGen *g) {
     for (int e = 0; e < (int)ELEM_COUNT; e++)
         keep(g, (Elem)e, constant(g->s, g->c, (Elem)e, (double)pick(g, 3)));
     for (uint32_t i = 0; i <= g->c->k->outers; i++) keep(g, ELEM_i32, axis_index(g->s, g->c, i));
-    if (g->c->k->order == KORDER_tile)
-        keep(g, ELEM_f32, push(g->s, g->c, op_blank(KOP_tile, ELEM_f32)));
+    uint32_t order = g->c->k->order, tiles = order == KORDER_tile ? 1 : 1 + pick(g, 3);
+    for (uint32_t i = 0; i < tiles && (order == KORDER_tile || order == KORDER_strip); i++) {
+        KOp o = op_blank(KOP_tile, ELEM_f32);
+        o.arg = i;
+        keep(g, ELEM_f32, push(g->s, g->c, o));
+    }
     add_load(g, ELEM_f32);
 }
 
@@ -148,6 +152,16 @@ static inline void add_store(KernelGen *g) {
     store(g->s, g->c, g->phase, arg(g->s, g->c, e, KARG_out, count), x, some(g, e), mask);
 }
 
+// The last sweep over the lanes stores tiles: of those that were read, and others.
+static inline void add_tile_stores(KernelGen *g) {
+    for (uint32_t i = 0; i < 5; i++) {
+        if (chance(g, 50)) continue;
+        KStore st = {.tile = true, .arg = i, .phase = g->phase, .value = some(g, ELEM_f32)};
+        st.mask = st.index.op = NONE;
+        vec_push(g->s->arena, &g->c->k->stores, st);
+    }
+}
+
 static inline void random_frame(KernelGen *g) {
     static const int64_t lanes[] = {1, 3, 8, 16, 17, 32, 45, 64, 100, 128, 200, 257, 4096, 4100};
     uint32_t outers = 1 + pick(g, 3);
@@ -176,7 +190,7 @@ static inline void random_kernel(Suite *s, uint64_t seed) {
     random_frame(g);
     add_start(g);
     uint32_t order = g->c->k->order, steps = 4 + pick(g, 14);
-    bool rows = order == KORDER_rows || order == KORDER_chunks;
+    bool rows = order == KORDER_rows || order == KORDER_chunks || order == KORDER_strip;
     bool columns = order == KORDER_chunks || order == KORDER_lanes;
     for (uint32_t i = 0; i < steps; i++) {
         if (chance(g, 20)) add_load(g, (Elem)pick(g, ELEM_COUNT));
@@ -188,4 +202,5 @@ static inline void random_kernel(Suite *s, uint64_t seed) {
         if (chance(g, 15)) add_store(g);
     }
     add_store(g);
+    if (order == KORDER_strip) add_tile_stores(g);
 }

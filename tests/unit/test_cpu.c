@@ -346,6 +346,99 @@ static void add_epilogue(Suite *s, int64_t lanes) {
           NONE);
 }
 
+static KId tile(Suite *s, KernelCase *c, uint32_t number) {
+    KOp o = op_blank(KOP_tile, ELEM_f32);
+    o.arg = number;
+    return push(s, c, o);
+}
+
+static void store_tile(Suite *s, KernelCase *c, uint32_t phase, uint32_t number, KId value) {
+    KStore st = {.tile = true, .arg = number, .phase = phase, .value = value, .mask = NONE};
+    st.index.op = NONE;
+    vec_push(s->arena, &c->k->stores, st);
+}
+
+enum { STRIP_B = 2, STRIP_M = 4, STRIP_ROWS = STRIP_B * STRIP_M };
+
+// The score of attention: scaled, of keys of the row's segment only; some rows see no key.
+static KId add_score(Suite *s, KernelCase *c, int64_t lanes) {
+    uint32_t keys = arg(s, c, ELEM_i32, KARG_in, STRIP_B * lanes);
+    uint32_t queries = arg(s, c, ELEM_i32, KARG_in, STRIP_ROWS);
+    c->limit[keys] = 3, c->limit[queries] = 4;
+    KId key = load(s, c, keys, at(c, (int64_t[]){lanes, 0, 1}), NONE);
+    KId query = load(s, c, queries, at(c, (int64_t[]){STRIP_M, 1, 0}), NONE);
+    KId seen = scalar(s, c, OP_eq, ELEM_i32, ELEM_bool, key, query, NONE);
+    KId score = f32_op(s, c, OP_mul, tile(s, c, 0), constant(s, c, ELEM_f32, 0.125));
+    KId none = constant(s, c, ELEM_f32, -INFINITY);
+    return scalar(s, c, OP_select, ELEM_f32, ELEM_f32, seen, score, none);
+}
+
+static KernelCase *strip_case(Suite *s, const char *name, int64_t lanes) {
+    KernelCase *c =
+        case_new(s, arena_printf(s->arena, "%s.%lld", name, (long long)lanes), KORDER_strip, 1);
+    extents(c, 2, (int64_t[]){STRIP_B, STRIP_M, lanes});
+    c->tame = true;
+    return c;
+}
+
+static void store_row(Suite *s, KernelCase *c, uint32_t phase, KId value) {
+    store(s, c, phase, arg(s, c, ELEM_f32, KARG_out, STRIP_ROWS), at(c, (int64_t[]){STRIP_M, 1, 0}),
+          value, NONE);
+}
+
+// 1 / keep where a draw keeps the lane, else 0.
+static KId dropout(Suite *s, KernelCase *c, int64_t lanes) {
+    KOp o = op_blank(KOP_random, ELEM_u32);
+    o.index = at(c, (int64_t[]){STRIP_M * lanes, lanes, 1});
+    o.key = 77;
+    o.sample_stride = STRIP_ROWS * lanes;
+    KId limit = constant(s, c, ELEM_u32, 0x40000000);
+    KId out = scalar(s, c, OP_lt, ELEM_u32, ELEM_bool, push(s, c, o), limit, NONE);
+    KId zero = constant(s, c, ELEM_f32, 0), keep = constant(s, c, ELEM_f32, 4.0 / 3);
+    return scalar(s, c, OP_select, ELEM_f32, ELEM_f32, out, zero, keep);
+}
+
+// Softmax with dropout, in the place of the scores.
+static void add_attend(Suite *s, int64_t lanes) {
+    KernelCase *c = strip_case(s, "attend", lanes);
+    KId score = add_score(s, c, lanes);
+    KId top = fold_value(s, c, row_fold(s, c, REDUCE_max, 0, score), ELEM_f32);
+    KId e = f32_op(s, c, OP_exp, f32_op(s, c, OP_sub, score, top), NONE);
+    c->k->ops.at[e].hold = 1;
+    KId sum = fold_value(s, c, row_fold(s, c, REDUCE_sum, 1, e), ELEM_f32);
+    KId w = f32_op(s, c, OP_mul, f32_op(s, c, OP_div, e, sum), dropout(s, c, lanes));
+    store_tile(s, c, 2, 0, w);
+    store_row(s, c, 1, top);
+    store_row(s, c, 2, sum);
+}
+
+// Its gradient, from both values of the row.
+static void add_attend_grad(Suite *s, int64_t lanes) {
+    KernelCase *c = strip_case(s, "attend_grad", lanes);
+    KIndex row = at(c, (int64_t[]){STRIP_M, 1, 0});
+    KId top = load(s, c, arg(s, c, ELEM_f32, KARG_in, STRIP_ROWS), row, NONE);
+    KId inv = load(s, c, arg(s, c, ELEM_f32, KARG_in, STRIP_ROWS), row, NONE);
+    KId e = f32_op(s, c, OP_exp, f32_op(s, c, OP_sub, add_score(s, c, lanes), top), NONE);
+    KId p = f32_op(s, c, OP_mul, e, inv), drop = dropout(s, c, lanes);
+    c->k->ops.at[p].hold = 1;
+    KId dp = f32_op(s, c, OP_mul, tile(s, c, 1), drop), pdp = f32_op(s, c, OP_mul, p, dp);
+    KId delta = fold_value(s, c, row_fold(s, c, REDUCE_sum, 0, pdp), ELEM_f32);
+    KId ds = f32_op(s, c, OP_mul, p, f32_op(s, c, OP_sub, dp, delta));
+    KId sum = fold_value(s, c, row_fold(s, c, REDUCE_sum, 1, ds), ELEM_f32);
+    store_tile(s, c, 1, 0, f32_op(s, c, OP_mul, p, drop));
+    store_tile(s, c, 1, 1, f32_op(s, c, OP_mul, ds, constant(s, c, ELEM_f32, 0.125)));
+    store_row(s, c, 2, sum);
+}
+
+static void test_strips(void **state) {
+    (void)state;
+    Suite *s = suite_new();
+    static const int64_t lanes[] = {1, 77, 128, 300, 4097, 8300};
+    for (size_t i = 0; i < sizeof lanes / sizeof *lanes; i++)
+        add_attend(s, lanes[i]), add_attend_grad(s, lanes[i]);
+    check_all(s);
+}
+
 static void test_epilogues(void **state) {
     (void)state;
     Suite *s = suite_new();
@@ -506,7 +599,8 @@ int main(void) {
         cmocka_unit_test(test_rows),    cmocka_unit_test(test_columns),
         cmocka_unit_test(test_scatter), cmocka_unit_test(test_epilogues),
         cmocka_unit_test(test_random),  cmocka_unit_test(test_object),
-        cmocka_unit_test(test_keys),    cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_strips),  cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

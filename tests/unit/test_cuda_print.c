@@ -305,6 +305,9 @@ static void epilogues_are_refused(void **state) {
     Text why = {.arena = a};
     assert_false(cuda_add_kernel(m, load(a, "epilogue.k"), false, &l, &why));
     assert_non_null(strstr(why.at, "epilogue"));
+    why.n = 0;
+    assert_false(cuda_add_kernel(m, load(a, "strip.k"), false, &l, &why));
+    assert_string_equal(why.at, "strips are computed on the CPU only");
     assert_int_equal(cuda_batches(m), 0);
     arena_free(a);
 }

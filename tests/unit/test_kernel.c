@@ -40,14 +40,16 @@ static float *floats(Arena *a, int64_t n) {
     return x;
 }
 
-static void run(const Kernel *k, void **bufs, const float *tile, SnEnv env) {
+static void run_on(const Kernel *k, void **bufs, const KRect *rect, SnEnv env) {
     Arena *a = arena_new();
     Text why = {.arena = a};
-    bool ok = kernel_interp(k, bufs, &env, tile, &why);
+    bool ok = kernel_interp(k, bufs, &env, rect, &why);
     if (!ok) print_error("%s\n", why.at);
     assert_true(ok);
     arena_free(a);
 }
+
+static void run(const Kernel *k, void **bufs, SnEnv env) { run_on(k, bufs, NULL, env); }
 
 static float scalar1(Op op, float x) {
     uint32_t b;
@@ -71,7 +73,7 @@ static float row_sum(const float *x, int64_t n) {
 }
 
 static const char *const files[] = {"layernorm.k", "columns.k",  "scatter.k", "random.k",
-                                    "epilogue.k",  "long_row.k", "turn.k"};
+                                    "epilogue.k",  "long_row.k", "turn.k",    "strip.k"};
 
 static void test_text(void **state) {
     (void)state;
@@ -124,11 +126,30 @@ static void test_finish(void **state) {
 }
 
 // Each text breaks one invariant; the message must say which.
+typedef struct {
+    const char *body, *message;
+} KernelRefusal;
+
+static void check_refusals(const char *order, const KernelRefusal *cases, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        Arena *a = arena_new();
+        char *text = arena_printf(a,
+                                  "kernel \"x\" %s grain 1 axes 2, 8 {\n a0 = in f32 16\n"
+                                  " a1 = out f32 16\n %s\n}\n",
+                                  order, cases[i].body);
+        Diag *d;
+        assert_null(parse(a, text, strlen(text), &d));
+        assert_int_equal(d->errors, 1);
+        if (!strstr(d->items.at[0].text, cases[i].message))
+            fail_msg("%s, case %zu: got '%s', expected '%s'", order, i, d->items.at[0].text,
+                     cases[i].message);
+        arena_free(a);
+    }
+}
+
 static void test_refusals(void **state) {
     (void)state;
-    static const struct {
-        const char *body, *message;
-    } cases[] = {
+    static const KernelRefusal cases[] = {
         {"%0 = f32 add %0 %0", "not before it"},
         {"%0 = f32 load a9[0]", "loads argument 9 of 2"},
         {"%0 = i32 load a0[0]", "as another type"},
@@ -139,7 +160,7 @@ static void test_refusals(void **state) {
         {"%0 = f32 const 1 %1 = f32 load a0[0 + %0*1]", "wants i32"},
         {"%0 = f32 const 1 %1 = f32 load a0[0] if %0", "wants bool"},
         {"%0 = f32 fold f0", "there is no fold 0"},
-        {"%0 = f32 tile", "only an f32 epilogue"},
+        {"%0 = f32 tile 0", "only epilogues and strips"},
         {"%0 = i32 index i3", "there is no axis 3"},
         {"%0 = f32 const 1 f0 = row sum %0 phase 0 store a1[0] = %3 phase 0", "there is no op 3"},
         {"%0 = f32 const 1 %1 = f32 fold f0 f0 = row sum %0 phase 0 store a1[0] = %1 phase 0",
@@ -151,19 +172,30 @@ static void test_refusals(void **state) {
         {"%0 = i32 const nan", "i32 cannot hold nan"},
         {"%0 = f32 load a0[0 + i1*1000000000000000000]", "out of the range of 62 bits"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Arena *a = arena_new();
-        char *text = arena_printf(a,
-                                  "kernel \"x\" rows grain 1 axes 2, 8 {\n a0 = in f32 16\n"
-                                  " a1 = out f32 16\n %s\n}\n",
-                                  cases[i].body);
-        Diag *d;
-        assert_null(parse(a, text, strlen(text), &d));
-        assert_int_equal(d->errors, 1);
-        if (!strstr(d->items.at[0].text, cases[i].message))
-            fail_msg("case %zu: got '%s', expected '%s'", i, d->items.at[0].text, cases[i].message);
-        arena_free(a);
-    }
+    check_refusals("rows", cases, sizeof cases / sizeof *cases);
+}
+
+static void test_tile_refusals(void **state) {
+    (void)state;
+    static const KernelRefusal epilogues[] = {
+        {"%0 = f32 tile 1", "there are 1 at most"},
+        {"%0 = f32 const 1 store tile 0 = %0 phase 0", "only strips store tiles"},
+    };
+    static const KernelRefusal strips[] = {
+        {"%0 = f32 tile 8", "there are 8 at most"},
+        {"%0 = i32 tile 0", "of f32"},
+        {"%0 = f32 const 1 store tile 8 = %0 phase 0", "there are 8 at most"},
+        {"%0 = i32 const 1 store tile 0 = %0 phase 0", "a tile is of f32"},
+        {"%0 = bool const 1 %1 = f32 const 1 store tile 0 = %1 phase 0 if %0", "without mask"},
+        {"%0 = f32 const 1 store tile 0 = %0 phase 0 store tile 0 = %0 phase 0", "stored twice"},
+        {"%0 = f32 tile 0 store tile 0 = %0 phase 0 f0 = row sum %0 phase 1",
+         "fold 0 reads lanes after tile 0"},
+        {"%0 = f32 tile 0 store tile 0 = %0 phase 0 store a1[0 + i1*1] = %0 phase 1",
+         "store 1 reads lanes after tile 0"},
+        {"%0 = f32 const 1 f0 = column sum %0 phase 0 -> a1[0 + i1*1]", "only chunks and lanes"},
+    };
+    check_refusals("tile", epilogues, sizeof epilogues / sizeof *epilogues);
+    check_refusals("strip", strips, sizeof strips / sizeof *strips);
 }
 
 static void test_layernorm(void **state) {
@@ -172,7 +204,7 @@ static void test_layernorm(void **state) {
     Kernel *k = load(a, "layernorm.k");
     float *x = floats(a, 1200), *g = floats(a, 200), *b = floats(a, 200);
     float *y = floats(a, 1200), *scale = floats(a, 6);
-    run(k, (void *[]){x, g, b, y, scale}, NULL, (SnEnv){0});
+    run(k, (void *[]){x, g, b, y, scale}, (SnEnv){0});
     for (int r = 0; r < 6; r++) {
         float c[200], s[200], mean = row_sum(&x[r * 200], 200) * 0.005f;
         for (int i = 0; i < 200; i++) c[i] = x[r * 200 + i] - mean, s[i] = c[i] * c[i];
@@ -189,7 +221,7 @@ static void test_columns(void **state) {
     Kernel *k = load(a, "columns.k");
     for (int first = 0; first < 2; first++) {
         float *x = floats(a, 5600), *acc = floats(a, 240), *y = floats(a, 240);
-        run(k, (void *[]){x, acc, y}, NULL, (SnEnv){.first = first});
+        run(k, (void *[]){x, acc, y}, (SnEnv){.first = first});
         for (int g = 0; g < 2; g++)
             for (int c = 0; c < 3; c++)
                 for (int l = 0; l < 40; l++) {
@@ -213,7 +245,7 @@ static void test_scatter(void **state) {
     for (int r = 0; r < 9; r++)
         for (int l = 0; l < 40; l++)
             if (index[r] >= 0 && index[r] < 5) want[index[r] * 40 + l] += x[r * 40 + l];
-    run(k, (void *[]){index, x, y}, NULL, (SnEnv){0});
+    run(k, (void *[]){index, x, y}, (SnEnv){0});
     assert_memory_equal(y, want, sizeof want);
     arena_free(a);
 }
@@ -224,7 +256,7 @@ static void test_random(void **state) {
     Kernel *k = load(a, "random.k");
     float *x = floats(a, 100), *y = floats(a, 101);
     float guard = y[100];
-    run(k, (void *[]){x, y}, NULL, (SnEnv){.step = 7, .seed = 99, .sample = 4});
+    run(k, (void *[]){x, y}, (SnEnv){.step = 7, .seed = 99, .sample = 4});
     int dropped = 0;
     for (uint32_t i = 0; i < 100; i++) {
         uint32_t bits = scalar_eval_philox(i + 100, 7, 0x1234567890abcdefull, 99, 2);
@@ -242,12 +274,48 @@ static void test_epilogue(void **state) {
     Arena *a = arena_new();
     Kernel *k = load(a, "epilogue.k");
     float *tile = floats(a, 120), *bias = floats(a, 24), *y = floats(a, 120);
-    run(k, (void *[]){bias, y}, tile, (SnEnv){0});
+    run_on(k, (void *[]){bias, y}, &(KRect){&tile, 24, 0, 5, 0, 24}, (SnEnv){0});
     for (int i = 0; i < 120; i++) {
         float v = tile[i] + bias[i % 24];
         float e = scalar1(OP_erf, v * (float)0.7071067811865476) + 1.0f;
         assert_true(y[i] == v * 0.5f * e);
     }
+    arena_free(a);
+}
+
+// Rows 3 to 6 and lanes 128 to 290, of tiles that are wider; other keys belong to no query, so the sums
+// are those of the whole row.
+static void test_strip(void **state) {
+    (void)state;
+    enum { ROW0 = 3, ROWS = 4, LANE0 = 128, LANES = 162, LD = 170, N = ROWS * LD };
+    Arena *a = arena_new();
+    Kernel *k = load(a, "strip.k");
+    assert_int_equal(k->tiles, 3);
+    float *tile[] = {floats(a, N), floats(a, N), floats(a, N)},
+          *was = arena_copy(a, tile[0], N * 4);
+    float *top = floats(a, 10), *sum = floats(a, 10), guard = top[2], gap = tile[2][LANES];
+    int32_t key[300], query[10];
+    for (int i = 0; i < 300; i++) key[i] = i < LANE0 || i >= LANE0 + LANES ? -1 : i % 3;
+    for (int i = 0; i < 10; i++) query[i] = i % 3;
+    run_on(k, (void *[]){key, query, top, sum},
+           &(KRect){tile, LD, ROW0, ROW0 + ROWS, LANE0, LANE0 + LANES}, (SnEnv){0});
+    for (int r = 0; r < ROWS; r++) {
+        float s[300] = {0}, most = -INFINITY;
+        for (int i = 0; i < LANES; i++)
+            if (key[LANE0 + i] == query[ROW0 + r]) most = fmaxf(most, was[r * LD + i] * 0.125f);
+        for (int i = 0; i < LANES; i++)
+            if (key[LANE0 + i] == query[ROW0 + r])
+                s[LANE0 + i] = scalar1(OP_exp, was[r * LD + i] * 0.125f - most);
+        assert_true(top[ROW0 + r] == most && sum[ROW0 + r] == row_sum(s, 300));
+        for (int i = 0; i < LANES; i++) {
+            float w = s[LANE0 + i] / sum[ROW0 + r];
+            assert_true(tile[0][r * LD + i] == w && tile[2][r * LD + i] == w * tile[1][r * LD + i]);
+        }
+    }
+    assert_true(top[ROW0 - 1] == guard && tile[2][LANES] == gap);
+    // no key at all
+    run_on(k, (void *[]){key, query, top, sum}, &(KRect){tile, LD, 0, 1, 128, 128}, (SnEnv){0});
+    assert_true(top[0] == -INFINITY && sum[0] == 0);
     arena_free(a);
 }
 
@@ -260,7 +328,7 @@ static void test_long_row(void **state) {
     uint8_t any[2];
     x[9000 + 8500] = 3.5f;
     x[17] = NAN;
-    run(k, (void *[]){x, sum, max, count, any}, NULL, (SnEnv){0});
+    run(k, (void *[]){x, sum, max, count, any}, (SnEnv){0});
     assert_true(isnan(sum[0]) && isnan(max[0]) && !any[0]);
     assert_true(sum[1] == row_sum(x + 9000, 9000) && max[1] == 3.5f && any[1] == 1);
     assert_int_equal(count[1], 9000 * 8999 / 2);
@@ -281,11 +349,12 @@ static void test_bounds(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),     cmocka_unit_test(test_finish),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_layernorm),
-        cmocka_unit_test(test_columns),  cmocka_unit_test(test_scatter),
-        cmocka_unit_test(test_random),   cmocka_unit_test(test_epilogue),
-        cmocka_unit_test(test_long_row), cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_tile_refusals),
+        cmocka_unit_test(test_layernorm), cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_scatter),   cmocka_unit_test(test_random),
+        cmocka_unit_test(test_epilogue),  cmocka_unit_test(test_strip),
+        cmocka_unit_test(test_long_row),  cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
