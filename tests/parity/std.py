@@ -436,6 +436,99 @@ case("kl", "kl", "r = 4, v = 6", {"p": V, "q": draw(4, 6)}, "r", "kl[v](log_soft
      lambda t: F.kl_div(F.log_softmax(t["q"], -1), F.log_softmax(t["p"], -1), log_target=True, reduction="none").sum(-1),
      param(p="r, v", q="r, v"))
 
+# ---- infinities: of each argument alone and of two at once -----------------------------------------
+# Where torch has no number the test compares nothing.
+
+ENDS = np.array([INF, -INF, 3e38, -3e38] + [1, -2] * 4, np.float32)
+
+
+def pairs(a, b):
+    """Each of a with each of b."""
+    return np.repeat(a, len(b)).astype(np.float32), np.tile(b, len(a)).astype(np.float32)
+
+
+def ends(name, call, function, covers=None, fixed=(), **states):
+    n = len(next(iter(states.values())))
+    case(f"{name}__ends", covers or name, f"n = {n}", states, "n", call, lambda t: function(*t.values()),
+         param(**{k: "n" for k in states}), fixed=fixed)
+
+
+for name, call, function in [
+    ("sign", "sign(p)", lambda x: torch.sign(x) + 0 * torch.clamp(x, -1, 1)), ("ceil", "ceil(p)", torch.ceil),
+    ("square", "square(p)", torch.square), ("relu", "relu(p)", F.relu),
+    ("leaky_relu", "leaky_relu(p, 0.2)", lambda x: F.leaky_relu(x, 0.2)), ("sigmoid", "sigmoid(p)", torch.sigmoid),
+    ("silu", "silu(p)", F.silu), ("gelu", "gelu(p)", lambda x: F.gelu(x, approximate="tanh")),
+    ("gelu_erf", "gelu_erf(p)", F.gelu), ("softplus", "softplus(p)", F.softplus),
+    ("logsigmoid", "logsigmoid(p)", F.logsigmoid), ("clamp", "clamp(p, -2.5, 3)", lambda x: torch.clamp(x, -2.5, 3)),
+    ("relu6", "relu6(p)", F.relu6), ("elu", "elu(p, alpha = 1.5)", lambda x: F.elu(x, 1.5)),
+    ("celu", "celu(p, alpha = 1.5)", lambda x: F.celu(x, 1.5)), ("selu", "selu(p)", F.selu), ("mish", "mish(p)", F.mish),
+    ("hardsigmoid", "hardsigmoid(p)", F.hardsigmoid), ("hardswish", "hardswish(p)", F.hardswish),
+    ("softsign", "softsign(p)", F.softsign), ("tanhshrink", "tanhshrink(p)", F.tanhshrink),
+    ("hardshrink", "hardshrink(p, 0.6)", lambda x: F.hardshrink(x, 0.6)),
+    ("softshrink", "softshrink(p, 0.6)", lambda x: F.softshrink(x, 0.6)),
+    ("softcap", "softcap(p, 30)", lambda x: 30 * torch.tanh(x / 30)),
+]:
+    # the cube in gelu is beyond f32 at 3e38
+    ends(name, call, function, p=ENDS[np.isinf(ENDS) | (np.abs(ENDS) < 3)] if name == "gelu" else ENDS)
+ends("erfinv", "erfinv(p)", torch.erfinv, p=np.array([1, -1, 0, 0.999, -0.999], np.float32))
+
+SOME, LABEL, SIDE = [INF, -INF, 100, -3], [0, 1, 0.25], [1, -1]
+by_label, by_side, by_any = (dict(zip("pq", pairs(SOME, q))) for q in (LABEL, SIDE, SOME))
+none = dict(reduction="none")
+ends("binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits(p, q)",
+     lambda p, q: F.binary_cross_entropy_with_logits(p, q, **none), fixed=("q",), **by_label)
+ends("focal", "focal(p, q)", lambda p, q: focal({"p": p, "q": q}, 0.25, 2), fixed=("q",), **by_label)
+for name, call, function in [
+    ("hinge", "hinge(p, q)", lambda p, q: torch.clamp(1 - p * q, min=0)),
+    ("soft_margin", "soft_margin(p, q)", lambda p, q: F.softplus(-p * q)),
+    ("hinge_embedding", "hinge_embedding(p, q)", lambda p, q: F.hinge_embedding_loss(p, q, **none)),
+]:
+    ends(name, call, function, fixed=("q",), **by_side)
+for name, call, function in [
+    ("absolute_error", "absolute_error(p, q)", lambda p, q: F.l1_loss(p, q, **none)),
+    ("squared_error", "squared_error(p, q)", lambda p, q: F.mse_loss(p, q, **none)),
+    ("huber", "huber(p, q, 2)", lambda p, q: F.huber_loss(p, q, delta=2.0, **none)),
+    ("smooth_l1", "smooth_l1(p, q, 0.5)", lambda p, q: F.smooth_l1_loss(p, q, beta=0.5, **none)),
+    ("margin_ranking", "margin_ranking(p, q, 1, margin = 0.5)",
+     lambda p, q: F.margin_ranking_loss(p, q, torch.ones_like(p), margin=0.5, **none)),
+]:
+    ends(name, call, function, **by_any)
+rate = dict(zip("pq", pairs([INF, -INF, 90, -90], [0, 1, 5])))
+for full in "false", "true":
+    ends(f"poisson_nll__{full}", f"poisson_nll(p, q, full = {full})", covers="poisson_nll", fixed=("q",),
+         function=lambda p, q, f=full == "true": F.poisson_nll_loss(p, q, True, f, **none), **rate)
+rate["p"] = np.abs(rate["p"])
+ends("poisson_nll__rate", "poisson_nll(p, q, log_input = false)", lambda p, q: F.poisson_nll_loss(p, q, False, **none),
+     covers="poisson_nll", fixed=("q",), **rate)
+ends("gaussian_nll", "gaussian_nll(p, 1, q)", lambda p, q: F.gaussian_nll_loss(p, torch.ones_like(p), q, **none),
+     **dict(zip("pq", pairs(SOME, [INF, 1, 2]))))
+
+ROWS = np.array([[INF, 1, 2, 3], [-INF, 1, 2, 3], [3, 1, 2, -INF], [INF, -INF, 0, 1], [-INF, -INF, -INF, 2],
+                 [3, 1, -2, 1]], np.float32)
+FIRST = torch.zeros(6, dtype=torch.long)
+OTHERS = np.tile(np.array([1, -2, 0.5, 2], np.float32), (6, 1))
+for name, call, function, axes in [
+    ("softmax", "softmax[v](p)", lambda x, y: F.softmax(x, -1), "r, v"),
+    ("logsumexp", "logsumexp[v](p)", lambda x, y: torch.logsumexp(x, -1), "r"),
+    ("log_softmax", "log_softmax[v](p)", lambda x, y: F.log_softmax(x, -1), "r, v"),
+    ("variance", "variance[v](p)", lambda x, y: torch.var(x, -1, unbiased=False), "r"),
+    ("normalize", "normalize[v](p)", lambda x, y: F.normalize(x, dim=-1), "r, v"),
+    ("cosine_similarity", "cosine_similarity[v](p, q)", lambda x, y: F.cosine_similarity(x, y, -1), "r"),
+    ("distance", "distance[v](p, q)", F.pairwise_distance, "r"),
+    ("cross_entropy", "cross_entropy[v](p, 0 * iota[r])", lambda x, y: F.cross_entropy(x, FIRST, **none), "r"),
+    ("nll", "nll[v](p, 0 * iota[r])", lambda x, y: F.nll_loss(x, FIRST, **none), "r"),
+    ("multi_margin", "multi_margin[v](p, 0 * iota[r])", lambda x, y: F.multi_margin_loss(x, FIRST, **none), "r"),
+    ("triplet", "triplet[v](p, q, -q, margin = 9)",
+     lambda x, y: F.triplet_margin_loss(x, y, -y, margin=9.0, **none), "r"),
+    ("cosine_embedding", "cosine_embedding[v](p, q, 1)",
+     lambda x, y: F.cosine_embedding_loss(x, y, torch.ones(6), **none), "r"),
+]:
+    # torch leaves a NaN out of multi_margin's sum; the variance of a row with inf is NaN, whatever its gradient is
+    rows = np.where(np.arange(6)[:, None] == 4, 0, ROWS) if name == "multi_margin" else ROWS
+    case(f"{name}__ends", name, "r = 6, v = 4", {"p": rows, "q": OTHERS}, axes, call,
+         lambda t, f=function: f(t["p"], t["q"]) + 0 * t["q"].sum(-1, keepdim=axes != "r"), param(p="r, v", q="r, v"),
+         fixed=("p" if name == "variance" else "q",))
+
 path = os.path.join(HERE, "std.safetensors")
 write_safetensors(path, tensors, metadata)
 print(f"{len(metadata) - 1} cases, {len(tensors)} tensors, {os.path.getsize(path)} bytes")

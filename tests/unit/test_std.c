@@ -91,7 +91,24 @@ static double erfinv_slope(double x) {
     return 0.99 * (1 - t * t) * 0.88622692545275801365 * exp(y * y);
 }
 
+// Of a yes, without weights: s^gamma * softplus(-x), s the share of no.
+static double focal_of(double x, double gamma) {
+    return x == -INFINITY ? INFINITY : pow(sigmoid_of(-x), gamma) * softplus_of(-x);
+}
+static double focal_slope(double x, double gamma) {
+    double s = sigmoid_of(-x), far = gamma == 0 ? 0 : gamma * pow(s, gamma) * (1 - s);
+    if (x == -INFINITY) return gamma == 0 ? -1 : (double)NAN; // the loss is infinite
+    return -far * softplus_of(-x) - pow(s, gamma + 1);
+}
+static double focal_half(double x) { return focal_of(x, 0.5); }
+static double focal_half_slope(double x) { return focal_slope(x, 0.5); }
+static double focal_0(double x) { return focal_of(x, 0); }
+static double focal_0_slope(double x) { return focal_slope(x, 0); }
+
 static const Elementwise elementwise[] = {
+    {"focal", "focal(p, 1, alpha = -1, gamma = 0.5)", focal_half, focal_half_slope, 4e-6, 1e-42},
+    {"focal", "focal(p, 1, alpha = -1, gamma = 0)", focal_0, focal_0_slope, 1e-6, 1e-42},
+    {"focal", "focal(-p, 0, alpha = -1, gamma = 0.5)", focal_half, focal_half_slope, 4e-6, 1e-42},
     {"erfinv", "erfinv(0.99 * tanh(p))", erfinv_of, erfinv_slope, 2e-5, 1e-6},
     {"sign", "sign(p)", sign_of, zero, 0, 0},
     {"ceil", "ceil(p)", ceil, zero, 0, 0},
