@@ -402,7 +402,7 @@ static Value extreme_two(Elab *cx, const Expr *e, bool max, const Value *a, cons
     Value both[2] = {*a, *b};
     if (!operands_plain(cx, e, max ? "max" : "min", both, 2)) return value_error();
     if (a->kind == V_NUM && b->kind == V_NUM) {
-        bool first = max ? a->num >= b->num : a->num <= b->num;
+        bool first = isnan(a->num) || (max ? a->num >= b->num : a->num <= b->num);
         Value v = first ? *a : *b;
         if (!a->live && !b->live) return v;
         v.is_int = a->is_int && b->is_int;

@@ -128,6 +128,9 @@ static void test_numbers(void **s) {
     GIVES("output y = if three < 4 and not training then int(2.9 + iota[two]) else 0", "i32[two=2]",
           2, 3);
     GIVES("output y = sign(iota[three] - 1.0)", "f32[three=3]", -1, 0, 1);
+    GIVES("output y = sign(iota[three] - 1)", "f32[three=3]", -1, 0, 1);
+    GIVES("n = max(inf - inf, 1)\n output y = where(n == n, 1, 2) + iota[two]", "[two=2]", 2, 3);
+    GIVES("n = min(1, inf - inf)\n output y = where(n == n, 1, 2) + iota[two]", "[two=2]", 2, 3);
 }
 
 // Numbers are doubles, rounded to f32 where they meet a tensor; a number fills a definition as real.

@@ -289,6 +289,26 @@ static void test_nan_comes_out(void **state) {
     assert_int_equal(faults, 0);
 }
 
+// A p that is no probability gives no number; PyTorch refuses it.
+static void test_no_probability(void **state) {
+    (void)state;
+    static const Row outside[] = {{"binary_cross_entropy({p} + 1, {y})", "n", ""},
+                                  {"binary_cross_entropy(-{p}, {y})", "n", ""},
+                                  {"binary_cross_entropy({p} + 1, floor({y}))", "n", ""},
+                                  {"binary_cross_entropy(-{p}, ceil({y}))", "n", ""},
+                                  {"binary_cross_entropy(1.5, {y})", "n", ""}};
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
+        Arena *a = arena_new();
+        TestModel *t = model_of(a, &outside[i]);
+        TextRun r;
+        start(&r, t, INTERP_EXACT);
+        double loss = loss_with(&r, NONE, 0);
+        if (!isnan(loss)) fail_msg("%s is %g", outside[i].call, loss);
+        model_free(t);
+        arena_free(a);
+    }
+}
+
 // ---- every definition and argument -------------------------------------------------------------------
 
 static bool is_row_of(const Row *row, const char *name) {
@@ -357,6 +377,7 @@ static void test_every_argument_has_a_row(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_argument_has_a_row),
-                                       cmocka_unit_test(test_nan_comes_out)};
+                                       cmocka_unit_test(test_nan_comes_out),
+                                       cmocka_unit_test(test_no_probability)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
