@@ -11,8 +11,8 @@
 
 // ---- builtins -----------------------------------------------------------------------------------
 
-static const char *const plain_builtins[] = {"iota", "uniform", "normal", "sum",
-                                             "mean", "prod",    "any",    "all"};
+static const char *const plain_builtins[] = {"iota", "uniform", "normal", "sum",   "mean",
+                                             "prod", "any",     "all",    "refuse"};
 enum { PLAIN_BUILTINS = sizeof plain_builtins / sizeof *plain_builtins };
 static const char *const later_builtins[] = {"top", "scan", "cumulate", "sort"};
 enum { LATER_BUILTINS = sizeof later_builtins / sizeof *later_builtins };
@@ -78,11 +78,23 @@ static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
     return elab_error(cx, e->call.name_loc, "unknown function '%s'", name);
 }
 
+// What is reached at build and may not be: the text is the error.
+static Value refuse_call(Elab *cx, const Expr *e, const Value *args, uint32_t n) {
+    const AstFunc *f = cx->frame ? cx->frame->func : NULL;
+    if (n != 1 || args[0].kind != V_STRING || e->call.has_axes)
+        return elab_error(cx, e->loc, "'refuse' takes a text, which is the error");
+    elab_error(cx, e->loc, "%s", args[0].text);
+    if (f && f->kind != FUNC_model && !cx->diag->files.at[f->loc.file].is_std)
+        elab_note(cx, cx->frame->call, "'%s' is called here", str(cx, f->name));
+    return value_error();
+}
+
 static Value builtin_call(Elab *cx, const Expr *e, const char *name, const Value *args,
                           uint32_t n) {
     Value out;
     enter(cx, e);
     if (strcmp(name, "iota") == 0) return iota_call(cx, e, n);
+    if (strcmp(name, "refuse") == 0) return refuse_call(cx, e, args, n);
     if (random_function(cx, e, name, args, n, &out)) return out;
     bool outer = e->call.has_axes && !e->call.axes.n && n > 1 && math_takes_several(name);
     bool along = e->call.has_axes && !outer; // not max[](a, b)

@@ -81,9 +81,10 @@ code=0
 train "$work/other" "$work/only" --steps 4
 scalars "$work/only/last" lr.embed.steps=4 lr.norm.steps=12
 # an option of an optimizer that is true or false, by -D as in the plan
-sed 's/optimizer adamw/optimizer sgd(momentum = 0.9, nesterov = true)/' "$work/model.sn" >"$work/true.sn"
+momentum() { sed "s/optimizer adamw/optimizer sgd($1)/; s/optimizer sgd,/optimizer sgd($1),/" "$work/model.sn" >"$work/true.sn"; }
+momentum "momentum = 0.9, nesterov = true"
 "$sinter" build "$work/true.sn" -o "$work/exe" && train "$work/exe" "$work/true" --steps 3
-sed 's/optimizer adamw/optimizer sgd(momentum = 0.9)/' "$work/model.sn" >"$work/true.sn"
+momentum "momentum = 0.9"
 "$sinter" build "$work/true.sn" -o "$work/exe" -D optimizer.nesterov=true && train "$work/exe" "$work/flag" --steps 3
 "$sinter" build "$work/true.sn" -o "$work/exe" && train "$work/exe" "$work/false" --steps 3
 same "a flag by -D" "$work/true/last" "$work/flag/last"
