@@ -3,7 +3,7 @@
 //
 //   g    = d loss / d w                              op grad, which autodiff replaces
 //   norm = sqrt(sum of g^2 over all parameters)      added in the order of the states
-//   ok   = isfinite(loss) and isfinite(norm) and isfinite(lr)   every rate
+//   ok   = isfinite(loss) and isfinite(norm) and isfinite(lr)   every rate, with its largest factor
 //   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013); with a 'clip' line
 //   w    = optimizer(w, g, factor * lr, options)     a block of the language, once a parameter; the
 //                                                    rate of the last 'lr' line that matches it
@@ -14,6 +14,7 @@
 // line 'lr …: GROUP'), so that the executable can change them; the options of an optimizer are constants of
 // the build.
 #include "frontend/elab.h"
+#include <math.h>
 #include <string.h>
 
 static bool covered_by(Elab *cx, const PlanLine *l, const char *path) {
@@ -111,7 +112,8 @@ typedef struct {
     const PlanLine *line;
     const char *name; // of its result; before those of its scalars
     Value value;
-    bool taken; // some parameter has it
+    bool taken;  // some parameter has it
+    double most; // the largest factor that an optimizer line multiplies it by
 } Rate;
 
 const char *rate_name(Elab *cx, const PlanLine *l) {
@@ -206,6 +208,14 @@ static Value learning_rate(Elab *cx, const Rate *r) {
     return axes.n ? elab_error(cx, e->loc, "a rate has no axes, found %s", type_text(cx, &v)) : v;
 }
 
+static OptimizerRule *rule_of(Elab *cx, const char *path) {
+    for (uint32_t i = cx->plan.optimizers.n; i-- > 0;) {
+        OptimizerRule *r = &cx->plan.optimizers.at[i];
+        if (!r->line->has_paths || covered_by(cx, r->line, path)) return r;
+    }
+    return NULL;
+}
+
 // The rate of a parameter: of several lines that match it the last counts.
 static Rate *rate_of(Elab *cx, Rate *rates, const char *path) {
     for (uint32_t i = cx->plan.rates.n; i-- > 0;)
@@ -213,22 +223,50 @@ static Rate *rate_of(Elab *cx, Rate *rates, const char *path) {
     return NULL;
 }
 
-// A line whose parameters all have the rate of later lines is a fault.
-static bool rates_taken(Elab *cx, Rate *rates) {
-    bool good = true;
+// A line whose parameters all belong to later lines is a fault, but for one of all parameters, which may be
+// there for what the others leave.
+static bool line_taken(Elab *cx, const PlanLine *l, const PlanLine *last, bool taken,
+                       const char *what) {
+    bool all = !l->has_paths, dead = all ? !last->has_paths && last != l : true;
+    if (taken || !dead) return true;
+    if (all)
+        elab_error(cx, l->loc, "no parameter has this %s: a later line is for all", what);
+    else
+        elab_error(cx, l->loc, "no parameter has this %s: later lines are for all of '%s'", what,
+                   str(cx, l->paths.at[0].text));
+    return false;
+}
+
+// Whether each line that says how parameters learn, and how fast, is that of some; reports.
+static bool lines_taken(Elab *cx, Rate *rates) {
+    bool good = true, *taken = NEW_ARRAY(cx->arena, bool, cx->plan.optimizers.n + 1);
     for (StateId s = 0; s < cx->m->states.n; s++) {
         const State *state = &cx->m->states.at[s];
-        Rate *r = state->kind == STATE_param ? rate_of(cx, rates, str(cx, state->path)) : NULL;
+        if (state->kind != STATE_param) continue;
+        const char *path = str(cx, state->path);
+        OptimizerRule *o = rule_of(cx, path);
+        Rate *r = rate_of(cx, rates, path);
+        if (o) taken[o - cx->plan.optimizers.at] = true;
         if (r) r->taken = true;
+        if (r && o && !state->frozen) r->most = fmax(r->most, o->rate);
     }
-    for (uint32_t i = 0; i < cx->plan.rates.n; i++) {
-        const PlanLine *l = rates[i].line;
-        if (rates[i].taken || !l->has_paths) continue;
-        elab_error(cx, l->loc, "no parameter has this rate: later lines are for all of '%s'",
-                   str(cx, l->paths.at[0].text));
-        good = false;
-    }
+    const PlanLine *last = NULL;
+    for (uint32_t i = 0; i < cx->plan.optimizers.n; i++)
+        if (!last || !cx->plan.optimizers.at[i].line->has_paths)
+            last = cx->plan.optimizers.at[i].line;
+    for (uint32_t i = 0; i < cx->plan.optimizers.n; i++)
+        good &= line_taken(cx, cx->plan.optimizers.at[i].line, last, taken[i], "optimizer");
+    for (uint32_t i = 0; i < cx->plan.rates.n; i++)
+        good &= line_taken(cx, rates[i].line, rates[i].line, rates[i].taken, "rate");
     return good;
+}
+
+// The rate as the step reports and checks it: where it is finite and a factor takes it beyond f32, the product.
+static NodeId reported_rate(Elab *cx, const Rate *r) {
+    if (r->most <= 1) return r->value.node;
+    NodeId most = ir_const(cx->b, ELEM_f32, r->most);
+    NodeId product = ir_binary(cx->b, OP_mul, r->value.node, most);
+    return ir_select(cx->b, ir_unary(cx->b, OP_isfinite, product), r->value.node, product);
 }
 
 // All rates of the plan, in the order of its lines; NULL, reported, when one is none. That of all parameters
@@ -245,15 +283,16 @@ static Rate *all_rates(Elab *cx) {
         const PlanLine *l = cx->plan.rates.at[i];
         rates[i] = (Rate){.line = l, .name = rate_name(cx, l)};
     }
-    bool good = rates_taken(cx, rates);
+    bool good = lines_taken(cx, rates);
     for (int groups = 0; groups < 2; groups++)
         for (uint32_t i = 0; i < n; i++) {
             if (rates[i].line->has_paths != groups) continue;
             rates[i].value = learning_rate(cx, &rates[i]);
             good &= rates[i].value.kind == V_TENSOR;
             if (rates[i].value.kind != V_TENSOR) continue;
-            result(cx, rates[i].name, rates[i].value.node, RESULT_metric);
-            require_finite(cx, rates[i].value.node);
+            NodeId told = reported_rate(cx, &rates[i]);
+            result(cx, rates[i].name, told, RESULT_metric);
+            require_finite(cx, told);
         }
     return good ? rates : NULL;
 }
@@ -307,14 +346,6 @@ static void change_state(Elab *cx, StateId s, NodeId n) {
 }
 
 // ---- optimizers ---------------------------------------------------------------------------------
-
-static OptimizerRule *rule_of(Elab *cx, const char *path) {
-    for (uint32_t i = cx->plan.optimizers.n; i-- > 0;) {
-        OptimizerRule *r = &cx->plan.optimizers.at[i];
-        if (!r->line->has_paths || covered_by(cx, r->line, path)) return r;
-    }
-    return NULL;
-}
 
 static void keep_states(Elab *cx) {
     for (uint32_t k = 0; k < cx->changed.n; k++) {
