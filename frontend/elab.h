@@ -354,7 +354,6 @@ Value value_real(Elab *cx, Value v, Loc at); // int and number as real; bool is 
 bool axes_align(Elab *cx, Loc at, const Value *vs, uint32_t n, const char *outer);
 Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at);
 bool axes_fit(Elab *cx, Loc at, const AxisList *l); // not too many elements; reports
-bool same_axes(const AxisList *a, const AxisList *b);
 
 // ---- elab_math.c --------------------------------------------------------------------------------
 Value math_binary(Elab *cx, const Expr *e, BinaryOp op, Value a, Value b);

@@ -206,7 +206,7 @@ static Value state_assigned(Elab *cx, Binding *b, Value v, Loc at) {
     AxisList want = {0}, have = axes_of(cx, &v);
     const Type *t = type_at(cx->m, cx->m->states.at[b->state].type);
     for (uint32_t i = 0; i < t->n; i++) list_add(&want, t->axes[i].axis);
-    if (have.n && !same_axes(&have, &want)) {
+    if (have.n && !list_same(&have, &want)) {
         elab_error(cx, at, "state '%s' has axes %s, found %s", str(cx, b->name),
                    axes_text(cx, &want), type_text(cx, &v));
         elab_note(cx, b->loc, "'%s' is declared here", str(cx, b->name));
@@ -234,7 +234,7 @@ static void define(Elab *cx, Sym name, Loc at, Value v) {
 static Value checked_axes(Elab *cx, const AstTarget *t, Value v) {
     AxisList want, have = axes_of(cx, &v);
     if (v.kind == V_ERROR || !axes_resolve(cx, &t->axes, &want)) return value_error();
-    if (v.kind == V_TENSOR && same_axes(&have, &want)) return v;
+    if (v.kind == V_TENSOR && list_same(&have, &want)) return v;
     if (v.kind == V_TUPLE || v.kind == V_STRING || have.n) {
         elab_error(cx, t->loc, "'%s' is to have axes %s, found %s", str(cx, t->name),
                    axes_text(cx, &want), type_text(cx, &v));
@@ -401,7 +401,7 @@ static bool same_type(Elab *cx, const Value *a, const Value *b) {
         if (!same_type(cx, &a->items[i], &b->items[i])) return false;
     if (a->kind != V_TENSOR) return true;
     AxisList x = axes_of(cx, a), y = axes_of(cx, b);
-    return elem_of(cx, a) == elem_of(cx, b) && same_axes(&x, &y);
+    return elem_of(cx, a) == elem_of(cx, b) && list_same(&x, &y);
 }
 
 // The names that rounds carry: those of the body outside the repeat, with their values before a

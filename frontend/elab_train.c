@@ -435,7 +435,7 @@ static bool update(Elab *cx, StateId s, NodeId g, Rate *rates) {
     for (StateId k = first; k < cx->m->states.n; k++) cx->m->states.at[k].of = s;
     if (w.kind == V_ERROR) return false;
     AxisList have = axes_of(cx, &w), want = axes_of(cx, &values[0]);
-    if (w.kind != V_TENSOR || !is_real(cx, &w) || !same_axes(&have, &want)) {
+    if (w.kind != V_TENSOR || !is_real(cx, &w) || !list_same(&have, &want)) {
         elab_error(cx, r->at, "'%s' is to give a parameter %s, found %s", str(cx, r->func->name),
                    axes_text(cx, &want), type_text(cx, &w));
         return false;

@@ -193,13 +193,6 @@ Value value_real(Elab *cx, Value v, Loc at) {
     return n == NONE ? value_error() : value_node(cx, n);
 }
 
-bool same_axes(const AxisList *a, const AxisList *b) {
-    if (a->n != b->n) return false;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (!list_has(b, a->at[i])) return false;
-    return true;
-}
-
 bool axes_fit(Elab *cx, Loc at, const AxisList *l) {
     double count = 1;
     for (uint32_t i = 0; i < l->n; i++) count *= (double)extent_of(cx, l->at[i]);
@@ -255,7 +248,7 @@ Value value_expand(Elab *cx, Value v, const AxisList *axes, Elem elem, Loc at) {
     NodeId n = node_of(cx, &v, elem, at);
     if (n == NONE || !axes_fit(cx, at, axes)) return value_error();
     AxisList have = axes_of(cx, &v);
-    bool same = same_axes(&have, axes);
+    bool same = list_same(&have, axes);
     Value r = value_node(cx, same ? n : ir_expand(cx->b, n, type_make(cx, elem, axes)));
     double lo = 0, hi = 0;
     if (elem != ELEM_bool && value_range(&v, &lo, &hi)) r = value_ranged(r, lo, hi);

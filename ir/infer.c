@@ -106,16 +106,6 @@ static bool align(const Rule *r, const Type *t) {
     return true;
 }
 
-// a and b have the same axes with the same sizes, in any order.
-static bool same_axes(const Type *a, const Type *b) {
-    if (a->n != b->n) return false;
-    for (uint32_t i = 0; i < a->n; i++) {
-        int at = type_find(b, a->axes[i].axis);
-        if (at < 0 || b->axes[at].size != a->axes[i].size) return false;
-    }
-    return true;
-}
-
 static bool need_axis(const Rule *r, const Type *t, AxisId a, int *at) {
     if (a == 0 || a >= r->m->axes.n) return FAIL(r, "'%s' names no known axis", op_name(r));
     *at = type_find(t, a);
@@ -525,7 +515,7 @@ static bool type_contract(Rule *r) {
         return false;
     if (r->n < 3) return true;
     // The accumulator is updated where it lies: the result takes its order.
-    if (!same_axes(r->out, r->in[2]))
+    if (!type_same_axes(r->out, r->in[2]))
         return FAIL(r, "the accumulator of 'contract' has other axes than the result");
     memcpy(r->out->axes, r->in[2]->axes, sizeof r->out->axes);
     return true;
@@ -569,7 +559,7 @@ static bool type_scatter_add(Rule *r) {
     Rule gather = {r->m, OP_scatter_add, &attr, pair, 2, NULL, &want, r->why};
     if (!type_gather(&gather)) return false;
     if (kind_of(acc) == ELEM_BOOL) return FAIL(r, "'scatter_add' of bool, expected numbers");
-    if (x->elem != acc->elem || !same_axes(&want, x))
+    if (x->elem != acc->elem || !type_same_axes(&want, x))
         return FAIL(r, "the values of 'scatter_add' do not have the axes that a gather would give");
     *r->out = *acc;
     return true;
@@ -585,7 +575,7 @@ static bool type_assign(Rule *r) {
     const Type *t = state_type(r, r->attr->assign.state);
     if (!t) return false;
     const char *path = sym_str(r->m->syms, r->m->states.at[r->attr->assign.state].path);
-    if (t->elem != r->in[0]->elem || !same_axes(t, r->in[0]))
+    if (t->elem != r->in[0]->elem || !type_same_axes(t, r->in[0]))
         return FAIL(r, "'assign' of a value whose type is not that of state '%s'", path);
     if (!type_same(t, r->in[0]))
         return FAIL(r, "'assign' needs the axes in the order of state '%s'", path);

@@ -321,12 +321,14 @@ static inline NodeId operand(const Func *f, NodeId n, uint32_t i) {
     return f->pool.at[f->nodes.at[n].first + i];
 }
 
-bool type_same(const Type *a, const Type *b); // the order of axes included
-int type_find(const Type *t, AxisId a);       // position, or -1
-int64_t type_count(const Type *t);            // number of elements
+bool type_same(const Type *a, const Type *b);      // the order of axes included
+bool type_same_axes(const Type *a, const Type *b); // with the same sizes, in any order
+int type_find(const Type *t, AxisId a);            // position, or -1
+int64_t type_count(const Type *t);                 // number of elements
 int64_t type_bytes(const Type *t);
 void type_strides(const Type *t, int64_t strides[MAX_AXES]); // in elements, row-major
 bool list_has(const AxisList *l, AxisId a);
+bool list_same(const AxisList *a, const AxisList *b); // in any order
 
 // Gives an ordinal to every node of a template that has none (ir/number.c). The frontend, the parser and
 // the pipeline call it, passes need not: a copy keeps its ordinal, what is made anew has none.

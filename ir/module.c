@@ -231,6 +231,15 @@ int type_find(const Type *t, AxisId a) {
     return -1;
 }
 
+bool type_same_axes(const Type *a, const Type *b) {
+    if (a->n != b->n) return false;
+    for (uint32_t i = 0; i < a->n; i++) {
+        int at = type_find(b, a->axes[i].axis);
+        if (at < 0 || b->axes[at].size != a->axes[i].size) return false;
+    }
+    return true;
+}
+
 int64_t type_count(const Type *t) {
     int64_t count = 1;
     for (uint32_t i = 0; i < t->n; i++) count *= t->axes[i].size;
@@ -251,4 +260,11 @@ bool list_has(const AxisList *l, AxisId a) {
     for (uint32_t i = 0; i < l->n; i++)
         if (l->at[i] == a) return true;
     return false;
+}
+
+bool list_same(const AxisList *a, const AxisList *b) {
+    if (a->n != b->n) return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!list_has(b, a->at[i])) return false;
+    return true;
 }

@@ -28,13 +28,6 @@ static AxisList axes_of(const Type *t) {
     return l;
 }
 
-static bool same_set(const AxisList *a, const AxisList *b) {
-    if (a->n != b->n) return false;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (!list_has(b, a->at[i])) return false;
-    return true;
-}
-
 static bool same_list(const AxisList *a, const AxisList *b) {
     return a->n == b->n && memcmp(a->at, b->at, a->n * sizeof a->at[0]) == 0;
 }
@@ -218,7 +211,7 @@ static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_mem
     AxisList own = domain_of(x, n);
     if (!same_extents(x, n, g)) return REFUSAL_space;
     if (is_fold(x, n)) {
-        if (!same_set(&own, &g->axes)) return REFUSAL_space;
+        if (!list_same(&own, &g->axes)) return REFUSAL_space;
         return attr_of(x->m, x->f, n)->reduce.by == FOLD_row ? cannot_fold_rows(x, n, g)
                                                              : cannot_fold_columns(x, n, g);
     }

@@ -115,20 +115,13 @@ static bool decide(const Fuse *x, NodeId n, const char *what, int64_t bytes) {
 
 // ---- sums of rows -------------------------------------------------------------------------------
 
-static bool same_axes(const AxisList *a, const AxisList *b) {
-    if (a->n != b->n) return false;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (!list_has(b, a->at[i])) return false;
-    return true;
-}
-
 // fold sums all of `rows`, leaving `columns`; cut into parts by chunk.c, their sum is *total.
 static bool sums_rows(const Fuse *x, NodeId fold, const AxisList *rows, const AxisList *columns,
                       NodeId *total) {
     if (node_at(x->f, fold)->op != OP_reduce) return false;
     const Attr *at = attr_of(x->m, x->f, fold);
     if (at->reduce.kind != REDUCE_sum || at->reduce.by == FOLD_row ||
-        !same_axes(&at->reduce.axes, rows))
+        !list_same(&at->reduce.axes, rows))
         return false;
     *total = fold;
     if (at->reduce.part) {

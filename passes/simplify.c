@@ -64,13 +64,6 @@ static bool sweep(PassCx *cx, Func *f) {
     return changed;
 }
 
-static bool same_axes(const Type *a, const Type *b) {
-    if (a->n != b->n) return false;
-    for (uint32_t i = 0; i < a->n; i++)
-        if (type_find(b, a->axes[i].axis) < 0) return false;
-    return true;
-}
-
 // The operand of an add that is a product read by nothing else, over the same axes; or -1.
 static int lone_product(const Module *m, const Func *f, const uint32_t *uses, NodeId n) {
     const Node *x = node_at(f, n);
@@ -78,7 +71,7 @@ static int lone_product(const Module *m, const Func *f, const uint32_t *uses, No
     for (uint32_t j = 0; j < 2; j++) {
         NodeId o = operand(f, n, j);
         if (node_at(f, o)->op == OP_mul && uses[o] == 1 && node_at(f, o)->clone == x->clone &&
-            same_axes(type_of(m, f, o), type_at(m, x->type)))
+            type_same_axes(type_of(m, f, o), type_at(m, x->type)))
             return (int)j;
     }
     return -1;
