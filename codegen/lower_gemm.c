@@ -17,7 +17,7 @@ typedef struct {
     AxisId axis[MAX_AXES];
     SnDim dim[MAX_AXES];
     uint32_t n;
-} FoldedDims;
+} RoleDims;
 
 static bool matrix_of(Lowering *l, NodeId n, GemmOperand *out) {
     if (!ir_view(l->m, l->f, n, &out->view)) return false;
@@ -32,26 +32,16 @@ static int64_t stride_in(const GemmOperand *x, AxisId a) {
     return k < 0 ? 0 : x->view.stride[k];
 }
 
-static void add_dim(FoldedDims *d, AxisId axis, SnDim dim) {
+static void add_dim(RoleDims *d, AxisId axis, SnDim dim) {
     d->axis[d->n] = axis;
     d->dim[d->n++] = dim;
 }
 
 // Folds neighbours; false when more than SN_GEMM_DIMS stay.
-static bool fold_dims(const FoldedDims *in, SnDim out[SN_GEMM_DIMS], uint32_t *count) {
-    SnDim d[MAX_AXES];
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < in->n; i++) {
-        SnDim x = in->dim[i];
-        if (x.extent == 1 && in->n > 1) continue;
-        SnDim *last = n ? &d[n - 1] : NULL;
-        if (last && last->a == x.a * x.extent && last->b == x.b * x.extent &&
-            last->c == x.c * x.extent)
-            *last = (SnDim){last->extent * x.extent, x.a, x.b, x.c};
-        else
-            d[n++] = x;
-    }
-    if (n == 0) d[n++] = (SnDim){1, 0, 0, 0};
+static bool fold_dims(const RoleDims *in, SnDim out[SN_GEMM_DIMS], uint32_t *count) {
+    SnDim d[MAX_AXES] = {{1, 0, 0, 0}};
+    uint32_t n = sn_fold(in->dim, in->n, d);
+    if (n == 0) d[n++] = in->n == 1 ? in->dim[0] : (SnDim){1, 0, 0, 0};
     if (n > SN_GEMM_DIMS) return false;
     memcpy(out, d, n * sizeof *d);
     *count = n;
@@ -69,11 +59,11 @@ static bool plain(const Func *f, NodeId contract) {
 }
 
 // Rows of the epilogue are batch x m in this order, its lanes are n.
-static bool build_epilogue(Lowering *l, NodeId contract, const FoldedDims *batch,
-                           const FoldedDims *m, const FoldedDims *n, bool one_lane) {
+static bool build_epilogue(Lowering *l, NodeId contract, const RoleDims *batch, const RoleDims *m,
+                           const RoleDims *n, bool one_lane) {
     Kernel *k = l->k;
     uint32_t outer = 0;
-    const FoldedDims *rows[2] = {batch, m};
+    const RoleDims *rows[2] = {batch, m};
     KIndex e;
     for (uint32_t part = 0; part < 2; part++)
         for (uint32_t i = 0; i < rows[part]->n; i++, outer++) {
@@ -172,7 +162,7 @@ bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
     }
     int64_t strides[MAX_AXES];
     type_strides(t, strides);
-    FoldedDims batch = {0}, m = {0}, n = {0}, k = {0};
+    RoleDims batch = {0}, m = {0}, n = {0}, k = {0};
     for (uint32_t i = 0; i < t->n; i++) {
         AxisId x = t->axes[i].axis;
         bool in_a = type_find(a.type, x) >= 0, in_b = type_find(b.type, x) >= 0;

@@ -122,16 +122,11 @@ static const Mem *ref_mem(const Func *f, NodeId group, LowerRef r, const Module 
     return &f->mem.at[group];
 }
 
-static long long elements(const SnDim *d, uint32_t n) {
-    long long all = 1;
-    for (uint32_t i = 0; i < n; i++) all *= d[i].extent;
-    return all;
-}
-
 static void print_gemm(Text *to, NodeId n, const Lowered *l) {
     const SnGemm *g = &l->gemm.gemm;
-    text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", n, elements(g->batch, g->nbatch),
-                elements(g->m, g->nm), elements(g->n, g->nn), elements(g->k, g->nk),
+    text_printf(to, "  gemm   %%%u %lld x %lld x %lld x %lld%s", n,
+                (long long)sn_extent(g->batch, g->nbatch), (long long)sn_extent(g->m, g->nm),
+                (long long)sn_extent(g->n, g->nn), (long long)sn_extent(g->k, g->nk),
                 l->kernel ? " + epilogue" : "");
 }
 

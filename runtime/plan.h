@@ -6,6 +6,8 @@
 //   step    = accum x micro-batch: prologue…, micro…, then update
 //   section = a range of commands; a command runs one kernel or GEMM on resolved buffers
 #pragma once
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
@@ -142,6 +144,45 @@ enum { SN_GEMM_DIMS = 4 };
 typedef struct {
     int64_t extent, a, b, c;
 } SnDim;
+// Nested extents of one role, folded; the last is the fastest. count may be 0: one element.
+typedef struct {
+    uint32_t count;
+    int64_t size; // product of the extents
+    SnDim dim[SN_GEMM_DIMS];
+} SnExtents;
+
+static inline int64_t sn_extent(const SnDim *d, uint32_t n) { // their product
+    int64_t all = 1;
+    for (uint32_t i = 0; i < n; i++) all *= d[i].extent;
+    return all;
+}
+// Drops extents of 1, whose strides mean nothing, and folds neighbours that walk as one in all matrices.
+// Returns how many stay; to may be d.
+static inline uint32_t sn_fold(const SnDim *d, uint32_t n, SnDim *to) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        SnDim x = d[i], *last = count ? &to[count - 1] : NULL;
+        if (x.extent == 1) continue;
+        if (last && last->a == x.a * x.extent && last->b == x.b * x.extent &&
+            last->c == x.c * x.extent) {
+            x.extent *= last->extent;
+            *last = x;
+        } else {
+            to[count++] = x;
+        }
+    }
+    return count;
+}
+// swap: A and B change places.
+static inline SnExtents sn_extents(const SnDim *d, uint32_t n, bool swap) {
+    SnExtents x = {.size = sn_extent(d, n)};
+    x.count = sn_fold(d, n, x.dim);
+    for (uint32_t i = 0; swap && i < x.count; i++) {
+        int64_t a = x.dim[i].a;
+        x.dim[i].a = x.dim[i].b, x.dim[i].b = a;
+    }
+    return x;
+}
 // The same product as one call of cuBLASLt, which is column-major: D[rows x cols] = op(A) op(B) + beta C,
 // where A is the command's second matrix when `swap`, else its first, and so on. Strides of the batch
 // and leading dimensions in elements.

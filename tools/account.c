@@ -50,12 +50,6 @@ static int64_t round_of(const char *name) {
 
 // ---- one command --------------------------------------------------------------------------------
 
-static double extent_of(const SnDim *d, uint32_t n) {
-    double all = 1;
-    for (uint32_t i = 0; i < n; i++) all *= (double)d[i].extent;
-    return all;
-}
-
 typedef enum { OF_a, OF_b, OF_c } GemmTerm;
 
 static int64_t stride_of(const SnDim *d, GemmTerm which) {
@@ -82,11 +76,13 @@ static void product_cost(const SnGemm *g, AccountLine *l) {
     double c = elements(g, OF_c), read = elements(g, OF_a) + elements(g, OF_b);
     if (sn_gemm_has(g, SN_GEMM_ACC)) read += c;
     if (sn_gemm_has(g, SN_GEMM_AUX)) read += c; // or written
-    if (sn_gemm_has(g, SN_GEMM_BIAS)) read += extent_of(g->n, g->nn);
-    if (g->sums) read += g->sums == SN_SUMS_A ? extent_of(g->m, g->nm) : extent_of(g->n, g->nn);
+    if (sn_gemm_has(g, SN_GEMM_BIAS)) read += (double)sn_extent(g->n, g->nn);
+    if (g->sums)
+        read +=
+            g->sums == SN_SUMS_A ? (double)sn_extent(g->m, g->nm) : (double)sn_extent(g->n, g->nn);
     l->bytes = F32 * (read + c);
-    l->flops = 2 * extent_of(g->batch, g->nbatch) * extent_of(g->m, g->nm) *
-               extent_of(g->n, g->nn) * extent_of(g->k, g->nk);
+    l->flops = 2 * (double)sn_extent(g->batch, g->nbatch) * (double)sn_extent(g->m, g->nm) *
+               (double)sn_extent(g->n, g->nn) * (double)sn_extent(g->k, g->nk);
 }
 
 static AccountLine line_of(const SnPlan *p, const SnCmd *c) {
@@ -225,11 +221,11 @@ AccountLayer account_layer(Arena *a, const SnPlan *p) {
 // ---- the rest -----------------------------------------------------------------------------------
 
 void account_shape(const SnGemm *g, char *to, size_t size) {
-    double batch = extent_of(g->batch, g->nbatch);
+    double batch = (double)sn_extent(g->batch, g->nbatch);
     int n = batch == 1 ? 0 : snprintf(to, size, "%.0f x ", batch);
     if (n < 0 || (size_t)n >= size) return;
-    snprintf(to + n, size - (size_t)n, "%.0f x %.0f x %.0f", extent_of(g->m, g->nm),
-             extent_of(g->n, g->nn), extent_of(g->k, g->nk));
+    snprintf(to + n, size - (size_t)n, "%.0f x %.0f x %.0f", (double)sn_extent(g->m, g->nm),
+             (double)sn_extent(g->n, g->nn), (double)sn_extent(g->k, g->nk));
 }
 
 int64_t account_peak(const SnPlan *p) {

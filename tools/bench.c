@@ -91,12 +91,6 @@ static bool load(CpuBench *b) {
 
 // ---- products -----------------------------------------------------------------------------------
 
-static int64_t product_of(const SnDim *d, uint32_t n) {
-    int64_t t = 1;
-    for (uint32_t i = 0; i < n; i++) t *= d[i].extent;
-    return t;
-}
-
 static bool same_product(const GemmShape *a, const GemmShape *b) {
     return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k &&
            a->a_k == b->a_k && a->b_k == b->b_k;
@@ -108,9 +102,9 @@ static void collect(CpuBench *b, const char *section) {
         const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(b->plan, SnGemm, gemms)[c->fn];
-        GemmShape p = {product_of(g->batch, g->nbatch), product_of(g->m, g->nm),
-                       product_of(g->n, g->nn),         product_of(g->k, g->nk),
-                       g->k[g->nk - 1].a == 1,          g->k[g->nk - 1].b == 1};
+        GemmShape p = {sn_extent(g->batch, g->nbatch), sn_extent(g->m, g->nm),
+                       sn_extent(g->n, g->nn),         sn_extent(g->k, g->nk),
+                       g->k[g->nk - 1].a == 1,         g->k[g->nk - 1].b == 1};
         int k = 0;
         while (k < b->count && !same_product(&b->entries[k].p, &p)) k++;
         if (k == MAX_PRODUCTS) continue;

@@ -21,7 +21,7 @@ enum { SEGMENT = 4096, PROCESSORS = 132, PAD = 4 };
 // ---- the shape ----------------------------------------------------------------------------------
 
 typedef struct {
-    Extents batch, m, n, k;
+    SnExtents batch, m, n, k;
     int64_t base[3];
     bool swapped; // rows are B's: A and B of the text are the other way round
     bool add, add_first;
@@ -29,7 +29,7 @@ typedef struct {
 } GemmExtents;
 
 static GemmExtents shape_of(const SnGemm *g) {
-    Extents m = extents_of(g->m, g->nm, false), n = extents_of(g->n, g->nn, false);
+    SnExtents m = sn_extents(g->m, g->nm, false), n = sn_extents(g->n, g->nn, false);
     bool s =
         extents_unit(&m, IN_C) && !extents_unit(&n, IN_C); // lanes of a warp store along memory
     GemmExtents x = {.swapped = s,
@@ -38,16 +38,16 @@ static GemmExtents shape_of(const SnGemm *g) {
                      .add_first = g->acc_first != 0,
                      .bias = sn_gemm_has(g, SN_GEMM_BIAS),
                      .bias_rows = s};
-    x.batch = extents_of(g->batch, g->nbatch, s);
-    x.m = s ? extents_of(g->n, g->nn, s) : m;
-    x.n = s ? extents_of(g->m, g->nm, s) : n;
-    x.k = extents_of(g->k, g->nk, s);
+    x.batch = sn_extents(g->batch, g->nbatch, s);
+    x.m = s ? sn_extents(g->n, g->nn, s) : m;
+    x.n = s ? sn_extents(g->m, g->nm, s) : n;
+    x.k = sn_extents(g->k, g->nk, s);
     return x;
 }
 
 // Offsets fit 32 bits.
 static bool narrow(const GemmExtents *x, int which) {
-    const Extents *all[] = {&x->batch, &x->m, &x->n, &x->k};
+    const SnExtents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     int64_t far = x->base[which];
     for (int i = 0; i < 4; i++)
         for (uint32_t d = 0; d < all[i]->count; d++) {
@@ -59,8 +59,8 @@ static bool narrow(const GemmExtents *x, int which) {
 
 // Four neighbours along x start at a multiple of four elements: x is adjacent and everything else
 // moves by multiples of four.
-static bool vectors(const GemmExtents *x, const Extents *along, int which) {
-    const Extents *all[] = {&x->batch, &x->m, &x->n, &x->k};
+static bool vectors(const GemmExtents *x, const SnExtents *along, int which) {
+    const SnExtents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     if (!extents_unit(along, which) || along->dim[along->count - 1].extent % 4 ||
         x->base[which] % 4)
         return false;
@@ -119,7 +119,7 @@ static int resident(const GemmExtents *x, const Tile *t) {
 // ---- text ---------------------------------------------------------------------------------------
 
 // The element offset of index i along x.
-static void put_offset(Text *to, const Extents *x, int which) {
+static void put_offset(Text *to, const SnExtents *x, int which) {
     bool some = false;
     int64_t inner = 1;
     for (uint32_t d = x->count; d-- > 0; inner *= x->dim[d].extent) {
@@ -135,7 +135,7 @@ static void put_offset(Text *to, const Extents *x, int which) {
     if (!some) text_put(to, "0", 1);
 }
 
-static void put_walk(Text *to, const char *name, const Extents *x, int which) {
+static void put_walk(Text *to, const char *name, const SnExtents *x, int which) {
     text_printf(to, "    auto %s = [](u32 i) -> Off { return ", name);
     put_offset(to, x, which);
     text_printf(to, "; };\n");
@@ -180,7 +180,7 @@ typedef struct {
 } Operand;
 
 static Operand operand_of(const GemmExtents *x, const Tile *t, int which) {
-    const Extents *side = which == IN_A ? &x->m : &x->n;
+    const SnExtents *side = which == IN_A ? &x->m : &x->n;
     Operand o = {.name = which == IN_A ? 'a' : 'b',
                  .walk = which == IN_A ? "row_a" : "lane_b",
                  .extent = which == IN_A ? "M" : "N",
@@ -412,7 +412,7 @@ static void put_body(Text *to, const GemmExtents *x, const Tile *t) {
 // ---- the module ---------------------------------------------------------------------------------
 
 static bool fits(const GemmExtents *x, Text *why) {
-    const Extents *all[] = {&x->batch, &x->m, &x->n, &x->k};
+    const SnExtents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     static const char *const name[] = {"batch", "m", "n", "k"};
     for (int i = 0; i < 4; i++)
         if (all[i]->size < 1 || all[i]->size > INT32_MAX) {

@@ -9,7 +9,7 @@
 enum { ALIGNED = 64, FLOAT = 4 };
 
 typedef struct {
-    Extents batch, m, n, k;
+    SnExtents batch, m, n, k;
 } Roles;
 
 // A matrix as rows x columns with a stride each.
@@ -17,11 +17,11 @@ typedef struct {
     int64_t rows, columns, row, column;
 } MatrixStrides;
 
-static int64_t stride_of(const Extents *x, int which) {
+static int64_t stride_of(const SnExtents *x, int which) {
     return x->count ? extent_stride(&x->dim[0], which) : 0;
 }
 
-static MatrixStrides matrix_of(const Extents *rows, const Extents *columns, int which) {
+static MatrixStrides matrix_of(const SnExtents *rows, const SnExtents *columns, int which) {
     return (MatrixStrides){rows->size, columns->size, stride_of(rows, which),
                            stride_of(columns, which)};
 }
@@ -63,7 +63,7 @@ static void refuse(MatrixStrides x, char name, char rows, char columns, Text *wh
 
 // ---- roles --------------------------------------------------------------------------------------
 
-static void outer_to_batch(Extents *from, Extents *batch) {
+static void outer_to_batch(SnExtents *from, SnExtents *batch) {
     SnDim outer = from->dim[0];
     batch->dim[batch->count++] = outer;
     batch->size *= outer.extent;
@@ -78,7 +78,7 @@ static bool one_extent_each(Roles *r, Text *why) {
         outer_to_batch(&r->m, &r->batch);
     else if (r->batch.count == 0 && r->n.count == 2 && r->m.count <= 1)
         outer_to_batch(&r->n, &r->batch);
-    const Extents *all[] = {&r->batch, &r->m, &r->n, &r->k};
+    const SnExtents *all[] = {&r->batch, &r->m, &r->n, &r->k};
     for (int i = 0; i < 4; i++)
         if (all[i]->count > 1) {
             text_printf(why, "%s is %u nested extents that do not fold into one", name[i],
@@ -89,7 +89,7 @@ static bool one_extent_each(Roles *r, Text *why) {
 }
 
 static bool within_limits(const Roles *r, Text *why) {
-    const Extents *all[] = {&r->batch, &r->m, &r->n, &r->k};
+    const SnExtents *all[] = {&r->batch, &r->m, &r->n, &r->k};
     for (int i = 0; i < 4; i++)
         if (all[i]->size < 1 || all[i]->size > INT32_MAX) {
             text_printf(why, "an extent of %lld", (long long)all[i]->size);
@@ -109,7 +109,7 @@ static uint32_t alignment(int64_t base) {
 
 // The call when rows are `m` and columns `n`, after any exchange; false: C is not column-major so.
 static bool plan_as(const Roles *r, bool swap, CudaLt *out) {
-    const Extents *m = swap ? &r->n : &r->m, *n = swap ? &r->m : &r->n;
+    const SnExtents *m = swap ? &r->n : &r->m, *n = swap ? &r->m : &r->n;
     int a = swap ? IN_B : IN_A, b = swap ? IN_A : IN_B;
     out->swap = swap;
     out->m = m->size, out->n = n->size, out->k = r->k.size, out->batch = r->batch.size;
@@ -135,8 +135,8 @@ static void say_why(const Roles *r, Text *why) {
 
 bool cuda_lt_plan(const SnGemm *g, CudaLt *out, Text *why) {
     *out = (CudaLt){0};
-    Roles r = {extents_of(g->batch, g->nbatch, false), extents_of(g->m, g->nm, false),
-               extents_of(g->n, g->nn, false), extents_of(g->k, g->nk, false)};
+    Roles r = {sn_extents(g->batch, g->nbatch, false), sn_extents(g->m, g->nm, false),
+               sn_extents(g->n, g->nn, false), sn_extents(g->k, g->nk, false)};
     if (!one_extent_each(&r, why) || !within_limits(&r, why)) return false;
     // A row-major C first: that is what lowering makes.
     if (!plan_as(&r, true, out) && !plan_as(&r, false, out)) {

@@ -42,16 +42,10 @@ static SnLt call_of(const CudaLt *l) {
                   .swap = l->swap};
 }
 
-static int64_t columns(const SnGemm *g) {
-    int64_t n = 1;
-    for (uint32_t i = 0; i < g->nn; i++) n *= g->n[i].extent;
-    return n;
-}
-
 // What the call computes besides the product has its columns along C's adjacent elements.
 static bool takes_extras(const SnGemm *g, const CudaLt *lt, Text *why) {
     if (!sn_gemm_has(g, SN_GEMM_BIAS) && !g->function && !g->sums) return true;
-    if (!lt->swap || lt->m != columns(g)) {
+    if (!lt->swap || lt->m != sn_extent(g->n, g->nn)) {
         text_printf(why, "the columns are not C's adjacent elements");
         return false;
     }

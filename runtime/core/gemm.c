@@ -49,16 +49,10 @@ static int64_t inner_stride_c(const SnDim *d, uint32_t n) {
     return 1;
 }
 
-static int64_t extent_of(const SnDim *d, uint32_t n) {
-    int64_t size = 1;
-    for (uint32_t i = 0; i < n; i++) size *= d[i].extent;
-    return size;
-}
-
 // Lanes are the wide direction. Few columns under many rows are better computed transposed, and so
 // is a C whose rows are adjacent; a product's order of factors does not change its bits.
 static bool better_swapped(const SnGemm *g) {
-    int64_t m = extent_of(g->m, g->nm), n = extent_of(g->n, g->nn);
+    int64_t m = sn_extent(g->m, g->nm), n = sn_extent(g->n, g->nn);
     if (n < SN_GEMM_LANES && m >= 2 * n) return true;
     if (m < SN_GEMM_LANES && n >= 2 * m) return false;
     bool stores_only = sn_gemm_has(g, SN_GEMM_C) && !sn_gemm_has(g, SN_GEMM_EPILOGUE);
@@ -68,10 +62,10 @@ static bool better_swapped(const SnGemm *g) {
 static void fold_axes(SnGemmJob *j) {
     const SnGemm *g = j->gemm;
     bool s = j->swapped = better_swapped(g);
-    sn_gemm_fold(&j->batch, g->batch, g->nbatch, s);
-    sn_gemm_fold(&j->m, s ? g->n : g->m, s ? g->nn : g->nm, s);
-    sn_gemm_fold(&j->n, s ? g->m : g->n, s ? g->nm : g->nn, s);
-    sn_gemm_fold(&j->k, g->k, g->nk, s);
+    j->batch = sn_extents(g->batch, g->nbatch, s);
+    j->m = sn_extents(s ? g->n : g->m, s ? g->nn : g->nm, s);
+    j->n = sn_extents(s ? g->m : g->n, s ? g->nm : g->nn, s);
+    j->k = sn_extents(g->k, g->nk, s);
     j->base_a = s ? g->base_b : g->base_a;
     j->base_b = s ? g->base_a : g->base_b;
     j->base_c = g->base_c;

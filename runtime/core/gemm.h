@@ -28,20 +28,12 @@ typedef struct {
     const SnFn *ukr;
 } SnGemmKit;
 
-// Up to four nested extents of one role after folding; the last is the fastest. count may be 0: one
-// element. a, b, c are the strides after a possible exchange of A and B.
-typedef struct {
-    uint32_t count;
-    int64_t size; // product of the extents
-    SnDim dim[SN_GEMM_DIMS];
-} SnGemmAxis;
-
 typedef struct {
     const SnGemm *gemm;
     SnGemmKit kit;
-    SnEpilogueFn epilogue; // NULL: none
-    uint32_t ukr_sizes;    // micro-kernels for each number of vectors
-    SnGemmAxis batch, m, n, k;
+    SnEpilogueFn epilogue;    // NULL: none
+    uint32_t ukr_sizes;       // micro-kernels for each number of vectors
+    SnExtents batch, m, n, k; // after a possible exchange of A and B
     int64_t base_a, base_b, base_c;
     bool swapped;          // rows of the micro-kernel are n, its lanes are m
     bool share_a, share_b; // packed in phase 0 for all tasks; else by each task

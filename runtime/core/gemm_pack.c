@@ -12,7 +12,7 @@
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-SnGemmRun sn_gemm_run_at(const SnGemmAxis *axis, int64_t i, int64_t end) {
+SnGemmRun sn_gemm_run_at(const SnExtents *axis, int64_t i, int64_t end) {
     SnGemmRun run = {.first = i, .length = end - i};
     for (uint32_t d = axis->count; d-- > 0;) {
         const SnDim *dim = &axis->dim[d];
@@ -24,28 +24,6 @@ SnGemmRun sn_gemm_run_at(const SnGemmAxis *axis, int64_t i, int64_t end) {
         run.length = min64(run.length, dim->extent - at);
     }
     return run;
-}
-
-static bool folds(const SnDim *outer, const SnDim *inner) {
-    return outer->a == inner->a * inner->extent && outer->b == inner->b * inner->extent &&
-           outer->c == inner->c * inner->extent;
-}
-
-void sn_gemm_fold(SnGemmAxis *axis, const SnDim *dims, uint32_t count, bool swap) {
-    *axis = (SnGemmAxis){.size = 1};
-    for (uint32_t i = 0; i < count; i++) {
-        SnDim d = dims[i];
-        if (swap) d.a = dims[i].b, d.b = dims[i].a;
-        axis->size *= d.extent;
-        if (d.extent == 1) continue;
-        SnDim *last = axis->count ? &axis->dim[axis->count - 1] : NULL;
-        if (last && folds(last, &d)) {
-            d.extent *= last->extent;
-            *last = d;
-        } else {
-            axis->dim[axis->count++] = d;
-        }
-    }
 }
 
 // dst[k * width + i] = src[i + k * sk]: adjacent along the panel.
@@ -131,7 +109,7 @@ static void pack_any(const float *src, int64_t si, int64_t sk, int64_t n, int64_
         for (int64_t i = 0; i < n; i++) dst[k * width + i] = src[i * si + k * sk];
 }
 
-void sn_gemm_pack(SnGemmSide side, const SnGemmAxis *rows, const SnGemmAxis *k, const float *src,
+void sn_gemm_pack(SnGemmSide side, const SnExtents *rows, const SnExtents *k, const float *src,
                   int64_t i0, int64_t count, int64_t width, int64_t k0, int64_t kc, float *dst) {
     bool b = side == SN_GEMM_B;
     if (count < width) memset(dst, 0, (size_t)(width * kc) * sizeof *dst);

@@ -13,13 +13,9 @@ typedef struct {
 } SnGemmRun;
 
 // The stretch that starts at element i, cut at `end`. 0 <= i < end <= axis->size.
-SnGemmRun sn_gemm_run_at(const SnGemmAxis *axis, int64_t i, int64_t end);
-
-// Folds `count` nested extents into as few as the strides allow. swap exchanges the roles of A and
-// B.
-void sn_gemm_fold(SnGemmAxis *axis, const SnDim *dims, uint32_t count, bool swap);
+SnGemmRun sn_gemm_run_at(const SnExtents *axis, int64_t i, int64_t end);
 
 // One panel: dst[k * width + i] = the element (i0 + i, k0 + k) of the operand at src, for i < count
 // and k < kc; columns from count to width are zero. O(width * kc).
-void sn_gemm_pack(SnGemmSide side, const SnGemmAxis *rows, const SnGemmAxis *k, const float *src,
+void sn_gemm_pack(SnGemmSide side, const SnExtents *rows, const SnExtents *k, const float *src,
                   int64_t i0, int64_t count, int64_t width, int64_t k0, int64_t kc, float *dst);

@@ -221,12 +221,6 @@ static SnStatus check_gemms(const PlanCheck *c) {
     return SN_OK;
 }
 
-static int64_t extent_of(const SnDim *d, uint32_t n) {
-    int64_t all = 1;
-    for (uint32_t i = 0; i < n; i++) all *= d[i].extent; // they have been multiplied before
-    return all;
-}
-
 // The bytes of a part's argument; -1: it has no such part.
 static int64_t part_bytes(const SnGemm *g, const SnArg *args, SnGemmPart part) {
     return sn_gemm_has(g, part) ? args[sn_gemm_arg(g, part)].bytes : -1;
@@ -238,7 +232,7 @@ static bool good_vector(int64_t bytes, int64_t n) {
 
 // What a call computes besides its product: each with the argument that it needs, and no other.
 static bool good_extras(const SnGemm *g, const SnArg *args) {
-    int64_t m = extent_of(g->m, g->nm), n = extent_of(g->n, g->nn);
+    int64_t m = sn_extent(g->m, g->nm), n = sn_extent(g->n, g->nn);
     bool bias = sn_gemm_has(g, SN_GEMM_BIAS), aux = sn_gemm_has(g, SN_GEMM_AUX);
     bool acc = sn_gemm_has(g, SN_GEMM_ACC);
     if (g->function >= SN_FUNCTIONS || g->sums >= SN_SUMS) return false;
@@ -284,8 +278,8 @@ static bool good_lt_args(const SnGemm *g, const SnArg *args) {
                              part_bytes(g, args, SN_GEMM_ACC));
     bool aux = sn_gemm_has(g, SN_GEMM_AUX);
     bool extras = sn_gemm_has(g, SN_GEMM_BIAS) || g->function || g->sums;
-    if (extras) good = good && l->swap && l->rows == extent_of(g->n, g->nn);
-    if (g->sums) good = good && l->batch == 1 && l->cols == extent_of(g->m, g->nm);
+    if (extras) good = good && l->swap && l->rows == sn_extent(g->n, g->nn);
+    if (g->sums) good = good && l->batch == 1 && l->cols == sn_extent(g->m, g->nm);
     if (aux) good = good && l->ldc % 8 == 0 && l->stride_c % 8 == 0 && g->base_c % 8 == 0;
     return good;
 }

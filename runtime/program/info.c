@@ -176,12 +176,8 @@ static int by_time(const void *a, const void *b) {
 }
 
 static double gemm_flops(const SnGemm *g) {
-    double n = 2;
-    for (uint32_t i = 0; i < g->nbatch; i++) n *= (double)g->batch[i].extent;
-    for (uint32_t i = 0; i < g->nm; i++) n *= (double)g->m[i].extent;
-    for (uint32_t i = 0; i < g->nn; i++) n *= (double)g->n[i].extent;
-    for (uint32_t i = 0; i < g->nk; i++) n *= (double)g->k[i].extent;
-    return n;
+    return 2.0 * (double)sn_extent(g->batch, g->nbatch) * (double)sn_extent(g->m, g->nm) *
+           (double)sn_extent(g->n, g->nn) * (double)sn_extent(g->k, g->nk);
 }
 
 static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, double total) {
