@@ -512,6 +512,131 @@ static bool build_scatter(Lowering *l, bool one_lane) {
     return true;
 }
 
+// ---- strips -------------------------------------------------------------------------------------
+
+static bool only_axes(const Type *t, const AxisList *rows, const AxisList *lanes) {
+    for (uint32_t i = 0; i < t->n; i++)
+        if (!list_has(rows, t->axes[i].axis) && !(lanes && list_has(lanes, t->axes[i].axis)))
+            return false;
+    return true;
+}
+
+static bool same_list(const AxisList *a, const AxisList *b) {
+    return a->n == b->n && memcmp(a->at, b->at, a->n * sizeof *a->at) == 0;
+}
+
+static const char *unfit_node(const Lowering *l, const StripShape *x, NodeId n) {
+    const Type *t = type_of(l->m, l->f, n);
+    const Attr *at = attr_of(l->m, l->f, n);
+    if (node_at(l->f, n)->op == OP_arg && at->arg.index < x->tiles) {
+        if (t->elem != ELEM_f32) return "a tile of another type than f32";
+        if (!only_axes(t, &x->rows, &x->lanes))
+            return "a tile with an axis that is no row's or lane's";
+    }
+    if (node_at(l->f, n)->op != OP_reduce) return NULL;
+    if (at->reduce.by != FOLD_row || at->reduce.part || !same_list(&at->reduce.axes, &x->lanes))
+        return "a fold that is not over whole rows";
+    if (!only_axes(t, &x->rows, NULL)) return "a fold with an axis that is no row's";
+    return NULL;
+}
+
+static const char *unfit_result(const Type *t, const StripShape *x, uint32_t tile) {
+    if (tile != NONE) {
+        if (t->elem != ELEM_f32) return "a tile of another type than f32";
+        return only_axes(t, &x->rows, &x->lanes) ? NULL
+                                                 : "a tile with an axis that is no row's or lane's";
+    }
+    bool rows = only_axes(t, &x->rows, NULL) && t->n == x->rows.n;
+    return rows ? NULL : "a result that is neither a tile nor one value for each row";
+}
+
+static const char *unfit(const Lowering *l, const StripShape *x) {
+    const char *why = NULL;
+    for (NodeId n = 0; n < l->f->nodes.n && !why; n++) why = unfit_node(l, x, n);
+    for (uint32_t i = 0; i < l->f->results.n && !why; i++)
+        why = unfit_result(type_of(l->m, l->f, l->f->results.at[i].node), x, x->to[i]);
+    return why;
+}
+
+// The axes of a list, with the sizes that they have in the body. A row axis that no value has leaves
+// nothing to know of it.
+static bool add_axes(Lowering *l, Axes *to, const AxisList *list) {
+    for (uint32_t i = 0; i < list->n; i++) {
+        NodeId n = 0;
+        while (n < l->f->nodes.n && type_find(type_of(l->m, l->f, n), list->at[i]) < 0) n++;
+        if (n == l->f->nodes.n) {
+            l->failed = "an axis that no value of the body has";
+            return false;
+        }
+        add_axis(to, type_of(l->m, l->f, n), list->at[i]);
+    }
+    return true;
+}
+
+// Tiles are stored by the last sweep: until then they hold what is read.
+static void add_strip_stores(Lowering *l, const StripShape *x) {
+    uint32_t last = 0, first = l->k->stores.n;
+    for (uint32_t i = 0; i < l->k->folds.n; i++)
+        if (l->k->folds.at[i].phase > last) last = l->k->folds.at[i].phase;
+    for (uint32_t i = 0; i < l->f->results.n; i++) {
+        NodeId n = l->f->results.at[i].node;
+        const Type *t = type_of(l->m, l->f, n);
+        PosId at = lower_identity(l, t);
+        KStore st;
+        memset(&st, 0, sizeof st);
+        st.mask = st.index.op = NONE;
+        st.value = lower_value(l, n, at, NONE);
+        st.phase = ready_phase(l, st.value);
+        st.tile = x->to[i] != NONE;
+        if (st.tile && st.phase > last) last = st.phase;
+        if (!st.tile) st.index = lower_index(l, t, at);
+        st.arg = st.tile ? x->to[i] : lower_arg(l, true, i, t, KARG_out);
+        vec_push(l->a, &l->k->stores, st);
+    }
+    for (uint32_t i = first; i < l->k->stores.n; i++)
+        if (l->k->stores.at[i].tile) l->k->stores.at[i].phase = last;
+}
+
+static bool build_strip(Lowering *l, const StripShape *x, bool one_lane) {
+    Kernel *k = l->k;
+    IterationSpace s = {.one_lane = one_lane};
+    if (!add_axes(l, &s.outer, &x->rows) || !add_axes(l, &s.lane, &x->lanes)) return false;
+    s.walk = s.outer.n;
+    k->order = KORDER_strip;
+    k->grain = 1;
+    l->tiles = x->tiles;
+    l->failed = unfit(l, x);
+    if (l->failed) return false;
+    uint32_t naxes = set_axes(l, &s);
+    if (l->failed) return false;
+    for (NodeId n = 0; n < l->f->nodes.n; n++)
+        if (node_at(l->f, n)->op == OP_reduce) add_row_fold(l, n);
+    add_strip_stores(l, x);
+    if (lower_collapse(k, naxes, s.outer.n, naxes) != 1) return false;
+    k->outers = k->walk = lower_collapse(k, s.outer.n + 1, 0, s.outer.n);
+    mark_held(l);
+    return true;
+}
+
+bool lower_strip(Arena *a, const Module *m, const Func *body, const StripShape *shape, Lowered *out,
+                 Text *why) {
+    const uint8_t *acc = NEW_ARRAY(a, uint8_t, MAX_OPERANDS); // none
+    for (int one_lane = 0; one_lane < 2; one_lane++) {
+        memset(out, 0, sizeof *out);
+        Lowering l = lower_new(a, m, body, acc, body->nodes.n ? node_at(body, 0)->loc : (Loc){0});
+        l.k->name = shape->name;
+        if (build_strip(&l, shape, one_lane) && !l.failed) {
+            out->kernel = l.k;
+            out->refs = l.refs;
+            return kernel_finish(l.k, why);
+        }
+        if (!l.failed && !one_lane) continue;
+        text_printf(why, "%s", l.failed ? l.failed : "the lane axes cannot be walked as one");
+        return false;
+    }
+    return false;
+}
+
 // ---- groups -------------------------------------------------------------------------------------
 
 bool lower_gemm(Lowering *l, bool one_lane, Lowered *out); // lower_gemm.c

@@ -64,3 +64,18 @@ typedef struct {
 // (a shape that the kernel IR cannot hold) in *why.
 bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const uint8_t *acc_operand,
                  Lowered *out, Text *why);
+
+// How the body of an attention becomes a strip kernel. Its arguments 0 .. tiles-1 are f32 tiles with
+// that number, read at their row and lane only; the others are buffers. A row of the kernel is one
+// index of `rows`, row-major in that order; its lanes are those of `lanes`, the only axes that the body
+// may fold, all of them at once.
+typedef struct {
+    const char *name; // of the kernel
+    uint32_t tiles;
+    AxisList rows, lanes;
+    const uint32_t *to; // by result: the tile that it is stored to (one that is read: in place), or
+                        // NONE: it has all axes of `rows` and no other, and goes to a buffer
+} StripShape;
+// refs: the buffers, by number of argument and of result. False with the reason in *why.
+bool lower_strip(Arena *a, const Module *m, const Func *body, const StripShape *shape, Lowered *out,
+                 Text *why);

@@ -345,15 +345,36 @@ static KId lower_map(Lowering *l, NodeId n, PosId at, KId mask) {
                         v[2]);
 }
 
+// Whether a value is read where the kernel is: at the row and lane themselves.
+static bool is_here(Lowering *l, NodeId n, PosId at) {
+    const Type *t = type_of(l->m, l->f, n);
+    PosId here = lower_identity(l, t);
+    for (uint32_t i = 0; i < t->n; i++)
+        if (lower_at(l, at, t->axes[i].axis) != lower_at(l, here, t->axes[i].axis)) return false;
+    return true;
+}
+
+static KId lower_tile(Lowering *l, NodeId n, PosId at, uint32_t number) {
+    if (!is_here(l, n, at)) l->failed = "a tile is read at another row or lane";
+    KOp o = blank_op(KOP_tile, ELEM_f32);
+    o.arg = number;
+    return lower_op(l, &o);
+}
+
+static KId lower_fold(Lowering *l, NodeId n, PosId at) {
+    if (l->k->order == KORDER_strip && !is_here(l, n, at))
+        l->failed = "a fold's value is read at another row";
+    return l->fold_value[n];
+}
+
 static KId lower_node(Lowering *l, NodeId n, PosId at, KId mask) {
     const Node *node = node_at(l->f, n);
     const Attr *attr = attr_of(l->m, l->f, n);
     Op op = (Op)node->op;
     if (op_is_scalar(op)) return lower_map(l, n, at, mask);
-    if (n == l->tile) {
-        KOp o = blank_op(KOP_tile, ELEM_f32);
-        return lower_op(l, &o);
-    }
+    if (n == l->tile) return lower_tile(l, n, at, 0);
+    if (op == OP_arg && attr->arg.index < l->tiles)
+        return lower_tile(l, n, at, (uint32_t)attr->arg.index);
     if (op == OP_arg) return lower_load(l, n, at, mask);
     if (op == OP_const)
         return lower_const(l, (Elem)type_of(l->m, l->f, n)->elem, attr->constant.value);
@@ -364,7 +385,7 @@ static KId lower_node(Lowering *l, NodeId n, PosId at, KId mask) {
         return expr_op(l, &e);
     }
     if (op == OP_random) return lower_random(l, n, at);
-    if (op == OP_reduce) return l->fold_value[n];
+    if (op == OP_reduce) return lower_fold(l, n, at);
     if (op == OP_split) return lower_split(l, n, at, mask);
     if (op == OP_merge) return lower_merge(l, n, at, mask);
     if (op == OP_concat) return lower_concat(l, n, at, mask);

@@ -24,6 +24,7 @@ typedef struct {
     uint32_t *arg_of;        // operand -> kernel argument + 1
     KId *fold_value;         // body node -> KOP_fold op, or NONE
     NodeId tile;             // the contraction whose value is KOP_tile, or NONE
+    uint32_t tiles;          // strips: operands below this are tiles
     AxisId axes[K_MAX_AXES]; // tensor axis that kernel axis i stands for, 0: none
     ExprId axis_expr[K_MAX_AXES];
     const char *failed; // why this group cannot be lowered
