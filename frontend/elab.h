@@ -392,7 +392,8 @@ Value initial_map(Elab *cx); // in an initial value: its parameter, for the arro
 
 // ---- elab_expr.c, elab_call.c, elab_stmt.c ------------------------------------------------------
 Value eval(Elab *cx, const Expr *e);
-Value eval_argument(Elab *cx, const Expr *e);             // a value, or a function by its name
+Value eval_argument(Elab *cx, const Expr *e);       // a value, or a function by its name
+void if_mismatch(Elab *cx, Loc at, const Value *c); // c, which is no bool of the build; reports
 bool function_named(Elab *cx, const Expr *e, Value *out); // whether e is the name of a function
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name);
 Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym name); // owner.name: reports

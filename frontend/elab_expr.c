@@ -89,6 +89,21 @@ static Value not_a_part(Elab *cx, const Expr *e, const char *owner, const char *
     return value_error();
 }
 
+// 'x.name(arg)' as it is written here; NULL: there is no such function.
+static const char *method_form(Elab *cx, const Expr *e, const char *of) {
+    const char *name = str(cx, e->call.name);
+    const Expr *arg = e->call.args.n ? e->call.args.at[0].value : NULL;
+    const Binding *f = scope_find(cx->scope, e->call.name, NAME_func);
+    if (!f && !builtin_known(name)) {
+        if (!(name = function_suggest(cx, e->call.name))) return NULL;
+        f = scope_find(cx->scope, sym(cx->syms, name), NAME_func);
+    }
+    if (f ? !f->func->axes.n : !fold_known(name))
+        return arena_printf(cx->arena, "%s(%s)", name, of);
+    return arena_printf(cx->arena, "%s[%s](%s)", name,
+                        arg && arg->kind == E_name ? str(cx, arg->name.name) : "axis", of);
+}
+
 // The dot belongs to names of files, which are not compiled yet: what stands here is a habit of other
 // languages, and the message says how this one writes it.
 Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
@@ -97,15 +112,13 @@ Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
     const Binding *f = scope_find(cx->scope, owner, NAME_func);
     const Binding *a = scope_find(cx->scope, owner, NAME_axis);
     if (v && e->kind == E_call) {
-        const Expr *arg = e->call.args.n ? e->call.args.at[0].value : NULL;
-        const char *axis = arg && arg->kind == E_name ? str(cx, arg->name.name) : "axis";
-        const char *form = fold_known(name) ? arena_printf(cx->arena, "%s[%s](%s)", name, axis, of)
-                                            : arena_printf(cx->arena, "%s(%s)", name, of);
         const char *advice = foreign_advice(name);
-        if (advice)
-            elab_error(cx, e->loc, "'%s' is a value and has no functions: %s", of, advice);
-        else
-            elab_error(cx, e->loc, "'%s' is a value and has no functions: write %s", of, form);
+        const char *form = advice ? advice : method_form(cx, e, of);
+        elab_error(cx, e->loc, "'%s' is a value and has no functions%s%s", of,
+                   !form    ? ""
+                   : advice ? ": "
+                            : ": write ",
+                   form ? form : "");
         elab_note(cx, v->loc, "'%s' is declared here", of);
         return value_error();
     }
@@ -123,7 +136,8 @@ Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
     const char *advice = foreign_advice(name);
     if (!advice) advice = foreign_advice(of);
     if (advice) return elab_error(cx, e->loc, "unknown name '%s.%s': %s", of, name, advice);
-    bool known = builtin_known(name) || scope_find(cx->scope, member, NAME_func);
+    bool known = builtin_known(name) || scope_find(cx->scope, member, NAME_func) ||
+                 scope_find(cx->scope, member, NAME_value);
     near = known ? name : function_suggest(cx, member);
     if (near)
         return elab_error(cx, e->loc, "no file is known as '%s'; names have no prefix: write '%s'",
@@ -179,14 +193,18 @@ bool eval_count(Elab *cx, const Expr *e, const char *what, int64_t *out) {
 }
 
 // The side of an 'if' that exists; NULL after an error.
+void if_mismatch(Elab *cx, Loc at, const Value *c) {
+    if (c->kind == V_TENSOR)
+        elab_error(cx, at, "'if' is settled at build, but this is %s; data choose by where(…)",
+                   type_text(cx, c));
+    else if (c->kind != V_ERROR)
+        elab_error(cx, at, "'if' takes true or false, found %s", type_text(cx, c));
+}
+
 static const Expr *side_taken(Elab *cx, const Expr *e) {
     Value c = value_settle(cx, eval(cx, e->cond.cond), e->cond.cond->loc, "an 'if'");
     if (c.kind == V_BOOL) return c.truth ? e->cond.yes : e->cond.no;
-    if (c.kind != V_ERROR)
-        elab_error(cx, e->cond.cond->loc,
-                   "'if' is settled at build, but this is %s; data choose by where(…)",
-                   type_text(cx, &c));
-    return NULL;
+    return if_mismatch(cx, e->cond.cond->loc, &c), NULL;
 }
 
 static Value eval_if(Elab *cx, const Expr *e) {
@@ -218,13 +236,15 @@ static Value eval_tuple(Elab *cx, const Expr *e) {
     if (e->tuple.n > MAX_TUPLE) return elab_error(cx, e->loc, "a tuple of more than %d", MAX_TUPLE);
     Value *items = NEW_ARRAY(cx->arena, Value, e->tuple.n + 1);
     Value v = {.kind = V_TUPLE, .n = e->tuple.n, .items = items};
+    bool error = false;
     for (uint32_t i = 0; i < e->tuple.n; i++) {
         items[i] = eval(cx, e->tuple.at[i]);
+        error |= items[i].kind == V_ERROR;
         if (items[i].tuples >= v.tuples) v.tuples = (uint8_t)(items[i].tuples + 1);
     }
     if (v.tuples > MAX_TUPLE)
         return elab_error(cx, e->loc, "more than %d tuples inside each other", MAX_TUPLE);
-    return v;
+    return error ? value_error() : v;
 }
 
 static Value eval_number_node(const Expr *e) {

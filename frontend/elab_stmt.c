@@ -558,10 +558,8 @@ static void exec_if(Elab *cx, const Stmt *s) {
     Value c = value_settle(cx, eval(cx, s->branch.test), s->branch.test->loc, "an 'if'");
     if (c.kind == V_BOOL)
         exec_body(cx, c.truth ? &s->branch.yes : &s->branch.no);
-    else if (c.kind != V_ERROR)
-        elab_error(cx, s->branch.test->loc,
-                   "'if' is settled at build, but this is %s; data choose by where(…)",
-                   type_text(cx, &c));
+    else
+        if_mismatch(cx, s->branch.test->loc, &c);
 }
 
 static void exec_return(Elab *cx, const Stmt *s) {

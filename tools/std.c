@@ -1,4 +1,5 @@
 // sinter std [NAME]: the library's reference, from the comments of std.sn.
+#include "frontend/ast.h"
 #include "frontend/reference.h"
 #include "runtime/setting.h"
 #include "tools/driver.h"
@@ -39,11 +40,11 @@ static bool has_word(const char *text, const char *word) {
 
 // What a name that is none may stand for: PyTorch's name of an entry, or one misspelt.
 static const char *meant(const Reference *r, const char *name) {
-    const char *near = NULL;
+    const char *near = NULL, *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     for (uint32_t i = 0; i < r->entries.n; i++) {
         const RefEntry *e = &r->entries.at[i];
-        if (has_word(e->field[REF_torch], name)) return e->name;
-        near = sn_nearer(name, near, e->name);
+        if (has_word(e->field[REF_torch], last) || foreign_spelling(last, e->name)) return e->name;
+        near = sn_nearer(last, near, e->name);
     }
     return near;
 }

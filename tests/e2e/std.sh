@@ -34,5 +34,8 @@ for name in sofmax "" "$(printf '%3000s' x)"; do
 done
 "$sinter" std sofmax 2>&1 | grep -q "named 'sofmax'; did you mean 'softmax'?" && ok || bad "no suggestion for 'sofmax'"
 "$sinter" std mse_loss 2>&1 | grep -q "did you mean 'squared_error'?" && ok || bad "no suggestion for PyTorch's 'mse_loss'"
+for asked in torch.relu:relu RELU:relu torch.nn.BCELoss:binary_cross_entropy F.gelu:gelu; do
+    "$sinter" std "${asked%:*}" 2>&1 | grep -q "did you mean '${asked#*:}'?" && ok || bad "no suggestion for '${asked%:*}'"
+done
 "$sinter" std exp 2>&1 | grep -q "'exp' is built in" && ok || bad "'exp' is not said to be built in"
 finish
