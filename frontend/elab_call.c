@@ -62,6 +62,7 @@ static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
     if (among(name, later_builtins, LATER_BUILTINS))
         return elab_error(cx, e->call.name_loc, "'%s' is not compiled yet", name);
     Binding *v = scope_find(cx->scope, e->call.name, NAME_value);
+    if (v && v->value.kind == V_ERROR) return value_error();
     if (v) {
         elab_error(cx, e->call.name_loc, "'%s' is a value, not a function", name);
         elab_note(cx, v->loc, "'%s' is defined here", name);
@@ -78,7 +79,8 @@ static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
     return elab_error(cx, e->call.name_loc, "unknown function '%s'", name);
 }
 
-// What is reached at build and may not be: the text is the error.
+// What is reached at build and may not be: the text is the error. The calls that led here end, so that nothing
+// follows from it.
 static Value refuse_call(Elab *cx, const Expr *e, const Value *args, uint32_t n) {
     const AstFunc *f = cx->frame ? cx->frame->func : NULL;
     if (n != 1 || args[0].kind != V_STRING || e->call.has_axes)
@@ -86,6 +88,8 @@ static Value refuse_call(Elab *cx, const Expr *e, const Value *args, uint32_t n)
     elab_error(cx, e->loc, "%s", args[0].text);
     if (f && f->kind != FUNC_model && !cx->diag->files.at[f->loc.file].is_std)
         elab_note(cx, cx->frame->call, "'%s' is called here", str(cx, f->name));
+    for (Frame *up = cx->frame; up && up->func->kind != FUNC_model; up = up->up)
+        up->returned = true, up->result = value_error();
     return value_error();
 }
 

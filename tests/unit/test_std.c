@@ -421,7 +421,7 @@ static const SameText texts[] = {
     {"linear",
      "param p[r, c] ~ 0, one[r, out] ~ 1\nloss = sum[r, out](one * linear[c, out](p) as l)", SGD,
      1e-6},
-    {"conv2d",
+    {"conv2d check_window check_groups",
      "param p[r, c, cin] ~ 0, one[r, c, out] ~ 1\n"
      "loss = sum[r, c, out](one * conv2d[r, c, cin -> r, c, out](p, pad = 1))",
      SGD, 1e-6},

@@ -93,6 +93,8 @@ static const Row rows[] = {
      "ids: " INDEX},
     {"embedding_bag[v, h2 -> h](iota[r] + iota[h2], {weight: r, h2}, mode = \"max\")", "r, h",
      "ids: " INDEX},
+    {"check_window(1, 1, 0, 1)", NULL, "size stride pad dilation: " EXTENT},
+    {"check_groups(1, 1, 1)", NULL, "groups cin cout: " EXTENT},
     {"conv1d[v, h -> h2, o]({x: v, h})", "h2, o", CONVOLUTION},
     {"conv2d[v, r, h -> h2, s1, o]({x: v, r, h}, size_col = 2)", "h2, s1, o", CONVOLUTION COLUMNS},
     {"real(transposed[v, h](4, 1, 0, 1))", "v, h", "n stride pad dilation: " EXTENT},
