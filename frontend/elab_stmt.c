@@ -279,10 +279,16 @@ static void collect(Elab *cx, const AstTarget *t, Value v) {
     c->rounds[at] = v;
 }
 
+// A value given to '_', or each of a tuple: tuples are MAX_TUPLE deep at most.
+static void drop(Elab *cx, const Value *v) {
+    if (v->kind == V_TENSOR && v->home == cx->b->f)
+        vec_push(cx->arena, &cx->dropped, ((Dropped){v->home, v->node}));
+    for (uint32_t i = 0; v->kind == V_TUPLE && i < v->n; i++) drop(cx, &v->items[i]);
+}
+
 static void assign_target(Elab *cx, const AstTarget *t, Value v) {
     if (strcmp(str(cx, t->name), "_") == 0) {
-        if (v.kind == V_TENSOR && v.home == cx->b->f)
-            vec_push(cx->arena, &cx->dropped, ((Dropped){v.home, v.node}));
+        drop(cx, &v);
         return;
     }
     if (t->kind == TARGET_index) {
@@ -508,7 +514,8 @@ static bool run_round(Elab *cx, const Stmt *s, int64_t i, Carried *c) {
     cx->depth--;
     cx->path = path, cx->base = base;
     if (!cx->frame->returned) return good && cx->diag->errors == errors && spend(cx, s->loc);
-    elab_error(cx, s->loc, "'return' may not stand in a 'repeat'");
+    if (cx->frame->result.kind != V_ERROR) // else that was reported, or a call was refused
+        elab_error(cx, s->loc, "'return' may not stand in a 'repeat'");
     return false;
 }
 
