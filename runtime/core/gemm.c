@@ -1,7 +1,7 @@
-// The GEMM driver: cuts C = A * B into blocks, packs operands into panels and calls the
-// micro-kernels of codegen/cpu/ukr.c on them. It is plain C because it only moves data and counts;
-// all arithmetic on chains is in the micro-kernels, and what remains here are the sums of segments
-// and the accumulator. The caller provides all memory.
+// The GEMM driver: computes C = A * B in the blocks that gemm_cut.c chose, packs operands into panels
+// and calls the micro-kernels of codegen/cpu/ukr.c on them. It is plain C because it only moves data and
+// counts; all arithmetic on chains is in the micro-kernels, and what remains here are the sums of
+// segments and the accumulator. The caller provides all memory.
 //
 //   C [m x n], a task owns mb x nb         A panels: mr rows, k-major      B panels: nr lanes,
 //   k-major for segment of 4096 k                  total = total + chain at its end
@@ -10,248 +10,14 @@
 //         for panel of mr rows             A panel: streams from the second level cache
 //           micro-kernel                   mr x nr of C in registers
 //
-// No cut changes the order of additions, so the bits depend on neither threads nor tile
-// (docs/numerics.md). A cut leaves every thread two tasks where the shape allows that. Long k with few blocks of C:
-// segments are tasks of their own, their chains go to the shared workspace, and a last phase adds
-// them in order. Blocking after Goto and van de Geijn, "Anatomy of High-Performance Matrix
-// Multiplication", ACM TOMS 34(3), 2008. Time O(batch * m * n * k); workspace as prepared.
-#include "runtime/core/gemm.h"
-#include "runtime/core/gemm_pack.h"
+// Long k with few blocks of C: segments are tasks of their own, their chains go to the shared workspace,
+// and a last phase adds them in order. Blocking after Goto and van de Geijn, "Anatomy of
+// High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008. Time O(batch * m * n * k); workspace as
+// prepared.
+#include "runtime/core/gemm_block.h"
 #include <string.h>
 
-enum {
-    DIRECT_ROWS = 64,     // rows of C up to which packing B costs more than reading it as it lies
-    PACK_K = 32,          // k at a time when neighbouring panels are packed: they share cache lines
-    KC = 384,             // k in a block: a B panel of 48 lanes is 72 KiB
-    ROWS_MAX = 512,       // rows of a task's block when A is not shared as a whole
-    ROWS_MIN = 64,        // rows below which packing B again for each block costs too much
-    LANES_MAX = 768,      // lanes likewise
-    SHARE_MAX = 4 << 20,  // floats of packed operands that are worth sharing: 16 MiB
-    PART_MAX = 8 << 20,   // floats of partial sums: 32 MiB
-    TASKS_GOOD = 32,      // enough tasks to keep threads busy
-    TASK_SMALL = 1 << 19, // multiply-adds below which a task is not worth claiming
-    WORK_BIG = 4 << 20,   // multiply-adds from which packing for all tasks pays for its barrier
-    COMBINE_LANES = 256,  // lanes at a time when partial sums are added
-    LINE = 16,            // floats in a cache line
-    TILE_ROWS = 16        // the largest mr
-};
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t to) { return ceil_div(a, to) * to; }
-
-// ---- Preparing: how a GEMM is cut ---------------------------------------------------------------
-
-static int64_t inner_stride_c(const SnDim *d, uint32_t n) {
-    for (uint32_t i = n; i-- > 0;)
-        if (d[i].extent > 1) return d[i].c;
-    return 1;
-}
-
-// Lanes are the wide direction. Few columns under many rows are better computed transposed, and so
-// is a C whose rows are adjacent; a product's order of factors does not change its bits.
-static bool better_swapped(const SnGemm *g) {
-    int64_t m = sn_extent(g->m, g->nm), n = sn_extent(g->n, g->nn);
-    if (n < SN_GEMM_LANES && m >= 2 * n) return true;
-    if (m < SN_GEMM_LANES && n >= 2 * m) return false;
-    bool stores_only = sn_gemm_has(g, SN_GEMM_C) && !sn_gemm_has(g, SN_GEMM_EPILOGUE);
-    return stores_only && inner_stride_c(g->n, g->nn) != 1 && inner_stride_c(g->m, g->nm) == 1;
-}
-
-static void fold_axes(SnGemmJob *j) {
-    const SnGemm *g = j->gemm;
-    bool s = j->swapped = better_swapped(g);
-    j->batch = sn_extents(g->batch, g->nbatch, s);
-    j->m = sn_extents(s ? g->n : g->m, s ? g->nn : g->nm, s);
-    j->n = sn_extents(s ? g->m : g->n, s ? g->nm : g->nn, s);
-    j->k = sn_extents(g->k, g->nk, s);
-    j->base_a = s ? g->base_b : g->base_a;
-    j->base_b = s ? g->base_a : g->base_b;
-    j->base_c = g->base_c;
-}
-
-static void cut_k(SnGemmJob *j) {
-    int64_t length = min64(j->k.size, SN_GEMM_SEGMENT);
-    j->segments = max64(1, ceil_div(j->k.size, SN_GEMM_SEGMENT));
-    j->kblocks = max64(1, ceil_div(length, KC));
-    j->kc = round_up(ceil_div(length, j->kblocks), 4);
-}
-
-static void set_blocks(SnGemmJob *j, int64_t mb, int64_t nb) {
-    j->mb = round_up(min64(mb, max64(j->m.size, 1)), j->kit.mr);
-    j->nb = round_up(min64(nb, max64(j->n.size, 1)), j->kit.nr);
-    j->mblocks = ceil_div(j->m.size, j->mb);
-    j->nblocks = ceil_div(j->n.size, j->nb);
-}
-
-// Equal blocks of at most `most`.
-static int64_t even(int64_t size, int64_t most) { return ceil_div(size, ceil_div(size, most)); }
-
-// Panels of equally many vectors where few are needed: 64 lanes are 32 + 32, not 48 + 16.
-static void even_panels(SnGemmJob *j) {
-    int64_t vectors = ceil_div(j->n.size, SN_GEMM_LANES);
-    if (vectors) j->kit.nr = SN_GEMM_LANES * even(vectors, j->kit.nr / SN_GEMM_LANES);
-}
-
-// Little work for each batch element: operands are packed by the task that uses them.
-static void cut_small(SnGemmJob *j, int64_t work) {
-    int64_t parts = max64(1, work / (2 * TASK_SMALL)), m = ROWS_MAX, n = LANES_MAX;
-    if (j->m.size > j->n.size)
-        m = min64(m, ceil_div(j->m.size, parts));
-    else
-        n = min64(n, ceil_div(j->n.size, parts));
-    set_blocks(j, even(j->m.size, m), even(j->n.size, n));
-    j->batches = max64(1, TASK_SMALL / max64(work, 1));
-}
-
-// All rows of A in every task would be too few tasks: C is cut by rows too, and B is then read by
-// several tasks.
-static void cut_rows(SnGemmJob *j, int64_t work, int64_t packed) {
-    int64_t want = min64(TASKS_GOOD, work / TASK_SMALL), have = j->mblocks * j->nblocks;
-    if (2 * have >= want || packed > SHARE_MAX) return;
-    set_blocks(j, max64(ceil_div(j->m.size * have, want), ROWS_MIN), j->nb);
-    j->share_b = j->mblocks > 1;
-}
-
-// Whole panels, equally many in each block of at most `most` lanes.
-static int64_t even_lanes(const SnGemmJob *j, int64_t most) {
-    return even(ceil_div(j->n.size, j->kit.nr), most / j->kit.nr) * j->kit.nr;
-}
-
-// Much work: an operand that several tasks read is packed once, if it is not too big for that.
-static void cut_big(SnGemmJob *j, int64_t work) {
-    int64_t a = j->batch.size * j->m.size * j->k.size, b = j->batch.size * j->n_pad * j->k.size;
-    int64_t lanes = j->kit.nr * max64(1, min64(8, ceil_div(j->n.size, j->kit.nr) / TASKS_GOOD));
-    j->share_a = a <= SHARE_MAX && j->n.size > j->kit.nr;
-    j->share_b = !j->share_a ? b <= SHARE_MAX && j->m.size > ROWS_MAX / 2
-                             : j->m.size > ROWS_MAX && a + b <= SHARE_MAX;
-    if (j->share_a && j->share_b) {
-        set_blocks(j, even(j->m.size, ROWS_MAX), even_lanes(j, lanes * 4));
-        if (2 * j->mblocks * j->nblocks < TASKS_GOOD)
-            set_blocks(j, j->mb, even_lanes(j, lanes * 2));
-    } else if (j->share_a) {
-        set_blocks(j, j->m.size, lanes);
-        cut_rows(j, work * j->batch.size, a + b);
-    } else if (j->share_b) {
-        set_blocks(j, even(j->m.size, ROWS_MAX / 2), LANES_MAX);
-    } else {
-        set_blocks(j, even(j->m.size, ROWS_MAX), LANES_MAX);
-    }
-}
-
-// Few blocks and several segments: the segments become tasks.
-static void cut_segments(SnGemmJob *j) {
-    int64_t part = j->batch.size * j->m.size * j->n_pad;
-    if (j->segments == 1 || j->batch.size * j->mblocks * j->nblocks >= TASKS_GOOD) return;
-    if (part * j->segments > PART_MAX) return;
-    j->split = true;
-    j->share_a = j->share_b = false;
-    j->batches = 1;
-    set_blocks(j, ROWS_MAX / 2, LANES_MAX);
-}
-
-static int64_t compute_tasks(const SnGemmJob *j) {
-    int64_t blocks = ceil_div(j->batch.size, j->batches) * j->mblocks * j->nblocks;
-    return blocks * (j->split ? j->segments : 1);
-}
-
-// What packing costs a multiply-add of a task whose block is mb x nb: each row of A serves nb lanes, each
-// lane of B serves mb rows; what is packed for all tasks is read again.
-static double packing(const SnGemmJob *j, int64_t mb, int64_t nb) {
-    const double again = 0.125;
-    return (j->share_a ? again : 1) / (double)nb + (j->share_b ? again : 1) / (double)mb;
-}
-
-// The cheapest blocks, not larger than they are, that make `want` tasks; else the most tasks.
-static void cut_blocks(SnGemmJob *j, int64_t want) {
-    int64_t others = compute_tasks(j) / (j->mblocks * j->nblocks);
-    int64_t rows = ceil_div(j->m.size, j->kit.mr), lanes = ceil_div(j->n.size, j->kit.nr);
-    int64_t mb = j->mb, nb = j->nb;
-    double least = 2;
-    for (int64_t p = j->nb / j->kit.nr; p > 0; p--) {
-        if (p != even(lanes, p)) continue; // blocks as equal as panels allow
-        int64_t q = max64(1, rows / ceil_div(want, others * ceil_div(lanes, p)));
-        q = min64(q, j->mb / j->kit.mr);
-        int64_t tasks = others * ceil_div(lanes, p) * ceil_div(rows, q);
-        double cost =
-            tasks < want ? 1 + 1 / (double)tasks : packing(j, q * j->kit.mr, p * j->kit.nr);
-        if (cost < least) least = cost, mb = q * j->kit.mr, nb = p * j->kit.nr;
-    }
-    set_blocks(j, mb, nb);
-}
-
-// Two tasks for every thread, as far as they are worth claiming.
-static void cut_for_threads(SnGemmJob *j, int64_t work, int64_t threads) {
-    int64_t want = min64(2 * threads, j->batch.size * work / TASK_SMALL);
-    if (compute_tasks(j) >= want) return;
-    int64_t groups = ceil_div(j->batch.size, j->batches);
-    int64_t each = max64(1, compute_tasks(j) / groups); // tasks of a group
-    j->batches = max64(1, min64(j->batches, j->batch.size / ceil_div(want, each)));
-    if (compute_tasks(j) < want) cut_blocks(j, want);
-}
-
-static int64_t pack_tasks(const SnGemmJob *j, int64_t panels) {
-    return j->batch.size * j->segments * j->kblocks * ceil_div(panels, j->pack_group);
-}
-
-static void count_tasks(SnGemmJob *j) {
-    j->pack_group = 8;
-    j->tasks[SN_GEMM_COMPUTE] = compute_tasks(j);
-    if (j->tasks[SN_GEMM_COMPUTE] == 0) return;
-    if (j->share_a) j->pack_b0 = pack_tasks(j, ceil_div(j->m.size, j->kit.mr));
-    j->tasks[SN_GEMM_PACK] = j->pack_b0;
-    if (j->share_b) j->tasks[SN_GEMM_PACK] += pack_tasks(j, ceil_div(j->n.size, j->kit.nr));
-    if (j->split) j->tasks[SN_GEMM_COMBINE] = j->batch.size * ceil_div(j->m.size, j->kit.mr);
-}
-
-static void size_workspace(SnGemmJob *j) {
-    int64_t a = j->share_a ? j->batch.size * j->m.size * j->k.size : 0;
-    int64_t b = j->share_b ? j->batch.size * j->n_pad * j->k.size : 0;
-    int64_t part = j->split ? j->segments * j->batch.size * j->m.size * j->n_pad : 0;
-    j->shared_b = round_up(a, LINE);
-    j->shared_part = j->shared_b + round_up(b, LINE);
-    j->shared = (j->shared_part + part) * (int64_t)sizeof(float);
-    bool block = j->kblocks > 1 || j->segments > 1;
-    j->ld_x = block ? j->nb : j->kit.nr;
-    j->scratch_b = j->share_a ? 0 : round_up(j->mb * j->kc, LINE);
-    j->scratch_x = j->scratch_b + (j->share_b ? 0 : round_up(j->kit.nr * j->kc, LINE));
-    j->scratch_t = j->scratch_x + j->mb * j->ld_x;
-    int64_t end = j->scratch_t + (j->segments > 1 && !j->split ? j->mb * j->nb : 0);
-    j->scratch_e = end;
-    if (j->epilogue && j->swapped) end += j->kit.nr * j->mb;
-    end = max64(end,
-                j->scratch_t + 2 * TILE_ROWS * COMBINE_LANES); // combine: a total and its transpose
-    j->scratch = end * (int64_t)sizeof(float);
-}
-
-void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit, int64_t threads,
-                     SnEpilogueFn epilogue) {
-    *j = (SnGemmJob){.gemm = gemm, .kit = *kit, .epilogue = epilogue, .batches = 1};
-    j->ukr_sizes = sn_ukr_sizes((uint32_t)kit->mr);
-    fold_axes(j);
-    even_panels(j);
-    cut_k(j);
-    j->n_pad = round_up(j->n.size, SN_GEMM_LANES);
-    int64_t work = j->m.size * j->n.size * max64(j->k.size, 1);
-    if (work == 0 || j->batch.size == 0) { // an empty C: no tasks
-        j->mb = j->kit.mr, j->nb = j->kit.nr;
-        j->pack_group = 1;
-        return;
-    }
-    if (work < WORK_BIG)
-        cut_small(j, work);
-    else
-        cut_big(j, work);
-    cut_segments(j);
-    cut_for_threads(j, work, threads);
-    j->direct_b = !j->share_b && j->m.size <= DIRECT_ROWS && j->k.count <= 1 && j->n.count <= 1 &&
-                  (j->n.count == 0 || j->n.dim[0].b == 1);
-    count_tasks(j);
-    size_workspace(j);
-}
-
-// ---- Running ------------------------------------------------------------------------------------
+enum { PACK_K = 32 }; // k at a time when neighbouring panels are packed: they share cache lines
 
 // One call of sn_gemm_run: operands resolved.
 typedef struct {
@@ -336,37 +102,20 @@ static float *partial(const GemmRun *cx, int64_t element, int64_t segment, int64
     return cx->shared + j->shared_part + row * j->n_pad + n;
 }
 
-// The rows of the next panel when `left` rows of C are left: those of the largest micro-kernel that
-// fits, number *size.
-static int64_t panel_rows(const SnGemmJob *j, int64_t left, uint32_t *size) {
-    uint32_t mr = (uint32_t)j->kit.mr, e = 0;
-    while (sn_ukr_rows(mr, e) > left) e++;
-    *size = e;
-    return sn_ukr_rows(mr, e);
-}
-
-// Up to mr rows of A: a panel, or at the edge several smaller ones. Only the part of the slice from
-// k on, n long, is packed; `to` is where the whole slice's panel starts.
 static void pack_a(const GemmRun *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k,
                    int64_t n, float *to) {
     const SnGemmJob *j = cx->j;
-    int64_t end = min64(i + j->kit.mr, j->m.size);
-    while (i < end) {
-        uint32_t size = 0;
-        int64_t rows = panel_rows(j, end - i, &size);
-        sn_gemm_pack(SN_GEMM_A, &j->m, &j->k, cx->a + at->a, i, rows, rows, s->k0 + k, n,
-                     to + k * rows);
-        to += rows * s->kc;
-        i += rows;
-    }
+    SnGemmStretch part = {s->k0, s->kc, k, n};
+    sn_gemm_pack_rows(&j->kit, &j->m, &j->k, cx->a + at->a, i, min64(j->kit.mr, j->m.size - i),
+                      part, to);
 }
 
 static void pack_b(const GemmRun *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k,
                    int64_t n, float *to) {
     const SnGemmJob *j = cx->j;
-    int64_t lanes = min64(j->kit.nr, j->n.size - i), width = round_up(lanes, SN_GEMM_LANES);
-    sn_gemm_pack(SN_GEMM_B, &j->n, &j->k, cx->b + at->b, i, lanes, width, s->k0 + k, n,
-                 to + k * width);
+    SnGemmStretch part = {s->k0, s->kc, k, n};
+    sn_gemm_pack_lanes(&j->kit, &j->n, &j->k, cx->b + at->b, i, min64(j->kit.nr, j->n.size - i),
+                       part, to);
 }
 
 static SnDim element_at(const SnGemmJob *j, int64_t element) {
@@ -481,14 +230,14 @@ static Ahead plan_ahead(const GemmRun *cx, const Strip *p, const Slice *s, int64
     ahead.at = (const char *)(cx->b + p->at.b + n * dn->b + k * dk->b);
     ahead.step = (along_k ? dn->b : dk->b) * (int64_t)sizeof(float);
     ahead.outer = along_k ? lanes : kc;
-    ahead.inner = ceil_div(along_k ? kc : lanes, LINE) + 1;
+    ahead.inner = ceil_div(along_k ? kc : lanes, SN_GEMM_LINE) + 1;
     ahead.each = ceil_div(ahead.outer * ahead.inner, ceil_div(p->i1 - p->i0, j->kit.mr));
     return ahead;
 }
 
 static void fetch(Ahead *x) {
     for (int64_t q = 0; q < x->each && x->outer > 0; q++) {
-        __builtin_prefetch(x->at + x->line * (int64_t)sizeof(float[LINE]), 0, 2);
+        __builtin_prefetch(x->at + x->line * (int64_t)sizeof(float[SN_GEMM_LINE]), 0, 2);
         if (++x->line < x->inner) continue;
         x->line = 0, x->at += x->step, x->outer--;
     }
@@ -499,7 +248,7 @@ static void fetch(Ahead *x) {
 static void tile(const GemmRun *cx, const Strip *p, const Slice *s, float *x, int64_t i,
                  int64_t rows, uint32_t size) {
     const SnGemmJob *j = cx->j;
-    SnUkrFn ukr = (SnUkrFn)j->kit.ukr[(p->vectors - 1) * j->ukr_sizes + size];
+    SnUkrFn ukr = sn_gemm_ukr(&j->kit, p->vectors, size);
     const float *a = p->a + (i - p->i0) * s->kc;
     SnGemmRun rm = sn_gemm_run_at(&j->m, i, i + rows);
     if (!p->adjacent || rm.length < rows || (cx->add && !s->last)) {
@@ -526,7 +275,7 @@ static void strip(const GemmRun *cx, Strip *p, const Slice *s) {
     bool keep = j->kblocks > 1 || j->segments > 1 || j->epilogue; // x holds more than one tile
     for (int64_t i = p->i0; i < p->i1;) {
         uint32_t size = 0;
-        int64_t rows = panel_rows(j, p->i1 - i, &size);
+        int64_t rows = sn_gemm_panel_rows(&j->kit, p->i1 - i, &size);
         float *x = p->x + (keep ? (i - p->i0) * p->ldx : 0);
         tile(cx, p, s, x, i, rows, size);
         fetch(&p->ahead);
@@ -613,18 +362,19 @@ static void combine_task(const GemmRun *cx, int64_t task) {
     int64_t panels = ceil_div(j->m.size, j->kit.mr), element = task / panels;
     int64_t i = task % panels * j->kit.mr, rows = min64(j->kit.mr, j->m.size - i);
     SnDim at = element_at(j, element);
-    float *t = cx->scratch, *turned = t + TILE_ROWS * COMBINE_LANES;
-    for (int64_t n = 0; n < j->n.size; n += COMBINE_LANES) {
-        int64_t lanes = min64(COMBINE_LANES, j->n.size - n);
-        memset(t, 0, TILE_ROWS * COMBINE_LANES * sizeof *t);
+    float *t = cx->scratch, *turned = t + SN_GEMM_MOST_ROWS * SN_GEMM_COMBINE_LANES;
+    for (int64_t n = 0; n < j->n.size; n += SN_GEMM_COMBINE_LANES) {
+        int64_t lanes = min64(SN_GEMM_COMBINE_LANES, j->n.size - n);
+        memset(t, 0, SN_GEMM_MOST_ROWS * SN_GEMM_COMBINE_LANES * sizeof *t);
         for (int64_t s = 0; s < j->segments; s++)
             for (int64_t r = 0; r < rows; r++) {
                 const float *from = partial(cx, element, s, i + r, n);
                 for (int64_t l = 0; l < lanes; l++)
-                    t[r * COMBINE_LANES + l] = t[r * COMBINE_LANES + l] + from[l];
+                    t[r * SN_GEMM_COMBINE_LANES + l] = t[r * SN_GEMM_COMBINE_LANES + l] + from[l];
             }
-        finish(cx, at.c, t, COMBINE_LANES, i, rows, n, lanes);
-        if (j->epilogue) call_epilogue(cx, element, t, COMBINE_LANES, i, rows, n, lanes, turned);
+        finish(cx, at.c, t, SN_GEMM_COMBINE_LANES, i, rows, n, lanes);
+        if (j->epilogue)
+            call_epilogue(cx, element, t, SN_GEMM_COMBINE_LANES, i, rows, n, lanes, turned);
     }
 }
 

@@ -32,7 +32,6 @@ typedef struct {
     const SnGemm *gemm;
     SnGemmKit kit;
     SnEpilogueFn epilogue;    // NULL: none
-    uint32_t ukr_sizes;       // micro-kernels for each number of vectors
     SnExtents batch, m, n, k; // after a possible exchange of A and B
     int64_t base_a, base_b, base_c;
     bool swapped;          // rows of the micro-kernel are n, its lanes are m

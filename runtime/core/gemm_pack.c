@@ -10,8 +10,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 SnGemmRun sn_gemm_run_at(const SnExtents *axis, int64_t i, int64_t end) {
     SnGemmRun run = {.first = i, .length = end - i};
     for (uint32_t d = axis->count; d-- > 0;) {

@@ -1,6 +1,18 @@
-// Packing of GEMM operands into panels, and walking nested extents. Internal to the GEMM driver.
+// Packing of GEMM operands into panels, and walking nested extents. For the GEMM driver and others that
+// call its micro-kernels on blocks of their own (gemm_block.h).
 #pragma once
 #include "runtime/core/gemm.h"
+
+enum {
+    SN_GEMM_LINE = 16,          // floats in a cache line
+    SN_GEMM_MOST_ROWS = 16,     // the largest mr
+    SN_GEMM_COMBINE_LANES = 256 // lanes at a time when partial sums are added
+};
+
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t round_up(int64_t a, int64_t to) { return ceil_div(a, to) * to; }
 
 typedef enum { SN_GEMM_A, SN_GEMM_B } SnGemmSide;
 
