@@ -1,4 +1,6 @@
-// Panels: see gemm_block.h. Linear in what is packed.
+// Panels and blocks of C: see gemm_block.h. A panel of lanes of B stays in the first level cache while
+// the panels of A stream past it from the second (Goto and van de Geijn, "Anatomy of High-Performance
+// Matrix Multiplication", ACM TOMS 34(3), 2008). Time O(rows * lanes * kc).
 #include "runtime/core/gemm_block.h"
 
 void sn_gemm_pack_rows(const SnGemmKit *kit, const SnExtents *rows, const SnExtents *k,
@@ -20,5 +22,23 @@ void sn_gemm_pack_lanes(const SnGemmKit *kit, const SnExtents *lanes, const SnEx
         sn_gemm_pack(SN_GEMM_B, lanes, k, b, i, n, width, part.k0 + part.at, part.n,
                      to + part.at * width);
         to += width * part.kc;
+    }
+}
+
+void sn_gemm_block(const SnGemmKit *kit, const SnGemmBlock *x) {
+    for (int64_t n = 0; n < x->lanes; n += kit->nr) {
+        int64_t vectors = ceil_div(min64(kit->nr, x->lanes - n), SN_GEMM_LANES);
+        const float *b = x->b + (x->ldb ? n : n * x->kc);
+        int64_t ldb = x->ldb ? x->ldb : vectors * SN_GEMM_LANES;
+        for (int64_t i = 0; i < x->rows;) {
+            uint32_t size = 0;
+            int64_t rows = sn_gemm_panel_rows(kit, x->rows - i, &size);
+            const float *a = x->a + (x->lda ? i : i * x->kc);
+            sn_gemm_ukr(kit, vectors, size)(x->kc, a, x->lda ? x->lda : rows, b, ldb,
+                                            x->from ? x->from + i * x->ldfrom + n : NULL, x->ldfrom,
+                                            x->acc ? x->acc + i * x->ldacc + n : NULL, x->ldacc,
+                                            x->to + i * x->ldto + n, x->ldto);
+            i += rows;
+        }
     }
 }

@@ -1,4 +1,12 @@
-// Panels of A and B as the micro-kernels read them, and which micro-kernel takes which panel.
+// One block of C from panels: what a task of a product is made of, for code that has its own loops around
+// it, such as attention's, whose scores and weights are strips in the cache. Blocks and panels are
+// the caller's memory; nothing is allocated, and no choice below changes a bit: each element is one
+// chain of fused multiply-adds over increasing k (docs/numerics.md, Contractions).
+//
+//   for a stretch of k, at most a segment of SN_GEMM_SEGMENT:
+//       sn_gemm_pack_rows(A), sn_gemm_pack_lanes(B)   where they do not lie as micro-kernels read them
+//       sn_gemm_block(...)                            from NULL at the start of the segment, else to
+//   total = total + chain at a segment's end: acc and to are the total, where there are several
 #pragma once
 #include "runtime/core/gemm_pack.h"
 
@@ -28,3 +36,22 @@ void sn_gemm_pack_rows(const SnGemmKit *kit, const SnExtents *rows, const SnExte
 // with zeros: count rounded up to SN_GEMM_LANES, times kc floats.
 void sn_gemm_pack_lanes(const SnGemmKit *kit, const SnExtents *lanes, const SnExtents *k,
                         const float *b, int64_t i0, int64_t count, SnGemmStretch part, float *to);
+
+// to[rows x lanes] = from + A B over kc of k; acc + that where acc is not NULL. Whole vectors are
+// computed: B where it is not packed, from, acc and to have room for lanes rounded up to SN_GEMM_LANES.
+typedef struct {
+    int64_t rows, lanes, kc;
+    // lda 0: panels of sn_gemm_pack_rows; else row i of k is a[k * lda + i]
+    const float *a;
+    int64_t lda;
+    // ldb 0: panels of sn_gemm_pack_lanes; else lane l of k is b[k * ldb + l]
+    const float *b;
+    int64_t ldb;
+    const float *from; // where the chains go on; NULL: they start at 0. May be `to`
+    int64_t ldfrom;
+    const float *acc; // NULL, or what the chains' ends are added to. May be `to`
+    int64_t ldacc;
+    float *to;
+    int64_t ldto;
+} SnGemmBlock;
+void sn_gemm_block(const SnGemmKit *kit, const SnGemmBlock *x);

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "codegen/cpu/cpu.h"
-#include "runtime/core/gemm.h"
+#include "runtime/core/gemm_block.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -507,6 +507,57 @@ static void test_micro_kernels(void **state_) {
     }
 }
 
+// A block from panels or from where its operands lie; what is not its own keeps its value.
+static void check_block(const SnGemmKit *kit, int64_t rows, int64_t lanes, int64_t kc, int mode) {
+    bool pack_a = mode & 1, pack_b = mode & 2, more = mode & 4, add = mode & 8;
+    int64_t whole = round_up(lanes, SN_GEMM_LANES), ld = whole + pick(0, 9),
+            lda = rows + pick(0, 5);
+    float *a = floats(kc * lda, false), *b = floats(kc * ld, false), *to = floats(rows * ld, true);
+    float *from = floats(rows * ld, false), *acc = floats(rows * ld, false);
+    float *pa = floats(rows * kc, true), *pb = floats(whole * kc, true);
+    SnExtents ai = {1, rows, {{rows, 1, 0, 0}}}, bi = {1, lanes, {{lanes, 0, 1, 0}}};
+    SnExtents k = {1, kc, {{kc, lda, ld, 0}}};
+    for (int64_t at = 0; at < kc; at += 7) { // piece by piece
+        SnGemmStretch part = {0, kc, at, min64(7, kc - at)};
+        sn_gemm_pack_rows(kit, &ai, &k, a, 0, rows, part, pa);
+        sn_gemm_pack_lanes(kit, &bi, &k, b, 0, lanes, part, pb);
+    }
+    sn_gemm_block(kit, &(SnGemmBlock){.rows = rows,
+                                      .lanes = lanes,
+                                      .kc = kc,
+                                      .a = pack_a ? pa : a,
+                                      .lda = pack_a ? 0 : lda,
+                                      .b = pack_b ? pb : b,
+                                      .ldb = pack_b ? 0 : ld,
+                                      .from = more ? from : NULL,
+                                      .ldfrom = ld,
+                                      .acc = add ? acc : NULL,
+                                      .ldacc = ld,
+                                      .to = to,
+                                      .ldto = ld});
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t l = 0; l < ld; l++) {
+            float x = more ? from[i * ld + l] : 0.0f, got = to[i * ld + l];
+            for (int64_t q = 0; q < kc; q++) x = fmaf(a[q * lda + i], b[q * ld + l], x);
+            if (add) x = acc[i * ld + l] + x;
+            if (l >= whole) memcpy(&x, &(int32_t){POISON}, 4);
+            if ((l < lanes || l >= whole) && memcmp(&got, &x, 4) != 0)
+                fail_msg("mode %d, %lld x %lld x %lld: [%lld, %lld] is %a, expected %a", mode,
+                         (long long)rows, (long long)lanes, (long long)kc, (long long)i,
+                         (long long)l, (double)got, (double)x);
+        }
+    float *all[] = {a, b, to, from, acc, pa, pb};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void test_panels(void **state_) {
+    const GemmWorld *w = *state_;
+    state = 17;
+    for (uint32_t i = 0; i < w->n; i++)
+        for (int n = 0; n < 200; n++)
+            check_block(&w->kit[i], pick(1, 30), pick(1, 130), pick(1, 40), n % 16);
+}
+
 // Segments in order, not a pairwise sum, and not one chain over all of k: the reference must tell
 // them apart, so that equality with it says something.
 static void test_reference(void **state_) {
@@ -523,13 +574,11 @@ static void test_reference(void **state_) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference),
-                                       cmocka_unit_test(test_micro_kernels),
-                                       cmocka_unit_test(test_no_thread_starves),
-                                       cmocka_unit_test(test_random),
-                                       cmocka_unit_test(test_vectors),
-                                       cmocka_unit_test(test_negative_zero),
-                                       cmocka_unit_test(test_blocks),
-                                       cmocka_unit_test(test_long_k)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reference),     cmocka_unit_test(test_micro_kernels),
+        cmocka_unit_test(test_panels),        cmocka_unit_test(test_no_thread_starves),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_negative_zero), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_long_k)};
     return cmocka_run_group_tests_name("gemm", tests, setup, teardown);
 }
