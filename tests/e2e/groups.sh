@@ -63,12 +63,10 @@ code=0
 # so does a finite rate that a factor of an optimizer line takes beyond all numbers
 sed 's/rate = 0.1/rate = 3e38/' "$work/model.sn" >"$work/factor.sn"
 "$sinter" build "$work/factor.sn" -o "$work/other" || bad "build with a factor"
-for peak in 0.1 100; do
-    code=0
-    "$work/other" --data "$work/text" --steps 6 --lr $peak >"$work/log.$peak" 2>&1 || code=$?
-    [ $code = 1 ] && ok || bad "--lr $peak: exit $code"
-done
-grep -q "the learning rate is inf in step 1: training has diverged; the step changed nothing" "$work/log.100" && ok || bad "$(tail -1 "$work/log.100")"
+code=0
+"$work/other" --data "$work/text" --steps 6 --lr 100 >"$work/log" 2>&1 || code=$?
+[ $code = 1 ] && grep -q "the learning rate is inf in step 1: training has diverged; the step changed nothing" "$work/log" &&
+    ok || bad "exit $code: $(tail -1 "$work/log")"
 # what is no scalar of this program, or no value of one
 code=0
 "$work/exe" --data "$work/text" --set lr.embde.peak=1 >"$work/log" 2>&1 || code=$?
