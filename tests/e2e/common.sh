@@ -12,6 +12,14 @@ ok() { passed=$((passed + 1)); }
 bad() { failed=$((failed + 1)); echo "FAIL: $*"; }
 # same LABEL A B: the two files hold the same bytes.
 same() { if cmp -s "$2" "$3"; then ok; else bad "$1: $2 and $3 differ"; fi; }
+# when COMMAND...: waits until it succeeds, on a slow machine too: as long as the process $pid lives, and minutes.
+when() {
+    waited=0
+    until "$@" >/dev/null 2>&1 || ! kill -0 $pid 2>/dev/null || [ $waited = 6000 ]; do
+        sleep 0.05
+        waited=$((waited + 1))
+    done
+}
 finish() {
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]

@@ -199,7 +199,7 @@ expect 1 "'output NAME = VALUE' says what is wanted" "$work/mute" --resume "$wor
 head -c 20000000 /dev/zero | tensors "$work/endless" '{"x":{"dtype":"I8","shape":[4000000,4],"data_offsets":[0,16000000]},"number":{"dtype":"U8","shape":[4000000],"data_offsets":[16000000,20000000]}}'
 "$exe" --resume "$work/run" --data "$work/endless" --predict "$work/none" >"$work/said" 2>&1 &
 pid=$!
-for i in 1 2 3 4 5 6 7 8 9; do ls "$work"/.none.*.tmp >/dev/null 2>&1 && break; sleep 0.2; done
+when eval 'ls "$work"/.none.*.tmp'
 kill -TERM $pid
 rc=0
 wait $pid || rc=$?

@@ -64,7 +64,7 @@ $run --steps 7 --print-every 3 >"$work/lines" 2>&1
 # Evaluations to come are part of the time left: two thousand steps take a tenth of a second without them.
 $run --steps 2000 --eval-every 1 --eval-batches 400 >"$work/lines" 2>&1 &
 pid=$!
-while ! grep -q '^step 10/' "$work/lines" && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+when grep '^step 10/' "$work/lines"
 kill -TERM $pid
 wait $pid || bad "a stopped run failed"
 has "evaluations in the time left" '^step 10/2000 .*  ([1-9]|0:0[3-9]|0:[1-9])[0-9:]* left$' "$work/lines"
@@ -102,7 +102,22 @@ if script --version 2>/dev/null | grep -q util-linux; then
     tr '\r' '\n' <"$work/seen" | grep "  validation" | grep -vqE "^($esc\\[K)?step [0-9]+  validation" &&
         bad "a line behind a row: $(tr '\r' '\n' <"$work/seen" | grep validation | head -2 | cat -v)" || ok
     # The window becomes smaller while the run goes on.
-    script -qec "stty cols 150; $run --steps 100000000 & sleep 0.7; stty cols 30; sleep 0.5; kill -TERM \$!; wait" /dev/null </dev/null >"$work/seen" 2>&1 || true
+    cat >"$work/narrow.sh" <<'END'
+stty cols 150
+$1 --steps 100000000 &
+rows() { tr -cd '\r' <"$seen" | wc -c; }
+more() { # N: rows from now on
+    end=$(($(rows) + $1))
+    while [ "$(rows)" -lt $end ] && kill -0 $!; do sleep 0.05; done
+}
+seen=$2
+more 4
+stty cols 30
+more 3
+kill -TERM $!
+wait
+END
+    script -qec "sh '$work/narrow.sh' '$run' '$work/seen'" /dev/null </dev/null >"$work/seen" 2>&1 || true
     sed "s/$esc\\[[0-9;]*m//g" "$work/seen" | tr '\r' '\n' | sed "s/^$esc\\[K//" | grep -E '^(step )?[0-9]+/' >"$work/rows"
     [ "$(head -2 "$work/rows" | awk '{ print length($0) }' | tail -1)" = 150 ] && ok || bad "not 150 columns: $(head -2 "$work/rows")"
     [ "$(tail -1 "$work/rows" | awk '{ print length($0) <= 30 && length($0) }')" = 1 ] && ok || bad "not 30 columns: $(tail -1 "$work/rows")"
@@ -158,7 +173,7 @@ eval "$(next evaluate)" >"$work/words" 2>&1 || bad "evaluate: $(tail -1 "$work/w
 # A run that was stopped goes on to where it was to end.
 $run --steps 100000000 --out "$work/stopped" >"$work/said" 2>&1 &
 pid=$!
-while ! grep -q '^step 10/' "$work/said" && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+when grep '^step 10/' "$work/said"
 kill -TERM $pid
 wait $pid || bad "a stopped run failed"
 next 'go on' >"$work/words"

@@ -37,19 +37,22 @@ while [ $i -lt $kills ]; do
 done
 # A run that is asked to end saves its last complete step, also inside an accumulation or an evaluation, and
 # when nobody reads its output any more; exits with 0; and goes on as if it had not been asked.
-begin() { # NAME ARGS...: in the background, until the first line is there
-    name=$1
-    shift
-    "$work/exe" --data "$work/text" --out "$work/$name" --steps $steps --eval-batches 1 "$@" >"$work/$name.log" 2>&1 &
-    pid=$!
-    waited=0
-    while ! grep -qs samples "$work/$name.log" && [ $waited -lt 100 ]; do sleep 0.1; waited=$((waited + 1)); done
-}
-asked() { # NAME SIGNAL WORDS...: ends it; the log has the words
-    kill -"$2" $pid 2>/dev/null || true
-    code=0
-    wait $pid || code=$?
-    [ $code = 0 ] && grep -q "$3" "$work/$1.log" && ok || bad "$1: exit $code, $(tail -1 "$work/$1.log")"
+# asked NAME SIGNAL FIRST WORDS ARGS...: a run gets the signal when its log has FIRST, and then has the words. What
+# was over before it was asked is done again.
+asked() {
+    name=$1 signal=$2 first=$3 words=$4
+    shift 4
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        rm -rf "${work:?}/$name"
+        "$work/exe" --data "$work/text" --out "$work/$name" --steps $steps --eval-batches 1 "$@" >"$work/$name.log" 2>&1 &
+        pid=$!
+        when grep -qs "$first" "$work/$name.log"
+        kill -"$signal" $pid 2>/dev/null || true
+        code=0
+        wait $pid || code=$?
+        grep -q "^step $steps  validation loss" "$work/$name.log" || break
+    done
+    [ $code = 0 ] && grep -q "$words" "$work/$name.log" && ok || bad "$name: exit $code, $(tail -1 "$work/$name.log")"
 }
 goes_on() { # NAME ARGS...
     name=$1
@@ -58,19 +61,13 @@ goes_on() { # NAME ARGS...
         >"$work/$name-2.log" 2>&1 || bad "resume after $name: $(tail -1 "$work/$name-2.log")"
     same "resumed after $name" "$work/whole/last" "$(ls "$work/$name"/step-*.safetensors | tail -1)"
 }
-begin term
-asked term TERM "stopped after step"
+asked term TERM samples "stopped after step"
 goes_on term
-begin hup
-asked hup HUP "stopped after step"
+asked hup HUP samples "stopped after step"
 goes_on hup
-begin accumulation --accum 3000
-sleep 0.2
-asked accumulation TERM "stopped after step 0"
+asked accumulation TERM samples "stopped after step 0" --accum 3000
 goes_on accumulation --accum 2
-begin evaluation --eval-every 1 --eval-batches 2000 --set data.split=0.01
-while ! grep -q "^step 1/" "$work/evaluation.log" && kill -0 $pid 2>/dev/null; do sleep 0.1; done
-asked evaluation TERM "step 1  validation stopped before its end"
+asked evaluation TERM "^step 1/" "step 1  validation stopped before its end" --eval-every 1 --eval-batches 2000 --set data.split=0.01
 "$work/exe" --data "$work/text" --out "$work/pipe" --steps $steps --print-every 1 --eval-batches 1 2>"$work/pipe.log" | head -2 >"$work/head.log"
 ls "$work/pipe"/step-*.safetensors >/dev/null 2>&1 && ! [ -s "$work/pipe.log" ] && ok || bad "pipe: $(tail -1 "$work/pipe.log")"
 goes_on pipe

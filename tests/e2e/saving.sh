@@ -46,11 +46,7 @@ fi
 # ---- one run at a time; readers may come -------------------------------------------------------------
 $run --steps 100000000 --out "$work/busy" --save-every 200 --keep 1 >"$work/busy.log" 2>&1 &
 pid=$!
-i=0
-while ! ls "$work"/busy/step-* >/dev/null 2>&1 && [ $i -lt 200 ]; do
-    sleep 0.05
-    i=$((i + 1))
-done
+when eval 'ls "$work"/busy/step-*'
 says 1 "another run saves in '$work/busy': process $pid on" $run --steps 2 --out "$work/busy"
 says 1 "another run saves in" $run --resume "$work/busy" --steps 2
 i=0
@@ -88,14 +84,10 @@ says 1 "holds a checkpoint of step 6" $run --resume "$work/hurt/step-00000004.sa
 # ---- --out gone in the middle: warnings, and exit 3 at the end as for every save that fails ---------------
 $run --steps 100000000 --out "$work/gone" --save-every 200 >"$work/gone.log" 2>&1 &
 pid=$!
-i=0
-while ! ls "$work"/gone/step-* >/dev/null 2>&1 && [ $i -lt 200 ]; do
-    sleep 0.05
-    i=$((i + 1))
-done
+when eval 'ls "$work"/gone/step-*'
 # held meanwhile: it would make the folder anew between the two
 kill -STOP $pid
-while ! grep -q '^State:.T' /proc/$pid/status; do sleep 0.01; done
+when grep '^State:.T' /proc/$pid/status
 mv "$work/gone" "$work/moved" && : >"$work/gone"
 kill $pid
 kill -CONT $pid
