@@ -88,7 +88,7 @@ done
 # ---- layout of C files -----------------------------------------------------------------------------
 tracked() { git ls-files -co --exclude-standard -- "$@"; }
 if command -v clang-format >/dev/null; then
-    tracked '*.c' '*.h' | while read -r file; do [ ! -f "$file" ] || echo "$file"; done |
+    tracked '*.c' '*.h' '*.cuh' | while read -r file; do [ ! -f "$file" ] || echo "$file"; done |
         xargs -P 2 -n 40 clang-format --dry-run -Werror 2>&1 | sed -n 's/^\([^:]*\):[0-9]*:[0-9]*: error.*/\1/p' | sort -u >"$work/layout"
     none "not laid out as .clang-format says (clang-format -i FILE)" "$work/layout"
 else
@@ -169,7 +169,7 @@ tracked . | grep -vE '\.safetensors$' | while read -r file; do [ ! -f "$file" ] 
 none "words that belong to one machine, or notes of things not done" "$work/words"
 
 # ---- files open with what they are for -------------------------------------------------------------
-tracked '*.c' '*.h' | while read -r file; do
+tracked '*.c' '*.h' '*.cuh' | while read -r file; do
     [ -f "$file" ] || continue
     head -c 3 "$file" | grep -q '^// ' || echo "$file"
 done >"$work/heads"

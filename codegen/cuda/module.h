@@ -4,14 +4,29 @@
 //   print*.c   appends the kernels of the step         gemm.c    appends products of our own
 //   nvrtc.c    compiles batch by batch                 cache.c   keys on a batch's text
 //
-// A function's symbol is "k<number>"; its text may use what the prelude of the batch declares (Env).
+// A function's symbol is "k<number>"; its text may use what template/kernel.cuh declares (Env), with which
+// every batch begins.
 #pragma once
 #include "codegen/cuda/cuda.h"
 
 enum { CUDA_BATCH = 24 };
 
+// The files of codegen/cuda/template/, as text.
+typedef enum {
+#define TEMPLATE(name) CUDA_##name,
+#include "codegen/cuda/template/template.def"
+#undef TEMPLATE
+    CUDA_TEMPLATES
+} CudaTemplate;
+#define TEMPLATE(name)                                                                             \
+    extern const char cuda_template_##name[];                                                      \
+    extern const size_t cuda_template_##name##_size;
+#include "codegen/cuda/template/template.def"
+#undef TEMPLATE
+
 typedef struct {
     Text text;
+    uint32_t templates;    // a bit for each that the text has
     uint32_t first, count; // functions first .. first + count - 1
     VEC(size_t) starts;    // of each one's code in the text, behind its comment
 } CudaBatch;
@@ -35,8 +50,9 @@ struct CudaModule {
 // Where the next function's text goes: the batch's text, behind a line "// k<number>: comment" whose
 // characters are made harmless. The caller appends `extern "C" __global__ ... k<number>(...) {...}`.
 // The Text stays valid until the next call.
-Text *cuda_module_open_function(CudaModule *m, const char *comment, uint32_t *function,
-                                uint32_t *batch);
+// uses: the template that it needs beside kernel.cuh, which every batch has.
+Text *cuda_module_open_function(CudaModule *m, const char *comment, CudaTemplate uses,
+                                uint32_t *function, uint32_t *batch);
 // Appends s with every character outside a safe list replaced by '_': no line ends, no backslashes (which
 // would join lines), no trigraphs, no end of a comment.
 void cuda_put_safe(Text *to, const char *s);

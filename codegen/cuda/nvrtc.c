@@ -108,7 +108,7 @@ bool nvrtc_supports(const Nvrtc *rt, const CudaTarget *t, Text *why) {
 // ---- compiling ----------------------------------------------------------------------------------
 
 enum { ARCH_SIZE = 48 };
-// 177: a prelude that is not used; 186: a u32 that a model compares with 0.
+// 177: a function of a template that is not used; 186: a u32 that a model compares with 0.
 static const char *const fixed[] = {"--std=c++17", "--fmad=false", "-default-device",
                                     "--diag-suppress=177,186"};
 static const char *const machine[] = {"--ptxas-options=-v"};       // not for PTX alone

@@ -133,7 +133,7 @@ static const char *only_when(Cu *p, const char *when) {
     return when ? arena_printf(p->a, "if (%s) ", when) : "";
 }
 
-// What has been stored is looked at (codegen/cuda/module.c). call: "watch", or "watch4" for four values.
+// What has been stored is looked at (template/kernel.cuh). call: "watch", or "watch4" for four values.
 static void watch(Cu *p, const char *only, const char *call, uint32_t number, uint32_t arg,
                   const char *at, const char *value) {
     if (arg_elem(p, arg) == ELEM_f32)

@@ -11,7 +11,7 @@ static void print_new(CudaModule *m, const Kernel *plain, const char *name, cons
     launch->grid[0] = (uint32_t)g->blocks[0];
     launch->grid[1] = (uint32_t)g->blocks[1];
     launch->grid[2] = 1;
-    Text *to = cuda_module_open_function(m, name, &launch->function, &launch->batch);
+    Text *to = cuda_module_open_function(m, name, CUDA_kernel, &launch->function, &launch->batch);
     cu_print_function(scratch, to, plain, g, launch->function, keys, table);
     arena_free(scratch);
 }

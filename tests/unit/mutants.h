@@ -231,15 +231,23 @@ static inline Outcome run_program(const Subject *s, const void *plan, const SnIm
 
 // ---- mutants of text ----------------------------------------------------------------------------
 
-// In the function of that number: from, which is there once, becomes to.
+// Where `what` stands in [at, end); NULL: nowhere.
+static inline const char *find_in(const char *at, const char *end, const char *what) {
+    const char *p = strstr(at, what);
+    return p && p < end ? p : NULL;
+}
+
+// In the function of that number, else in the templates in front of it: from, which is there once, becomes
+// to.
 static inline void edit_text(Subject *s, const SnKernel *k, const char *from, const char *to) {
     CudaBatch *b = &s->module->batches.at[k->batch];
-    const char *start = strstr(b->text.at, arena_printf(s->a, "\nk%u(", k->fn));
-    if (!start) start = strstr(b->text.at, arena_printf(s->a, " k%u(", k->fn));
+    const char *start = strstr(b->text.at, arena_printf(s->a, "\n// k%u: ", k->fn));
     assert_non_null(start);
-    const char *end = strstr(start, "\n// k"), *at = strstr(start, from);
+    const char *end = strstr(start + 1, "\n// k");
     if (!end) end = start + strlen(start);
-    if (!at || at >= end) fail_msg("'%s' is not in\n%.*s", from, (int)(end - start), start);
+    const char *at = find_in(start, end, from);
+    if (!at) at = find_in(b->text.at, start, from);
+    if (!at) fail_msg("'%s' is not in\n%.*s", from, (int)(end - start), start);
     Text text = {.arena = s->a};
     text_put(&text, b->text.at, (size_t)(at - b->text.at));
     text_put(&text, to, strlen(to));

@@ -290,7 +290,7 @@ static void targets(void **state) {
 
 static void add(CudaModule *m, const char *body) {
     uint32_t function, batch;
-    Text *t = cuda_module_open_function(m, "test", &function, &batch);
+    Text *t = cuda_module_open_function(m, "test", CUDA_kernel, &function, &batch);
     text_printf(t, "extern \"C\" __global__ void k%u(const Env *env, float *x) { %s }\n", function,
                 body);
 }

@@ -45,7 +45,7 @@ static Printed one(const Kernel *k, Arena *a) {
 
 static const char *text_of(const Printed *p) { return cuda_batch(p->m, p->l.batch)->at; }
 
-// The functions, without the prelude.
+// The functions, without the templates.
 static const char *functions_of(const Printed *p) {
     const char *at = strstr(text_of(p), "\n// k");
     assert_non_null(at);
