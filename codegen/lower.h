@@ -6,6 +6,7 @@
 // same index is one kernel op.
 #pragma once
 #include "codegen/kernel.h"
+#include "ir/epilogue.h"
 #include "ir/view.h"
 #include "runtime/plan.h"
 
@@ -28,6 +29,9 @@ static inline void lower_part(LowerParts *to, SnGemmPart part, LowerRef ref) {
     to->has |= sn_gemm_bit(part);
     to->part[part] = ref;
 }
+
+// The row of ir/epilogue.def of an SnFunction; NULL: none.
+const FunctionInfo *lower_function_info(uint32_t function);
 
 // A product with what a library's call can compute besides, and nothing else.
 typedef struct {

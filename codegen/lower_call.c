@@ -1,8 +1,8 @@
-// What a gemm group computes besides its product, if that is what cuBLASLt's calls can do along: a bias,
-// GELU, GELU's derivative, sums of rows. The group's meaning is its body; this only reads it.
+// What a gemm group computes besides its product, if that is what cuBLASLt's calls can do along: a bias, a
+// function of ir/epilogue.def, sums of rows. The group's meaning is its body; this only reads it.
 // passes/fuse_library.c makes such groups. O(nodes of the body).
 #include "codegen/lower_value.h"
-#include "ir/gelu.h"
+#include "ir/epilogue.h"
 
 static bool is_arg(const Lowering *l, NodeId n) { return node_at(l->f, n)->op == OP_arg; }
 
@@ -39,6 +39,18 @@ static bool add_sum(const Lowering *l, NodeId n, LowerRef ref, NodeId contract, 
     return true;
 }
 
+static const SnFunction functions[PRODUCT_FUNCTIONS] = {
+#define FUNCTION(name, of, matcher, says) [FUNCTION_##name] = SN_FUNCTION_##name,
+#include "ir/epilogue.def"
+#undef FUNCTION
+};
+
+const FunctionInfo *lower_function_info(uint32_t function) {
+    for (uint32_t i = FUNCTION_NONE + 1; i < PRODUCT_FUNCTIONS; i++)
+        if (functions[i] == (SnFunction)function) return &function_info[i];
+    return NULL;
+}
+
 // The result is a function of the product, by way of v.
 static bool add_function(const Lowering *l, NodeId n, LowerRef ref, NodeId contract, NodeId v,
                          LowerCall *out) {
@@ -47,16 +59,16 @@ static bool add_function(const Lowering *l, NodeId n, LowerRef ref, NodeId contr
     stop[v] = 1;
     if (out->function || !smooth_of(l->m, l->f, n, stop, &s)) return false;
     lower_part(&out->parts, SN_GEMM_C, ref);
-    if (smooth_is_gelu(l->m, l->f, &s, v)) {
-        out->function = SN_FUNCTION_GELU;
-        return true;
-    }
+    ProductFunction function = function_of_value(l->m, l->f, &s, v);
+    out->function = functions[function];
+    if (function) return true;
     NodeId aux = s.leaf[0] == contract ? s.leaf[1] : s.leaf[0];
     if (s.leaves != 2 || v != contract || !is_arg(l, aux) ||
-        node_at(l->f, aux)->type != node_at(l->f, contract)->type ||
-        !smooth_is_gelu_gradient(l->m, l->f, &s, contract, aux))
+        node_at(l->f, aux)->type != node_at(l->f, contract)->type)
         return false;
-    out->function = SN_FUNCTION_GELU_GRADIENT;
+    function = function_of_gradient(l->m, l->f, &s, contract, aux);
+    out->function = functions[function];
+    if (!function) return false;
     lower_part(&out->parts, SN_GEMM_AUX, arg_ref(l, aux));
     return true;
 }
@@ -85,7 +97,9 @@ LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns
         if (node_at(l->f, n)->op == OP_reduce)
             c.known &= add_sum(l, n, (LowerRef){true, i}, contract, swapped, gradient, &c);
     }
-    if (c.function == SN_FUNCTION_GELU && stores_v) {
+    const FunctionInfo *function = lower_function_info(c.function);
+    bool derivative = function && function->of;
+    if (function && !derivative && stores_v) {
         lower_part(&c.parts, SN_GEMM_AUX, of_v);
     } else if (!c.function) {
         c.known &= stores_v;
@@ -93,8 +107,7 @@ LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns
     } else {
         c.known &= !stores_v;
     }
-    bool sums_c = c.function == SN_FUNCTION_GELU_GRADIENT;
     c.known &= !c.sums ||
-               (sums_c == (c.sums == SN_SUMS_C) && v == contract && c.function != SN_FUNCTION_GELU);
+               (derivative == (c.sums == SN_SUMS_C) && v == contract && (derivative || !function));
     return c;
 }

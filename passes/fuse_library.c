@@ -1,17 +1,17 @@
-// Fusion, before the first step: what a library's matrix product takes along besides a bias. cuBLASLt
-// knows GELU, its derivative, and sums of columns, each in one place:
+// Fusion, before the first step: what a library's matrix product takes along besides a bias: a function of
+// ir/epilogue.def, its derivative, and sums of columns, each in one place:
 //
-//   v = product + bias;  y = gelu(v)                   stores y, and v for the derivative
-//   d = product * gelu'(v)                             stores d, and the sum of its rows: b's gradient
+//   v = product + bias;  y = f(v)                      stores y, and v for the derivative
+//   d = product * f'(v)                                stores d, and the sum of its rows: b's gradient
 //   product(x, d) over the rows                        stores the sum of d's rows beside it
 //
 // These are decided here, on the function as it is, because they overrule what fuse_inline.c would
 // choose: v is stored, and what lies between is computed by the product alone. Everything else about
 // them is fusion's: they are members of the product's group (Fuse.product).
 //
-// Not bit-neutral: the library has a GELU of its own and adds columns in an order of its own. So they are
+// Not bit-neutral: the library has functions of its own and adds columns in an order of its own. So they are
 // taken only when asked for (PassCx.library); else the ledger says what could be. O(nodes).
-#include "ir/gelu.h"
+#include "ir/epilogue.h"
 #include "passes/fuse.h"
 #include <string.h>
 
@@ -171,7 +171,7 @@ static void find_sum_of_result(Fuse *x, NodeId product, NodeId d, const Linear *
     if (fold != NONE) offer_sum(x, product, d, fold, total);
 }
 
-// ---- GELU ---------------------------------------------------------------------------------------
+// ---- functions of the elements ------------------------------------------------------------------
 
 // v = product + bias among the nodes of s, whose leaves are the two.
 static NodeId biased(const Fuse *x, const Smooth *s, NodeId product, NodeId bias) {
@@ -205,8 +205,8 @@ static void inside(Fuse *x, const Smooth *s, NodeId out) {
         if (s->node[i] != out && x->product[s->node[i]] == NONE) x->forced[s->node[i]] = 1;
 }
 
-// y = gelu(v); stop: the values v that are kept, for find_gradient.
-static void find_gelu(Fuse *x, NodeId y, uint8_t *stop) {
+// y = f(v); stop: by value v that is kept, which f (ProductFunction), for find_gradient.
+static void find_value(Fuse *x, NodeId y, uint8_t *stop) {
     Smooth s;
     Linear l;
     if (!smooth_of(x->m, x->f, y, NULL, &s) || s.leaves > 2) return;
@@ -227,16 +227,18 @@ static void find_gelu(Fuse *x, NodeId y, uint8_t *stop) {
     // Who reads something in between computes it again, from v.
     bool kept = used_outside(x, v, &s);
     for (uint32_t i = 0; i < s.n; i++) kept |= s.node[i] != y && used_outside(x, s.node[i], &s);
-    if (!smooth_is_gelu(x->m, x->f, &s, v) || x->product[product] != NONE ||
+    ProductFunction function = function_of_value(x->m, x->f, &s, v);
+    if (!function || x->product[product] != NONE ||
         node_at(x->f, y)->type != node_at(x->f, product)->type ||
         (kept && node_at(x->f, v)->type != node_at(x->f, product)->type) ||
         !stays_inside(x, &s, y, v) || (kept && !may_keep(x, product, &l)) ||
         (x->is_result[product] && v != product))
         return;
     int64_t bytes = type_bytes(type_of(x->m, x->f, y));
-    stop[v] = kept;
-    if (!decide(x, y, kept ? "GELU, and what it is applied to" : "GELU", kept ? bytes : 2 * bytes))
-        return;
+    const char *says = function_info[function].says;
+    stop[v] = (uint8_t)(kept ? function : FUNCTION_NONE);
+    if (kept) says = arena_printf(x->a, "%s, and what it is applied to", says);
+    if (!decide(x, y, says, kept ? bytes : 2 * bytes)) return;
     x->product[product] = product;
     take_along(x, product, y);
     if (kept) take_along(x, product, v);
@@ -260,7 +262,7 @@ static bool follows_alone(const Fuse *x, const Smooth *s, NodeId product, NodeId
     return true;
 }
 
-// d = product * gelu'(v), v kept by find_gelu.
+// d = product * f'(v), v kept by find_value.
 static void find_gradient(Fuse *x, NodeId d, const uint8_t *stop) {
     Smooth s;
     Linear l;
@@ -271,10 +273,12 @@ static void find_gradient(Fuse *x, NodeId d, const uint8_t *stop) {
         x->product[product] != NONE || v > product ||
         node_at(x->f, d)->type != node_at(x->f, product)->type ||
         node_at(x->f, d)->type != node_at(x->f, v)->type || x->need[product] ||
-        !smooth_is_gelu_gradient(x->m, x->f, &s, product, v) || !stays_inside(x, &s, d, d) ||
-        !follows_alone(x, &s, product, d) || !may_keep(x, product, &l))
+        !stays_inside(x, &s, d, d) || !follows_alone(x, &s, product, d) ||
+        !may_keep(x, product, &l))
         return;
-    if (decide(x, d, "GELU's derivative", 2 * type_bytes(type_of(x->m, x->f, d)))) {
+    ProductFunction function = function_of_gradient(x->m, x->f, &s, product, v);
+    if (!function || function_info[function].of != (ProductFunction)stop[v]) return;
+    if (decide(x, d, function_info[function].says, 2 * type_bytes(type_of(x->m, x->f, d)))) {
         x->product[product] = product;
         take_along(x, product, d);
         inside(x, &s, d);
@@ -327,7 +331,7 @@ void fuse_find_library(Fuse *x) {
     if (x->cx->target->epilogue != EPILOGUE_bias || x->cx->unfused) return;
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         if (x->live[n] && x->need[n] && op_is_scalar((Op)node_at(x->f, n)->op)) {
-            find_gelu(x, n, stop);
+            find_value(x, n, stop);
             find_gradient(x, n, stop);
         }
     }

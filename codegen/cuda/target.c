@@ -3,6 +3,7 @@
 #include "codegen/cuda/cuda.h"
 #include "codegen/cuda/lt.h"
 #include "codegen/cuda/module.h"
+#include "codegen/lower.h"
 #include <string.h>
 
 // What a call of cuBLASLt may use: NVIDIA recommends 32 MiB for Hopper, 4 MiB before.
@@ -61,13 +62,12 @@ static bool takes_extras(const SnGemm *g, const CudaLt *lt, Text *why) {
 }
 
 // For the ledger: what the call does.
-static const char *call_text(const SnGemm *g) {
-    if (g->function == SN_FUNCTION_GELU)
-        return sn_gemm_has(g, SN_GEMM_AUX) ? "one call, with GELU and what it is applied to"
-                                           : "one call, with GELU";
-    if (g->function == SN_FUNCTION_GELU_GRADIENT)
-        return g->sums ? "one call, with GELU's derivative and the sum of its rows"
-                       : "one call, with GELU's derivative";
+static const char *call_text(Arena *a, const SnGemm *g) {
+    const FunctionInfo *f = lower_function_info(g->function);
+    const char *more = "";
+    if (f && !f->of && sn_gemm_has(g, SN_GEMM_AUX)) more = " and what it is applied to";
+    if (f && g->sums) more = " and the sum of its rows";
+    if (f) return arena_printf(a, "one call, with %s%s", f->says, more);
     if (g->sums) return "one call, with the sum of an operand's rows";
     return sn_gemm_has(g, SN_GEMM_BIAS) ? "one call, its bias included" : "one call";
 }
@@ -78,7 +78,8 @@ static bool gemm(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *to,
     Text refused = {.arena = why->arena};
     CudaLt lt;
     bool library = cuda_lt_plan(g, &lt, &refused) && takes_extras(g, &lt, &refused);
-    if (p->decide) p->decide(p->user, what, loc, library, library ? call_text(g) : refused.at);
+    if (p->decide)
+        p->decide(p->user, what, loc, library, library ? call_text(why->arena, g) : refused.at);
     p->calls += library;
     if (library) {
         g->lt = call_of(&lt);

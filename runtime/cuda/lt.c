@@ -111,21 +111,49 @@ static SnStatus make_desc(const SnCudaApi *api, const SnLt *l, SnLtDesc *to, SnE
     return s;
 }
 
+// What a call computes along: the library's number for it, and its words in the key of a product.
+typedef struct {
+    SnFunction function;
+    bool bias, aux;
+    SnSums sums; // the library's A and B
+    uint32_t epilogue;
+    const char *words;
+} LtEpilogue;
+static const LtEpilogue epilogues[] = {
+    {SN_FUNCTION_NONE, false, false, SN_SUMS_NONE, SN_LT_EPILOGUE_DEFAULT, ""},
+    {SN_FUNCTION_NONE, true, false, SN_SUMS_NONE, SN_LT_EPILOGUE_BIAS, ", bias"},
+    {SN_FUNCTION_NONE, false, false, SN_SUMS_A, SN_LT_EPILOGUE_BGRADA, ", sums of a"},
+    {SN_FUNCTION_NONE, false, false, SN_SUMS_B, SN_LT_EPILOGUE_BGRADB, ", sums of b"},
+    {SN_FUNCTION_GELU, false, false, SN_SUMS_NONE, SN_LT_EPILOGUE_GELU, ", gelu"},
+    {SN_FUNCTION_GELU, true, false, SN_SUMS_NONE, SN_LT_EPILOGUE_GELU_BIAS, ", bias, gelu"},
+    {SN_FUNCTION_GELU, false, true, SN_SUMS_NONE, SN_LT_EPILOGUE_GELU_AUX,
+     ", gelu with its argument"},
+    {SN_FUNCTION_GELU, true, true, SN_SUMS_NONE, SN_LT_EPILOGUE_GELU_AUX_BIAS,
+     ", bias, gelu with its argument"},
+    {SN_FUNCTION_GELU_GRADIENT, false, true, SN_SUMS_NONE, SN_LT_EPILOGUE_DGELU,
+     ", gelu's derivative"},
+    {SN_FUNCTION_GELU_GRADIENT, false, true, SN_SUMS_C, SN_LT_EPILOGUE_DGELU_BGRAD,
+     ", gelu's derivative, sums"},
+};
+enum { LT_EPILOGUES = sizeof epilogues / sizeof *epilogues };
+
 // Its A is the plan's B when the matrices are swapped.
+static SnSums sums_of(const SnGemm *g) {
+    if (g->lt.swap && g->sums == SN_SUMS_A) return SN_SUMS_B;
+    if (g->lt.swap && g->sums == SN_SUMS_B) return SN_SUMS_A;
+    return (SnSums)g->sums;
+}
+
+// sn_plan_check has let nothing else in.
 static uint32_t epilogue_of(const SnGemm *g) {
     bool bias = sn_gemm_has(g, SN_GEMM_BIAS), aux = sn_gemm_has(g, SN_GEMM_AUX);
-    bool of_a = g->sums == SN_SUMS_A;
-    switch ((SnFunction)g->function) {
-    case SN_FUNCTION_GELU:
-        return aux ? (bias ? SN_LT_EPILOGUE_GELU_AUX_BIAS : SN_LT_EPILOGUE_GELU_AUX)
-                   : (bias ? SN_LT_EPILOGUE_GELU_BIAS : SN_LT_EPILOGUE_GELU);
-    case SN_FUNCTION_GELU_GRADIENT:
-        return g->sums ? SN_LT_EPILOGUE_DGELU_BGRAD : SN_LT_EPILOGUE_DGELU;
-    case SN_FUNCTION_NONE:
-    case SN_FUNCTIONS: break;
+    for (int i = 0; i < LT_EPILOGUES; i++) {
+        const LtEpilogue *p = &epilogues[i];
+        if (p->function == (SnFunction)g->function && p->sums == sums_of(g) && p->bias == bias &&
+            p->aux == aux)
+            return p->epilogue;
     }
-    if (g->sums) return of_a != g->lt.swap ? SN_LT_EPILOGUE_BGRADA : SN_LT_EPILOGUE_BGRADB;
-    return bias ? SN_LT_EPILOGUE_BIAS : SN_LT_EPILOGUE_DEFAULT;
+    return SN_LT_EPILOGUE_DEFAULT;
 }
 
 // vector: the bias or the sums. aux: laid out as C, whose adjacent elements are the library's rows.
@@ -168,17 +196,8 @@ static uint32_t alignment(uint64_t address) {
 }
 
 static const char *epilogue_name(uint32_t epilogue) {
-    switch (epilogue) {
-    case SN_LT_EPILOGUE_BIAS: return ", bias";
-    case SN_LT_EPILOGUE_GELU: return ", gelu";
-    case SN_LT_EPILOGUE_GELU_BIAS: return ", bias, gelu";
-    case SN_LT_EPILOGUE_GELU_AUX: return ", gelu with its argument";
-    case SN_LT_EPILOGUE_GELU_AUX_BIAS: return ", bias, gelu with its argument";
-    case SN_LT_EPILOGUE_DGELU: return ", gelu's derivative";
-    case SN_LT_EPILOGUE_DGELU_BGRAD: return ", gelu's derivative, sums";
-    case SN_LT_EPILOGUE_BGRADA: return ", sums of a";
-    case SN_LT_EPILOGUE_BGRADB: return ", sums of b";
-    }
+    for (int i = 0; i < LT_EPILOGUES; i++)
+        if (epilogues[i].epilogue == epilogue) return epilogues[i].words;
     return "";
 }
 

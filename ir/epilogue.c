@@ -1,7 +1,7 @@
-// See gelu.h. Only analytic ops are let in, no comparisons: two such functions of a few nodes that agree
+// See epilogue.h. Only analytic ops are let in, no comparisons: two such functions of a few nodes that agree
 // at 65 points to 2e-7 are the same function, up to the rounding of its constants to f32 (6e-8 each). The
 // one choice that passes is the one that autodiff writes, 'where dy is 0, 0': a derivative is 0 there anyway.
-#include "ir/gelu.h"
+#include "ir/epilogue.h"
 #include "ir/scalar.h"
 #include <math.h>
 #include <stdlib.h>
@@ -84,6 +84,47 @@ static double value_of(const Module *m, const Func *f, const Smooth *s, const do
     return value[s->n - 1];
 }
 
+static bool close_to(double x, double wanted) {
+    return fabs(x - wanted) <= 2e-7 * (1 + fabs(wanted));
+}
+
+enum { POINTS = 65 };
+static double point(int i) { return 0.25 * (i - POINTS / 2); } // -8 ... 8
+
+// The one leaf is x, and the value is of(x).
+static bool is_function(const Module *m, const Func *f, const Smooth *s, NodeId x,
+                        double (*of)(double)) {
+    if (s->leaves != 1 || s->leaf[0] != x) return false;
+    for (int i = 0; i < POINTS; i++) {
+        double at = point(i);
+        if (!close_to(value_of(m, f, s, &at), of(at))) return false;
+    }
+    return true;
+}
+
+// The two leaves are dy and x, and the value is dy * slope(x).
+static bool is_multiple(const Module *m, const Func *f, const Smooth *s, NodeId dy, NodeId x,
+                        double (*slope)(double)) {
+    static const double factors[] = {1, -0.75, 3};
+    if (s->leaves != 2 || dy == x || !holds(s->leaf, 2, dy) || !holds(s->leaf, 2, x)) return false;
+    int of_x = s->leaf[0] == x ? 0 : 1;
+    for (int i = 0; i < POINTS; i++)
+        for (int k = 0; k < 3; k++) {
+            double at[2];
+            at[of_x] = point(i);
+            at[1 - of_x] = factors[k];
+            if (!close_to(value_of(m, f, s, at), factors[k] * slope(point(i)))) return false;
+        }
+    return true;
+}
+
+// ---- matchers -----------------------------------------------------------------------------------
+
+// product: of a derivative.
+typedef bool FunctionMatcher(const Module *m, const Func *f, const Smooth *s, NodeId product,
+                             NodeId v);
+
+// In its tanh form: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
 static const double ROOT = 0.79788456080286535588, CUBE = 0.044715; // sqrt(2 / pi)
 
 static double gelu(double x) { return 0.5 * x * (1 + tanh(ROOT * (x + CUBE * x * x * x))); }
@@ -93,32 +134,43 @@ static double gelu_slope(double x) {
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * ROOT * (1 + 3 * CUBE * x * x);
 }
 
-static bool close_to(double x, double wanted) {
-    return fabs(x - wanted) <= 2e-7 * (1 + fabs(wanted));
+static bool is_gelu(const Module *m, const Func *f, const Smooth *s, NodeId product, NodeId v) {
+    (void)product;
+    return is_function(m, f, s, v, gelu);
 }
 
-enum { POINTS = 65 };
-static double point(int i) { return 0.25 * (i - POINTS / 2); } // -8 ... 8
-
-bool smooth_is_gelu(const Module *m, const Func *f, const Smooth *s, NodeId x) {
-    if (s->leaves != 1 || s->leaf[0] != x) return false;
-    for (int i = 0; i < POINTS; i++) {
-        double at = point(i);
-        if (!close_to(value_of(m, f, s, &at), gelu(at))) return false;
-    }
-    return true;
+static bool is_gelu_gradient(const Module *m, const Func *f, const Smooth *s, NodeId product,
+                             NodeId v) {
+    return is_multiple(m, f, s, product, v, gelu_slope);
 }
 
-bool smooth_is_gelu_gradient(const Module *m, const Func *f, const Smooth *s, NodeId dy, NodeId x) {
-    static const double factors[] = {1, -0.75, 3};
-    if (s->leaves != 2 || dy == x || !holds(s->leaf, 2, dy) || !holds(s->leaf, 2, x)) return false;
-    int of_x = s->leaf[0] == x ? 0 : 1;
-    for (int i = 0; i < POINTS; i++)
-        for (int k = 0; k < 3; k++) {
-            double at[2];
-            at[of_x] = point(i);
-            at[1 - of_x] = factors[k];
-            if (!close_to(value_of(m, f, s, at), factors[k] * gelu_slope(point(i)))) return false;
-        }
-    return true;
+// ---- the table ----------------------------------------------------------------------------------
+
+const FunctionInfo function_info[PRODUCT_FUNCTIONS] = {
+#define FUNCTION(name, of, matcher, says) [FUNCTION_##name] = {FUNCTION_##of, says},
+#include "ir/epilogue.def"
+#undef FUNCTION
+};
+
+static FunctionMatcher *const matchers[PRODUCT_FUNCTIONS] = {
+#define FUNCTION(name, of, matcher, says) [FUNCTION_##name] = matcher,
+#include "ir/epilogue.def"
+#undef FUNCTION
+};
+
+static ProductFunction first_match(const Module *m, const Func *f, const Smooth *s, NodeId product,
+                                   NodeId v, bool gradient) {
+    for (uint32_t i = FUNCTION_NONE + 1; i < PRODUCT_FUNCTIONS; i++)
+        if ((function_info[i].of != FUNCTION_NONE) == gradient && matchers[i](m, f, s, product, v))
+            return (ProductFunction)i;
+    return FUNCTION_NONE;
+}
+
+ProductFunction function_of_value(const Module *m, const Func *f, const Smooth *s, NodeId v) {
+    return first_match(m, f, s, NONE, v, false);
+}
+
+ProductFunction function_of_gradient(const Module *m, const Func *f, const Smooth *s,
+                                     NodeId product, NodeId v) {
+    return first_match(m, f, s, product, v, true);
 }
