@@ -121,6 +121,7 @@ void cu_forget_row(Cu *p);
 const char *cu_lane_text(const Cu *p); // lane j of the unit
 
 // print_fold.c
+void cu_declare_folds(Cu *p);                   // fold<fold>(a, b), for the whole function
 void cu_folds_begin(Cu *p, const CuSweep *s);   // declares the sweep's accumulators s<fold>
 void cu_folds_total(Cu *p, const CuSweep *s);   // what segments are folded into
 void cu_folds_segment(Cu *p, const CuSweep *s); // a warp's segment into it

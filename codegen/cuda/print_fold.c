@@ -7,7 +7,7 @@
 //   t, t+32, ...       64, 32 within the thread      then 16 ... 1: shuffles xor 16 ... 1
 //   one of 128, 64     through shared memory: then a warp holds t, t+32, t+64, t+96
 //
-// Both partners of a shuffle compute: a o b and b o a are the same bits. An accumulator that got no
+// The shuffles are in template/fold.cuh. An accumulator that got no
 // element is the identity; combining with it changes nothing, since every accumulator began as
 // identity o x (so a sum is never -0), and shuffles with such accumulators are left out. For the same
 // reason a single segment is not folded into the identity.
@@ -22,26 +22,23 @@ static const char *type_of_fold(const Cu *p, uint32_t f) {
     return cu_register_type(cu_fold_elem(p, f));
 }
 
+// The operation of each, as a function: what template/fold.cuh is given.
+void cu_declare_folds(Cu *p) {
+    for (uint32_t f = 0; f < p->k->folds.n; f++) {
+        if (p->k->folds.at[f].column) continue;
+        Elem e = cu_fold_elem(p, f);
+        const char *type = cu_register_type(e);
+        cu_line(p, "const auto fold%u = [](%s a, %s b) {", f, type, type);
+        cu_open(p);
+        cu_line(p, "return %s;", cu_fold_step(p, f, (CuVal){"a", e}, (CuVal){"b", e}).text);
+        p->indent--;
+        cu_line(p, "};");
+    }
+}
+
 // into = a o b
 static void combine(Cu *p, uint32_t f, const char *into, const char *a, const char *b) {
-    Elem e = cu_fold_elem(p, f);
-    CuVal v = cu_fold_step(p, f, (CuVal){a, e}, (CuVal){b, e});
-    cu_line(p, "%s = %s;", into, v.text);
-}
-
-// at = at o (at of the thread at distance d)
-static void shuffle(Cu *p, uint32_t f, const char *at) {
-    bool boolean = cu_fold_elem(p, f) == ELEM_bool;
-    const char *other = arena_printf(p->a, "o%u", p->temps++);
-    cu_line(p, "const %s %s = __shfl_xor_sync(mates, %s%s, d)%s;", type_of_fold(p, f), other,
-            boolean ? "(u32)" : "", at, boolean ? " != 0" : "");
-    combine(p, f, at, at, other);
-}
-
-static void halve(Cu *p, uint32_t team) {
-    cu_line(p, "#pragma unroll");
-    cu_line(p, "for (int d = %u; d > 0; d /= 2) {", team / 2);
-    cu_open(p);
+    cu_line(p, "%s = fold%u(%s, %s);", into, f, a, b);
 }
 
 // The accumulators s of a thread, distances of 2 and 1 halvings among them.
@@ -57,19 +54,11 @@ static void fold_items(Cu *p, uint32_t f) {
 // Within a team of one warp; the result is in s[0] of each thread.
 static void fold_warp(Cu *p, uint32_t f) {
     uint32_t team = p->g->team < 32 ? p->g->team : 32;
-    const char *first = arena_printf(p->a, "s%u[0]", f);
     if (!p->g->vector) fold_items(p, f);
-    if (team > 1) {
-        halve(p, team);
-        if (p->g->vector) {
-            cu_open_items(p);
-            shuffle(p, f, arena_printf(p->a, "s%u[j]", f));
-            cu_close(p);
-        } else {
-            shuffle(p, f, first);
-        }
-        cu_close(p);
-    }
+    if (team > 1 && p->g->vector)
+        cu_line(p, "fold_team<%u>(mates, s%u, fold%u);", team, f, f);
+    else if (team > 1)
+        cu_line(p, "s%u[0] = fold_team<%u>(mates, s%u[0], fold%u);", f, team, f, f);
     if (p->g->vector) fold_items(p, f);
 }
 
@@ -133,18 +122,8 @@ static void publish(Cu *p, uint32_t f) {
 
 // A warp folds the 128 accumulators of segment `from`, an expression; into b<fold>.
 static void fold_published(Cu *p, uint32_t f, const char *from) {
-    const char *b = arena_printf(p->a, "b%u", f);
-    const char *z[4];
-    for (uint32_t i = 0; i < 4; i++)
-        z[i] = arena_printf(p->a, "z%u[%s%u + threadIdx.x %% 32]", f, from, 32 * i);
-    const char *type = type_of_fold(p, f);
-    cu_line(p, "%s %s, c%s;", type, b, b);
-    combine(p, f, b, z[0], z[2]);
-    combine(p, f, arena_printf(p->a, "c%s", b), z[1], z[3]);
-    combine(p, f, b, b, arena_printf(p->a, "c%s", b));
-    halve(p, 32);
-    shuffle(p, f, b);
-    cu_close(p);
+    cu_line(p, "const %s b%u = fold_128(mates, z%u, %sthreadIdx.x %% 32, fold%u);",
+            type_of_fold(p, f), f, f, from, f);
 }
 
 static void fold_block(Cu *p, const CuSweep *s) {

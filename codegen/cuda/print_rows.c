@@ -219,6 +219,7 @@ void cu_team_threads(Cu *p) {
     else
         cu_line(p, "const u32 mates = 0xffffffffu;");
     cu_line(p, "const int t = threadIdx.x %% %u;", g->team);
+    cu_declare_folds(p);
 }
 
 static void warp_threads(Cu *p) {

@@ -12,7 +12,7 @@
 // Reads index values: blocks times rows, from the cache; everything else once.
 #include "codegen/cuda/print.h"
 
-enum { VOTES = 4 };
+enum { VOTES = 4 }; // as in template/scatter.cuh
 
 static KId index_op(const Cu *p) { return p->k->stores.at[0].index.op; }
 
@@ -41,28 +41,6 @@ static void vote(Cu *p) {
     cu_close(p);
 }
 
-// Prints the list of those rows, in order: counts[warp] says how many each warp found.
-static void list_rows(Cu *p) {
-    cu_line(p, "if (t == 0) counts[warp] = mine;");
-    cu_line(p, "__syncthreads();");
-    cu_line(p, "int at = 0, total = 0;");
-    cu_line(p, "#pragma unroll");
-    cu_line(p, "for (int w = 0; w < %u; w++) {", p->g->threads / 32);
-    cu_open(p);
-    cu_line(p, "at += w < warp ? counts[w] : 0;");
-    cu_line(p, "total += counts[w];");
-    cu_close(p);
-    cu_line(p, "#pragma unroll");
-    cu_line(p, "for (int b = 0; b < %d; b++) {", VOTES);
-    cu_open(p);
-    cu_line(p, "const u32 before = votes[b] & ((1u << t) - 1);");
-    cu_line(p, "if (votes[b] >> t & 1) list[at + __popc(before)] = warp * %d + b * 32 + t;",
-            VOTES * 32);
-    cu_line(p, "at += __popc(votes[b]);");
-    cu_close(p);
-    cu_line(p, "__syncthreads();");
-}
-
 void cu_scatter(Cu *p) {
     const CuGeometry *g = p->g;
     const char *type = cu_int(p);
@@ -75,7 +53,8 @@ void cu_scatter(Cu *p) {
     cu_line(p, "for (%s base = 0; base < %s; base += %u) {", type, cu_num(p, g->rows), step);
     cu_open(p);
     vote(p);
-    list_rows(p);
+    cu_line(p, "const int total = list_owned<%u>(votes, mine, warp, t, counts, list);",
+            g->threads / 32);
     cu_line(p, "if (l >= %s) continue;", cu_num(p, g->lanes));
     cu_line(p, "for (int n = 0; n < total; n++) {");
     cu_open(p);

@@ -4,6 +4,21 @@
 #include "codegen/cuda/print.h"
 #include <string.h>
 
+// What stands in front of it beside kernel.cuh.
+static CudaTemplate template_of(const CuGeometry *g) {
+    switch (g->shape) {
+    case CU_WARPS:
+    case CU_BLOCK:
+    case CU_CHUNK: return CUDA_fold;
+    case CU_SCATTER: return CUDA_scatter;
+    case CU_MAP:
+    case CU_TURN:
+    case CU_WALK:
+    case CU_STAGE: return CUDA_kernel;
+    }
+    unreachable(g->shape);
+}
+
 static void print_new(CudaModule *m, const Kernel *plain, const char *name, const CuGeometry *g,
                       uint32_t keys, bool table, CudaLaunch *launch) {
     Arena *scratch = arena_new();
@@ -11,7 +26,8 @@ static void print_new(CudaModule *m, const Kernel *plain, const char *name, cons
     launch->grid[0] = (uint32_t)g->blocks[0];
     launch->grid[1] = (uint32_t)g->blocks[1];
     launch->grid[2] = 1;
-    Text *to = cuda_module_open_function(m, name, CUDA_kernel, &launch->function, &launch->batch);
+    Text *to =
+        cuda_module_open_function(m, name, template_of(g), &launch->function, &launch->batch);
     cu_print_function(scratch, to, plain, g, launch->function, keys, table);
     arena_free(scratch);
 }

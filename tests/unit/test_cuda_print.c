@@ -84,7 +84,7 @@ static void warp_folds_row(void **state) {
             "*__restrict__ a0, ");
     has(&p, "load4(&a0[i0 * 200 + l], x0);");
     has(&p, "store4(&a3[i0 * 200 + l], y0);");
-    has(&p, "for (int d = 16; d > 0; d /= 2) {");
+    has(&p, "fold_team<32>(mates, s0, fold0);");
     has(&p, "float h0[2][4];"); // the row is read once
     has(&p, "if (t == 0) a4[i0] =");
     lacks(&p, "__syncthreads");

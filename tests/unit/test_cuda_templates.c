@@ -55,6 +55,23 @@ static const TemplateUse uses[] = {
      "float a[4]; load4(x, a); store4(y, a); u32 bad = ~0u; watch4(bad, 0, a);"
      " watch(bad, 4, min_nan(a[0], max_nan(a[1], a[2]))); report(env, 1, bad);",
      ""},
+    {"fold", CUDA_fold,
+     "__shared__ float z[128]; float a[4]; load4(x + threadIdx.x * 4, a);"
+     " const auto sum = [](float p, float q) { return p + q; };"
+     " const auto any = [](bool p, bool q) { return p || q; };"
+     " fold_team<32>(~0u, a, sum); z[threadIdx.x] = fold_team<16>(~0u, a[0] + a[3], sum);"
+     " __syncthreads(); y[threadIdx.x] = fold_128(~0u, z, threadIdx.x % 32, sum);"
+     " n[threadIdx.x] = fold_team<32>(~0u, a[1] > a[2], any);",
+     ""},
+    {"scatter", CUDA_scatter,
+     "__shared__ int counts[4], list[512]; const int warp = threadIdx.x / 32, t = threadIdx.x % 32;"
+     " u32 votes[4]; int mine = 0;"
+     " for (int b = 0; b < 4; b++) {"
+     "   votes[b] = __ballot_sync(~0u, x[warp * 128 + b * 32 + t] > 0); mine += __popc(votes[b]);"
+     " }"
+     " const int total = list_owned<4>(votes, mine, warp, t, counts, list);"
+     " if (threadIdx.x < total) n[threadIdx.x] = list[threadIdx.x];",
+     ""},
     {"gemm", CUDA_gemm, "gemm<P>(env, 0, x, x + 500000, y, y, x);", product},
 };
 enum { USES = sizeof uses / sizeof *uses };
