@@ -225,6 +225,31 @@ typedef struct {
 
 typedef enum { MODE_step, MODE_eval, MODE_predict, MODE_generate } RunMode;
 
+// The initial value that is being evaluated: its draws take `type` and are fixed.
+typedef struct {
+    StateId state; // whose it is
+    TypeId type;
+    uint64_t key;
+    uint32_t draws;
+    const Frame *frame; // of the declaration: calls written there may be given its map
+    NodeId map;         // the parameter, for its arrow alone; NONE: not asked for
+} Initial;
+
+// Where elaboration stands. Calls, rounds and initial values keep a copy, move on, and put it back.
+typedef struct {
+    Scope *scope; // where names are looked up
+    Frame *frame;
+    Loop *loop;
+    Round *round;
+    Initial *initial; // NULL outside of initial values
+    Sym path;         // of the block being expanded: "h.3.attn"
+    Sym base;         // of node names: the path and the functions expanded since
+    Sym name;         // for nodes: base and the name being defined
+    uint64_t context; // hash of the calls that led here, rounds aside
+    uint32_t depth;   // nesting of bodies
+    uint32_t share;   // > 0: states that exist already may be used again
+} ElabContext;
+
 struct Elab {
     Arena *arena;
     SymTab *syms;
@@ -237,29 +262,14 @@ struct Elab {
     Loc path_error;   // where a path was last found to exist already
     bool note_silent; // the last error was left out, so its notes are too
     bool aborted;     // the budget is spent: everything evaluates to an error
-    bool initial;     // inside an initial value: draws take draw_type and are fixed
-    TypeId draw_type;
-    uint64_t draw_key;
-    uint32_t draw_count;
-    StateId initial_state;      // whose initial value it is
-    const Frame *initial_frame; // of the declaration: calls written there may be given its map
-    NodeId initial_map;         // the parameter, for its arrow alone; NONE: not asked for
-    bool optimizing;            // inside an optimizer: states are moments
-    NodeId ok;                  // scalar: this step may change states
-    uint32_t share;             // > 0: states that exist already may be used again
-    uint32_t work, serial, depth, nesting;
+    bool optimizing;  // inside an optimizer: states are moments
+    NodeId ok;        // scalar: this step may change states
+    uint32_t work, serial, nesting;
     AxisId sample;
     int64_t sample_size; // in this function
     Value step;          // the step counter, once used in this function
     Scope *std, *file;
-    Scope *scope; // where names are looked up now
-    Frame *frame;
-    Loop *loop;
-    Round *round;
-    Sym path;                // of the block being expanded: "h.3.attn"
-    Sym base;                // of node names: the path and the functions expanded since
-    Sym name;                // for nodes: base and the name being defined
-    uint64_t context;        // hash of the calls that led here, rounds aside
+    ElabContext at;
     Map templates;           // (context, expression) -> serial
     Map repeats;             // (context, 'repeat', rounds, the one around it) -> repeat
     Map axis_ids;            // (declaration, extent) -> AxisId
@@ -279,6 +289,12 @@ struct Elab {
     TrainPlan plan;
     Program *program;
 };
+
+// Moves there, and with it to the function that is built there.
+static inline void stand_at(Elab *cx, ElabContext at) {
+    cx->at = at;
+    cx->b = at.initial ? &cx->init_b : &cx->step_b;
+}
 
 // ---- elab_scope.c -------------------------------------------------------------------------------
 Scope *scope_new(Elab *cx, Scope *parent, bool is_file);

@@ -108,15 +108,15 @@ bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {
         elab_error(cx, ax->loc, "expected one axis, found the pack '..%s'", str(cx, ax->name));
         return false;
     }
-    Binding *b = scope_find(cx->scope, ax->name, NAME_axis);
+    Binding *b = scope_find(cx->at.scope, ax->name, NAME_axis);
     if (b) {
         if (!axis_force(cx, b)) return false;
         if (b->value.live) settle_axis(cx, b);
         *out = b->axis;
         return true;
     }
-    const char *near = scope_suggest(cx, cx->scope, ax->name, NAME_axis);
-    Binding *v = scope_find(cx->scope, ax->name, NAME_value);
+    const char *near = scope_suggest(cx, cx->at.scope, ax->name, NAME_axis);
+    Binding *v = scope_find(cx->at.scope, ax->name, NAME_value);
     if (v) {
         elab_error(cx, ax->loc, "'%s' is a value, not an axis", str(cx, ax->name));
         elab_note(cx, v->loc, "'%s' is defined here", str(cx, ax->name));
@@ -131,9 +131,9 @@ bool axis_resolve(Elab *cx, const Ax *ax, AxisId *out) {
 bool kind_resolve(Elab *cx, Loc at, Sym kind, AxisId *out) {
     static const char *const kinds[] = {"real", "int", "bool"};
     const Ax ax = {at, kind, false};
-    if (scope_find(cx->scope, kind, NAME_axis)) return axis_resolve(cx, &ax, out);
+    if (scope_find(cx->at.scope, kind, NAME_axis)) return axis_resolve(cx, &ax, out);
     const char *near = suggest_of(str(cx, kind), kinds, sizeof kinds / sizeof *kinds);
-    if (!near) near = scope_suggest(cx, cx->scope, kind, NAME_axis);
+    if (!near) near = scope_suggest(cx, cx->at.scope, kind, NAME_axis);
     if (near)
         elab_error(cx, at, "unknown kind '%s'; did you mean '%s'?", str(cx, kind), near);
     else
@@ -183,9 +183,9 @@ bool axes_resolve(Elab *cx, const AxList *from, AxisList *out) {
             if (!axis_resolve(cx, ax, &a) || !add_checked(cx, ax->loc, out, a)) return false;
             continue;
         }
-        Binding *b = ax->name ? scope_find(cx->scope, ax->name, NAME_pack) : NULL;
+        Binding *b = ax->name ? scope_find(cx->at.scope, ax->name, NAME_pack) : NULL;
         if (!b) {
-            const char *near = scope_suggest(cx, cx->scope, ax->name, NAME_pack);
+            const char *near = scope_suggest(cx, cx->at.scope, ax->name, NAME_pack);
             if (near)
                 elab_error(cx, ax->loc, "unknown pack '..%s'; did you mean '..%s'?",
                            str(cx, ax->name), near);
@@ -202,13 +202,13 @@ bool axes_resolve(Elab *cx, const AxList *from, AxisList *out) {
 }
 
 bool axis_declare(Elab *cx, const AxisDecl *d) {
-    Binding *old = scope_local(cx->scope, d->name, NAME_axis);
+    Binding *old = scope_local(cx->at.scope, d->name, NAME_axis);
     if (old) {
         elab_error(cx, d->name_loc, "axis '%s' is declared twice", str(cx, d->name));
         elab_note(cx, old->loc, "'%s' is declared here", str(cx, d->name));
         return false;
     }
-    old = scope_find(cx->scope, d->name, NAME_value);
+    old = scope_find(cx->at.scope, d->name, NAME_value);
     if (old && old->file_scope != cx->std) {
         axis_name_taken(cx, old, d->name_loc);
         return false;
@@ -230,9 +230,9 @@ bool axis_declare(Elab *cx, const AxisDecl *d) {
         good = false;
     }
     good = good && extent_good(cx, d->extent ? d->extent->loc : d->name_loc, d->name, v.num);
-    Binding *b = scope_add(cx, cx->scope, d->name, NAME_axis, d->name_loc);
+    Binding *b = scope_add(cx, cx->at.scope, d->name, NAME_axis, d->name_loc);
     // After an error the name still exists, so that its uses are silent: axis 0 is no axis.
-    b->axis = good ? axis_of_site(cx, d->name, d->name_loc, (int64_t)v.num, cx->depth) : 0;
+    b->axis = good ? axis_of_site(cx, d->name, d->name_loc, (int64_t)v.num, cx->at.depth) : 0;
     if (good && v.live) b->value = v;
     return good;
 }

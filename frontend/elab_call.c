@@ -48,12 +48,12 @@ bool builtin_known(const char *name) {
 }
 
 const char *function_suggest(Elab *cx, Sym name) {
-    for (const Scope *s = cx->scope; s; s = s->parent)
+    for (const Scope *s = cx->at.scope; s; s = s->parent)
         for (uint32_t i = 0; i < s->items.n; i++)
             if (s->items.at[i].space == NAME_func &&
                 foreign_spelling(str(cx, name), str(cx, s->items.at[i].name)))
                 return str(cx, s->items.at[i].name);
-    const char *near = scope_suggest(cx, cx->scope, name, NAME_func);
+    const char *near = scope_suggest(cx, cx->at.scope, name, NAME_func);
     if (!near) near = suggest_of(str(cx, name), math_names, math_name_count);
     return near ? near : suggest_of(str(cx, name), plain_builtins, PLAIN_BUILTINS);
 }
@@ -61,7 +61,7 @@ const char *function_suggest(Elab *cx, Sym name) {
 static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
     if (among(name, later_builtins, LATER_BUILTINS))
         return elab_error(cx, e->call.name_loc, "'%s' is not compiled yet", name);
-    Binding *v = scope_find(cx->scope, e->call.name, NAME_value);
+    Binding *v = scope_find(cx->at.scope, e->call.name, NAME_value);
     if (v && v->value.kind == V_ERROR) return value_error();
     if (v) {
         elab_error(cx, e->call.name_loc, "'%s' is a value, not a function", name);
@@ -82,13 +82,13 @@ static Value unknown_function(Elab *cx, const Expr *e, const char *name) {
 // What is reached at build and may not be: the text is the error. The calls that led here end, so that nothing
 // follows from it.
 static Value refuse_call(Elab *cx, const Expr *e, const Value *args, uint32_t n) {
-    const AstFunc *f = cx->frame ? cx->frame->func : NULL;
+    const AstFunc *f = cx->at.frame ? cx->at.frame->func : NULL;
     if (n != 1 || args[0].kind != V_STRING || e->call.has_axes)
         return elab_error(cx, e->loc, "'refuse' takes a text, which is the error");
     elab_error(cx, e->loc, "%s", args[0].text);
     if (f && f->kind != FUNC_model && !cx->diag->files.at[f->loc.file].is_std)
-        elab_note(cx, cx->frame->call, "'%s' is called here", str(cx, f->name));
-    for (Frame *up = cx->frame; up && up->func->kind != FUNC_model; up = up->up)
+        elab_note(cx, cx->at.frame->call, "'%s' is called here", str(cx, f->name));
+    for (Frame *up = cx->at.frame; up && up->func->kind != FUNC_model; up = up->up)
         up->returned = true, up->result = value_error();
     return value_error();
 }
@@ -170,7 +170,7 @@ static bool match_list(Elab *cx, const Match *m, const AxList *dims, AxisList re
     for (uint32_t i = 0; i < dims->n; i++) {
         const Ax *ax = &dims->at[i];
         AxisId a;
-        Binding *b = ax->pack && ax->name ? scope_local(cx->scope, ax->name, NAME_pack) : NULL;
+        Binding *b = ax->pack && ax->name ? scope_local(cx->at.scope, ax->name, NAME_pack) : NULL;
         if (ax->pack && !ax->name) {
             any = true;
         } else if (ax->pack && !b) {
@@ -187,7 +187,7 @@ static bool match_list(Elab *cx, const Match *m, const AxList *dims, AxisList re
         }
     }
     if (open) {
-        scope_add(cx, cx->scope, open->name, NAME_pack, open->loc)->pack = rest;
+        scope_add(cx, cx->at.scope, open->name, NAME_pack, open->loc)->pack = rest;
         return true;
     }
     if (any || !rest.n) return true;
@@ -253,7 +253,7 @@ static bool match_kind(Elab *cx, const Match *m, Value *v) {
 }
 
 static bool argument_new(Elab *cx, const Arg *arg) {
-    const Binding *old = scope_local(cx->scope, arg->name, NAME_value);
+    const Binding *old = scope_local(cx->at.scope, arg->name, NAME_value);
     if (!old) return true;
     elab_error(cx, arg->name_loc, "'%s' is declared twice", str(cx, arg->name));
     elab_note(cx, old->loc, "the first is here");
@@ -291,7 +291,7 @@ static bool bind_argument(Elab *cx, const AstFunc *f, const Arg *arg, Value v, L
     if (arg->dims.given && !arg->dims.arrow && !match_list(cx, &m, &arg->dims.out, axes_of(cx, &v)))
         return false;
     if (!match_kind(cx, &m, &v)) return false;
-    Binding *b = scope_add(cx, cx->scope, arg->name, NAME_value, arg->name_loc);
+    Binding *b = scope_add(cx, cx->at.scope, arg->name, NAME_value, arg->name_loc);
     b->value = v;
     b->given = at;
     return value_name_free(cx, arg->name, arg->name_loc);
@@ -366,7 +366,8 @@ static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, 
     }
     for (uint32_t i = 0; i < f->axes.n; i++) {
         const Ax *ax = &f->axes.at[i];
-        Binding *b = scope_add(cx, cx->scope, ax->name, ax->pack ? NAME_pack : NAME_axis, ax->loc);
+        Binding *b =
+            scope_add(cx, cx->at.scope, ax->name, ax->pack ? NAME_pack : NAME_axis, ax->loc);
         if (!ax->pack) {
             b->axis = axes->at[next++];
             continue;
@@ -380,7 +381,7 @@ static bool bind_axes(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, 
 
 static bool may_expand(Elab *cx, const AstFunc *f, Loc at) {
     uint32_t depth = 0;
-    for (const Frame *up = cx->frame; up; up = up->up, depth++)
+    for (const Frame *up = cx->at.frame; up; up = up->up, depth++)
         if (up->func == f) {
             elab_error(cx, at, "'%s' calls itself", str(cx, f->name));
             elab_note(cx, f->name_loc, "'%s' is declared here", str(cx, f->name));
@@ -419,29 +420,22 @@ static Value expand_body(Elab *cx, Frame *frame, const AxisList *axes, bool has_
 Value call_expand(Elab *cx, const AstFunc *f, Loc at, const AxisList *axes, bool has_axes,
                   Value *values, const Loc *locs, Sym label, bool shared) {
     if (!may_expand(cx, f, at)) return value_error();
-    Frame frame = {.up = cx->frame, .func = f, .call = at, .depth = ++cx->depth};
-    Scope *scope = cx->scope;
-    Sym path = cx->path, base = cx->base, name = cx->name;
-    uint64_t context = cx->context;
-    Loop *loop = cx->loop;
-    frame.scope = cx->scope = scope_new(cx, file_of(cx, f), false);
-    cx->frame = &frame;
-    cx->loop = NULL;
-    cx->share += shared;
+    ElabContext caller = cx->at;
+    Frame frame = {.up = caller.frame, .func = f, .call = at, .depth = caller.depth + 1};
+    frame.scope = cx->at.scope = scope_new(cx, file_of(cx, f), false);
+    cx->at.frame = &frame;
+    cx->at.loop = NULL;
+    cx->at.depth = frame.depth;
+    cx->at.share += shared;
     const char *last = str(cx, label ? label : f->name);
-    if (f->kind == FUNC_block) cx->path = shared ? label : path_join(cx, path, last);
-    cx->base = f->kind == FUNC_block ? cx->path : path_join(cx, base, last);
-    cx->name = cx->base;
-    cx->context = hash_u64(hash_u64(context, at.file), ((uint64_t)at.start << 32) | at.end);
+    if (f->kind == FUNC_block) cx->at.path = shared ? label : path_join(cx, caller.path, last);
+    cx->at.base = f->kind == FUNC_block ? cx->at.path : path_join(cx, caller.base, last);
+    cx->at.name = cx->at.base;
+    cx->at.context =
+        hash_u64(hash_u64(caller.context, at.file), ((uint64_t)at.start << 32) | at.end);
     Value v = expand_body(cx, &frame, axes, has_axes, values, locs);
-    cx->share -= shared;
-    cx->context = context;
-    cx->path = path, cx->base = base, cx->name = name;
-    cx->loop = loop;
-    cx->scope = scope;
-    cx->frame = frame.up;
+    cx->at = caller;
     v = check_escape(cx, &frame, v);
-    cx->depth--;
     return v;
 }
 
@@ -515,8 +509,8 @@ static bool call_axes(Elab *cx, const Expr *e, AxisList *axes, uint32_t *left) {
 
 // Whether f, called where an initial value is written, is given the parameter as its first argument.
 static bool takes_map(const Elab *cx, const AstFunc *f) {
-    return cx->initial && cx->frame == cx->initial_frame && f->args.n && f->args.at[0].dims.given &&
-           f->args.at[0].dims.arrow;
+    return cx->at.initial && cx->at.frame == cx->at.initial->frame && f->args.n &&
+           f->args.at[0].dims.given && f->args.at[0].dims.arrow;
 }
 
 static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
@@ -543,7 +537,7 @@ static Value call_function(Elab *cx, const Expr *e, const AstFunc *f) {
 }
 
 static Value call_named(Elab *cx, const Expr *e) {
-    const Binding *b = scope_find(cx->scope, e->call.name, NAME_func);
+    const Binding *b = scope_find(cx->at.scope, e->call.name, NAME_func);
     const char *name = str(cx, e->call.name);
     if (e->call.label && (!b || b->func->kind == FUNC_fn) && (b || builtin_known(name)))
         return elab_error(cx, e->call.label_loc,
@@ -563,7 +557,7 @@ static Value call_argument(Elab *cx, const Expr *e, const Value *f) {
 
 Value eval_call(Elab *cx, const Expr *e) {
     if (e->call.qualifier) return eval_member(cx, e, e->call.qualifier, e->call.name);
-    const Binding *v = scope_find(cx->scope, e->call.name, NAME_value);
+    const Binding *v = scope_find(cx->at.scope, e->call.name, NAME_value);
     bool argument = v && v->value.kind == V_FUNC;
     return argument ? call_argument(cx, e, &v->value) : call_named(cx, e);
 }

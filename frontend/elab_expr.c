@@ -10,16 +10,12 @@ static Value axis_value(Elab *cx, Binding *b) {
 }
 
 Value eval_in_file(Elab *cx, const Binding *b, const Expr *e) {
-    Scope *scope = cx->scope;
-    Builder *before = cx->b;
-    bool initial = cx->initial;
-    cx->scope = b->file_scope;
-    cx->b = &cx->step_b;
-    cx->initial = false;
+    ElabContext before = cx->at, file = before;
+    file.scope = b->file_scope;
+    file.initial = NULL;
+    stand_at(cx, file);
     Value v = eval(cx, e);
-    cx->scope = scope;
-    cx->b = before;
-    cx->initial = initial;
+    stand_at(cx, before);
     return v;
 }
 
@@ -42,7 +38,7 @@ bool binding_force(Elab *cx, Binding *b) {
 
 // The step counter: a number of the run, an input without axes.
 static Value step_value(Elab *cx) {
-    if (cx->initial) return value_num(0, true);
+    if (cx->at.initial) return value_num(0, true);
     if (cx->step.kind == V_ERROR) {
         TypeId t = type_make(cx, ELEM_i32, &(AxisList){0});
         cx->step = value_ranged(value_node(cx, ir_input(cx->b, "step", t, 0)), 0, MAX_EXTENT);
@@ -68,12 +64,12 @@ static bool builtin_name(Elab *cx, const char *name, Value *out) {
 
 static Value unknown_name(Elab *cx, const Expr *e, Sym name) {
     const char *text = str(cx, name);
-    if (scope_find(cx->scope, name, NAME_func) || builtin_known(text))
+    if (scope_find(cx->at.scope, name, NAME_func) || builtin_known(text))
         return elab_error(cx, e->loc, "'%s' is a function: call it as %s(…)", text, text);
     const char *advice = foreign_advice(text);
     if (advice) return elab_error(cx, e->loc, "unknown name '%s': %s", text, advice);
-    const char *near = scope_suggest(cx, cx->scope, name, NAME_value);
-    if (!near) near = scope_suggest(cx, cx->scope, name, NAME_axis);
+    const char *near = scope_suggest(cx, cx->at.scope, name, NAME_value);
+    if (!near) near = scope_suggest(cx, cx->at.scope, name, NAME_axis);
     if (!near) near = suggest_of(text, builtin_names, sizeof builtin_names / sizeof *builtin_names);
     if (!near) near = function_suggest(cx, name);
     if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", text, near);
@@ -93,10 +89,10 @@ static Value not_a_part(Elab *cx, const Expr *e, const char *owner, const char *
 static const char *method_form(Elab *cx, const Expr *e, const char *of) {
     const char *name = str(cx, e->call.name);
     const Expr *arg = e->call.args.n ? e->call.args.at[0].value : NULL;
-    const Binding *f = scope_find(cx->scope, e->call.name, NAME_func);
+    const Binding *f = scope_find(cx->at.scope, e->call.name, NAME_func);
     if (!f && !builtin_known(name)) {
         if (!(name = function_suggest(cx, e->call.name))) return NULL;
-        f = scope_find(cx->scope, sym(cx->syms, name), NAME_func);
+        f = scope_find(cx->at.scope, sym(cx->syms, name), NAME_func);
     }
     if (f ? !f->func->axes.n : !fold_known(name))
         return arena_printf(cx->arena, "%s(%s)", name, of);
@@ -108,9 +104,9 @@ static const char *method_form(Elab *cx, const Expr *e, const char *of) {
 // languages, and the message says how this one writes it.
 Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
     const char *of = str(cx, owner), *name = str(cx, member);
-    const Binding *v = scope_find(cx->scope, owner, NAME_value);
-    const Binding *f = scope_find(cx->scope, owner, NAME_func);
-    const Binding *a = scope_find(cx->scope, owner, NAME_axis);
+    const Binding *v = scope_find(cx->at.scope, owner, NAME_value);
+    const Binding *f = scope_find(cx->at.scope, owner, NAME_func);
+    const Binding *a = scope_find(cx->at.scope, owner, NAME_axis);
     if (v && e->kind == E_call) {
         const char *advice = foreign_advice(name);
         const char *form = advice ? advice : method_form(cx, e, of);
@@ -131,13 +127,13 @@ Value eval_member(Elab *cx, const Expr *e, Sym owner, Sym member) {
     }
     if (f) return not_a_part(cx, e, of, "a function", name, f->loc);
     if (a) return not_a_part(cx, e, of, "an axis", name, a->loc);
-    const char *near = scope_suggest(cx, cx->scope, owner, NAME_value);
+    const char *near = scope_suggest(cx, cx->at.scope, owner, NAME_value);
     if (near) return elab_error(cx, e->loc, "unknown name '%s'; did you mean '%s'?", of, near);
     const char *advice = foreign_advice(name);
     if (!advice) advice = foreign_advice(of);
     if (advice) return elab_error(cx, e->loc, "unknown name '%s.%s': %s", of, name, advice);
-    bool known = builtin_known(name) || scope_find(cx->scope, member, NAME_func) ||
-                 scope_find(cx->scope, member, NAME_value);
+    bool known = builtin_known(name) || scope_find(cx->at.scope, member, NAME_func) ||
+                 scope_find(cx->at.scope, member, NAME_value);
     near = known ? name : function_suggest(cx, member);
     if (near)
         return elab_error(cx, e->loc, "no file is known as '%s'; names have no prefix: write '%s'",
@@ -156,7 +152,7 @@ static Value named_value(Elab *cx, const Expr *e, Binding *b) {
 
 Value eval_name(Elab *cx, const Expr *e, Sym qualifier, Sym name) {
     if (qualifier) return eval_member(cx, e, qualifier, name);
-    for (Scope *s = cx->scope; s; s = s->parent) {
+    for (Scope *s = cx->at.scope; s; s = s->parent) {
         Binding *b = scope_local(s, name, NAME_value);
         if (b) return named_value(cx, e, b);
         b = scope_local(s, name, NAME_axis);
@@ -216,10 +212,10 @@ static Value eval_if(Elab *cx, const Expr *e) {
 bool function_named(Elab *cx, const Expr *e, Value *out) {
     if (e->kind != E_name || e->name.qualifier) return false;
     Sym name = e->name.name;
-    const Binding *b = scope_find(cx->scope, name, NAME_value);
+    const Binding *b = scope_find(cx->at.scope, name, NAME_value);
     if (b) return *out = b->value, b->value.kind == V_FUNC;
-    if (scope_find(cx->scope, name, NAME_axis)) return false;
-    b = scope_find(cx->scope, name, NAME_func);
+    if (scope_find(cx->at.scope, name, NAME_axis)) return false;
+    b = scope_find(cx->at.scope, name, NAME_func);
     *out =
         (Value){.kind = V_FUNC, .text = str(cx, name), .func = b ? b->func : NULL, .from = e->loc};
     return b || builtin_known(out->text);

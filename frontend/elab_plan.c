@@ -168,7 +168,7 @@ bool plan_takes(Elab *cx, const SnSetting *s, const char *key, Loc at, const Val
 // A word that names no value, such as f32, stands for itself.
 static Value eval_choice(Elab *cx, const SnSetting *s, const Expr *e) {
     bool word = s->type == SN_CHOICE && e->kind == E_name && !e->name.qualifier &&
-                !scope_find(cx->scope, e->name.name, NAME_value);
+                !scope_find(cx->at.scope, e->name.name, NAME_value);
     return word ? (Value){.kind = V_STRING, .text = str(cx, e->name.name)} : eval(cx, e);
 }
 

@@ -20,7 +20,7 @@ static const double step24 = 1.0 / 16777216.0;
 
 // The upper 24 bits of word 'word' as a whole real number.
 static NodeId bits24(Elab *cx, TypeId type, uint64_t key, int word) {
-    NodeId w = ir_random(cx->b, type, key, word, cx->initial);
+    NodeId w = ir_random(cx->b, type, key, word, cx->at.initial != NULL);
     NodeId high = ir_binary(cx->b, OP_shr, w, ir_const(cx->b, ELEM_u32, 8));
     return ir_cast(cx->b, high, ELEM_f32);
 }
@@ -42,9 +42,9 @@ NodeId random_normal(Elab *cx, TypeId type, uint64_t key) {
 }
 
 static uint64_t draw_key(Elab *cx) {
-    if (cx->initial)
-        return cx->draw_count++ ? hash_u64(cx->draw_key, cx->draw_count) : cx->draw_key;
-    const char *path = str(cx, cx->path);
+    Initial *in = cx->at.initial;
+    if (in) return in->draws++ ? hash_u64(in->key, in->draws) : in->key;
+    const char *path = str(cx, cx->at.path);
     bool fresh;
     uint32_t *count = map_slot(&cx->draws, hash_bytes(HASH_SEED, path, strlen(path)), &fresh);
     const char *text = arena_printf(cx->arena, "%s#%u", path, (*count)++);
@@ -74,13 +74,13 @@ bool random_function(Elab *cx, const Expr *e, const char *name, const Value *arg
                           n);
         return true;
     }
-    if (!e->call.has_axes && !cx->initial) {
+    if (!e->call.has_axes && !cx->at.initial) {
         *out = elab_error(
             cx, e->loc,
             "'%s' needs its axes in [ ]: only in an initial value it takes the parameter's", name);
         return true;
     }
-    TypeId type = e->call.has_axes ? draw_type(cx, &axes) : cx->draw_type;
+    TypeId type = e->call.has_axes ? draw_type(cx, &axes) : cx->at.initial->type;
     Value v = value_node(cx, normal ? random_normal(cx, type, draw_key(cx))
                                     : random_uniform(cx, type, draw_key(cx)));
     if (!normal) v = value_ranged(v, 0, 1);
@@ -92,41 +92,40 @@ bool random_function(Elab *cx, const Expr *e, const char *name, const Value *arg
 }
 
 Value initial_map(Elab *cx) {
-    if (cx->initial_map == NONE) cx->initial_map = ir_state(cx->b, cx->initial_state);
-    return value_node(cx, cx->initial_map);
+    Initial *in = cx->at.initial;
+    if (in->map == NONE) in->map = ir_state(cx->b, in->state);
+    return value_node(cx, in->map);
 }
 
 // What a function of an initial value was given for its arrow holds nothing yet.
 static bool reads_map(const Elab *cx, const Value *v) {
     const Func *f = cx->b->f;
-    if (cx->initial_map == NONE) return false;
-    if (v->kind == V_TENSOR && v->node == cx->initial_map) return true;
-    for (NodeId n = cx->initial_map + 1; n < f->nodes.n; n++)
+    NodeId map = cx->at.initial->map;
+    if (map == NONE) return false;
+    if (v->kind == V_TENSOR && v->node == map) return true;
+    for (NodeId n = map + 1; n < f->nodes.n; n++)
         for (uint32_t i = 0; i < node_at(f, n)->n; i++)
-            if (operand(f, n, i) == cx->initial_map) return true;
+            if (operand(f, n, i) == map) return true;
     return false;
 }
 
 // Evaluates 'init' in the scope of the declaration, with the function 'init' as the one being
 // built.
 void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope) {
-    Builder *before = cx->b;
-    Scope *names = cx->scope;
-    Sym name = cx->name;
+    ElabContext before = cx->at, inside = before;
     const State *state = &cx->m->states.at[s];
     const char *path = str(cx, state->path);
     Type bits = *type_at(cx->m, state->type), t = bits;
     bits.elem = ELEM_u32;
-    cx->b = &cx->init_b;
-    cx->scope = scope;
-    cx->name = state->path;
-    cx->initial = true;
-    cx->draw_type = type_intern(cx->m, &bits);
-    cx->draw_key = hash_bytes(HASH_SEED, path, strlen(path));
-    cx->draw_count = 0;
-    cx->initial_state = s;
-    cx->initial_frame = cx->frame;
-    cx->initial_map = NONE;
+    Initial initial = {.state = s,
+                       .type = type_intern(cx->m, &bits),
+                       .key = hash_bytes(HASH_SEED, path, strlen(path)),
+                       .frame = before.frame,
+                       .map = NONE};
+    inside.scope = scope;
+    inside.name = state->path;
+    inside.initial = &initial;
+    stand_at(cx, inside);
     Value v = eval(cx, init);
     if (v.kind != V_ERROR && reads_map(cx, &v))
         v = elab_error(cx, init->loc, "the initial value of '%s' is computed from '%s' itself",
@@ -146,8 +145,5 @@ void init_state(Elab *cx, StateId s, const Expr *init, Scope *scope) {
         cx->states.at[s].init = v.node;
         ir_assign(cx->b, s, v.node);
     }
-    cx->initial = false;
-    cx->name = name;
-    cx->scope = names;
-    cx->b = before;
+    stand_at(cx, before);
 }

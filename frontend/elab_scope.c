@@ -123,7 +123,7 @@ static bool in_std(const Elab *cx, Loc at) { return at.file && cx->diag->files.a
 
 // The frame whose call stands in the user's text, seen from inside std.sn.
 static const Frame *user_frame(const Elab *cx) {
-    const Frame *f = cx->frame;
+    const Frame *f = cx->at.frame;
     while (f && in_std(cx, f->call)) f = f->up;
     return f;
 }
@@ -171,14 +171,14 @@ void elab_note(Elab *cx, Loc at, const char *fmt, ...) {
 }
 
 void enter(Elab *cx, const Expr *e) {
-    uint64_t h = hash_u64(cx->context, ((uint64_t)e->loc.file << 8) | e->kind);
+    uint64_t h = hash_u64(cx->at.context, ((uint64_t)e->loc.file << 8) | e->kind);
     h = hash_u64(h, ((uint64_t)e->loc.start << 32) | e->loc.end);
     bool fresh;
     uint32_t *at = map_slot(&cx->templates, h, &fresh);
     if (fresh) *at = cx->templates.n;
     cx->b->tmpl = *at;
     cx->b->loc = user_loc(cx, e->loc);
-    cx->b->name = cx->name;
+    cx->b->name = cx->at.name;
 }
 
 bool spend(Elab *cx, Loc at) {
@@ -209,7 +209,7 @@ Sym path_join(Elab *cx, Sym path, const char *last) {
 
 // One name for an axis and a value would be the axis in [ ] and the value elsewhere.
 bool value_name_free(Elab *cx, Sym name, Loc loc) {
-    const Binding *axis = scope_find(cx->scope, name, NAME_axis);
+    const Binding *axis = scope_find(cx->at.scope, name, NAME_axis);
     if (!axis) return true;
     elab_error(cx, loc, "'%s' is an axis: a value needs a name of its own", str(cx, name));
     elab_note(cx, axis->loc, "axis '%s' is declared here", str(cx, name));

@@ -11,12 +11,12 @@ static void exec(Elab *cx, const Stmt *s);
 
 void exec_body(Elab *cx, const StmtList *body) {
     for (uint32_t i = 0; i < body->n && !cx->aborted; i++) {
-        if (cx->frame->returned) return;
+        if (cx->at.frame->returned) return;
         exec(cx, body->at[i]);
     }
 }
 
-static const AstFunc *inside(const Elab *cx) { return cx->frame->func; }
+static const AstFunc *inside(const Elab *cx) { return cx->at.frame->func; }
 
 // ---- parameters and states ----------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ static bool declared_axes(Elab *cx, const Decl *d, AxisList *all, uint32_t *each
 }
 
 static bool may_own(Elab *cx, const Stmt *s, const Decl *d) {
-    if (cx->initial) {
+    if (cx->at.initial) {
         elab_error(cx, d->loc, "an initial value owns nothing");
         return false;
     }
@@ -70,10 +70,10 @@ static StateId new_state(Elab *cx, const Stmt *s, const Decl *d, Sym path, TypeI
 
 static CallPath calls_here(Elab *cx) {
     CallPath p = {0};
-    for (const Frame *f = cx->frame; f && f->up; f = f->up) p.n++;
+    for (const Frame *f = cx->at.frame; f && f->up; f = f->up) p.n++;
     Loc *at = NEW_ARRAY(cx->arena, Loc, p.n + 1);
     uint32_t i = p.n;
-    for (const Frame *f = cx->frame; f && f->up; f = f->up) at[--i] = f->call;
+    for (const Frame *f = cx->at.frame; f && f->up; f = f->up) at[--i] = f->call;
     p.at = at;
     return p;
 }
@@ -119,7 +119,7 @@ static void path_exists(Elab *cx, const Decl *d, Sym path, const StateInfo *firs
         elab_note(cx, first->decl, "the first is here");
         return;
     }
-    const Round *r = cx->round;
+    const Round *r = cx->at.round;
     while (r && !r->repeats) r = r->up;
     Loc at = r ? r->loc : d->name_loc;
     if (path_told(cx, at)) return;
@@ -133,7 +133,7 @@ static void path_exists(Elab *cx, const Decl *d, Sym path, const StateInfo *firs
 // The state of that path when the function has it already and may use it again; reports when not.
 static bool reuse_state(Elab *cx, const Decl *d, Sym path, TypeId type, StateId id) {
     StateInfo *info = &cx->states.at[id];
-    if (info->seen == cx->serial && !cx->share) {
+    if (info->seen == cx->serial && !cx->at.share) {
         path_exists(cx, d, path, info);
         return false;
     }
@@ -156,12 +156,12 @@ Value state_value(Elab *cx, StateId s) {
 static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
     AxisList all;
     uint32_t each, in;
-    Binding *b = scope_add(cx, cx->scope, d->name, NAME_value, d->name_loc);
+    Binding *b = scope_add(cx, cx->at.scope, d->name, NAME_value, d->name_loc);
     b->value = value_error();
     if (!may_own(cx, s, d) || !value_name_free(cx, d->name, d->name_loc)) return;
     if (!declared_axes(cx, d, &all, &each, &in)) return;
     TypeId type = type_make(cx, ELEM_f32, &all);
-    Sym path = path_join(cx, cx->path, str(cx, d->name));
+    Sym path = path_join(cx, cx->at.path, str(cx, d->name));
     bool fresh;
     uint32_t *slot = map_slot(&cx->state_ids, path, &fresh);
     if (fresh) {
@@ -176,16 +176,16 @@ static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
         info->use = user_loc(cx, d->name_loc);
         info->decl = d->name_loc;
         info->calls = calls_here(cx);
-        info->context = hash_u64(cx->context, ((uint64_t)d->loc.start << 32) | d->loc.end);
+        info->context = hash_u64(cx->at.context, ((uint64_t)d->loc.start << 32) | d->loc.end);
         info->inst = cx->b->inst;
         info->initial = d->init;
-        init_state(cx, *slot, d->init, cx->scope);
+        init_state(cx, *slot, d->init, cx->at.scope);
     } else if (!reuse_state(cx, d, path, type, *slot)) {
         return;
     }
     StateId id = *map_slot(&cx->state_ids, path, &fresh);
     cx->b->name = path, cx->b->loc = user_loc(cx, d->name_loc), cx->b->tmpl = 0;
-    b = scope_local(cx->scope, d->name, NAME_value); // init_state may have added names
+    b = scope_local(cx->at.scope, d->name, NAME_value); // init_state may have added names
     b->value = state_value(cx, id);
     b->state = id;
     b->is_state = s->kind == S_state;
@@ -194,7 +194,7 @@ static void declare_state(Elab *cx, const Stmt *s, const Decl *d) {
 // ---- definitions --------------------------------------------------------------------------------
 
 static Binding *binding_in_body(Elab *cx, Sym name) {
-    for (Scope *s = cx->scope; s && !s->is_file; s = s->parent) {
+    for (Scope *s = cx->at.scope; s && !s->is_file; s = s->parent) {
         Binding *b = scope_local(s, name, NAME_value);
         if (b) return b;
     }
@@ -226,7 +226,7 @@ static Value state_assigned(Elab *cx, Binding *b, Value v, Loc at) {
 static void define(Elab *cx, Sym name, Loc at, Value v) {
     Binding *b = binding_in_body(cx, name);
     if (!b && !value_name_free(cx, name, at)) v = value_error();
-    if (!b) b = scope_add(cx, cx->scope, name, NAME_value, at);
+    if (!b) b = scope_add(cx, cx->at.scope, name, NAME_value, at);
     if (b->is_state && v.kind != V_ERROR) v = state_assigned(cx, b, v, at);
     b->value = v;
 }
@@ -245,7 +245,7 @@ static Value checked_axes(Elab *cx, const AstTarget *t, Value v) {
 }
 
 static Collected *collected(Elab *cx, const AstTarget *t, AxisId axis) {
-    Loop *l = cx->loop;
+    Loop *l = cx->at.loop;
     for (uint32_t i = 0; i < l->collected.n; i++)
         if (l->collected.at[i].name == t->name) return &l->collected.at[i];
     int64_t n = extent_of(cx, axis);
@@ -259,7 +259,7 @@ static Collected *collected(Elab *cx, const AstTarget *t, AxisId axis) {
 static void collect(Elab *cx, const AstTarget *t, Value v) {
     AxisId axis;
     int64_t at;
-    if (!cx->loop) {
+    if (!cx->at.loop) {
         elab_error(cx, t->loc, "collecting along an axis stands in a 'repeat'");
         return;
     }
@@ -301,10 +301,10 @@ static void assign_target(Elab *cx, const AstTarget *t, Value v) {
 
 // Evaluates e with nodes named after the target.
 static Value eval_named(Elab *cx, const Expr *e, Sym name) {
-    Sym before = cx->name;
-    if (name) cx->name = path_join(cx, cx->base, str(cx, name));
+    ElabContext before = cx->at;
+    if (name) cx->at.name = path_join(cx, cx->at.base, str(cx, name));
     Value v = eval(cx, e);
-    cx->name = before;
+    cx->at = before;
     if (!value_is_absent(&v)) return v;
     return elab_error(cx, e->loc, "this has no value: the block returns nothing");
 }
@@ -335,7 +335,7 @@ static bool is_reserved(const char *name) {
 }
 
 static void yield(Elab *cx, const AstTarget *t, Value v, ResultKind kind) {
-    Sym name = path_join(cx, cx->path, str(cx, t->name));
+    Sym name = path_join(cx, cx->at.path, str(cx, t->name));
     if (kind != RESULT_output && is_reserved(str(cx, name))) {
         elab_error(cx, t->loc, "'%s' stands for what every step reports: choose another name",
                    str(cx, name));
@@ -438,7 +438,7 @@ static bool carried_check(Elab *cx, const Stmt *stmt, Scope *s, const Carried *c
             Binding *b = &s->items.at[i];
             AxisId a;
             if (b->space != NAME_value) continue;
-            if (value_escapes(cx, &b->value, cx->depth, &a)) {
+            if (value_escapes(cx, &b->value, cx->at.depth, &a)) {
                 elab_error(
                     cx, stmt->loc,
                     "'%s' leaves the body of 'repeat' with axis '%s', which is declared in it",
@@ -490,31 +490,28 @@ static bool repeat_count(Elab *cx, const Stmt *s, int64_t *n) {
 
 // One round; false when the rest need not be tried.
 static bool run_round(Elab *cx, const Stmt *s, int64_t i, Carried *c) {
-    Scope *outside = cx->scope;
-    Sym path = cx->path, base = cx->base;
+    ElabContext before = cx->at;
     uint32_t errors = cx->diag->errors;
     if (s->repeat.label) {
         const char *round =
             arena_printf(cx->arena, "%s.%lld", str(cx, s->repeat.label), (long long)i);
-        cx->path = path_join(cx, path, round);
-        cx->base = path_join(cx, base, round);
+        cx->at.path = path_join(cx, before.path, round);
+        cx->at.base = path_join(cx, before.base, round);
     }
-    carried_note(cx, outside, c);
-    cx->depth++;
-    cx->scope = scope_new(cx, outside, false);
-    cx->share += s->repeat.shared && i > 0;
+    carried_note(cx, before.scope, c);
+    cx->at.depth++;
+    cx->at.scope = scope_new(cx, before.scope, false);
+    cx->at.share += s->repeat.shared && i > 0;
     if (s->repeat.at) value_name_free(cx, s->repeat.at, s->repeat.at_loc);
     if (s->repeat.at)
-        scope_add(cx, cx->scope, s->repeat.at, NAME_value, s->repeat.at_loc)->value =
+        scope_add(cx, cx->at.scope, s->repeat.at, NAME_value, s->repeat.at_loc)->value =
             value_num((double)i, true);
     exec_body(cx, &s->repeat.body);
-    cx->share -= s->repeat.shared && i > 0;
-    cx->scope = outside;
-    bool good = carried_check(cx, s, outside, c);
-    cx->depth--;
-    cx->path = path, cx->base = base;
-    if (!cx->frame->returned) return good && cx->diag->errors == errors && spend(cx, s->loc);
-    if (cx->frame->result.kind != V_ERROR) // else that was reported, or a call was refused
+    cx->at.scope = before.scope;
+    bool good = carried_check(cx, s, before.scope, c);
+    cx->at = before;
+    if (!cx->at.frame->returned) return good && cx->diag->errors == errors && spend(cx, s->loc);
+    if (cx->at.frame->result.kind != V_ERROR) // else that was reported, or a call was refused
         elab_error(cx, s->loc, "'return' may not stand in a 'repeat'");
     return false;
 }
@@ -522,7 +519,7 @@ static bool run_round(Elab *cx, const Stmt *s, int64_t i, Carried *c) {
 // The module's entry for this 'repeat', by the same calls and in the same repeat around it. One whose number
 // of rounds depends on the round around it has several: an instance is a number below a product of rounds.
 static bool repeat_here(Elab *cx, const Stmt *s, int64_t n, uint32_t *repeat) {
-    uint64_t h = hash_u64(hash_u64(cx->context, s->loc.start), (uint64_t)n);
+    uint64_t h = hash_u64(hash_u64(cx->at.context, s->loc.start), (uint64_t)n);
     bool fresh;
     uint32_t *at = map_slot(&cx->repeats, hash_u64(h, cx->b->inst.repeat), &fresh);
     const char *axis = s->repeat.count_name ? str(cx, s->repeat.count_name) : "";
@@ -537,17 +534,17 @@ static bool repeat_here(Elab *cx, const Stmt *s, int64_t n, uint32_t *repeat) {
 static void exec_repeat(Elab *cx, const Stmt *s) {
     int64_t n = 0;
     if (!repeat_count(cx, s, &n)) return;
-    Carried c = {.n = carried_count(cx->scope)};
+    Carried c = {.n = carried_count(cx->at.scope)};
     c.before = NEW_ARRAY(cx->arena, Value, c.n + 1);
-    Loop loop = {.up = cx->loop};
-    Round round = {.up = cx->round, .loc = s->repeat.count->loc};
-    uint64_t context = cx->context;
+    ElabContext before = cx->at;
+    Loop loop = {.up = before.loop};
+    Round round = {.up = before.round, .loc = s->repeat.count->loc};
     Inst inst = cx->b->inst;
     uint32_t repeat;
     if (!repeat_here(cx, s, n, &repeat)) return;
-    cx->loop = &loop;
-    cx->round = &round;
-    cx->context = hash_u64(context, repeat);
+    cx->at.loop = &loop;
+    cx->at.round = &round;
+    cx->at.context = hash_u64(before.context, repeat);
     bool good = true;
     for (int64_t i = 0; i < n && good; i++) {
         cx->b->inst = (Inst){repeat, (uint32_t)(inst.round * n + i)};
@@ -555,9 +552,7 @@ static void exec_repeat(Elab *cx, const Stmt *s) {
         good = run_round(cx, s, i, &c);
     }
     cx->b->inst = inst;
-    cx->context = context;
-    cx->loop = loop.up;
-    cx->round = round.up;
+    cx->at = before;
     finish_collected(cx, &loop, good);
 }
 
@@ -574,8 +569,8 @@ static void exec_return(Elab *cx, const Stmt *s) {
         elab_error(cx, s->loc, "a model yields its outputs, it does not return");
         return;
     }
-    cx->frame->result = eval_named(cx, s->result, 0);
-    cx->frame->returned = true;
+    cx->at.frame->result = eval_named(cx, s->result, 0);
+    cx->at.frame->returned = true;
 }
 
 static void exec_kind(Elab *cx, const Stmt *s) {

@@ -379,12 +379,12 @@ static bool is_flag(const Elab *cx, const Arg *a) {
 
 // The options of a rule as values: those of -D optimizer.NAME, else as written.
 static bool rule_options(Elab *cx, const OptimizerRule *r, Value *values, Loc *locs) {
-    Scope *scope = cx->scope;
-    cx->scope = cx->file;
+    ElabContext before = cx->at;
+    cx->at.scope = cx->file;
     bool good = call_place(cx, r->func, r->options, 3, values, locs);
     bool std = cx->diag->files.at[r->func->name_loc.file].is_std;
     const SnSetting *any = &sn_settings[SN_SET_optimizer];
-    cx->scope = scope;
+    cx->at = before;
     for (uint32_t i = 3; i < r->func->args.n && good; i++) {
         const char *key =
             arena_printf(cx->arena, "optimizer.%s", str(cx, r->func->args.at[i].name));
@@ -424,12 +424,13 @@ static bool update(Elab *cx, StateId s, NodeId g, Rate *rates) {
     values[0] = cx->states.at[s].current;
     values[1] = value_node(cx, g);
     values[2] = times_factor(cx, rate->value, r->rate);
-    cx->path = cx->base = cx->m->states.at[s].path;
-    cx->context = cx->states.at[s].context;
+    ElabContext before = cx->at;
+    cx->at.path = cx->at.base = cx->m->states.at[s].path;
+    cx->at.context = cx->states.at[s].context;
     cx->b->inst = cx->states.at[s].inst;
     StateId first = cx->m->states.n;
     Value w = call_expand(cx, r->func, r->at, &(AxisList){0}, false, values, locs, 0, false);
-    cx->path = cx->base = 0;
+    cx->at = before;
     cx->states.at[s].rule = r;
     cx->states.at[s].rate = rate->line;
     for (StateId k = first; k < cx->m->states.n; k++) cx->m->states.at[k].of = s;

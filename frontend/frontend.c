@@ -125,7 +125,7 @@ static void open_scopes(Elab *cx, const Files *files) {
     cx->std = scope_new(cx, NULL, true);
     for (uint32_t i = 0; i < cx->std_ast->items.n; i++)
         declare_item(cx, cx->std, &cx->std_ast->items.at[i]);
-    cx->file = cx->scope = scope_new(cx, cx->std, true);
+    cx->file = cx->at.scope = scope_new(cx, cx->std, true);
     for (uint32_t k = 0; k < files->n; k++)
         for (uint32_t i = 0; i < files->at[k]->items.n; i++)
             declare_item(cx, cx->file, &files->at[k]->items.at[i]);
@@ -171,8 +171,7 @@ static void begin(Elab *cx, const Files *files, const char *name, RunMode mode) 
     cx->b = &cx->step_b;
     cx->serial++;
     cx->work = 0;
-    cx->context = HASH_SEED;
-    cx->path = cx->base = cx->name = 0;
+    cx->at = (ElabContext){.context = HASH_SEED};
     cx->step = value_error();
     cx->losses.n = cx->yields.n = cx->changed.n = 0;
     cx->draws = (Map){.arena = cx->arena};
@@ -194,7 +193,7 @@ static bool samples_come_first(Elab *cx, const Arg *a, const AxisList *axes) {
 
 // One input of the model: kind and axes must be written.
 static void bind_input(Elab *cx, const Arg *a) {
-    Binding *b = declare(cx, cx->scope, a->name, NAME_value, a->name_loc);
+    Binding *b = declare(cx, cx->at.scope, a->name, NAME_value, a->name_loc);
     AxisList axes;
     AxisId range = 0;
     const char *kind = str(cx, a->kind);
@@ -218,22 +217,21 @@ static void bind_input(Elab *cx, const Arg *a) {
     NodeId n = ir_input(cx->b, str(cx, a->name), type_make(cx, elem, &axes), range);
     Value v = value_node(cx, n);
     if (range) v = value_ranged(v, 0, extent_of(cx, range) ? (double)extent_of(cx, range) - 1 : 0);
-    scope_local(cx->scope, a->name, NAME_value)->value = v;
+    scope_local(cx->at.scope, a->name, NAME_value)->value = v;
 }
 
 static void run_model(Elab *cx) {
-    Frame frame = {.func = cx->model, .call = cx->model->name_loc, .depth = cx->depth = 1};
-    Scope *file = cx->scope;
-    frame.scope = cx->scope = scope_new(cx, file, false);
-    cx->frame = &frame;
+    ElabContext file = cx->at;
+    Frame frame = {.func = cx->model, .call = cx->model->name_loc, .depth = 1};
+    frame.scope = cx->at.scope = scope_new(cx, file.scope, false);
+    cx->at.frame = &frame;
+    cx->at.depth = frame.depth;
     if (cx->model->axes.n)
         elab_error(cx, cx->model->name_loc,
                    "a model takes no axes in [ ]: declare them in the file");
     for (uint32_t i = 0; i < cx->model->args.n; i++) bind_input(cx, &cx->model->args.at[i]);
     exec_body(cx, &cx->model->body);
-    cx->frame = NULL;
-    cx->scope = file;
-    cx->depth = 0;
+    cx->at = file;
     cx->b->name = 0;
 }
 
