@@ -10,6 +10,7 @@
 //
 // Linear in ops, stores and folds.
 #include "codegen/kernel.h"
+#include "runtime/plan.h"
 #include <string.h>
 
 enum { LANE_STEP = 16, SCRATCH_BYTES = 4, MAX_PHASES = 255 };
@@ -39,14 +40,6 @@ static uint32_t walked_axes(const Kernel *k) {
 static bool multiply(int64_t *product, int64_t by) {
     return !__builtin_mul_overflow(*product, by, product);
 }
-
-static int64_t extent_product(const Kernel *k, uint32_t from, uint32_t to) {
-    int64_t n = 1;
-    for (uint32_t i = from; i < to; i++) n *= k->extent[i]; // no overflow: check_axes
-    return n;
-}
-
-static int64_t pieces(int64_t n, int64_t size) { return n / size + (n % size != 0); }
 
 // ---- the frame
 
@@ -406,14 +399,14 @@ static void count_tiles(Kernel *k) {
 }
 
 static int64_t count_tasks(const Kernel *k) {
-    int64_t rows = extent_product(k, 0, k->outers), lanes = k->extent[k->outers];
+    int64_t rows = kernel_points(k, 0, k->outers), lanes = k->extent[k->outers];
     switch ((KOrder)k->order) {
-    case KORDER_rows: return lanes ? pieces(rows, k->grain) : 0;
+    case KORDER_rows: return lanes ? sn_ceil_div(rows, k->grain) : 0;
     case KORDER_chunks:
         if (!lanes) return 0;
-        return extent_product(k, 0, k->walk) *
-               pieces(extent_product(k, k->walk, k->outers), k->grain);
-    case KORDER_lanes: return pieces(lanes, k->grain);
+        return kernel_points(k, 0, k->walk) *
+               sn_ceil_div(kernel_points(k, k->walk, k->outers), k->grain);
+    case KORDER_lanes: return sn_ceil_div(lanes, k->grain);
     case KORDER_tile:
     case KORDER_strip: return 1;
     case KORDER_COUNT: break;
@@ -425,11 +418,11 @@ static int64_t count_scratch(const Kernel *k) {
     int64_t lanes = k->order == KORDER_lanes ? k->grain : k->extent[k->outers], rows = 0;
     for (KId id = 0; id < k->ops.n; id++) rows += k->ops.at[id].hold && k->ops.at[id].lane;
     for (uint32_t i = 0; i < k->folds.n; i++) rows += k->folds.at[i].column;
-    return rows * pieces(lanes, LANE_STEP) * LANE_STEP * SCRATCH_BYTES;
+    return rows * sn_ceil_div(lanes, LANE_STEP) * LANE_STEP * SCRATCH_BYTES;
 }
 
 static int64_t count_flops(const Kernel *k) {
-    int64_t rows = extent_product(k, 0, k->outers), lanes = k->extent[k->outers], sum = 0;
+    int64_t rows = kernel_points(k, 0, k->outers), lanes = k->extent[k->outers], sum = 0;
     int64_t elements = k->flat ? k->flat * (rows / k->extent[k->outers - 1]) : rows * lanes;
     for (KId id = 0; id < k->ops.n; id++) {
         const KOp *o = &k->ops.at[id];

@@ -118,6 +118,12 @@ typedef struct Kernel {
     int64_t flops, bytes; // per run: for the ledger and the bench (kernel_finish)
     Loc loc;
 } Kernel;
+// Points of the outer axes [from, to): the product of their extents, which cannot overflow once checked.
+static inline int64_t kernel_points(const Kernel *k, uint32_t from, uint32_t to) {
+    int64_t n = 1;
+    for (uint32_t i = from; i < to; i++) n *= k->extent[i];
+    return n;
+}
 
 // Computes the derived fields and checks the invariants; false with the reason in *why.
 bool kernel_finish(Kernel *k, Text *why);

@@ -306,23 +306,18 @@ static void end_columns(KernelRun *r) {
     *lane = 0;
 }
 
-static int64_t rows_of(const Kernel *k, uint32_t from, uint32_t to) {
-    int64_t n = 1;
-    for (uint32_t i = from; i < to; i++) n *= k->extent[i];
-    return n;
-}
-
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void run_task(KernelRun *r, int64_t task) {
     const Kernel *k = r->k;
-    int64_t rows = rows_of(k, 0, k->outers), walked = rows_of(k, k->walk, k->outers), chunks;
+    int64_t rows = kernel_points(k, 0, k->outers), walked = kernel_points(k, k->walk, k->outers),
+            chunks;
     switch ((KOrder)k->order) {
     case KORDER_rows:
         run_rows(r, task * k->grain, least((task + 1) * k->grain, rows), 0, k->outers);
         return;
     case KORDER_chunks:
-        chunks = (walked + k->grain - 1) / k->grain;
+        chunks = sn_ceil_div(walked, k->grain);
         r->chunk = task % chunks;
         decode(r, task / chunks, 0, k->walk);
         begin_columns(r);

@@ -163,7 +163,7 @@ static uint32_t set_axes(Lowering *l, const IterationSpace *s) {
             return 1;
         }
         if (s->segments) {
-            kernel_axis(l, n++, 0, (lanes + FOLD_SEGMENT - 1) / FOLD_SEGMENT);
+            kernel_axis(l, n++, 0, sn_ceil_div(lanes, FOLD_SEGMENT));
             l->k->flat = lanes;
             lanes = FOLD_SEGMENT;
         }
@@ -373,7 +373,7 @@ static void cut_lane(Kernel *k) {
     int64_t lanes = k->extent[k->outers];
     k->flat = lanes;
     k->extent[k->outers + 1] = FLAT_LANES;
-    k->extent[k->outers] = (lanes + FLAT_LANES - 1) / FLAT_LANES;
+    k->extent[k->outers] = sn_ceil_div(lanes, FLAT_LANES);
     k->outers++;
 }
 

@@ -151,6 +151,10 @@ typedef struct {
     SnDim dim[SN_GEMM_DIMS];
 } SnExtents;
 
+// How many pieces of a size, or how much with what fills up the last; of n >= 0.
+static inline int64_t sn_ceil_div(int64_t n, int64_t size) { return n / size + (n % size != 0); }
+static inline int64_t sn_round_up(int64_t n, int64_t to) { return sn_ceil_div(n, to) * to; }
+
 static inline int64_t sn_extent(const SnDim *d, uint32_t n) { // their product
     int64_t all = 1;
     for (uint32_t i = 0; i < n; i++) all *= d[i].extent;

@@ -264,12 +264,6 @@ static void print_row(Print *p) {
     memset(p->row, 0, sizeof *p->row * k->ops.n);
 }
 
-static int64_t row_count(const Kernel *k, uint32_t from, uint32_t to) {
-    int64_t n = 1;
-    for (uint32_t i = from; i < to; i++) n *= k->extent[i];
-    return n;
-}
-
 static bool has_columns(const Print *p) {
     for (uint32_t f = 0; f < p->k->folds.n; f++)
         if (p->k->folds.at[f].column) return true;
@@ -311,7 +305,7 @@ static void print_rows(Print *p, LLVMValueRef from, LLVMValueRef to, uint32_t fi
 // Tasks are neighbouring rows: one loop over all of them.
 static void order_rows(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
     LLVMValueRef grain = llvm_i64(p->u, p->k->grain),
-                 n = llvm_i64(p->u, row_count(p->k, 0, p->k->outers));
+                 n = llvm_i64(p->u, kernel_points(p->k, 0, p->k->outers));
     LLVMValueRef from = LLVMBuildMul(p->u->b, task0, grain, "");
     LLVMValueRef to = smaller(p, LLVMBuildMul(p->u->b, task1, grain, ""), n);
     print_rows(p, from, to, 0, p->k->outers);
@@ -321,7 +315,7 @@ static void order_rows(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
 static void order_chunks(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
     const Kernel *k = p->k;
     LLVMBuilderRef b = p->u->b;
-    int64_t rows = row_count(k, k->walk, k->outers), chunks = (rows + k->grain - 1) / k->grain;
+    int64_t rows = kernel_points(k, k->walk, k->outers), chunks = sn_ceil_div(rows, k->grain);
     LlvmLoop l = llvm_loop(p->u, task0, task1, 1, "tasks");
     p->chunk = LLVMBuildURem(b, l.i, llvm_i64(p->u, chunks), "");
     decode(p, LLVMBuildUDiv(b, l.i, llvm_i64(p->u, chunks), ""), 0, k->walk);
@@ -343,7 +337,7 @@ static void order_lanes(Print *p, LLVMValueRef task0, LLVMValueRef task1) {
     p->lane_end = smaller(p, LLVMBuildAdd(p->u->b, p->lane_begin, grain, ""),
                           llvm_i64(p->u, k->extent[k->outers]));
     columns_begin(p);
-    print_rows(p, llvm_i64(p->u, 0), llvm_i64(p->u, row_count(k, 0, k->outers)), 0, k->outers);
+    print_rows(p, llvm_i64(p->u, 0), llvm_i64(p->u, kernel_points(k, 0, k->outers)), 0, k->outers);
     columns_end(p);
     llvm_loop_end(p->u, &l);
 }
@@ -380,7 +374,7 @@ static bool may_have_tail(const Kernel *k) {
 static void lay_out(Print *p) {
     const Kernel *k = p->k;
     int64_t lanes = k->order == KORDER_lanes ? k->grain : k->extent[k->outers];
-    int64_t row = (lanes + VEC_LANES - 1) / VEC_LANES * VEC_LANES * 4, at = 0;
+    int64_t row = sn_round_up(lanes, VEC_LANES) * 4, at = 0;
     for (KId id = 0; id < k->ops.n; id++) {
         p->place[id] = -1;
         if (!k->ops.at[id].hold || !k->ops.at[id].lane) continue;

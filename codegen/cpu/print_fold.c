@@ -22,7 +22,7 @@ static Elem fold_elem(const Print *p, uint32_t f) {
 
 // Vectors that get an element in a row.
 static unsigned used(const Print *p) {
-    int64_t n = (p->k->extent[p->k->outers] + VEC_LANES - 1) / VEC_LANES;
+    int64_t n = sn_ceil_div(p->k->extent[p->k->outers], VEC_LANES);
     return n < VECTORS ? (unsigned)n : VECTORS;
 }
 

@@ -35,14 +35,7 @@ enum {
     WIDE_WALKERS = 65536 // as many threads are wanted before they take four lanes each
 };
 
-static int64_t pieces(int64_t n, int64_t size) { return n / size + (n % size != 0); }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t row_count(const Kernel *k, uint32_t from, uint32_t to) {
-    int64_t n = 1;
-    for (uint32_t i = from; i < to; i++) n *= k->extent[i];
-    return n;
-}
 
 static uint32_t column_count(const Kernel *k) {
     uint32_t n = 0;
@@ -64,7 +57,8 @@ static bool index_fits(const Kernel *k, const KIndex *x, int64_t limit) {
 }
 
 static bool fits_32(const Kernel *k) {
-    int64_t slack = 1 << 20, limit = INT32_MAX - slack, elements = row_count(k, 0, k->outers + 1);
+    int64_t slack = 1 << 20, limit = INT32_MAX - slack,
+            elements = kernel_points(k, 0, k->outers + 1);
     if (elements >= limit) return false;
     for (uint32_t i = 0; i < k->args.n; i++) {
         if (k->args.at[i].count >= limit) return false;
@@ -133,7 +127,7 @@ static void map_shape(const Kernel *k, CuGeometry *g) {
     set_unit(g, wants_vectors(k));
     g->row_units = g->lanes / g->items;
     g->threads = MAP_THREADS;
-    g->blocks[0] = pieces(g->rows * g->row_units, g->threads);
+    g->blocks[0] = sn_ceil_div(g->rows * g->row_units, g->threads);
 }
 
 static uint32_t power_of_two(int64_t n) {
@@ -147,16 +141,16 @@ static void warps_shape(const Kernel *k, CuGeometry *g) {
     g->shape = CU_WARPS;
     set_unit(g, wants_vectors(k));
     if (!g->vector && g->lanes > 32) {
-        g->items = (uint32_t)least(4, pieces(g->lanes, 32));
+        g->items = (uint32_t)least(4, sn_ceil_div(g->lanes, 32));
         g->step = 32;
     }
-    g->team = power_of_two(pieces(g->lanes, g->items));
+    g->team = power_of_two(sn_ceil_div(g->lanes, g->items));
     g->width = g->team * g->items;
-    g->units = (uint32_t)pieces(least(g->lanes, FOLD_SEGMENT), g->width);
+    g->units = (uint32_t)sn_ceil_div(least(g->lanes, FOLD_SEGMENT), g->width);
     g->held = 64;
     g->threads = TEAM_THREADS;
     uint32_t teams = g->threads / g->team;
-    g->blocks[0] = pieces(g->rows, teams);
+    g->blocks[0] = sn_ceil_div(g->rows, teams);
     g->exact = g->rows % teams == 0;
 }
 
@@ -171,7 +165,7 @@ static void block_shape(const Kernel *k, CuGeometry *g) {
     g->step = g->items == 1 ? 1 : 32 * g->parts;
     g->team = 32 * g->parts;
     g->width = FOLD_LANES;
-    g->units = (uint32_t)pieces(least(g->lanes, FOLD_SEGMENT), g->width);
+    g->units = (uint32_t)sn_ceil_div(least(g->lanes, FOLD_SEGMENT), g->width);
     int64_t warps = g->parts > 1 ? g->parts * g->segments : least(g->segments, LONE_WARPS);
     g->threads = (uint32_t)warps * 32;
     g->held = g->parts == 1 ? 0 : g->threads <= 256 ? 64 : g->threads <= 512 ? 40 : 24;
@@ -200,19 +194,19 @@ static void rows_shape(const Kernel *k, CuGeometry *g) {
 }
 
 static void walk_shape(const Kernel *k, CuGeometry *g) {
-    int64_t tasks = k->order == KORDER_chunks ? row_count(k, 0, k->walk) * g->chunks : 1;
+    int64_t tasks = k->order == KORDER_chunks ? kernel_points(k, 0, k->walk) * g->chunks : 1;
     g->shape = CU_WALK;
     bool many = tasks * g->lanes >= WIDE_WALKERS;
     set_unit(g, many && column_count(k) <= MANY_COLUMNS && wants_vectors(k));
     g->row_units = g->lanes / g->items;
     g->threads = 128;
-    g->blocks[0] = pieces(tasks * g->row_units, g->threads);
+    g->blocks[0] = sn_ceil_div(tasks * g->row_units, g->threads);
 }
 
 // Threads for the lanes of a row in as few rounds of the same size as the limit allows.
 static uint32_t even_threads(int64_t lanes) {
-    int64_t rounds = pieces(lanes, CHUNK_THREADS);
-    uint32_t threads = (uint32_t)pieces(pieces(lanes, rounds), 32) * 32;
+    int64_t rounds = sn_ceil_div(lanes, CHUNK_THREADS);
+    uint32_t threads = (uint32_t)sn_ceil_div(sn_ceil_div(lanes, rounds), 32) * 32;
     return threads < 128 ? 128 : threads;
 }
 
@@ -269,8 +263,8 @@ static bool chunk_shape(const Kernel *k, CuGeometry *g, Text *why) {
     g->held = g->segments > 1 ? 0 : g->threads <= 256 ? 64 : g->threads <= 384 ? 48 : 32;
     g->batch = (uint32_t)least(rows, fit);
     g->shared = (int64_t)g->batch * 4 * results;
-    g->blocks[0] = row_count(k, 0, k->walk) * g->chunks;
-    int64_t units = g->vector ? pieces(g->lanes, 4) : g->lanes;
+    g->blocks[0] = kernel_points(k, 0, k->walk) * g->chunks;
+    int64_t units = g->vector ? sn_ceil_div(g->lanes, 4) : g->lanes;
     if (g->batch > 0 && (rows == g->batch || units <= g->threads)) return true;
     text_printf(why, "%lld rows of %lld lanes in one chunk, with %u results each", (long long)rows,
                 (long long)g->lanes, results);
@@ -282,18 +276,18 @@ static void stage_shape(const Kernel *k, CuGeometry *g) {
     g->shape = CU_STAGE;
     set_unit(g, wants_vectors(k));
     g->width = (uint32_t)least(g->lanes, STAGE_LANES);
-    g->team = (uint32_t)pieces(g->width, g->items);
+    g->team = (uint32_t)sn_ceil_div(g->width, g->items);
     g->threads = STAGE_THREADS;
     uint32_t rows = g->threads / g->team, row_bytes = 2 * 4 * g->width * column_count(k);
     g->batch = rows;
     while (g->batch < 4 * rows && (g->batch + rows) * row_bytes <= STAGE_BYTES) g->batch += rows;
     g->shared = g->batch * row_bytes;
-    g->tiles = pieces(g->lanes, g->width);
-    g->blocks[0] = row_count(k, 0, k->walk) * g->chunks * g->tiles;
+    g->tiles = sn_ceil_div(g->lanes, g->width);
+    g->blocks[0] = kernel_points(k, 0, k->walk) * g->chunks * g->tiles;
 }
 
 static bool chunks_shape(const Kernel *k, CuGeometry *g, Text *why) {
-    bool few = row_count(k, 0, k->walk) * g->chunks * g->lanes < FEW_WALKERS;
+    bool few = kernel_points(k, 0, k->walk) * g->chunks * g->lanes < FEW_WALKERS;
     if (cu_has_row_folds(k)) return chunk_shape(k, g, why);
     if (few && least(k->grain, g->walked) >= 32) stage_shape(k, g);
     if (g->shape == CU_STAGE && g->shared <= SHARED_BYTES) return true;
@@ -328,20 +322,20 @@ static void scatter_shape(const Kernel *k, CuGeometry *g) {
     int64_t units = g->lanes / g->items;
     g->threads = units <= 64 ? 64 : units <= 128 ? 128 : 256;
     g->blocks[0] = least(g->rows, SCATTER_BLOCKS);
-    g->blocks[1] = pieces(units, g->threads);
+    g->blocks[1] = sn_ceil_div(units, g->threads);
 }
 
 bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why) {
     *g = (CuGeometry){.wide = !fits_32(k), .lanes = k->extent[k->outers], .blocks = {0, 1}};
-    g->rows = row_count(k, 0, k->outers);
-    g->segments = pieces(g->lanes, FOLD_SEGMENT);
+    g->rows = kernel_points(k, 0, k->outers);
+    g->segments = sn_ceil_div(g->lanes, FOLD_SEGMENT);
     if (g->lanes == 0 || g->rows == 0) {
         text_printf(why, "a kernel over no elements");
         return false;
     }
     if (k->order == KORDER_chunks) {
-        g->walked = row_count(k, k->walk, k->outers);
-        g->chunks = pieces(g->walked, k->grain);
+        g->walked = kernel_points(k, k->walk, k->outers);
+        g->chunks = sn_ceil_div(g->walked, k->grain);
     }
     switch ((KOrder)k->order) {
     case KORDER_rows:

@@ -149,6 +149,4 @@ bool cu_turn_shape(const Kernel *k, CuGeometry *g) {
     return true;
 }
 
-int64_t cu_tiles(const Kernel *k, uint32_t axis) {
-    return (k->extent[axis] + CU_TILE - 1) / CU_TILE;
-}
+int64_t cu_tiles(const Kernel *k, uint32_t axis) { return sn_ceil_div(k->extent[axis], CU_TILE); }

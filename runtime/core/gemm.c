@@ -128,7 +128,7 @@ static void pack_task(const GemmRun *cx, int64_t task) {
     bool b = task >= j->pack_b0;
     if (b) task -= j->pack_b0;
     int64_t width = b ? j->kit.nr : j->kit.mr, size = b ? j->n.size : j->m.size;
-    int64_t groups = ceil_div(ceil_div(size, width), j->pack_group);
+    int64_t groups = sn_ceil_div(sn_ceil_div(size, width), j->pack_group);
     int64_t group = task % groups, block = task / groups % j->kblocks;
     int64_t rest = task / groups / j->kblocks, element = rest / j->segments;
     Slice s = slice_at(j, rest % j->segments, block);
@@ -230,8 +230,8 @@ static Ahead plan_ahead(const GemmRun *cx, const Strip *p, const Slice *s, int64
     ahead.at = (const char *)(cx->b + p->at.b + n * dn->b + k * dk->b);
     ahead.step = (along_k ? dn->b : dk->b) * (int64_t)sizeof(float);
     ahead.outer = along_k ? lanes : kc;
-    ahead.inner = ceil_div(along_k ? kc : lanes, SN_GEMM_LINE) + 1;
-    ahead.each = ceil_div(ahead.outer * ahead.inner, ceil_div(p->i1 - p->i0, j->kit.mr));
+    ahead.inner = sn_ceil_div(along_k ? kc : lanes, SN_GEMM_LINE) + 1;
+    ahead.each = sn_ceil_div(ahead.outer * ahead.inner, sn_ceil_div(p->i1 - p->i0, j->kit.mr));
     return ahead;
 }
 
@@ -324,7 +324,7 @@ static void slice_block(const GemmRun *cx, Strip *p, const Slice *s, int64_t n0,
     for (int64_t n = n0; n < n1; n += j->kit.nr) {
         p->n0 = n;
         p->lanes = min64(j->kit.nr, n1 - n);
-        p->vectors = ceil_div(p->lanes, SN_GEMM_LANES);
+        p->vectors = sn_ceil_div(p->lanes, SN_GEMM_LANES);
         p->x = cx->scratch + j->scratch_x + (block ? n - n0 : 0);
         p->ldx = j->ld_x;
         p->t = j->segments > 1 && !j->split ? cx->scratch + j->scratch_t + (n - n0) : NULL;
@@ -340,7 +340,7 @@ static void slice_block(const GemmRun *cx, Strip *p, const Slice *s, int64_t n0,
 static void compute_task(const GemmRun *cx, int64_t task) {
     const SnGemmJob *j = cx->j;
     int64_t n0 = task % j->nblocks * j->nb, rest = task / j->nblocks;
-    int64_t i0 = rest % j->mblocks * j->mb, groups = ceil_div(j->batch.size, j->batches);
+    int64_t i0 = rest % j->mblocks * j->mb, groups = sn_ceil_div(j->batch.size, j->batches);
     int64_t group = rest / j->mblocks % groups, segment = rest / j->mblocks / groups;
     int64_t s0 = j->split ? segment : 0, s1 = j->split ? segment + 1 : j->segments;
     int64_t end = min64((group + 1) * j->batches, j->batch.size);
@@ -359,7 +359,7 @@ static void compute_task(const GemmRun *cx, int64_t task) {
 // Phase 2. A task adds the partial sums of one panel of rows, in the order of the segments.
 static void combine_task(const GemmRun *cx, int64_t task) {
     const SnGemmJob *j = cx->j;
-    int64_t panels = ceil_div(j->m.size, j->kit.mr), element = task / panels;
+    int64_t panels = sn_ceil_div(j->m.size, j->kit.mr), element = task / panels;
     int64_t i = task % panels * j->kit.mr, rows = min64(j->kit.mr, j->m.size - i);
     SnDim at = element_at(j, element);
     float *t = cx->scratch, *turned = t + SN_GEMM_MOST_ROWS * SN_GEMM_COMBINE_LANES;

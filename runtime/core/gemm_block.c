@@ -18,7 +18,7 @@ void sn_gemm_pack_rows(const SnGemmKit *kit, const SnExtents *rows, const SnExte
 void sn_gemm_pack_lanes(const SnGemmKit *kit, const SnExtents *lanes, const SnExtents *k,
                         const float *b, int64_t i0, int64_t count, SnGemmStretch part, float *to) {
     for (int64_t i = i0; i < i0 + count; i += kit->nr) {
-        int64_t n = min64(kit->nr, i0 + count - i), width = round_up(n, SN_GEMM_LANES);
+        int64_t n = min64(kit->nr, i0 + count - i), width = sn_round_up(n, SN_GEMM_LANES);
         sn_gemm_pack(SN_GEMM_B, lanes, k, b, i, n, width, part.k0 + part.at, part.n,
                      to + part.at * width);
         to += width * part.kc;
@@ -27,7 +27,7 @@ void sn_gemm_pack_lanes(const SnGemmKit *kit, const SnExtents *lanes, const SnEx
 
 void sn_gemm_block(const SnGemmKit *kit, const SnGemmBlock *x) {
     for (int64_t n = 0; n < x->lanes; n += kit->nr) {
-        int64_t vectors = ceil_div(min64(kit->nr, x->lanes - n), SN_GEMM_LANES);
+        int64_t vectors = sn_ceil_div(min64(kit->nr, x->lanes - n), SN_GEMM_LANES);
         const float *b = x->b + (x->ldb ? n : n * x->kc);
         int64_t ldb = x->ldb ? x->ldb : vectors * SN_GEMM_LANES;
         for (int64_t i = 0; i < x->rows;) {

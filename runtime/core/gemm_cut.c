@@ -49,24 +49,26 @@ static void fold_axes(SnGemmJob *j) {
 
 static void cut_k(SnGemmJob *j) {
     int64_t length = min64(j->k.size, SN_GEMM_SEGMENT);
-    j->segments = max64(1, ceil_div(j->k.size, SN_GEMM_SEGMENT));
-    j->kblocks = max64(1, ceil_div(length, KC));
-    j->kc = round_up(ceil_div(length, j->kblocks), 4);
+    j->segments = max64(1, sn_ceil_div(j->k.size, SN_GEMM_SEGMENT));
+    j->kblocks = max64(1, sn_ceil_div(length, KC));
+    j->kc = sn_round_up(sn_ceil_div(length, j->kblocks), 4);
 }
 
 static void set_blocks(SnGemmJob *j, int64_t mb, int64_t nb) {
-    j->mb = round_up(min64(mb, max64(j->m.size, 1)), j->kit.mr);
-    j->nb = round_up(min64(nb, max64(j->n.size, 1)), j->kit.nr);
-    j->mblocks = ceil_div(j->m.size, j->mb);
-    j->nblocks = ceil_div(j->n.size, j->nb);
+    j->mb = sn_round_up(min64(mb, max64(j->m.size, 1)), j->kit.mr);
+    j->nb = sn_round_up(min64(nb, max64(j->n.size, 1)), j->kit.nr);
+    j->mblocks = sn_ceil_div(j->m.size, j->mb);
+    j->nblocks = sn_ceil_div(j->n.size, j->nb);
 }
 
 // Equal blocks of at most `most`.
-static int64_t even(int64_t size, int64_t most) { return ceil_div(size, ceil_div(size, most)); }
+static int64_t even(int64_t size, int64_t most) {
+    return sn_ceil_div(size, sn_ceil_div(size, most));
+}
 
 // Panels of equally many vectors where few are needed: 64 lanes are 32 + 32, not 48 + 16.
 static void even_panels(SnGemmJob *j) {
-    int64_t vectors = ceil_div(j->n.size, SN_GEMM_LANES);
+    int64_t vectors = sn_ceil_div(j->n.size, SN_GEMM_LANES);
     if (vectors) j->kit.nr = SN_GEMM_LANES * even(vectors, j->kit.nr / SN_GEMM_LANES);
 }
 
@@ -74,9 +76,9 @@ static void even_panels(SnGemmJob *j) {
 static void cut_small(SnGemmJob *j, int64_t work) {
     int64_t parts = max64(1, work / (2 * TASK_SMALL)), m = ROWS_MAX, n = LANES_MAX;
     if (j->m.size > j->n.size)
-        m = min64(m, ceil_div(j->m.size, parts));
+        m = min64(m, sn_ceil_div(j->m.size, parts));
     else
-        n = min64(n, ceil_div(j->n.size, parts));
+        n = min64(n, sn_ceil_div(j->n.size, parts));
     set_blocks(j, even(j->m.size, m), even(j->n.size, n));
     j->batches = max64(1, TASK_SMALL / max64(work, 1));
 }
@@ -86,19 +88,19 @@ static void cut_small(SnGemmJob *j, int64_t work) {
 static void cut_rows(SnGemmJob *j, int64_t work, int64_t packed) {
     int64_t want = min64(TASKS_GOOD, work / TASK_SMALL), have = j->mblocks * j->nblocks;
     if (2 * have >= want || packed > SHARE_MAX) return;
-    set_blocks(j, max64(ceil_div(j->m.size * have, want), ROWS_MIN), j->nb);
+    set_blocks(j, max64(sn_ceil_div(j->m.size * have, want), ROWS_MIN), j->nb);
     j->share_b = j->mblocks > 1;
 }
 
 // Whole panels, equally many in each block of at most `most` lanes.
 static int64_t even_lanes(const SnGemmJob *j, int64_t most) {
-    return even(ceil_div(j->n.size, j->kit.nr), most / j->kit.nr) * j->kit.nr;
+    return even(sn_ceil_div(j->n.size, j->kit.nr), most / j->kit.nr) * j->kit.nr;
 }
 
 // Much work: an operand that several tasks read is packed once, if it is not too big for that.
 static void cut_big(SnGemmJob *j, int64_t work) {
     int64_t a = j->batch.size * j->m.size * j->k.size, b = j->batch.size * j->n_pad * j->k.size;
-    int64_t lanes = j->kit.nr * max64(1, min64(8, ceil_div(j->n.size, j->kit.nr) / TASKS_GOOD));
+    int64_t lanes = j->kit.nr * max64(1, min64(8, sn_ceil_div(j->n.size, j->kit.nr) / TASKS_GOOD));
     j->share_a = a <= SHARE_MAX && j->n.size > j->kit.nr;
     j->share_b = !j->share_a ? b <= SHARE_MAX && j->m.size > ROWS_MAX / 2
                              : j->m.size > ROWS_MAX && a + b <= SHARE_MAX;
@@ -128,7 +130,7 @@ static void cut_segments(SnGemmJob *j) {
 }
 
 static int64_t compute_tasks(const SnGemmJob *j) {
-    int64_t blocks = ceil_div(j->batch.size, j->batches) * j->mblocks * j->nblocks;
+    int64_t blocks = sn_ceil_div(j->batch.size, j->batches) * j->mblocks * j->nblocks;
     return blocks * (j->split ? j->segments : 1);
 }
 
@@ -142,14 +144,14 @@ static double packing(const SnGemmJob *j, int64_t mb, int64_t nb) {
 // The cheapest blocks, not larger than they are, that make `want` tasks; else the most tasks.
 static void cut_blocks(SnGemmJob *j, int64_t want) {
     int64_t others = compute_tasks(j) / (j->mblocks * j->nblocks);
-    int64_t rows = ceil_div(j->m.size, j->kit.mr), lanes = ceil_div(j->n.size, j->kit.nr);
+    int64_t rows = sn_ceil_div(j->m.size, j->kit.mr), lanes = sn_ceil_div(j->n.size, j->kit.nr);
     int64_t mb = j->mb, nb = j->nb;
     double least = 2;
     for (int64_t p = j->nb / j->kit.nr; p > 0; p--) {
         if (p != even(lanes, p)) continue; // blocks as equal as panels allow
-        int64_t q = max64(1, rows / ceil_div(want, others * ceil_div(lanes, p)));
+        int64_t q = max64(1, rows / sn_ceil_div(want, others * sn_ceil_div(lanes, p)));
         q = min64(q, j->mb / j->kit.mr);
-        int64_t tasks = others * ceil_div(lanes, p) * ceil_div(rows, q);
+        int64_t tasks = others * sn_ceil_div(lanes, p) * sn_ceil_div(rows, q);
         double cost =
             tasks < want ? 1 + 1 / (double)tasks : packing(j, q * j->kit.mr, p * j->kit.nr);
         if (cost < least) least = cost, mb = q * j->kit.mr, nb = p * j->kit.nr;
@@ -161,37 +163,37 @@ static void cut_blocks(SnGemmJob *j, int64_t want) {
 static void cut_for_threads(SnGemmJob *j, int64_t work, int64_t threads) {
     int64_t want = min64(2 * threads, j->batch.size * work / TASK_SMALL);
     if (compute_tasks(j) >= want) return;
-    int64_t groups = ceil_div(j->batch.size, j->batches);
+    int64_t groups = sn_ceil_div(j->batch.size, j->batches);
     int64_t each = max64(1, compute_tasks(j) / groups); // tasks of a group
-    j->batches = max64(1, min64(j->batches, j->batch.size / ceil_div(want, each)));
+    j->batches = max64(1, min64(j->batches, j->batch.size / sn_ceil_div(want, each)));
     if (compute_tasks(j) < want) cut_blocks(j, want);
 }
 
 static int64_t pack_tasks(const SnGemmJob *j, int64_t panels) {
-    return j->batch.size * j->segments * j->kblocks * ceil_div(panels, j->pack_group);
+    return j->batch.size * j->segments * j->kblocks * sn_ceil_div(panels, j->pack_group);
 }
 
 static void count_tasks(SnGemmJob *j) {
     j->pack_group = 8;
     j->tasks[SN_GEMM_COMPUTE] = compute_tasks(j);
     if (j->tasks[SN_GEMM_COMPUTE] == 0) return;
-    if (j->share_a) j->pack_b0 = pack_tasks(j, ceil_div(j->m.size, j->kit.mr));
+    if (j->share_a) j->pack_b0 = pack_tasks(j, sn_ceil_div(j->m.size, j->kit.mr));
     j->tasks[SN_GEMM_PACK] = j->pack_b0;
-    if (j->share_b) j->tasks[SN_GEMM_PACK] += pack_tasks(j, ceil_div(j->n.size, j->kit.nr));
-    if (j->split) j->tasks[SN_GEMM_COMBINE] = j->batch.size * ceil_div(j->m.size, j->kit.mr);
+    if (j->share_b) j->tasks[SN_GEMM_PACK] += pack_tasks(j, sn_ceil_div(j->n.size, j->kit.nr));
+    if (j->split) j->tasks[SN_GEMM_COMBINE] = j->batch.size * sn_ceil_div(j->m.size, j->kit.mr);
 }
 
 static void size_workspace(SnGemmJob *j) {
     int64_t a = j->share_a ? j->batch.size * j->m.size * j->k.size : 0;
     int64_t b = j->share_b ? j->batch.size * j->n_pad * j->k.size : 0;
     int64_t part = j->split ? j->segments * j->batch.size * j->m.size * j->n_pad : 0;
-    j->shared_b = round_up(a, SN_GEMM_LINE);
-    j->shared_part = j->shared_b + round_up(b, SN_GEMM_LINE);
+    j->shared_b = sn_round_up(a, SN_GEMM_LINE);
+    j->shared_part = j->shared_b + sn_round_up(b, SN_GEMM_LINE);
     j->shared = (j->shared_part + part) * (int64_t)sizeof(float);
     bool block = j->kblocks > 1 || j->segments > 1;
     j->ld_x = block ? j->nb : j->kit.nr;
-    j->scratch_b = j->share_a ? 0 : round_up(j->mb * j->kc, SN_GEMM_LINE);
-    j->scratch_x = j->scratch_b + (j->share_b ? 0 : round_up(j->kit.nr * j->kc, SN_GEMM_LINE));
+    j->scratch_b = j->share_a ? 0 : sn_round_up(j->mb * j->kc, SN_GEMM_LINE);
+    j->scratch_x = j->scratch_b + (j->share_b ? 0 : sn_round_up(j->kit.nr * j->kc, SN_GEMM_LINE));
     j->scratch_t = j->scratch_x + j->mb * j->ld_x;
     int64_t end = j->scratch_t + (j->segments > 1 && !j->split ? j->mb * j->nb : 0);
     j->scratch_e = end;
@@ -208,7 +210,7 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit, int
     fold_axes(j);
     even_panels(j);
     cut_k(j);
-    j->n_pad = round_up(j->n.size, SN_GEMM_LANES);
+    j->n_pad = sn_round_up(j->n.size, SN_GEMM_LANES);
     int64_t work = j->m.size * j->n.size * max64(j->k.size, 1);
     if (work == 0 || j->batch.size == 0) { // an empty C: no tasks
         j->mb = j->kit.mr, j->nb = j->kit.nr;

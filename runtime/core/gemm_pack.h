@@ -11,8 +11,6 @@ enum {
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t round_up(int64_t a, int64_t to) { return ceil_div(a, to) * to; }
 
 typedef enum { SN_GEMM_A, SN_GEMM_B } SnGemmSide;
 

@@ -183,7 +183,7 @@ static SnStatus load_windows(SnTrainer *t, SnSplit split, uint64_t first, int64_
 }
 
 static int64_t micros_of(const SnTrainer *t, int64_t samples) {
-    return (samples + t->micro - 1) / t->micro;
+    return sn_ceil_div(samples, t->micro);
 }
 
 // So many samples from `first` on, in micro-batches.

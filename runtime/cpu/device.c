@@ -135,8 +135,6 @@ static SnStatus cpu_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnErr
     return status;
 }
 
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 // Memory that this process may use: the machine's, cut down by the limits of its control groups.
 double sn_usable_memory(void) {
     double bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -149,12 +147,12 @@ static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError
     int64_t threads = sn_pool_threads(x->pool), at = 0, offset[SN_REGIONS];
     for (int r = 0; r < SN_REGIONS; r++) {
         offset[r] = at;
-        at += round_up(x->plan->region_bytes[r] + 64, PAGE);
+        at += sn_round_up(x->plan->region_bytes[r] + 64, PAGE);
     }
     // An odd number of lines between scratches keeps threads out of each other's cache sets.
-    x->scratch_bytes = round_up(scratch + 64, PAGE) + 64;
-    int64_t shared_at = at, scratch_at = at + round_up(shared, PAGE);
-    at = round_up(scratch_at + threads * x->scratch_bytes, HUGE_PAGE);
+    x->scratch_bytes = sn_round_up(scratch + 64, PAGE) + 64;
+    int64_t shared_at = at, scratch_at = at + sn_round_up(shared, PAGE);
+    at = sn_round_up(scratch_at + threads * x->scratch_bytes, HUGE_PAGE);
     double gib = 1024.0 * 1024.0 * 1024.0, usable = sn_usable_memory();
     if ((double)at > usable)
         return sn_fail(e, SN_MACHINE,
@@ -231,7 +229,7 @@ static void resolve(CpuDevice *x, void (*const *functions)(void)) {
             s->job = &x->jobs[c->fn];
         } else {
             s->bytes = SN_AT(p, SnArg, args)[c->args].bytes;
-            s->tasks = (s->bytes + COPY_CHUNK - 1) / COPY_CHUNK;
+            s->tasks = sn_ceil_div(s->bytes, COPY_CHUNK);
             s->grain = 1;
         }
     }

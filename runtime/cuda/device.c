@@ -312,13 +312,12 @@ static SnStatus run_graph(Cuda *x, Section *sec, const SnSection *s, bool first,
 
 static int64_t scalar_bytes(const SnPlan *p) { return p->region_bytes[SN_REGION_SCALAR]; }
 static int64_t input_bytes(const SnPlan *p) {
-    return (p->region_bytes[SN_REGION_INPUT] + ALIGN - 1) / ALIGN * ALIGN;
+    return sn_round_up(p->region_bytes[SN_REGION_INPUT], ALIGN);
 }
 // Scalars and SnCudaEnv lie side by side, on the host and on the device: one copy.
-static int64_t env_offset(const SnPlan *p) { return (scalar_bytes(p) + 63) / 64 * 64; }
+static int64_t env_offset(const SnPlan *p) { return sn_round_up(scalar_bytes(p), 64); }
 static size_t slot_bytes(const SnPlan *p) {
-    size_t bytes = (size_t)(input_bytes(p) + env_offset(p)) + sizeof(SnCudaEnv);
-    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    return (size_t)sn_round_up(input_bytes(p) + env_offset(p) + (int64_t)sizeof(SnCudaEnv), ALIGN);
 }
 
 static SnStatus hand_over(Cuda *x, const SnSection *s, const SnEnv *env, SnError *e) {

@@ -43,7 +43,7 @@ static SnStatus add_block(const Content *c, int64_t at, int64_t n, void *block, 
 static SnStatus content_sum(const Content *c, uint64_t *to, SnError *e) {
     int64_t block = BLOCK / c->unit, last = c->n - block;
     bool whole = c->n <= BLOCKS * block;
-    int64_t count = whole ? (c->n + block - 1) / block : BLOCKS;
+    int64_t count = whole ? sn_ceil_div(c->n, block) : BLOCKS;
     SnXxh64 sum;
     SnStatus s = SN_OK;
     void *buffer = malloc(BLOCK);

@@ -510,7 +510,7 @@ static void test_micro_kernels(void **state_) {
 // A block from panels or from where its operands lie; what is not its own keeps its value.
 static void check_block(const SnGemmKit *kit, int64_t rows, int64_t lanes, int64_t kc, int mode) {
     bool pack_a = mode & 1, pack_b = mode & 2, more = mode & 4, add = mode & 8;
-    int64_t whole = round_up(lanes, SN_GEMM_LANES), ld = whole + pick(0, 9),
+    int64_t whole = sn_round_up(lanes, SN_GEMM_LANES), ld = whole + pick(0, 9),
             lda = rows + pick(0, 5);
     float *a = floats(kc * lda, false), *b = floats(kc * ld, false), *to = floats(rows * ld, true);
     float *from = floats(rows * ld, false), *acc = floats(rows * ld, false);

@@ -313,7 +313,7 @@ static bool algo_fits(int algo, const LtProduct *p, const uint64_t *at, uint64_t
 }
 
 static float waves_of(const EmuDriver *d, const LtProduct *p) {
-    int64_t tiles = ((p->m + TILE - 1) / TILE) * ((p->n + TILE - 1) / TILE) * p->batch;
+    int64_t tiles = sn_ceil_div(p->m, TILE) * sn_ceil_div(p->n, TILE) * p->batch;
     return (float)tiles / (float)d->arch->count;
 }
 

@@ -61,8 +61,6 @@ static bool make_space(ProductSpace *space, size_t bytes) {
     return space->at != NULL;
 }
 
-static int64_t round_up(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
-
 // The job is run with its outputs at `out`, laid out as p->d, or dense when own_out.
 static SnGemm describe(const LtProduct *p, bool add, bool dense) {
     SnGemm g = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
@@ -83,9 +81,9 @@ static bool run_gemm(const LtProduct *p, const ProductView *v, SnPool *pool, Pro
     SnGemmKit kit = product_kit();
     SnGemmJob job;
     sn_gemm_prepare(&job, &g, &kit, sn_pool_threads(pool), NULL);
-    PhaseRun run = {.job = &job, .stride = round_up(job.scratch)};
-    int64_t shared = round_up(job.shared), scratch = run.stride * sn_pool_threads(pool);
-    int64_t sums = dense ? round_up(p->batch * p->m * p->n * (int64_t)sizeof(float)) : 0;
+    PhaseRun run = {.job = &job, .stride = sn_round_up(job.scratch, ALIGN)};
+    int64_t shared = sn_round_up(job.shared, ALIGN), scratch = run.stride * sn_pool_threads(pool);
+    int64_t sums = dense ? sn_round_up(p->batch * p->m * p->n * (int64_t)sizeof(float), ALIGN) : 0;
     if (!make_space(space, (size_t)(shared + scratch + sums + ALIGN))) return false;
     run.shared = space->at;
     run.scratch = run.shared + shared;
