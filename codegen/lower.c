@@ -332,6 +332,11 @@ static bool is_lane(const Kernel *k, const KOp *o) {
     return false;
 }
 
+static bool is_dear(const KOp *o) {
+    if (o->kind == KOP_random) return true;
+    return o->kind == KOP_scalar && op_info[o->op].cost >= HOLD_COST;
+}
+
 // A value of the lanes that two phases need and that is not cheap is kept from the first for the others.
 static void mark_held(Lowering *l) {
     Kernel *k = l->k;
@@ -345,8 +350,7 @@ static void mark_held(Lowering *l) {
         KOp *o = &k->ops.at[i];
         uint32_t p = phases[i];
         if (!o->lane) continue;
-        if ((p & (p - 1)) && o->kind == KOP_scalar && op_info[o->op].cost >= HOLD_COST &&
-            elem_info[o->to].bytes == 4) {
+        if ((p & (p - 1)) && is_dear(o) && elem_info[o->to].bytes == 4) {
             o->hold = 1;
             p &= ~p + 1;
         }

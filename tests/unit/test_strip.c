@@ -359,6 +359,30 @@ static const StripBody gradient = {AXES "%0 = input" T " {name=c}\n"
                                    {0, NONE, 1},
                                    1 << 20};
 
+// The gradient of a softmax with dropout: both sweeps need the draw.
+static const StripBody dropped = {AXES "%0 = input" T " {name=c}\n"
+                                       "%1 = input" T " {name=dw}\n"
+                                       "%2 = input" R " {name=top}\n"
+                                       "%3 = sub %0, %2" T "\n"
+                                       "%4 = exp %3" T "\n"
+                                       "%5 = random : u32[b=$b, m=$m, k=$k] {key=99}\n"
+                                       "%6 = const : u32[] {value=1000000000}\n"
+                                       "%7 = lt %5, %6 : bool[b=$b, m=$m, k=$k]\n"
+                                       "%8 = const : f32[] {value=0}\n"
+                                       "%9 = select %7, %8, %1" T "\n"
+                                       "%10 = mul %4, %9" T "\n"
+                                       "%11 = reduce %10" R " {kind=sum, axes=(k), by=row}\n"
+                                       "%12 = sub %9, %11" T "\n"
+                                       "%13 = mul %4, %12" T "\n"
+                                       "%14 = select %7, %8, %4" T "\n"
+                                       "output dc = %13\n"
+                                       "output w = %14\n}\n",
+                                  "b m",
+                                  "k",
+                                  2,
+                                  {1, 0},
+                                  0};
+
 // Two products, a bias of every pair, weights that no row normalises and that one fold reads before
 // they are stored where a score was.
 static const StripBody products = {AXES "%0 = input" T " {name=c1}\n"
@@ -423,6 +447,24 @@ static void test_gradient(void **state) {
     check(&gradient, 3, 45, 45);
     check(&gradient, 2, 300, 300);
     check(&gradient, 1, 9, 4200);
+}
+
+static void test_dropped(void **state) {
+    (void)state;
+    check(&dropped, 2, 5, 300);
+    check(&dropped, 1, 4, 4200);
+    Arena *a = arena_new();
+    StripFixture *x = strip_new(a, &dropped, 2, 5, 40);
+    Text why = {.arena = a};
+    assert_true(lower(x, &why));
+    uint32_t draws = 0;
+    for (KId i = 0; i < x->strip->ops.n; i++) {
+        const KOp *o = &x->strip->ops.at[i];
+        draws += o->kind == KOP_random;
+        if (o->kind == KOP_random) assert_true(o->hold); // drawn once
+    }
+    assert_int_equal(draws, 1);
+    arena_free(a);
 }
 
 static void test_products(void **state) {
@@ -518,8 +560,9 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_segments), cmocka_unit_test(test_window),
-        cmocka_unit_test(test_gradient), cmocka_unit_test(test_products),
-        cmocka_unit_test(test_grouped),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_gradient), cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_products), cmocka_unit_test(test_grouped),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
