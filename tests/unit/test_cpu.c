@@ -430,6 +430,41 @@ static void add_attend_grad(Suite *s, int64_t lanes) {
     store_row(s, c, 2, sum);
 }
 
+// Every scalar op once within a strip, as many to a kernel as tiles and arguments allow: what is not f32 is
+// loaded and stored.
+static void test_strip_scalars(void **state) {
+    (void)state;
+    Suite *s = suite_new();
+    KernelCase *c = NULL;
+    uint32_t stored = 0;
+    const int64_t lanes = 307, n = STRIP_ROWS * lanes;
+    for (int op = 0; op < (int)OP_SCALARS; op++)
+        for (int e = 0; e < (int)ELEM_COUNT; e++) {
+            ScalarRule rule = (ScalarRule)op_info[op].rule;
+            if (!takes(rule, (Elem)e) && op != OP_cast) continue;
+            Elem to = rule == RULE_COMPARE || rule == RULE_PREDICATE ? ELEM_bool : (Elem)e;
+            if (op == OP_cast) to = ELEM_f32;
+            if (!c || stored == K_MAX_TILES || c->k->args.n + 4 > 24) {
+                c = strip_case(s, arena_printf(s->arena, "ops.%s.%d", op_info[op].name, e), lanes);
+                c->tame = false;
+                stored = 3;
+            }
+            KIndex x = at(c, (int64_t[]){STRIP_M * lanes, lanes, 1});
+            KId v[3] = {NONE, NONE, NONE};
+            for (uint32_t i = 0; i < op_info[op].min; i++) {
+                Elem from = op == OP_select && i == 0 ? ELEM_bool : (Elem)e;
+                v[i] = from == ELEM_f32 ? tile(s, c, i)
+                                        : load(s, c, arg(s, c, from, KARG_in, n), x, NONE);
+            }
+            KId y = scalar(s, c, (Op)op, (Elem)e, to, v[0], v[1], v[2]);
+            if (to == ELEM_f32)
+                store_tile(s, c, 0, stored++, y);
+            else
+                store(s, c, 0, arg(s, c, to, KARG_out, n), x, y, NONE);
+        }
+    check_all(s);
+}
+
 static void test_strips(void **state) {
     (void)state;
     Suite *s = suite_new();
@@ -599,8 +634,8 @@ int main(void) {
         cmocka_unit_test(test_rows),    cmocka_unit_test(test_columns),
         cmocka_unit_test(test_scatter), cmocka_unit_test(test_epilogues),
         cmocka_unit_test(test_random),  cmocka_unit_test(test_object),
-        cmocka_unit_test(test_strips),  cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_strips),  cmocka_unit_test(test_strip_scalars),
+        cmocka_unit_test(test_keys),    cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
