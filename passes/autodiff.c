@@ -56,6 +56,11 @@ static NodeId unbroadcast(Gradient *g, uint32_t i, NodeId v) {
     for (uint32_t a = 0; a < t->n; a++)
         if (ir_role(m, f, g->n, i, t->axes[a].axis) == ROLE_NEW)
             axes.at[axes.n++] = t->axes[a].axis;
+    // The last axis by itself: a learned factor of attention's scores is then a sum for each row, and of those.
+    if (axes.n > 1 && axes.at[axes.n - 1] == t->axes[t->n - 1].axis) {
+        AxisList last = {1, {axes.at[--axes.n]}};
+        v = ir_reduce(g->b, REDUCE_sum, v, &last);
+    }
     return axes.n ? ir_reduce(g->b, REDUCE_sum, v, &axes) : v;
 }
 

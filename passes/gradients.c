@@ -306,10 +306,10 @@ static void gradient_reduce(Gradient *g) {
 static void give_contraction(Gradient *g, uint32_t i) {
     if (!gradient_for(g, i)) return;
     uint32_t o = 1 - i;
-    const Type *x = type_in(g, i), *other = type_in(g, o);
-    AxisList sum = {0};
-    for (uint32_t a = 0; a < other->n; a++)
-        if (type_find(x, other->axes[a].axis) < 0) sum.at[sum.n++] = other->axes[a].axis;
+    const Type *x = type_in(g, i), *dy = type_of(g->b->m, g->b->f, g->dy);
+    AxisList sum = {0}; // in the order of dy: where two derivatives sum the same axes, in one order
+    for (uint32_t a = 0; a < dy->n; a++)
+        if (type_find(x, dy->axes[a].axis) < 0) sum.at[sum.n++] = dy->axes[a].axis;
     if (sum.n == 0) {
         give_product(g, i, g->in[o]);
         return;
