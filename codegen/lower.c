@@ -429,7 +429,8 @@ static bool finish_axes(Lowering *l, const IterationSpace *s, uint32_t naxes) {
 
 static Lowering lower_new(Arena *a, const Module *m, const Func *body, const uint8_t *acc,
                           Loc loc) {
-    Lowering l = {.a = a, .m = m, .f = body, .acc = acc, .tile = NONE};
+    Lowering l = {.a = a, .m = m, .f = body, .acc = acc};
+    memset(l.tile, 0xff, sizeof l.tile);
     l.k = NEW(a, Kernel);
     l.k->loc = loc;
     l.memo.arena = a;
@@ -532,7 +533,8 @@ static bool same_list(const AxisList *a, const AxisList *b) {
 static const char *unfit_node(const Lowering *l, const StripShape *x, NodeId n) {
     const Type *t = type_of(l->m, l->f, n);
     const Attr *at = attr_of(l->m, l->f, n);
-    if (node_at(l->f, n)->op == OP_arg && at->arg.index < x->tiles) {
+    for (uint32_t i = 0; i < x->tiles; i++) {
+        if (n != x->tile[i]) continue;
         if (t->elem != ELEM_f32) return "a tile of another type than f32";
         if (!only_axes(t, &x->rows, &x->lanes))
             return "a tile with an axis that is no row's or lane's";
@@ -557,8 +559,8 @@ static const char *unfit_result(const Type *t, const StripShape *x, uint32_t til
 static const char *unfit(const Lowering *l, const StripShape *x) {
     const char *why = NULL;
     for (NodeId n = 0; n < l->f->nodes.n && !why; n++) why = unfit_node(l, x, n);
-    for (uint32_t i = 0; i < l->f->results.n && !why; i++)
-        why = unfit_result(type_of(l->m, l->f, l->f->results.at[i].node), x, x->to[i]);
+    for (uint32_t i = 0; i < x->stores && !why; i++)
+        why = unfit_result(type_of(l->m, l->f, x->store[i].node), x, x->store[i].tile);
     return why;
 }
 
@@ -582,33 +584,33 @@ static void add_strip_stores(Lowering *l, const StripShape *x) {
     uint32_t last = 0, first = l->k->stores.n;
     for (uint32_t i = 0; i < l->k->folds.n; i++)
         if (l->k->folds.at[i].phase > last) last = l->k->folds.at[i].phase;
-    for (uint32_t i = 0; i < l->f->results.n; i++) {
-        NodeId n = l->f->results.at[i].node;
-        const Type *t = type_of(l->m, l->f, n);
+    for (uint32_t i = 0; i < x->stores; i++) {
+        const StripStore *to = &x->store[i];
+        const Type *t = type_of(l->m, l->f, to->node);
         PosId at = lower_identity(l, t);
         KStore st;
         memset(&st, 0, sizeof st);
         st.mask = st.index.op = NONE;
-        st.value = lower_value(l, n, at, NONE);
+        st.value = lower_value(l, to->node, at, NONE);
         st.phase = ready_phase(l, st.value);
-        st.tile = x->to[i] != NONE;
+        st.tile = to->tile != NONE;
         if (st.tile && st.phase > last) last = st.phase;
         if (!st.tile) st.index = lower_index(l, t, at);
-        st.arg = st.tile ? x->to[i] : lower_arg(l, true, i, t, KARG_out);
+        st.arg = st.tile ? to->tile : lower_arg(l, true, to->result, t, KARG_out);
         vec_push(l->a, &l->k->stores, st);
     }
     for (uint32_t i = first; i < l->k->stores.n; i++)
         if (l->k->stores.at[i].tile) l->k->stores.at[i].phase = last;
 }
 
-static bool build_strip(Lowering *l, const StripShape *x, bool one_lane) {
+bool build_strip(Lowering *l, const StripShape *x, bool one_lane) {
     Kernel *k = l->k;
     IterationSpace s = {.one_lane = one_lane};
     if (!add_axes(l, &s.outer, &x->rows) || !add_axes(l, &s.lane, &x->lanes)) return false;
     s.walk = s.outer.n;
     k->order = KORDER_strip;
     k->grain = 1;
-    l->tiles = x->tiles;
+    for (uint32_t i = 0; i < x->tiles; i++) l->tile[i] = x->tile[i];
     l->failed = unfit(l, x);
     if (l->failed) return false;
     uint32_t naxes = set_axes(l, &s);
@@ -660,7 +662,9 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
         memset(out, 0, sizeof *out);
         Lowering l = lower_new(a, m, body, acc_operand, node_at(f, group)->loc);
         l.k->name = kernel_name(a, m, f, group, kind);
-        bool ok = kind == GROUP_gemm      ? lower_gemm(&l, one_lane, out)
+        bool ok = kind == GROUP_gemm ? lower_gemm(&l, one_lane, out)
+                  : kind == GROUP_attend
+                      ? lower_attend(&l, attr->group.row, attr->group.key, one_lane, out)
                   : kind == GROUP_scatter ? build_scatter(&l, one_lane)
                                           : build_kernel(&l, one_lane);
         ok = ok && !l.failed;

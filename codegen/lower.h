@@ -48,19 +48,29 @@ typedef struct {
     LowerCall call; // the same group for targets whose products are a library's
 } LowerGemm;
 
+typedef struct {
+    SnAttend
+        attend; // kernel, args, hull and the arguments' numbers are filled in by the plan writer
+    LowerRef x[SN_ATTEND_PARTS], y[SN_ATTEND_PARTS];
+    VEC(SnHull) hulls; // by strip of rows
+} LowerAttend;
+
 typedef enum {
     LOWER_kernel,
     LOWER_scatter, // a kernel that adds to result 0 in place, which starts as a copy of operand `from`
     LOWER_gemm,
+    LOWER_attend,
     LOWER_copy // the value of an assign goes to the state's place
 } LowerKind;
 typedef struct {
     LowerKind kind;
-    Kernel *kernel; // the kernel, or the epilogue of a gemm; NULL: a plain gemm, a copy
+    Kernel *
+        kernel; // the kernel, the epilogue of a gemm, of an attend the strips'; NULL: a plain gemm, a copy
     LowerRefs refs; // arguments of `kernel`, one per KArg
     union {         // by kind
         LowerRef from;
         LowerGemm gemm;
+        LowerAttend attend;
     };
 } Lowered;
 
@@ -69,16 +79,22 @@ typedef struct {
 bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const uint8_t *acc_operand,
                  Lowered *out, Text *why);
 
-// How the body of an attention becomes a strip kernel. Its arguments 0 .. tiles-1 are f32 tiles with
-// that number, read at their row and lane only; the others are buffers. A row of the kernel is one
-// index of `rows`, row-major in that order; its lanes are those of `lanes`, the only axes that the body
-// may fold, all of them at once.
+// How the body of an attention becomes a strip kernel. Tiles are f32 and read at their row and lane only;
+// what a tile's node is computed from is not looked at. A row of the kernel is one index of `rows`,
+// row-major in that order; its lanes are those of `lanes`, the only axes that the body may fold, all of them
+// at once.
+typedef struct {
+    NodeId node;
+    uint32_t
+        tile; // where it is stored (one that is read: in place), or NONE: it has all axes of `rows`
+    uint32_t result; // and no other, and goes to the buffer of this result
+} StripStore;
 typedef struct {
     const char *name; // of the kernel
-    uint32_t tiles;
+    uint32_t tiles, stores;
+    const NodeId *tile; // by number: what it holds before
+    const StripStore *store;
     AxisList rows, lanes;
-    const uint32_t *to; // by result: the tile that it is stored to (one that is read: in place), or
-                        // NONE: it has all axes of `rows` and no other, and goes to a buffer
 } StripShape;
 // refs: the buffers, by number of argument and of result. False with the reason in *why.
 bool lower_strip(Arena *a, const Module *m, const Func *body, const StripShape *shape, Lowered *out,

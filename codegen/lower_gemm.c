@@ -111,7 +111,7 @@ static bool build_epilogue(Lowering *l, NodeId contract, const RoleDims *batch, 
         }
         if (!n->n) k->extent[outer] = 1;
     }
-    l->tile = contract;
+    l->tile[0] = contract;
     for (uint32_t i = 0; i < l->f->results.n; i++) {
         NodeId r = l->f->results.at[i].node;
         const Type *t = type_of(l->m, l->f, r);

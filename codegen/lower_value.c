@@ -372,9 +372,8 @@ static KId lower_node(Lowering *l, NodeId n, PosId at, KId mask) {
     const Attr *attr = attr_of(l->m, l->f, n);
     Op op = (Op)node->op;
     if (op_is_scalar(op)) return lower_map(l, n, at, mask);
-    if (n == l->tile) return lower_tile(l, n, at, 0);
-    if (op == OP_arg && attr->arg.index < l->tiles)
-        return lower_tile(l, n, at, (uint32_t)attr->arg.index);
+    for (uint32_t i = 0; i < K_MAX_TILES; i++)
+        if (n == l->tile[i]) return lower_tile(l, n, at, i);
     if (op == OP_arg) return lower_load(l, n, at, mask);
     if (op == OP_const)
         return lower_const(l, (Elem)type_of(l->m, l->f, n)->elem, attr->constant.value);

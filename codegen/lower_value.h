@@ -20,12 +20,11 @@ typedef struct {
     LowerRefs refs;
     VEC(KIndex) exprs;
     VEC(Pos) positions;
-    Map memo;                // (node, position, mask) -> op + 1
-    uint32_t *arg_of;        // operand -> kernel argument + 1
-    KId *fold_value;         // body node -> KOP_fold op, or NONE
-    NodeId tile;             // the contraction whose value is KOP_tile, or NONE
-    uint32_t tiles;          // strips: operands below this are tiles
-    AxisId axes[K_MAX_AXES]; // tensor axis that kernel axis i stands for, 0: none
+    Map memo;                 // (node, position, mask) -> op + 1
+    uint32_t *arg_of;         // operand -> kernel argument + 1
+    KId *fold_value;          // body node -> KOP_fold op, or NONE
+    NodeId tile[K_MAX_TILES]; // by number: the node whose value KOP_tile is, or NONE
+    AxisId axes[K_MAX_AXES];  // tensor axis that kernel axis i stands for, 0: none
     ExprId axis_expr[K_MAX_AXES];
     const char *failed; // why this group cannot be lowered
 } Lowering;
@@ -42,6 +41,10 @@ KId lower_int(Lowering *l, int64_t v);
 PosId lower_with(Lowering *l, PosId at, AxisId from, AxisId to, ExprId e);
 ExprId lower_at(Lowering *l, PosId at, AxisId a);
 PosId lower_pos_add(Lowering *l, PosId at, AxisId a, ExprId e);
+
+bool build_strip(Lowering *l, const StripShape *x, bool one_lane); // lower.c
+bool lower_attend(Lowering *l, AxisId row, AxisId key, bool one_lane,
+                  Lowered *out); // lower_attend.c
 
 // A gemm group's contraction as a library's call; columns: the axes of the product's n, in order. swapped:
 // A is its second operand.

@@ -51,6 +51,8 @@ struct PlanTables {
     VEC(const Kernel *)
     pending; // by command of the section being written: its kernel, not yet added
     VEC(SnGemm) gemms;
+    VEC(SnAttend) attends;
+    VEC(SnHull) hulls;
     VEC(SnCmd) cmds;
     VEC(SnArg) args;
     VEC(SnSection) sections;
@@ -233,6 +235,24 @@ static void add_gemm(Writer *w, const Func *f, const SectionCommand *s, const ch
     add_cmd(w, SN_CMD_GEMM, SN_WHEN_ALWAYS, w->gemms.n - 1, at, what);
 }
 
+static void add_attend(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
+    const LowerAttend *l = &s->low.attend;
+    SnAttend a = l->attend;
+    uint32_t at = w->args.n;
+    for (uint32_t i = 0; i < a.nparts; i++) {
+        a.part[i].x = 2 * i, a.part[i].y = 2 * i + 1;
+        push_ref(w, f, s, l->x[i]);
+        push_ref(w, f, s, l->y[i]);
+    }
+    a.args = 2 * a.nparts;
+    a.kernel = add_kernel(w, s->low.kernel, false);
+    for (uint32_t i = 0; i < s->low.refs.n; i++) push_ref(w, f, s, s->low.refs.at[i]);
+    a.hull = w->hulls.n;
+    for (uint32_t i = 0; i < l->hulls.n; i++) vec_push(w->a, &w->hulls, l->hulls.at[i]);
+    vec_push(w->a, &w->attends, a);
+    add_cmd(w, SN_CMD_ATTEND, SN_WHEN_ALWAYS, w->attends.n - 1, at, what);
+}
+
 // A scatter adds into its result in place: what it starts from is put there first.
 static void prepare_in_place(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     SnArg from = ref_arg(w, f, s->node, s->low.from),
@@ -273,6 +293,7 @@ static void add_step(Writer *w, const Func *f, const SectionCommand *s) {
     switch (s->low.kind) {
     case LOWER_copy: add_assign(w, f, s->node, what); return;
     case LOWER_gemm: add_gemm(w, f, s, what); return;
+    case LOWER_attend: add_attend(w, f, s, what); return;
     case LOWER_scatter:
         prepare_in_place(w, f, s, what);
         start_kernel(w, f, s, what);
@@ -457,6 +478,8 @@ void *plan_write(PlanTables *w, const char *ledger, size_t *size) {
 #define TABLE(name) head.name = put_table(&blob, w->name.at, w->name.n, sizeof *w->name.at)
     TABLE(kernels);
     TABLE(gemms);
+    TABLE(attends);
+    TABLE(hulls);
     TABLE(cmds);
     TABLE(args);
     TABLE(sections);

@@ -130,6 +130,17 @@ static void print_gemm(Text *to, NodeId n, const Lowered *l) {
                 l->kernel ? " + epilogue" : "");
 }
 
+static void print_attend(Text *to, NodeId n, const Lowered *l) {
+    const SnAttend *a = &l->attend.attend;
+    long long outer = 1, seen = 0;
+    for (uint32_t i = 0; i < a->nouter; i++) outer *= a->outer[i];
+    for (uint32_t i = 0; i < l->attend.hulls.n; i++)
+        seen += l->attend.hulls.at[i].end - l->attend.hulls.at[i].first;
+    text_printf(to, "  attend %%%u %lld x %lld x %lld, strips of %u, %u parts, %.0f %% of the keys",
+                n, outer, (long long)a->rows, (long long)a->keys, a->strip, a->nparts,
+                100.0 * (double)seen / ((double)l->attend.hulls.n * (double)a->keys));
+}
+
 void program_print_plan(Text *to, const KernelProgram *p) {
     for (uint32_t i = 0; i < p->sections.n; i++) {
         const ProgramSection *sec = &p->sections.at[i];
@@ -145,6 +156,7 @@ void program_print_plan(Text *to, const KernelProgram *p) {
                 print_mem(to, &f->mem.at[operand(f, s->node, 0)]);
                 break;
             case LOWER_gemm: print_gemm(to, s->node, l); break;
+            case LOWER_attend: print_attend(to, s->node, l); break;
             case LOWER_kernel:
             case LOWER_scatter:
                 text_printf(to, "  kernel %%%u %s %016llx tasks=%lld", s->node, l->kernel->name,

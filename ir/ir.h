@@ -122,6 +122,7 @@ typedef enum {
     GROUP_gather,
     GROUP_scatter,
     GROUP_copy,
+    GROUP_attend, // products, what is made of their rows, and the sums of that (made by recognise)
     GROUP_COUNT
 } GroupKind;
 extern const char *const reduce_names[REDUCE_COUNT];
@@ -154,7 +155,7 @@ typedef struct {
         struct { AxisList from; AxisId to; } concat;
         struct { uint32_t kind; AxisList axes; uint32_t by; AxisId part; } reduce;
         struct { AxisList axes; } contract;
-        struct { uint32_t kind; FuncId body; } group;
+        struct { uint32_t kind; FuncId body; AxisId row, key; } group;
         struct { int64_t index; } part, arg;
     };
 } Attr;

@@ -241,7 +241,8 @@ static bool reads_where_written(const MemoryCheck *c, const Node *group, uint32_
     const Attr *at = attr_at(c->m, group->attr);
     const Func *body = c->m->funcs.at[at->group.body];
     NodeId result = body->results.at[r].node;
-    if (at->group.kind == GROUP_rows) return false; // later phases read whole rows again
+    if (at->group.kind == GROUP_rows || at->group.kind == GROUP_attend)
+        return false; // later phases read whole rows again, strips all keys
     bool columns = at->group.kind == GROUP_columns;
     uint8_t *from = NEW_ARRAY(c->a, uint8_t, body->nodes.n + 1); // 1: the operand, 2: made of it
     for (NodeId n = 0; n < body->nodes.n; n++) {

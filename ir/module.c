@@ -47,7 +47,7 @@ const OpInfo op_info[OP_COUNT] = {
 const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "any", "all"};
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
 const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "gemm",
-                                              "gather", "scatter", "copy"};
+                                              "gather", "scatter", "copy",    "attend"};
 const char *const region_names[REGION_COUNT] = {"none", "param", "moment", "accum",
                                                 "temp", "input", "scalar"};
 const char *const state_kind_names[STATE_KINDS] = {"param", "moment", "stat", "counter", "accum"};

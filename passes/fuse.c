@@ -49,6 +49,7 @@ static FuseGroup open_group(const Fuse *x, NodeId n) {
     for (uint32_t i = 0; i < t->n; i++) g.size[i] = t->axes[i].size;
     const Attr *at = attr_of(x->m, x->f, n);
     Op op = (Op)node_at(x->f, n)->op;
+    if (op == OP_group) g.kind = at->group.kind, g.closed = true; // as it is
     if (op == OP_contract) g.kind = GROUP_gemm;
     if (op == OP_scatter_add) g.kind = GROUP_scatter, g.closed = true;
     if (op == OP_reduce) {
@@ -203,6 +204,7 @@ static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_mem
     Op op = (Op)node_at(x->f, n)->op;
     if (op == OP_contract) return REFUSAL_product;
     if (op == OP_scatter_add) return REFUSAL_scatter;
+    if (op == OP_group) return REFUSAL_attention;
     if (g->closed) return REFUSAL_complete;
     if (g->kind == GROUP_gemm && x->cx->target->epilogue == EPILOGUE_bias && !is_bias(x, n, g))
         return REFUSAL_bias_only;
@@ -282,6 +284,8 @@ static void join(Fuse *x, NodeId n, uint32_t at) {
     vec_push(x->a, &g->members, n);
     g->updates |= updates_state(x, n);
     x->group[n] = at;
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++)
+        if (node_at(x->f, x->users.list[i])->op == OP_part) x->group[x->users.list[i]] = at;
     fuse_sources(x, n, visit_mark, &at);
 }
 
@@ -352,7 +356,7 @@ static void place_node(Fuse *x, NodeId n) {
     uint32_t at = group_for(x, n, &r, &why);
     if (at == GROUP_NONE) {
         const Node *node = node_at(x->f, n);
-        if (why && node->op != OP_contract)
+        if (why && node->op != OP_contract && node->op != OP_group)
             ledger_add(x->cx->ledger,
                        (Decision){.func = sym_str(x->m->syms, x->f->name),
                                   .pass = "fuse",
@@ -368,8 +372,9 @@ static void place_node(Fuse *x, NodeId n) {
 }
 
 static bool needs_group(const Fuse *x, NodeId n) {
+    uint32_t op = node_at(x->f, n)->op;
     return !x->is_source[n] && !x->is_inline[n] && x->group[n] == GROUP_NONE &&
-           op_info[node_at(x->f, n)->op].reads != READS_OWN;
+           (op_info[op].reads != READS_OWN || op == OP_group);
 }
 
 // A node that a product's call computes is where the product is. The product may come later, when all
@@ -449,8 +454,13 @@ static uint8_t *live_nodes(Arena *a, const Func *f) {
 static bool fuse_func(PassCx *cx, FuncId id) {
     Func *f = cx->m->funcs.at[id];
     uint32_t count = f->nodes.n;
-    for (NodeId n = 0; n < count; n++) // groups are made once
-        if (node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_grad) return false;
+    bool any = false, all = true; // groups are made once; those of recognise are there before
+    for (NodeId n = 0; n < count; n++) {
+        if (node_at(f, n)->op == OP_grad) return false;
+        any |= node_at(f, n)->op == OP_group;
+        all &= op_is_executable(node_at(f, n)->op);
+    }
+    if (any && all) return false;
     protect_old_values(cx, f);
     count = f->nodes.n;
     Arena *a = cx->scratch;

@@ -9,8 +9,6 @@
 enum { MAX_SOURCES = 4, MAX_READS = 40, MAX_MEMBERS = 24 };
 #define GROUP_NONE UINT32_MAX
 
-typedef VEC(NodeId) NodeList;
-
 // What a node needs when it is computed inside its user's kernel: the stored values it reads, as far
 // as they are large (a quarter of the node's elements or more), and the work per element.
 typedef struct {

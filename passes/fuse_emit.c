@@ -98,9 +98,26 @@ static void record(Emit *e, const FuseGroup *g, const NodeList *body, NodeId roo
                "%u values stay in registers or cache, %u stored", count, stored);
 }
 
+static void copy_group(Emit *e, uint32_t number, Sym func_name) {
+    const Fuse *x = e->x;
+    NodeId n = x->groups.at[number].members.at[0];
+    Builder b = {.m = x->m, .f = e->to};
+    const char *name = arena_printf(x->a, "%s.g%u", sym_str(x->m->syms, func_name), number);
+    x->m->funcs.at[attr_of(x->m, x->f, n)->group.body]->name = sym(x->m->syms, name);
+    e->map[n] = copy_node(&b, x->f, n, e->map);
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
+        NodeId part = x->users.list[i];
+        if (node_at(x->f, part)->op == OP_part) e->map[part] = copy_node(&b, x->f, part, e->map);
+    }
+}
+
 static void emit_group(Emit *e, uint32_t number, Sym func_name) {
     Fuse *x = e->x;
     const FuseGroup *g = &x->groups.at[number];
+    if (node_at(x->f, g->members.at[0])->op == OP_group) {
+        copy_group(e, number, func_name);
+        return;
+    }
     NodeList body = {0}, reads = {0};
     collect(e, number, &body, &reads);
     FuncId id;

@@ -29,6 +29,8 @@ static void mark_needed(Fuse *x) {
         if (op == OP_contract) {
             for (uint32_t i = 0; i < 2; i++) x->need[memory_of(x, operand(x->f, n, i))] = 1;
             if (node->n == 3) x->need[operand(x->f, n, 2)] = 1;
+        } else if (op == OP_group) {
+            for (uint32_t i = 0; i < node->n; i++) x->need[operand(x->f, n, i)] = 1;
         } else if (op == OP_gather) {
             x->need[memory_of(x, operand(x->f, n, 0))] = 1;
         } else if (op == OP_scatter_add || op == OP_assign) {

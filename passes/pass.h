@@ -3,6 +3,8 @@
 #include "ir/build.h"
 #include "ir/ir.h"
 
+typedef VEC(NodeId) NodeList;
+
 // One line of `sinter explain`. Decisions that agree in function, pass, rule, subject and reason are one
 // line with a count: that is how twelve layers read as "x 12".
 typedef struct {
@@ -73,6 +75,7 @@ typedef struct {
     double bytes_per_second, flops_per_second; // nominal, for predictions in the ledger
     bool bundles;      // starting a kernel costs: equal ones are started together
     uint32_t epilogue; // Epilogue: what may be computed on the tiles of a matrix product
+    bool attends;      // it has a kernel that keeps attention whole
 } Target;
 
 typedef struct {

@@ -1,104 +1,566 @@
-// Names the regions that could be kept whole: attention (contraction, softmax, contraction) and
-// classifier losses (contraction, softmax, logarithm). This version forms no regions: it writes
-// what it found to the ledger as kept decomposed and changes nothing, so that `explain` says where
-// memory traffic of that kind is spent.
+// Attention, kept whole: the scores, what is made of them row by row, and the products that sum it up
+// become one group, so that nothing as large as rows x keys is ever stored. Its body is the nodes as they
+// were, so that what a region means, and every bit of it, is what it replaces.
 //
-// A softmax is seen by its exponential: exp(s - m) where m lacks an axis of s, and s comes from a
-// contraction by elementwise ops and views. What happens to it next tells the two apart: a
-// contraction that sums that axis is attention, a logarithm of its sum a classifier. One sweep,
-// O(n).
+//   c = a @ b            products: a has the rows, b the keys; what they make is a tile, rows x keys
+//   t = map of tiles     elementwise, folds over the keys of a row, masks made of indices
+//   o = t @[key] y       sums over keys, or over rows (the derivatives by b and y)
+//
+// It is found after the derivatives are there, by what the operands are to each other and by no pattern of a
+// softmax: any map of the scores, several products, dropout, windows, biases, grouped heads. The forward part is
+// one region, the backward part another, which makes the tiles anew from the same a and b; only folds over
+// rows (the maximum and the sum of a softmax) go from one to the other. A tile that anything else reads has
+// to be stored, and then nothing is gained: not formed, with the reason and the place in the ledger.
+//
+// Bit-neutral. Needs functions cut into micro-batches, and the orders of layout; comes before chunk, which
+// would cut long folds. O(nodes) and O(nodes of a region) for each of its two parts.
+#include "ir/view.h"
 #include "passes/rewrite.h"
+#include <stdlib.h>
+
+enum { MAX_PRODUCTS = 4, MAX_SUMS = 8 };
 
 typedef struct {
-    NodeId exp, score; // the exponential; the contraction that made the scores
-    AxisId axis;       // what it is normalised over
-    bool attention, classifier;
-} Softmax;
+    AxisId row, key;
+    TypeId tile;    // of the first product: the axes of all tiles
+    AxisList outer; // the others of it, in order
+    VEC(NodeId) products, nodes, sums;
+    const char *why; // it is not formed, NULL: it is
+    NodeId at;       // what is to blame
+} Attention;
 
 typedef struct {
     PassCx *cx;
+    Module *m;
     Func *f;
-    NodeId *score;   // by node: the contraction it follows from elementwise, or NONE
-    uint32_t *soft;  // by node: 1 + number of the softmax it is a part of
-    uint32_t *total; // by node: likewise, the sum of the exponentials
-    VEC(Softmax) found;
-} Search;
+    Arena *a;
+    Users users;
+    uint8_t *data;    // by node: depends on data, not on states alone
+    uint8_t *free;    // made of indices alone
+    uint8_t *result;  // of the function
+    NodeId *score;    // the product that a node follows from elementwise, or NONE
+    uint32_t *owner;  // 1 + number of the attention whose tile or row it is
+    uint32_t *passed; // 1 + number of the last attention whose products were looked for here
+    VEC(Attention) found;
+} AttendSearch;
 
-// An axis that x has and y lacks, or 0.
-static AxisId lacking(const Type *x, const Type *y) {
-    for (uint32_t i = x->n; i-- > 0;)
-        if (type_find(y, x->axes[i].axis) < 0) return x->axes[i].axis;
+static const Node *node(const AttendSearch *s, NodeId n) { return node_at(s->f, n); }
+static const Type *type(const AttendSearch *s, NodeId n) { return type_of(s->m, s->f, n); }
+static bool has(const AttendSearch *s, NodeId n, AxisId a) { return type_find(type(s, n), a) >= 0; }
+static bool is_elementwise(uint32_t op) {
+    return op_info[op].reads == READS_SAME || op_info[op].reads == READS_ORDER;
+}
+static bool is_backward(const AttendSearch *s, NodeId n) { return node(s, n)->phase != PHASE_F; }
+static const AxisList *summed(const AttendSearch *s, NodeId n) {
+    return &attr_of(s->m, s->f, n)->contract.axes;
+}
+
+// ---- finding ------------------------------------------------------------------------------------
+
+// Operand i of contraction n brings the rows and the other one the keys: a product of this attention.
+static bool is_product(const AttendSearch *s, NodeId n, AxisId row, AxisId key) {
+    if (node(s, n)->op != OP_contract || node(s, n)->n != 2 || !has(s, n, row) || !has(s, n, key))
+        return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        NodeId a = operand(s->f, n, i), b = operand(s->f, n, 1 - i);
+        if (has(s, a, row) && !has(s, a, key) && has(s, b, key) && !has(s, b, row)) return true;
+    }
+    return false;
+}
+
+// A tile: all axes of a product, whatever the element.
+static bool is_tile(const AttendSearch *s, const Attention *x, NodeId n) {
+    const Type *t = type(s, n), *tile = type_at(s->m, x->tile);
+    bool same = t->n == tile->n;
+    for (uint32_t i = 0; same && i < t->n; i++) {
+        int k = type_find(tile, t->axes[i].axis);
+        same = k >= 0 && tile->axes[k].size == t->axes[i].size;
+    }
+    return same;
+}
+
+// A value for each row, or for some of the axes of one.
+static bool is_row(const AttendSearch *s, const Attention *x, NodeId n) {
+    const Type *t = type(s, n), *tile = type_at(s->m, x->tile);
+    for (uint32_t i = 0; i < t->n; i++) {
+        int k = type_find(tile, t->axes[i].axis);
+        if (t->axes[i].axis == x->key || k < 0 || tile->axes[k].size != t->axes[i].size)
+            return false;
+    }
+    return true;
+}
+
+static bool refuse(Attention *x, NodeId at, const char *why) {
+    if (!x->why) x->why = why, x->at = at;
+    return false;
+}
+
+// The lists of summed axes agree with one order of the outer axes.
+static bool in_order(const Attention *x, const AxisList *l) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i + 1 < l->n; i++) {
+        while (at < x->outer.n && x->outer.at[at] != l->at[i]) at++;
+        if (at++ == x->outer.n) return false;
+    }
+    return true;
+}
+
+// A contraction that reads tile t: sums over keys or over rows.
+static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
+    NodeId y = operand(s->f, n, operand(s->f, n, 0) == t ? 1 : 0);
+    const AxisList *axes = summed(s, n);
+    if (node(s, n)->n == 3) return refuse(x, n, "is added to another sum");
+    if (y == t || is_tile(s, x, y)) return refuse(x, n, "multiplies scores with each other");
+    bool over_keys = axes->n == 1 && axes->at[0] == x->key && !has(s, y, x->row);
+    bool over_rows = axes->n && axes->at[axes->n - 1] == x->row && !has(s, y, x->key);
+    for (uint32_t i = 0; i < axes->n && over_rows; i++) over_rows = has(s, y, axes->at[i]);
+    if (!over_keys && !over_rows) return refuse(x, n, "sums neither over keys alone nor over rows");
+    if (over_rows && !in_order(x, axes)) return refuse(x, n, "sums its rows in another order");
+    for (uint32_t i = 0; i < x->sums.n; i++)
+        if (x->sums.at[i] == n) return true;
+    if (x->sums.n == MAX_SUMS) return refuse(x, n, "is one sum too many");
+    vec_push(s->a, &x->sums, n);
+    return true;
+}
+
+static void take_node(AttendSearch *s, Attention *x, NodeId n, uint32_t number) {
+    if (s->owner[n] == number) return;
+    if (s->owner[n]) {
+        refuse(x, n, "belongs to two attentions");
+        return;
+    }
+    s->owner[n] = number;
+    vec_push(s->a, &x->nodes, n);
+}
+
+static bool take_product(AttendSearch *s, Attention *x, NodeId n, uint32_t number) {
+    if (s->owner[n] == number) return true;
+    if (x->products.n == MAX_PRODUCTS) return refuse(x, n, "is one product too many");
+    vec_push(s->a, &x->products, n);
+    take_node(s, x, n, number);
+    return !x->why;
+}
+
+// What reads node t of the attention.
+static bool take_reader(AttendSearch *s, Attention *x, NodeId n, NodeId t, uint32_t number) {
+    const Node *r = node(s, n);
+    bool tile = is_tile(s, x, t);
+    if (is_elementwise(r->op) && (is_tile(s, x, n) || (!tile && is_row(s, x, n)))) {
+        take_node(s, x, n, number);
+        return !x->why;
+    }
+    if (!tile) return true; // rows may be read by anything
+    if (r->op == OP_contract) return take_sum(s, x, n, t);
+    if (r->op == OP_reduce) {
+        const Attr *a = attr_of(s->m, s->f, n);
+        if (a->reduce.axes.n != 1 || a->reduce.axes.at[0] != x->key || a->reduce.by != FOLD_row)
+            return refuse(x, n, "folds something else than the keys of a row");
+        take_node(s, x, n, number);
+        return !x->why;
+    }
+    return refuse(x, n,
+                  op_info[r->op].kind == OPK_SCALAR || r->op == OP_expand
+                      ? "has other axes than the scores"
+                      : "reads the scores elsewhere than at one row and key");
+}
+
+// The products that a tile is made of, beside those of which it is known: they are of this attention too.
+static bool take_sources(AttendSearch *s, Attention *x, NodeId n, uint32_t number) {
+    VEC(NodeId) stack = {0};
+    vec_push(s->a, &stack, n);
+    while (stack.n) {
+        n = stack.at[--stack.n];
+        for (uint32_t k = 0; k < node(s, n)->n && is_elementwise(node(s, n)->op); k++) {
+            NodeId o = operand(s->f, n, k);
+            if (s->passed[o] == number || s->owner[o] == number || !is_tile(s, x, o)) continue;
+            s->passed[o] = number;
+            if (!is_product(s, o, x->row, x->key))
+                vec_push(s->a, &stack, o);
+            else if (!take_product(s, x, o, number))
+                return false;
+        }
+    }
+    return true;
+}
+
+// All that follows from the products, through tiles and rows.
+static bool flood(AttendSearch *s, Attention *x, uint32_t number) {
+    for (uint32_t i = 0; i < x->nodes.n; i++) {
+        NodeId t = x->nodes.at[i];
+        bool tile = is_tile(s, x, t);
+        if (tile && s->result[t]) return refuse(x, t, "is a result of the function");
+        for (uint32_t k = s->users.first[t]; k < s->users.first[t + 1]; k++)
+            if (!take_reader(s, x, s->users.list[k], t, number)) return false;
+        if (tile && !take_sources(s, x, t, number)) return false;
+    }
+    return true;
+}
+
+// The row axis: the last one of w that only the left side of the product has and that y lacks.
+static AxisId row_axis(const AttendSearch *s, NodeId product, NodeId w, NodeId y, AxisId key) {
+    const Type *t = type(s, w);
+    for (uint32_t i = t->n; i-- > 0;) {
+        AxisId a = t->axes[i].axis;
+        if (a != key && t->axes[i].size > 1 && !has(s, y, a) && is_product(s, product, a, key))
+            return a;
+    }
     return 0;
 }
 
-static void see_exp(Search *s, NodeId n) {
-    NodeId x = operand(s->f, n, 0);
-    if (node_at(s->f, x)->op != OP_sub || s->score[x] == NONE) return;
-    AxisId axis = lacking(type_of(s->cx->m, s->f, operand(s->f, x, 0)),
-                          type_of(s->cx->m, s->f, operand(s->f, x, 1)));
-    if (!axis) return;
-    vec_push(s->cx->scratch, &s->found, ((Softmax){n, s->score[x], axis, false, false}));
-    s->soft[n] = s->found.n;
-}
-
-static void see_contract(Search *s, NodeId n) {
-    const AxisList *axes = &attr_of(s->cx->m, s->f, n)->contract.axes;
-    for (uint32_t j = 0; j < 2; j++) {
-        uint32_t soft = s->soft[operand(s->f, n, j)];
-        if (soft && list_has(axes, s->found.at[soft - 1].axis))
-            s->found.at[soft - 1].attention = true;
-    }
-    s->score[n] = n;
-}
-
-static void see_node(Search *s, NodeId n) {
-    const Node *x = node_at(s->f, n);
-    s->score[n] = NONE;
-    if (x->op == OP_contract) {
-        see_contract(s, n);
+static void seed(AttendSearch *s, NodeId n, uint32_t i) {
+    NodeId w = operand(s->f, n, i), y = operand(s->f, n, 1 - i), product = s->score[w];
+    if (product == NONE || product == w || s->owner[product] || summed(s, n)->n != 1) return;
+    AxisId key = summed(s, n)->at[0];
+    if (!has(s, product, key) || type(s, product)->elem != ELEM_f32) return;
+    AxisId row = row_axis(s, product, w, y, key);
+    // where a side is a parameter the product is a layer or a classifier, and as large as other values
+    if (!row || !s->data[operand(s->f, product, 0)] || !s->data[operand(s->f, product, 1)] ||
+        !s->data[y])
         return;
-    }
-    if (x->op == OP_reduce && s->soft[operand(s->f, n, 0)])
-        s->total[n] = s->soft[operand(s->f, n, 0)];
-    if (x->op == OP_max) s->total[n] = s->total[operand(s->f, n, 0)]; // a bound for masked rows
-    if (x->op == OP_log && s->total[operand(s->f, n, 0)])
-        s->found.at[s->total[operand(s->f, n, 0)] - 1].classifier = true;
-    if (!op_is_scalar((Op)x->op) && x->op != OP_rename && x->op != OP_copy) return;
-    for (uint32_t j = 0; j < x->n; j++) {
-        NodeId o = operand(s->f, n, j);
-        if (s->score[n] == NONE) s->score[n] = s->score[o];
-        if (!s->soft[n]) s->soft[n] = s->soft[o];
-    }
-    if (x->op == OP_exp) see_exp(s, n);
+    Attention x = {.row = row, .key = key, .tile = node(s, product)->type};
+    const Type *t = type(s, w);
+    for (uint32_t k = 0; k < t->n; k++)
+        if (t->axes[k].axis != row && t->axes[k].axis != key)
+            x.outer.at[x.outer.n++] = t->axes[k].axis;
+    uint32_t number = s->found.n + 1;
+    if (take_product(s, &x, product, number)) flood(s, &x, number);
+    vec_push(s->a, &s->found, x);
 }
 
-static void report(const Search *s, const Softmax *x) {
-    if (!x->attention && !x->classifier) return;
-    const Module *m = s->cx->m;
-    Sym name = node_at(s->f, x->exp)->name;
-    if (!name) name = node_at(s->f, x->score)->name;
-    ledger_add(s->cx->ledger,
-               (Decision){.func = sym_str(m->syms, s->f->name),
-                          .pass = "recognise",
-                          .rule = x->attention ? "attention" : "classifier",
-                          .subject = sym_str(m->syms, name),
-                          .bytes = type_bytes(type_of(m, s->f, x->exp)),
-                          .loc = node_at(s->f, x->exp)->loc},
-               "kept decomposed: no region of this kind is formed yet");
+static void search(AttendSearch *s) {
+    for (NodeId n = 0; n < s->f->nodes.n; n++) {
+        const Node *x = node(s, n);
+        s->data[n] = x->op == OP_input && type(s, n)->n;
+        s->free[n] = op_info[x->op].reads == READS_NOTHING || (x->n && op_reads_one(x->op));
+        s->score[n] = x->op == OP_contract ? n : NONE;
+        for (uint32_t j = 0; j < x->n; j++) {
+            NodeId o = operand(s->f, n, j);
+            s->data[n] |= s->data[o];
+            s->free[n] &= s->free[o];
+            if (is_elementwise(x->op) && s->score[n] == NONE) s->score[n] = s->score[o];
+        }
+    }
+    for (NodeId n = 0; n < s->f->nodes.n; n++)
+        for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && node(s, n)->n == 2; i++)
+            if (!is_backward(s, n)) seed(s, n, i);
 }
 
-static void search_func(PassCx *cx, Func *f) {
+// ---- parts --------------------------------------------------------------------------------------
+
+// One region: the sums of one direction and what they need.
+typedef struct {
+    Attention *of;
+    bool backward;
+    NodeList body, args; // in order
+    NodeList results;    // in order: sums, and folds over rows that something else reads
+    NodeId made;         // the group, in the function to be
+} AttendPart;
+
+typedef struct {
+    AttendSearch *s;
+    VEC(AttendPart) parts;
+    uint32_t *seen, *body; // by node: 1 + number of the part that last saw it, that has it inside
+    uint32_t *part;        // by node: 1 + number of the part whose result it is
+    uint8_t *reached;      // scratch of waits_for_itself
+} AttendForm;
+
+static bool contains(const NodeList *v, NodeId n) {
+    for (uint32_t i = 0; i < v->n; i++)
+        if (v->at[i] == n) return true;
+    return false;
+}
+
+static bool is_sum(const AttendPart *p, NodeId n) {
+    for (uint32_t i = 0; i < p->of->sums.n; i++)
+        if (p->of->sums.at[i] == n) return true;
+    return false;
+}
+
+// What is read by strides, down to the memory.
+static bool is_view(const AttendSearch *s, NodeId n) {
+    View v;
+    return op_info[node(s, n)->op].kind == OPK_VIEW && ir_view(s->m, s->f, n, &v) && v.base != n;
+}
+
+// Whether node n, which something inside reads, is computed inside too.
+static bool belongs(const AttendSearch *s, const AttendPart *p, NodeId n) {
+    const Node *x = node(s, n);
+    const Attention *t = p->of;
+    if (op_info[x->op].reads == READS_STORED) return false;
+    if (s->owner[n] == (uint32_t)(t - s->found.at) + 1)
+        return !p->backward || x->op != OP_reduce || is_backward(s, n);
+    if (s->free[n] || is_view(s, n)) return true;
+    if (x->op == OP_gather && !is_view(s, operand(s->f, n, 0)) &&
+        op_info[node(s, operand(s->f, n, 0))->op].reads != READS_STORED)
+        return false;
+    return op_reads_one(x->op) && has(s, n, t->row) && has(s, n, t->key);
+}
+
+static int by_id(const void *a, const void *b) {
+    NodeId x = *(const NodeId *)a, y = *(const NodeId *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void fill(AttendForm *m, AttendPart *p, uint32_t number) {
+    AttendSearch *s = m->s;
+    NodeList stack = {0};
+    for (uint32_t i = 0; i < p->results.n; i++) {
+        m->seen[p->results.at[i]] = number;
+        vec_push(s->a, &stack, p->results.at[i]);
+    }
+    while (stack.n) {
+        NodeId n = stack.at[--stack.n];
+        bool inside = is_sum(p, n) || belongs(s, p, n);
+        vec_push(s->a, inside ? &p->body : &p->args, n);
+        if (inside) m->body[n] = number;
+        for (uint32_t i = 0; inside && i < node(s, n)->n; i++) {
+            NodeId o = operand(s->f, n, i);
+            if (m->seen[o] == number) continue;
+            m->seen[o] = number;
+            vec_push(s->a, &stack, o);
+        }
+    }
+    qsort(p->body.at, p->body.n, sizeof *p->body.at, by_id);
+    if (p->args.n) qsort(p->args.at, p->args.n, sizeof *p->args.at, by_id);
+}
+
+// Folds over rows that are read outside of the part become results of it.
+static void keep_folds(AttendForm *m, AttendPart *p, uint32_t number) {
+    AttendSearch *s = m->s;
+    for (uint32_t i = 0; i < p->body.n; i++) {
+        NodeId n = p->body.at[i];
+        bool read = node(s, n)->op == OP_reduce && s->result[n];
+        for (uint32_t k = s->users.first[n]; k < s->users.first[n + 1]; k++)
+            read |= node(s, n)->op == OP_reduce && m->body[s->users.list[k]] != number;
+        if (read) vec_push(s->a, &p->results, n);
+    }
+}
+
+// And those that the other direction reads, which makes everything else again.
+static void keep_read_folds(AttendSearch *s, AttendPart *forward, const AttendPart *backward) {
+    for (uint32_t i = 0; i < backward->args.n; i++) {
+        NodeId n = backward->args.at[i];
+        if (contains(&forward->body, n) && !contains(&forward->results, n))
+            vec_push(s->a, &forward->results, n);
+    }
+}
+
+// An operand of the region is computed from one of its results.
+static bool waits_for_itself(AttendForm *m, const AttendPart *p) {
+    AttendSearch *s = m->s;
+    NodeId from = p->results.at[0], to = p->args.n ? p->args.at[p->args.n - 1] : 0;
+    bool waits = false;
+    for (NodeId n = from; n <= to; n++) {
+        m->reached[n] = contains(&p->results, n);
+        for (uint32_t i = 0; i < node(s, n)->n; i++)
+            m->reached[n] |= operand(s->f, n, i) >= from && m->reached[operand(s->f, n, i)];
+    }
+    for (uint32_t i = 0; i < p->args.n; i++)
+        waits |= p->args.at[i] >= from && m->reached[p->args.at[i]];
+    return waits;
+}
+
+static void cut_part(AttendForm *m, Attention *x, bool backward) {
+    AttendSearch *s = m->s;
+    AttendPart p = {.of = x, .backward = backward, .made = NONE};
+    uint32_t number = m->parts.n + 1;
+    for (uint32_t i = 0; i < x->sums.n; i++)
+        if (is_backward(s, x->sums.at[i]) == backward) vec_push(s->a, &p.results, x->sums.at[i]);
+    if (!p.results.n) return;
+    fill(m, &p, number);
+    keep_folds(m, &p, number);
+    vec_push(s->a, &m->parts, p);
+}
+
+// Both directions, or none.
+static void cut(AttendForm *m, Attention *x) {
+    enum { MAX_ARGS = 40 }; // a kernel has 64
+    AttendSearch *s = m->s;
+    uint32_t before = m->parts.n;
+    cut_part(m, x, false);
+    cut_part(m, x, true);
+    AttendPart *parts = &m->parts.at[before];
+    uint32_t count = m->parts.n - before;
+    if (count == 2) keep_read_folds(s, &parts[0], &parts[1]);
+    for (uint32_t i = 0; i < count; i++) {
+        NodeList *results = &parts[i].results;
+        qsort(results->at, results->n, sizeof *results->at, by_id);
+        if (parts[i].args.n > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
+        if (waits_for_itself(m, &parts[i])) refuse(x, results->at[0], "waits for itself");
+    }
+    if (x->why) m->parts.n = before;
+}
+
+// ---- writing the function again -----------------------------------------------------------------
+
+static void mark_live(AttendForm *m, uint8_t *live) {
+    AttendSearch *s = m->s;
+    NodeList stack = {0};
+    for (NodeId n = 0; n < s->f->nodes.n; n++)
+        if (s->result[n] || node(s, n)->op == OP_assign) vec_push(s->a, &stack, n);
+    while (stack.n) {
+        NodeId n = stack.at[--stack.n];
+        if (live[n]) continue;
+        live[n] = 1;
+        const AttendPart *p = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
+        for (uint32_t i = 0; i < (p ? p->args.n : node(s, n)->n); i++)
+            vec_push(s->a, &stack, p ? p->args.at[i] : operand(s->f, n, i));
+    }
+}
+
+static Builder builder_for(Module *m, Func *to, const Node *n) {
+    Builder b = {.m = m, .f = to};
+    builder_like(&b, n);
+    return b;
+}
+
+static void write_part(AttendForm *m, AttendPart *p, Rewrite *r, NodeId *inner) {
+    AttendSearch *s = m->s;
+    FuncId id;
+    uint32_t number = (uint32_t)(p - m->parts.at);
+    Func *to =
+        func_new(s->m, arena_printf(s->a, "%s.a%u", sym_str(s->m->syms, s->f->name), number), &id);
+    to->region = true;
+    NodeId args[MAX_OPERANDS];
+    for (uint32_t i = 0; i < p->args.n; i++) {
+        NodeId n = p->args.at[i];
+        Builder b = builder_for(s->m, to, node(s, n));
+        inner[n] = ir_arg(&b, i, node(s, n)->type);
+        args[i] = r->map[n];
+    }
+    for (uint32_t i = 0; i < p->body.n; i++) {
+        NodeId n = p->body.at[i];
+        Builder b = builder_for(s->m, to, node(s, n));
+        inner[n] = copy_node(&b, s->f, n, inner);
+    }
+    for (uint32_t i = 0; i < p->results.n; i++)
+        func_result(s->m, to, "", inner[p->results.at[i]], RESULT_value);
+    Attr attr = {.kind = ATTR_group};
+    attr.group.kind = GROUP_attend;
+    attr.group.body = id;
+    attr.group.row = p->of->row;
+    attr.group.key = p->of->key;
+    NodeId last = p->results.at[p->results.n - 1]; // a sum: folds come before
+    rewrite_like(r, last);
+    p->made = ir_node(&r->b, OP_group, &attr, args, p->args.n, node(s, p->results.at[0])->type);
+    for (uint32_t i = 0; i < p->results.n; i++) {
+        NodeId n = p->results.at[i];
+        Attr part = {.kind = ATTR_part};
+        part.part.index = i;
+        rewrite_like(r, n);
+        r->map[n] =
+            i == 0 ? p->made : ir_node(&r->b, OP_part, &part, &p->made, 1, node(s, n)->type);
+    }
+}
+
+// Node n after all that it needs.
+static void write_node(AttendForm *m, Rewrite *r, NodeId *inner, NodeId n) {
+    AttendSearch *s = m->s;
+    NodeList stack = {0};
+    vec_push(s->a, &stack, n);
+    while (stack.n) {
+        n = stack.at[stack.n - 1];
+        AttendPart *p = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
+        uint32_t before = stack.n;
+        for (uint32_t i = 0; r->map[n] == NONE && i < (p ? p->args.n : node(s, n)->n); i++) {
+            NodeId o = p ? p->args.at[i] : operand(s->f, n, i);
+            if (r->map[o] == NONE) vec_push(s->a, &stack, o);
+        }
+        if (stack.n > before) continue;
+        stack.n--;
+        if (r->map[n] != NONE) continue;
+        if (p)
+            write_part(m, p, r, inner);
+        else
+            rewrite_copy(r, n);
+    }
+}
+
+static void write_all(AttendForm *m) {
+    AttendSearch *s = m->s;
+    for (uint32_t i = 0; i < m->parts.n; i++)
+        for (uint32_t k = 0; k < m->parts.at[i].results.n; k++)
+            m->part[m->parts.at[i].results.at[k]] = i + 1;
+    uint8_t *live = NEW_ARRAY(s->a, uint8_t, s->f->nodes.n + 1);
+    NodeId *inner = NEW_ARRAY(s->a, NodeId, s->f->nodes.n + 1);
+    mark_live(m, live);
+    Rewrite r;
+    rewrite_begin(&r, s->cx, s->f);
+    for (NodeId n = 0; n < s->f->nodes.n; n++)
+        if (live[n] && r.map[n] == NONE) write_node(m, &r, inner, n);
+    rewrite_end(&r);
+}
+
+// ---- the pass -----------------------------------------------------------------------------------
+
+static const char *name_of(const AttendSearch *s, NodeId n) {
+    const char *name = sym_str(s->m->syms, node(s, n)->name);
+    return *name ? name : op_info[node(s, n)->op].name;
+}
+
+// Tiles that are stored where no region is formed: products, and what is summed up.
+static int64_t stored_tiles(const AttendSearch *s, const Attention *x) {
+    NodeList tiles = {0};
+    for (uint32_t i = 0; i < x->products.n; i++) vec_push(s->a, &tiles, x->products.at[i]);
+    for (uint32_t i = 0; i < x->sums.n; i++)
+        for (uint32_t j = 0; j < 2; j++) {
+            NodeId o = operand(s->f, x->sums.at[i], j);
+            if (is_tile(s, x, o) && !contains(&tiles, o)) vec_push(s->a, &tiles, o);
+        }
+    return (int64_t)tiles.n * type_bytes(type_at(s->m, x->tile));
+}
+
+static void record(const AttendSearch *s, const Attention *x) {
+    NodeId n = x->why ? x->at : x->products.at[0];
+    Decision d = {.done = !x->why,
+                  .func = sym_str(s->m->syms, s->f->name),
+                  .pass = "recognise",
+                  .rule = "attention",
+                  .subject = name_of(s, x->products.at[0]),
+                  .bytes = stored_tiles(s, x),
+                  .loc = node(s, n)->loc};
+    if (x->why)
+        ledger_add(s->cx->ledger, d, "kept decomposed: '%s' %s",
+                   ledger_class(s->a, name_of(s, x->at)), x->why);
+    else
+        ledger_add(s->cx->ledger, d,
+                   "%u products and %u sums in strips of rows: no value of rows x keys is stored",
+                   x->products.n, x->sums.n);
+}
+
+static bool recognise_func(PassCx *cx, Func *f) {
     uint32_t count = f->nodes.n + 1;
-    Search s = {.cx = cx, .f = f};
-    s.score = NEW_ARRAY(cx->scratch, NodeId, count);
-    s.soft = NEW_ARRAY(cx->scratch, uint32_t, count);
-    s.total = NEW_ARRAY(cx->scratch, uint32_t, count);
-    for (NodeId n = 0; n < f->nodes.n; n++) see_node(&s, n);
-    for (uint32_t i = 0; i < s.found.n; i++) report(&s, &s.found.at[i]);
+    Arena *a = cx->scratch;
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_group) return false; // they are formed
+    AttendSearch s = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    s.data = NEW_ARRAY(a, uint8_t, count);
+    s.free = NEW_ARRAY(a, uint8_t, count);
+    s.result = NEW_ARRAY(a, uint8_t, count);
+    s.score = NEW_ARRAY(a, NodeId, count);
+    s.owner = NEW_ARRAY(a, uint32_t, count);
+    s.passed = NEW_ARRAY(a, uint32_t, count);
+    for (uint32_t i = 0; i < f->results.n; i++) s.result[f->results.at[i].node] = 1;
+    search(&s);
+    AttendForm m = {.s = &s};
+    m.seen = NEW_ARRAY(a, uint32_t, count);
+    m.body = NEW_ARRAY(a, uint32_t, count);
+    m.part = NEW_ARRAY(a, uint32_t, count);
+    m.reached = NEW_ARRAY(a, uint8_t, count);
+    for (uint32_t i = 0; i < s.found.n; i++) {
+        Attention *x = &s.found.at[i];
+        if (!cx->target->attends) refuse(x, x->products.at[0], "has no kernel on this target");
+        if (!x->why) cut(&m, x);
+        record(&s, x);
+    }
+    if (m.parts.n) write_all(&m);
+    return m.parts.n > 0;
 }
 
 bool pass_recognise(PassCx *cx) {
-    for (uint32_t i = 0; i < cx->m->funcs.n; i++)
-        if (!cx->m->funcs.at[i]->region) search_func(cx, cx->m->funcs.at[i]);
-    return false;
+    bool changed = false;
+    uint32_t count = cx->m->funcs.n; // bodies are appended while we walk
+    for (uint32_t i = 0; i < count && !cx->unfused; i++)
+        if (!cx->m->funcs.at[i]->region) changed |= recognise_func(cx, cx->m->funcs.at[i]);
+    return changed;
 }

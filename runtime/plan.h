@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 5u
+#define SN_PLAN_VERSION 6u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -87,7 +87,7 @@ typedef enum {
     SN_REGIONS
 } SnRegion; // same order as ir's Region
 typedef enum { SN_DEVICE_CPU, SN_DEVICE_CUDA, SN_DEVICES } SnDeviceKind;
-typedef enum { SN_CMD_KERNEL, SN_CMD_GEMM, SN_CMD_FILL, SN_CMD_COPY } SnCmdOp;
+typedef enum { SN_CMD_KERNEL, SN_CMD_GEMM, SN_CMD_ATTEND, SN_CMD_FILL, SN_CMD_COPY } SnCmdOp;
 typedef enum { SN_WHEN_ALWAYS, SN_WHEN_FIRST } SnWhen; // first: only in the first micro-batch
 
 // Of items, at byte offset from the blob's start.
@@ -105,8 +105,8 @@ typedef struct {
 
 typedef struct {
     uint8_t op, when, stream, pad;
-    uint32_t fn;          // KERNEL: index in kernels; GEMM: index in gemms
-    uint32_t args, nargs; // KERNEL, GEMM: range of args. FILL: one arg, zeroed. COPY: to, from
+    uint32_t fn;          // KERNEL, GEMM, ATTEND: index in kernels, gemms, attends
+    uint32_t args, nargs; // those: range of args. FILL: one arg, zeroed. COPY: to, from
     uint32_t node;        // index in nodes: what it is; of instance i: node + i
     uint32_t count; // KERNEL: how many times, each with arguments of its own (CUDA: one launch)
 } SnCmd;
@@ -247,6 +247,56 @@ static inline uint64_t sn_gemm_reads(const SnGemm *g) {
     return ((UINT64_C(1) << sn_gemm_arg(g, SN_GEMM_EPILOGUE)) - 1) & ~sn_gemm_writes(g);
 }
 
+// Attention: products make tiles of rows x keys, a strip of rows at a time; a kernel works on them row by
+// row; sums over keys or rows are stored. All other axes are outer ones; rows of the kernel count
+// outer x rows, its lanes are the keys.
+enum { SN_ATTEND_OUTER = 6, SN_ATTEND_PARTS = 12, SN_ATTEND_TILES = 8, SN_ATTEND_HULL = 128 };
+typedef enum {
+    SN_ATTEND_PRODUCT, // tile[row, key] = sum over f of x[row, f] * y[key, f]
+    SN_ATTEND_KEYS,    // y[row, f] = sum over keys of tile[row, key] * x[key, f]
+    SN_ATTEND_ROWS, // y[key, f] = sum over the outer axes that y lacks and rows, the last fastest,
+                    // of tile[row, key] * x[row, f]
+    SN_ATTEND_KINDS
+} SnAttendKind;
+// Strides in elements. step: from row to row, or key to key. outer: 0 where it lacks the axis.
+typedef struct {
+    uint32_t kind, tile;
+    uint32_t x, y; // arguments of the command
+    int64_t base_x, base_y, step_x, step_y;
+    int64_t outer_x[SN_ATTEND_OUTER], outer_y[SN_ATTEND_OUTER];
+    uint32_t nf, pad;
+    SnDim f[SN_GEMM_DIMS]; // a: stride in x, b: in y
+} SnAttendPart;
+typedef struct {
+    uint32_t nouter, nparts, tiles;
+    uint32_t strip; // rows in one
+    uint32_t kernel,
+        args;           // number of the strip kernel, and where in the command its arguments start
+    uint32_t hull, pad; // of the first strip of rows
+    int64_t outer[SN_ATTEND_OUTER], rows, keys;
+    SnAttendPart part[SN_ATTEND_PARTS]; // the products first
+} SnAttend;
+// Which arguments the parts read and write, one bit each; from `args` on they are the kernel's.
+static inline uint64_t sn_attend_reads(const SnAttend *a) {
+    uint64_t set = 0;
+    for (uint32_t i = 0; i < a->nparts; i++) {
+        set |= UINT64_C(1) << a->part[i].x;
+        if (a->part[i].kind == SN_ATTEND_PRODUCT) set |= UINT64_C(1) << a->part[i].y;
+    }
+    return set;
+}
+static inline uint64_t sn_attend_writes(const SnAttend *a) {
+    uint64_t set = 0;
+    for (uint32_t i = 0; i < a->nparts; i++)
+        if (a->part[i].kind != SN_ATTEND_PRODUCT) set |= UINT64_C(1) << a->part[i].y;
+    return set;
+}
+// What a strip of rows may see, at any outer index: keys [first, end); first is a multiple of
+// SN_ATTEND_HULL. Tiles that sums read are 0 elsewhere.
+typedef struct {
+    int32_t first, end;
+} SnHull;
+
 typedef struct {
     SnStr name;
     uint32_t cmd, count;
@@ -307,8 +357,8 @@ typedef struct {
     uint32_t pad;
     int64_t workspace; // CUDA: bytes that a call of cuBLASLt may use
     int64_t region_bytes[SN_REGIONS];
-    SnTable kernels, gemms, cmds, args, sections, states, inputs, outputs, scalars, options, nodes,
-        strings;
+    SnTable kernels, gemms, attends, hulls, cmds, args, sections, states, inputs, outputs, scalars,
+        options, nodes, strings;
 } SnPlan;
 enum { SN_CPU_AVX2 = 1, SN_CPU_FMA = 2, SN_CPU_AVX512 = 4 }; // AVX512: F BW DQ VL CD
 
@@ -337,4 +387,21 @@ static inline const SnNode *sn_cmd_node(const SnPlan *p, const SnCmd *c) {
 }
 static inline const char *sn_cmd_name(const SnPlan *p, const SnCmd *c) {
     return SN_STRING(p, sn_cmd_node(p, c)->name);
+}
+
+// Of the products over the keys that strips see.
+static inline double sn_attend_flops(const SnPlan *p, const SnAttend *a) {
+    const SnHull *h = &SN_AT(p, SnHull, hulls)[a->hull];
+    double seen = 0, features = 0, outer = 1;
+    for (int64_t row = 0; row < a->rows; row += a->strip, h++) {
+        int64_t rows = a->rows - row < a->strip ? a->rows - row : a->strip;
+        seen += (double)rows * (double)(h->end - h->first);
+    }
+    for (uint32_t i = 0; i < a->nouter; i++) outer *= (double)a->outer[i];
+    for (uint32_t i = 0; i < a->nparts; i++) {
+        double f = 1;
+        for (uint32_t k = 0; k < a->part[i].nf; k++) f *= (double)a->part[i].f[k].extent;
+        features += f;
+    }
+    return 2 * outer * seen * features;
 }

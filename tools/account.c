@@ -99,6 +99,14 @@ static AccountLine line_of(const SnPlan *p, const SnCmd *c) {
         if (sn_gemm_has(l.gemm, SN_GEMM_KERNEL)) l.kernel = &kernels[l.gemm->kernel];
         product_cost(l.gemm, &l);
         break;
+    case SN_CMD_ATTEND: {
+        const SnAttend *a = &SN_AT(p, SnAttend, attends)[c->fn];
+        l.flops = sn_attend_flops(p, a);
+        for (uint32_t i = 0; i < c->nargs;
+             i++) // each once; a tensor that two parts read is read twice
+            l.bytes += (double)SN_AT(p, SnArg, args)[c->args + i].bytes;
+        break;
+    }
     case SN_CMD_FILL: l.bytes = (double)SN_AT(p, SnArg, args)[c->args].bytes; break;
     case SN_CMD_COPY: l.bytes = 2 * (double)SN_AT(p, SnArg, args)[c->args].bytes; break;
     }
@@ -127,6 +135,7 @@ static void add_total(AccountTotal *t, const AccountLine *l, uint32_t times) {
         t->kernel_bytes += times * l->bytes;
         return;
     case SN_CMD_GEMM:
+    case SN_CMD_ATTEND:
         t->products += times;
         t->product_flops += times * l->flops;
         t->product_bytes += times * l->bytes;

@@ -137,6 +137,7 @@ static Figures figures_of(const GpuBench *b, const AccountLine *l) {
         account_shape(l->gemm, shape, sizeof shape);
         snprintf(f.what, sizeof f.what, "%s %s%s", shape, l->kernel ? "(ours) " : "", l->name);
         break;
+    case SN_CMD_ATTEND: snprintf(f.what, sizeof f.what, "attend %s", l->name); break;
     case SN_CMD_FILL: snprintf(f.what, sizeof f.what, "fill %s", l->name); break;
     case SN_CMD_COPY: snprintf(f.what, sizeof f.what, "copy %s", l->name); break;
     }
@@ -344,7 +345,7 @@ static void json_head(const GpuBench *b) {
 
 static void json_line(const GpuBench *b, const Figures *f) {
     const AccountLine *l = f->line;
-    static const char *const ops[] = {"kernel", "product", "fill", "copy"};
+    static const char *const ops[] = {"kernel", "product", "attend", "fill", "copy"};
     printf("{\"kind\":\"%s\"", ops[l->op]);
     json_string("section", l->section);
     json_string("name", f->what);

@@ -21,6 +21,11 @@ static uint64_t written_floats(const SnPlan *p, const SnCmd *c) {
         const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
         return sn_gemm_writes(g) | (k->writes & k->floats) << sn_gemm_arg(g, SN_GEMM_EPILOGUE);
     }
+    case SN_CMD_ATTEND: {
+        const SnAttend *a = &SN_AT(p, SnAttend, attends)[c->fn];
+        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[a->kernel];
+        return sn_attend_writes(a) | (k->writes & k->floats) << a->args;
+    }
     case SN_CMD_FILL:
     case SN_CMD_COPY: break;
     }

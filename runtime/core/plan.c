@@ -6,6 +6,7 @@
 // compiler's promise (kernel_finish). Linear in the size of the blob.
 //
 // Tables lie at multiples of 8 bytes from the blob's start; the string table ends with a NUL.
+#include "runtime/core/gemm.h"
 #include "runtime/elem.h"
 #include "runtime/sinter.h"
 #include <math.h>
@@ -34,6 +35,7 @@ static SnStatus check_tables(const PlanCheck *c) {
         const char *what;
     } all[] = {
         {p->kernels, sizeof(SnKernel), "kernels"},    {p->gemms, sizeof(SnGemm), "gemms"},
+        {p->attends, sizeof(SnAttend), "attends"},    {p->hulls, sizeof(SnHull), "hulls"},
         {p->cmds, sizeof(SnCmd), "commands"},         {p->args, sizeof(SnArg), "arguments"},
         {p->sections, sizeof(SnSection), "sections"}, {p->states, sizeof(SnState), "states"},
         {p->inputs, sizeof(SnPort), "inputs"},        {p->outputs, sizeof(SnPort), "outputs"},
@@ -196,7 +198,7 @@ static bool runs_on_cuda(const SnPlan *p, const SnGemm *g, int64_t total) {
 
 static SnStatus check_gemms(const PlanCheck *c) {
     const SnPlan *p = c->plan;
-    if (p->gemms.count && p->device == SN_DEVICE_CPU) {
+    if ((p->gemms.count || p->attends.count) && p->device == SN_DEVICE_CPU) {
         if (!p->mr || p->mr > 16 || !p->nr || p->nr > 256 || p->nr % 16 || p->ukr > p->functions)
             return FAIL("the micro-kernel's tile");
         uint64_t edges =
@@ -303,6 +305,73 @@ static SnStatus check_gemm_args(const PlanCheck *c, uint32_t at, const SnCmd *cm
     return good ? SN_OK : FAIL("command %u reaches outside of its buffers", at);
 }
 
+// Whether all elements of a part's x or y lie inside of `bytes`: outer indices, steps, features.
+static bool part_inside(const SnAttend *a, const SnAttendPart *p, bool y, int64_t bytes) {
+    int64_t steps = (p->kind == SN_ATTEND_KEYS) == y ? a->rows : a->keys;
+    if (p->kind == SN_ATTEND_PRODUCT) steps = y ? a->keys : a->rows;
+    SnDim d[SN_ATTEND_OUTER + 1];
+    for (uint32_t i = 0; i < a->nouter; i++)
+        d[i] = (SnDim){a->outer[i], y ? p->outer_y[i] : p->outer_x[i], 0, 0};
+    d[a->nouter] = (SnDim){steps, y ? p->step_y : p->step_x, 0, 0};
+    int64_t low = y ? p->base_y : p->base_x, high = low;
+    return reach(d, a->nouter + 1, offsetof(SnDim, a), &low, &high) &&
+           reach(p->f, p->nf, y ? offsetof(SnDim, b) : offsetof(SnDim, a), &low, &high) &&
+           low >= 0 && high < bytes / 4;
+}
+
+static bool good_hulls(const SnPlan *p, const SnAttend *a) {
+    int64_t strips = (a->rows + a->strip - 1) / a->strip;
+    if (a->hull > p->hulls.count || strips > p->hulls.count - a->hull) return false;
+    for (int64_t i = 0; i < strips; i++) {
+        const SnHull *h = &SN_AT(p, SnHull, hulls)[a->hull + i];
+        if (h->first < 0 || h->first % SN_ATTEND_HULL || h->end < h->first || h->end > a->keys)
+            return false;
+    }
+    return true;
+}
+
+static SnStatus check_attends(const PlanCheck *c) {
+    const SnPlan *p = c->plan;
+    if (p->attends.count && p->device != SN_DEVICE_CPU) return FAIL("attention on this device");
+    for (uint32_t i = 0; i < p->attends.count; i++) {
+        const SnAttend *a = &SN_AT(p, SnAttend, attends)[i];
+        int64_t total = 1;
+        if (a->nouter > SN_ATTEND_OUTER || a->nparts > SN_ATTEND_PARTS ||
+            a->tiles > SN_ATTEND_TILES || !a->strip || a->strip > 1024 || a->rows < 1 ||
+            a->keys < 1 || a->keys > INT32_MAX || __builtin_mul_overflow(total, a->rows, &total) ||
+            __builtin_mul_overflow(total, a->keys, &total) || a->kernel >= p->kernels.count ||
+            SN_AT(p, SnKernel, kernels)[a->kernel].call != SN_CALL_STRIP || !good_hulls(p, a))
+            return FAIL("attention %u", i);
+        for (uint32_t k = 0; k < a->nouter; k++)
+            if (a->outer[k] < 1 || __builtin_mul_overflow(total, a->outer[k], &total))
+                return FAIL("extents of attention %u", i);
+        for (uint32_t k = 0; k < a->nparts; k++) {
+            int64_t work = total;
+            const SnAttendPart *part = &a->part[k];
+            if (part->kind >= SN_ATTEND_KINDS || part->tile >= a->tiles ||
+                !good_dims(part->f, part->nf, &work) || work / total > SN_GEMM_SEGMENT)
+                return FAIL("part %u of attention %u", k, i);
+        }
+    }
+    return SN_OK;
+}
+
+static SnStatus check_attend_args(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
+    const SnAttend *a = &SN_AT(c->plan, SnAttend, attends)[cmd->fn];
+    const SnArg *args = SN_AT(c->plan, SnArg, args) + cmd->args;
+    if (cmd->nargs > SN_MAX_ARGS || a->args > cmd->nargs ||
+        cmd->nargs - a->args != SN_AT(c->plan, SnKernel, kernels)[a->kernel].nargs)
+        return FAIL("arguments of command %u", at);
+    for (uint32_t i = 0; i < a->nparts; i++) {
+        const SnAttendPart *p = &a->part[i];
+        if (p->x >= cmd->nargs || p->y >= cmd->nargs) return FAIL("arguments of command %u", at);
+        if (!part_inside(a, p, false, args[p->x].bytes) ||
+            !part_inside(a, p, true, args[p->y].bytes))
+            return FAIL("command %u reaches outside of its buffers", at);
+    }
+    return SN_OK;
+}
+
 static bool good_count(const SnCmd *cmd, const SnKernel *k) {
     return cmd->count >= 1 && (cmd->count == 1 || k->table) && k->grid[2] == 1 &&
            (uint64_t)cmd->count * k->nargs == cmd->nargs && cmd->count <= 65535;
@@ -329,6 +398,9 @@ static SnStatus check_cmd(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
     case SN_CMD_GEMM:
         if (cmd->fn >= p->gemms.count) return FAIL("matrix product of command %u", at);
         return check_gemm_args(c, at, cmd);
+    case SN_CMD_ATTEND:
+        if (cmd->fn >= p->attends.count) return FAIL("attention of command %u", at);
+        return check_attend_args(c, at, cmd);
     case SN_CMD_FILL: return cmd->nargs == 1 ? SN_OK : FAIL("arguments of command %u", at);
     case SN_CMD_COPY:
         if (cmd->nargs != 2 || args[0].bytes != args[1].bytes)
@@ -399,6 +471,7 @@ SnStatus sn_plan_check(const void *blob, SnError *e) {
     if (!s) s = check_names(c);
     if (!s) s = check_kernels(c);
     if (!s) s = check_gemms(c);
+    if (!s) s = check_attends(c);
     if (!s) s = check_commands(c);
     if (!s) s = check_states(c);
     if (!s) s = check_ports(c, SN_AT(p, SnPort, inputs), p->inputs.count, "input", true);

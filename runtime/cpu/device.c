@@ -10,8 +10,8 @@
 // and no cut of a product changes a bit (gemm.c): the number of threads changes none of any result.
 #define _GNU_SOURCE
 #include "runtime/core/device.h"
+#include "runtime/core/attend.h"
 #include "runtime/core/cgroup.h"
-#include "runtime/core/gemm.h"
 #include "runtime/core/pool.h"
 #include <assert.h>
 #include <stdio.h>
@@ -30,7 +30,10 @@ typedef struct {
     SnCmdOp op;
     bool first_only;
     SnKernelFn kernel;
-    SnGemmJob *job;
+    union {
+        SnGemmJob *job;
+        SnAttendJob *attend;
+    };
     void *const *bufs;
     int64_t tasks, grain, bytes;
 } CpuCommand;
@@ -46,9 +49,10 @@ typedef struct {
     unsigned char *shared;  // workspace of the matrix products
     unsigned char *scratch; // threads * scratch_bytes
     int64_t scratch_bytes;
-    void **bufs;       // one per argument of the plan
-    CpuCommand *steps; // one per command
-    SnGemmJob *jobs;   // one per matrix product
+    void **bufs;          // one per argument of the plan
+    CpuCommand *steps;    // one per command
+    SnGemmJob *jobs;      // one per matrix product
+    SnAttendJob *attends; // one per attention
 } CpuDevice;
 
 static CpuDevice *cpu_of(SnDevice *d) { return (CpuDevice *)(void *)d; }
@@ -74,6 +78,12 @@ static void gemm_tasks(void *user, int64_t task0, int64_t task1, int thread) {
     const CommandRun *j = user;
     sn_gemm_run(j->step->job, j->phase, j->step->bufs, j->env, task0, task1, j->x->shared,
                 thread_scratch(j->x, thread));
+}
+
+static void attend_tasks(void *user, int64_t task0, int64_t task1, int thread) {
+    const CommandRun *j = user;
+    sn_attend_run(j->step->attend, j->phase, j->step->bufs, j->env, task0, task1, j->x->shared,
+                  thread_scratch(j->x, thread));
 }
 
 static void copy_tasks(void *user, int64_t task0, int64_t task1, int thread) {
@@ -103,12 +113,22 @@ static void run_gemm(CpuDevice *x, const CpuCommand *s, const SnEnv *env) {
     }
 }
 
+// Strips wait for those before them: one to a range, in order.
+static void run_attend(CpuDevice *x, const CpuCommand *s, const SnEnv *env) {
+    for (uint32_t phase = 0; phase < SN_ATTEND_PHASES; phase++) {
+        CommandRun j = {x, s, env, phase};
+        if (s->attend->tasks[phase])
+            sn_pool_run(x->pool, s->attend->tasks[phase], 1, attend_tasks, &j);
+    }
+}
+
 static void run_step(CpuDevice *x, const CpuCommand *s, const SnEnv *env) {
     if (s->first_only && !env->first) return;
     CommandRun j = {x, s, env, 0};
     switch (s->op) {
     case SN_CMD_KERNEL: sn_pool_run(x->pool, s->tasks, s->grain, kernel_tasks, &j); return;
     case SN_CMD_GEMM: run_gemm(x, s, env); return;
+    case SN_CMD_ATTEND: run_attend(x, s, env); return;
     case SN_CMD_FILL:
     case SN_CMD_COPY: sn_pool_run(x->pool, s->tasks, s->grain, copy_tasks, &j); return;
     }
@@ -175,15 +195,16 @@ static SnStatus allocate_tables(CpuDevice *x, SnError *e) {
     x->bufs = calloc((size_t)p->args.count + 1, sizeof *x->bufs);
     x->steps = calloc((size_t)p->cmds.count + 1, sizeof *x->steps);
     x->jobs = calloc((size_t)p->gemms.count + 1, sizeof *x->jobs);
+    x->attends = calloc((size_t)p->attends.count + 1, sizeof *x->attends);
     x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
-    if (!x->bufs || !x->steps || !x->jobs || !x->device.counters)
+    if (!x->bufs || !x->steps || !x->jobs || !x->attends || !x->device.counters)
         return sn_fail(e, SN_MACHINE, "out of memory");
     return SN_OK;
 }
 
-// Prepares the matrix products; *shared and *scratch become what the greediest needs.
-static void prepare_gemms(CpuDevice *x, void (*const *functions)(void), int64_t *shared,
-                          int64_t *scratch) {
+// Prepares products and attention; *shared and *scratch become what the greediest needs.
+static void prepare_jobs(CpuDevice *x, void (*const *functions)(void), int64_t *shared,
+                         int64_t *scratch) {
     const SnPlan *p = x->plan;
     const SnGemmKit kit = {p->mr, p->nr, functions + p->ukr};
     for (uint32_t i = 0; i < p->gemms.count; i++) {
@@ -196,6 +217,14 @@ static void prepare_gemms(CpuDevice *x, void (*const *functions)(void), int64_t 
         sn_gemm_prepare(&x->jobs[i], g, &kit, sn_pool_threads(x->pool), epilogue);
         if (x->jobs[i].shared > *shared) *shared = x->jobs[i].shared;
         if (x->jobs[i].scratch > *scratch) *scratch = x->jobs[i].scratch;
+    }
+    for (uint32_t i = 0; i < p->attends.count; i++) {
+        const SnAttend *a = &SN_AT(p, SnAttend, attends)[i];
+        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[a->kernel];
+        sn_attend_prepare(&x->attends[i], a, &SN_AT(p, SnHull, hulls)[a->hull], &kit,
+                          (SnStripFn)functions[k->fn], k->scratch, sn_pool_threads(x->pool));
+        if (x->attends[i].shared > *shared) *shared = x->attends[i].shared;
+        if (x->attends[i].scratch > *scratch) *scratch = x->attends[i].scratch;
     }
     for (uint32_t i = 0; i < p->kernels.count; i++) {
         int64_t need = SN_AT(p, SnKernel, kernels)[i].scratch;
@@ -227,6 +256,8 @@ static void resolve(CpuDevice *x, void (*const *functions)(void)) {
             resolve_kernel(x, s, &SN_AT(p, SnKernel, kernels)[c->fn], functions);
         } else if (s->op == SN_CMD_GEMM) {
             s->job = &x->jobs[c->fn];
+        } else if (s->op == SN_CMD_ATTEND) {
+            s->attend = &x->attends[c->fn];
         } else {
             s->bytes = SN_AT(p, SnArg, args)[c->args].bytes;
             s->tasks = sn_ceil_div(s->bytes, COPY_CHUNK);
@@ -241,7 +272,7 @@ static SnStatus build(CpuDevice *x, void (*const *functions)(void), int threads,
     if (!x->pool) return sn_fail(e, SN_MACHINE, "cannot start %d threads", threads);
     SnStatus s = allocate_tables(x, e);
     if (s) return s;
-    prepare_gemms(x, functions, &shared, &scratch);
+    prepare_jobs(x, functions, &shared, &scratch);
     s = map_arena(x, shared, scratch, e);
     if (s) return s;
     resolve(x, functions);
@@ -258,6 +289,7 @@ static void cpu_free(SnDevice *d) {
     free(x->bufs);
     free(x->steps);
     free(x->jobs);
+    free(x->attends);
     free(d->counters);
     free(x);
 }

@@ -182,7 +182,7 @@ static double gemm_flops(const SnGemm *g) {
 
 static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, double total) {
     const SnCmd *cmd = &SN_AT(p, SnCmd, cmds)[hot->cmd];
-    const char *kinds[] = {"kernel", "gemm", "fill", "copy"};
+    const char *kinds[] = {"kernel", "gemm", "attend", "fill", "copy"};
     const char *name = sn_cmd_name(p, cmd);
     double time = (double)c->nanoseconds, flops = 0, bytes = 0;
     if (cmd->op == SN_CMD_KERNEL) {
@@ -191,6 +191,8 @@ static void print_command(const SnPlan *p, const Hot *hot, const SnCounter *c, d
         if (!*name) name = SN_STRING(p, SN_AT(p, SnKernel, kernels)[cmd->fn].name);
     } else if (cmd->op == SN_CMD_GEMM) {
         flops = gemm_flops(&SN_AT(p, SnGemm, gemms)[cmd->fn]);
+    } else if (cmd->op == SN_CMD_ATTEND) {
+        flops = sn_attend_flops(p, &SN_AT(p, SnAttend, attends)[cmd->fn]);
     }
     printf("%6.2f %% %10.3f ms %8" PRIu64 " runs %8.2f GFLOP/s %8.2f GB/s  %-6s %s\n",
            100 * time / total, time * 1e-6, c->runs, flops * (double)c->runs / time,

@@ -252,6 +252,118 @@ static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
     return kernel_interp(s->low.kernel, bufs, &mem->env, &all, why);
 }
 
+// ---- attention, with whole tiles
+
+typedef struct {
+    const SnAttend *a;
+    int64_t outer[SN_ATTEND_OUTER], rows; // of the kernel: outer x rows
+} WholeAttend;
+
+static float *element(const WholeAttend *w, const SnAttendPart *p, bool y, float *at, int64_t step,
+                      int64_t feature) {
+    at += (y ? p->base_y : p->base_x) + step * (y ? p->step_y : p->step_x);
+    for (uint32_t i = 0; i < w->a->nouter; i++)
+        at += w->outer[i] * (y ? p->outer_y[i] : p->outer_x[i]);
+    return at + dim_offset(p->f, p->nf, feature, y ? 1 : 0);
+}
+
+static void set_outer(WholeAttend *w, int64_t number) {
+    for (uint32_t i = w->a->nouter; i-- > 0;) {
+        w->outer[i] = number % w->a->outer[i];
+        number /= w->a->outer[i];
+    }
+}
+
+// A chain in segments of 4096, one addition at a time.
+typedef struct {
+    float chain, total;
+    int64_t n;
+} FmaChain;
+static void chain_add(FmaChain *c, float a, float b) {
+    if (c->n && c->n % 4096 == 0) c->total += c->chain, c->chain = 0;
+    c->chain = fmaf(a, b, c->chain);
+    c->n++;
+}
+static float chain_end(const FmaChain *c) { return c->n > 4096 ? c->total + c->chain : c->chain; }
+
+static void whole_product(WholeAttend *w, const SnAttendPart *p, float *x, float *y, float *tile) {
+    int64_t features = total(p->f, p->nf);
+    for (int64_t r = 0; r < w->rows; r++) {
+        set_outer(w, r / w->a->rows);
+        for (int64_t k = 0; k < w->a->keys; k++) {
+            FmaChain c = {0};
+            for (int64_t i = 0; i < features; i++)
+                chain_add(&c, *element(w, p, false, x, r % w->a->rows, i),
+                          *element(w, p, true, y, k, i));
+            tile[r * w->a->keys + k] = chain_end(&c);
+        }
+    }
+}
+
+static void whole_keys(WholeAttend *w, const SnAttendPart *p, float *x, float *y,
+                       const float *tile) {
+    int64_t features = total(p->f, p->nf);
+    for (int64_t r = 0; r < w->rows; r++) {
+        set_outer(w, r / w->a->rows);
+        for (int64_t i = 0; i < features; i++) {
+            FmaChain c = {0};
+            for (int64_t k = 0; k < w->a->keys; k++)
+                chain_add(&c, tile[r * w->a->keys + k], *element(w, p, false, x, k, i));
+            *element(w, p, true, y, r % w->a->rows, i) = chain_end(&c);
+        }
+    }
+}
+
+// A chain for each element of y: rows come in the order of its sum.
+static void whole_rows(PlanMemory *mem, WholeAttend *w, const SnAttendPart *p, float *x, float *y,
+                       const float *tile, int64_t bytes) {
+    int64_t features = total(p->f, p->nf);
+    FmaChain *chains = NEW_ARRAY(mem->a, FmaChain, bytes / 4 + 1);
+    for (int64_t r = 0; r < w->rows; r++) {
+        set_outer(w, r / w->a->rows);
+        for (int64_t k = 0; k < w->a->keys; k++)
+            for (int64_t i = 0; i < features; i++) {
+                float *to = element(w, p, true, y, k, i);
+                FmaChain *c = &chains[to - y];
+                chain_add(c, tile[r * w->a->keys + k], *element(w, p, false, x, r % w->a->rows, i));
+                *to = chain_end(c);
+            }
+    }
+}
+
+static bool run_attend(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
+    const LowerAttend *l = &s->low.attend;
+    WholeAttend w = {.a = &l->attend, .rows = l->attend.rows};
+    float *tiles[SN_ATTEND_TILES];
+    for (uint32_t i = 0; i < w.a->nouter; i++) w.rows *= w.a->outer[i];
+    for (uint32_t i = 0; i < w.a->tiles; i++)
+        tiles[i] = NEW_ARRAY(mem->a, float, w.rows *w.a->keys + 1);
+    for (uint32_t i = 0; i < w.a->nparts; i++)
+        if (w.a->part[i].kind == SN_ATTEND_PRODUCT)
+            whole_product(&w, &w.a->part[i], at_mem(mem, ref_mem(mem, f, s->node, l->x[i])),
+                          at_mem(mem, ref_mem(mem, f, s->node, l->y[i])), tiles[w.a->part[i].tile]);
+    void *bufs[K_MAX_ARGS];
+    for (uint32_t i = 0; i < s->low.refs.n; i++)
+        bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+    const KRect all = {tiles, w.a->keys, 0, w.rows, 0, w.a->keys};
+    if (!kernel_interp(s->low.kernel, bufs, &mem->env, &all, why)) return false;
+    for (uint32_t i = 0; i < w.a->nparts; i++) {
+        const SnAttendPart *p = &w.a->part[i];
+        float *x = at_mem(mem, ref_mem(mem, f, s->node, l->x[i]));
+        float *y = at_mem(mem, ref_mem(mem, f, s->node, l->y[i]));
+        if (p->kind == SN_ATTEND_KEYS) whole_keys(&w, p, x, y, tiles[p->tile]);
+        if (p->kind == SN_ATTEND_ROWS) {
+            NodeId n = s->node;
+            for (NodeId q = n; l->y[i].index && q < f->nodes.n; q++)
+                if (node_at(f, q)->op == OP_part && operand(f, q, 0) == s->node &&
+                    (uint32_t)attr_of(mem->m, f, q)->part.index == l->y[i].index)
+                    n = q;
+            whole_rows(mem, &w, p, x, y, tiles[p->tile], type_bytes(type_of(mem->m, f, n)));
+        }
+    }
+    return true;
+}
+
 static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
     if (s->low.kind == LOWER_copy) {
         NodeId from = operand(f, s->node, 0);
@@ -260,6 +372,7 @@ static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
         return true;
     }
     if (s->low.kind == LOWER_gemm) return run_gemm(mem, f, s, why);
+    if (s->low.kind == LOWER_attend) return run_attend(mem, f, s, why);
     if (s->low.kind == LOWER_scatter) {
         const Mem *from = ref_mem(mem, f, s->node, s->low.from),
                   *to = ref_mem(mem, f, s->node, (LowerRef){true, 0});

@@ -434,6 +434,13 @@ static void walk_command(PlanWalk *w, const SnCmd *c, bool write) {
             // one that is read and written has the number of what is written
             if ((write ? k->writes : k->reads & ~k->writes) >> i % k->nargs & 1) visit(w, c, i);
         }
+    if (c->op == SN_CMD_ATTEND) {
+        const SnAttend *t = &SN_AT(w->plan, SnAttend, attends)[c->fn];
+        const SnKernel *k = &kernels[t->kernel];
+        uint64_t set = write ? sn_attend_writes(t) | k->writes << t->args
+                             : sn_attend_reads(t) | k->reads << t->args;
+        for (; set; set &= set - 1) visit(w, c, (uint32_t)__builtin_ctzll(set));
+    }
     if (c->op != SN_CMD_GEMM) return;
     const SnGemm *g = &SN_AT(w->plan, SnGemm, gemms)[c->fn];
     uint64_t own = write ? sn_gemm_writes(g) : sn_gemm_reads(g);

@@ -75,11 +75,21 @@ static void fuse(StripFixture *x) {
 }
 
 static bool lower(StripFixture *x, Text *why) {
-    const StripShape shape = {.name = "strip",
-                              .tiles = x->of->tiles,
-                              .rows = axes_of(x->m, x->of->rows),
-                              .lanes = axes_of(x->m, x->of->lanes),
-                              .to = x->of->to};
+    NodeId tile[K_MAX_TILES];
+    StripStore store[MAX_VALUES];
+    StripShape shape = {.name = "strip",
+                        .tiles = x->of->tiles,
+                        .tile = tile,
+                        .store = store,
+                        .rows = axes_of(x->m, x->of->rows),
+                        .lanes = axes_of(x->m, x->of->lanes)};
+    for (uint32_t i = 0; i < x->of->tiles; i++) tile[i] = NONE;
+    for (NodeId n = 0; n < x->body->nodes.n; n++)
+        if (node_at(x->body, n)->op == OP_arg &&
+            attr_of(x->m, x->body, n)->arg.index < x->of->tiles)
+            tile[attr_of(x->m, x->body, n)->arg.index] = n;
+    for (uint32_t i = 0; i < x->body->results.n; i++)
+        store[shape.stores++] = (StripStore){x->body->results.at[i].node, x->of->to[i], i};
     Lowered low;
     if (!lower_strip(x->a, x->m, x->body, &shape, &low, why)) return false;
     assert_int_equal(low.kind, LOWER_kernel);

@@ -268,6 +268,7 @@ static SnPlan *tiny_plan(void) {
                 .region_bytes = {0, PARAM_BYTES, 0, ACCUM_BYTES, TEMP_BYTES, INPUT_BYTES, 64}};
     h.kernels = tiny_table(t, t->kernels, TINY_KERNELS, sizeof *t->kernels);
     h.gemms = tiny_table(t, &t->gemm, 1, sizeof t->gemm);
+    h.attends = h.hulls = tiny_table(t, NULL, 0, 0);
     h.cmds = tiny_table(t, t->cmds, t->ncmds, sizeof *t->cmds);
     h.args = tiny_table(t, t->args, t->nargs, sizeof *t->args);
     h.sections = tiny_table(t, t->sections, t->nsections, sizeof *t->sections);

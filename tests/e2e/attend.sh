@@ -1,0 +1,55 @@
+#!/bin/sh
+# Attention kept whole (the pass recognise) gives the bits of attention taken apart: every model of
+# tests/e2e/attend, trained with and without, for any number of threads and every instruction set, with odd
+# sizes; rows and sums longer than a segment of 4096; and what is formed and refused, by model.
+. "$(dirname "$0")/common.sh"
+corpus
+all=$("$sinter" passes | awk '{printf "%s%s", s, $1; s=","}')
+apart=$(echo "$all" | tr ',' '\n' | grep -vx recognise | paste -sd,)
+# compare NAME FILE OPTIONS...: the checkpoints of both, and of other threads and instruction sets
+compare() {
+    name=$1
+    file=$2
+    shift 2
+    "$sinter" build "$file" "$@" -o "$work/$name" || bad "build $name"
+    "$sinter" build "$file" "$@" --passes="$apart" -o "$work/$name-apart" || bad "build $name apart"
+    "$sinter" dump --plan "$file" "$@" | grep -q '  attend ' && ok || bad "$name: no attention is kept whole"
+    train "$work/$name-apart" "$work/$name-apart.out" --steps 3 --threads 2
+    for t in $threads; do
+        train "$work/$name" "$work/$name-$t.out" --steps 3 --threads "$t"
+        same "$name with $t threads" "$work/$name-apart.out/last" "$work/$name-$t.out/last"
+    done
+    [ "$more" = 1 ] || return 0
+    for cpu in x86-64-v3 x86-64-v4; do
+        "$sinter" build "$file" "$@" --cpu $cpu -o "$work/$name-$cpu"
+        if "$work/$name-$cpu" --check-cpu >/dev/null 2>&1; then
+            train "$work/$name-$cpu" "$work/$name-$cpu.out" --steps 3 --threads 3
+            same "$name for $cpu" "$work/$name-apart.out/last" "$work/$name-$cpu.out/last"
+        else
+            echo "skipped $name for $cpu: this machine cannot run it"
+        fi
+    done
+    rm -rf "$work/$name"*
+}
+models=$root/tests/e2e/attend
+threads="1 4"
+more=0
+for file in "$models"/*.sn; do
+    name=$(basename "$file" .sn)
+    case $name in
+    causal | latent | window | grouped) more=1 threads="1 2 3 4" ;;
+    *) more=$long threads="1 4" ;;
+    esac
+    compare "$name" "$file"
+done
+threads="1 3"
+more=0
+for hdim in 1 5 16 48 64 80 256; do # features of a panel, of several, and a part of one
+    compare "hdim$hdim" "$models/causal.sn" -D hdim=$hdim -D head=2 -D layer=1 -D size.seq=50
+done
+for seq in 2 48 49 128 129 300; do # strips and blocks of keys, whole and not
+    compare "seq$seq" "$models/window.sn" -D size.seq=$seq -D layer=1 -D head=2
+done
+compare rows "$models/causal.sn" -D size.seq=4100 -D head=1 -D layer=1 -D size.batch=1 -D micro=1 -D dim=8 -D hdim=4
+compare groups "$models/grouped.sn" -D size.seq=2100 -D head=1 -D layer=1 -D size.batch=1 -D micro=1 -D dim=8 -D hdim=16
+finish
