@@ -1,5 +1,5 @@
-// kernel_finish: checks a kernel and computes what follows from it: which ops depend on the lane,
-// the phases, the number of tasks, scratch, cost and hash.
+// kernel_finish: checks a kernel and computes what follows from it: which ops depend on the lane, the
+// phases and what each needs, the number of tasks, scratch, cost and hash.
 //
 // Why in one place: the printers, kinterp and the plan must agree on all of them, and a kernel that
 // breaks an invariant must be refused before it becomes code.
@@ -8,8 +8,8 @@
 // lanes of a task (KORDER_lanes: grain, else the lane extent) rounded up to 16, times 4 bytes. So
 // every row is aligned to 64 bytes. Bools lie in such a row as bytes.
 //
-// Linear in ops, stores and folds.
-#include "codegen/kernel.h"
+// Linear in ops, stores and folds, for each phase.
+#include "codegen/sweep.h"
 #include "runtime/plan.h"
 #include <string.h>
 
@@ -32,8 +32,8 @@ static uint32_t axis_bit(uint32_t axis) { return 1u << axis; }
 
 // Axes that tasks walk: the result of a column fold does not depend on them.
 static uint32_t walked_axes(const Kernel *k) {
-    uint32_t from = k->order == KORDER_chunks ? k->walk : 0, set = 0;
-    for (uint32_t i = from; i < k->outers; i++) set |= axis_bit(i);
+    uint32_t set = 0;
+    for (uint32_t i = kernel_walk(k); i < k->outers; i++) set |= axis_bit(i);
     return set;
 }
 
@@ -230,29 +230,13 @@ static bool check_op(Finish *f, KId id) {
     FAIL(f, "op %u has unknown kind %u", id, o->kind);
 }
 
-static uint8_t later(uint8_t a, uint32_t b) { return b > a ? (uint8_t)b : a; }
-
-static uint8_t ready_of(const Kernel *k, const KOp *o) {
-    if (o->kind == KOP_fold) return (uint8_t)(k->folds.at[o->fold].phase + 1);
-    uint8_t ready = 0;
-    if (o->kind == KOP_scalar) {
-        const KId from[] = {o->a, o->b, o->c};
-        for (uint32_t i = 0; i < 3; i++)
-            if (from[i] != NONE) ready = later(ready, k->ops.at[from[i]].ready);
-    }
-    if (o->kind == KOP_load && o->mask != NONE) ready = later(ready, k->ops.at[o->mask].ready);
-    if ((o->kind == KOP_load || o->kind == KOP_random) && o->index.op != NONE)
-        ready = later(ready, k->ops.at[o->index.op].ready);
-    return ready;
-}
-
 static bool check_ops(Finish *f) {
     Kernel *k = f->k;
     for (KId id = 0; id < k->ops.n; id++) {
         if (!check_op(f, id)) return false;
         KOp *o = &k->ops.at[id];
-        o->lane = (f->uses[id] & axis_bit(k->outers)) != 0;
-        o->ready = ready_of(k, o);
+        o->lane = kop_lane(k, o);
+        o->ready = kop_ready(k, o);
         if (o->hold && k->order == KORDER_tile) FAIL(f, "op %u: an epilogue holds no rows", id);
     }
     return true;
@@ -260,11 +244,7 @@ static bool check_ops(Finish *f) {
 
 // ---- stores and folds
 
-bool kernel_index_lane(const Kernel *k, const KIndex *x) {
-    return x->stride[k->outers] != 0 || (x->op != NONE && k->ops.at[x->op].lane);
-}
-
-bool kernel_store_lane(const Kernel *k, const KStore *s) {
+static bool store_lane(const Kernel *k, const KStore *s) {
     const KOp *ops = k->ops.at;
     return s->tile || ops[s->value].lane || kernel_index_lane(k, &s->index) ||
            (s->mask != NONE && ops[s->mask].lane);
@@ -306,7 +286,7 @@ static bool check_tile_store(Finish *f, uint32_t i) {
         const KStore *other = &k->stores.at[q];
         if (q < i && other->tile && other->arg == s->arg)
             FAIL(f, "store %u: tile %u is stored twice", i, s->arg);
-        if (other->phase > s->phase && kernel_store_lane(k, other))
+        if (other->phase > s->phase && other->lane)
             FAIL(f, "store %u: store %u reads lanes after tile %u is stored", i, q, s->arg);
     }
     return true;
@@ -315,15 +295,16 @@ static bool check_tile_store(Finish *f, uint32_t i) {
 static bool check_stores(Finish *f) {
     const Kernel *k = f->k;
     for (uint32_t i = 0; i < k->stores.n; i++) {
-        const KStore *s = &k->stores.at[i];
+        KStore *s = &k->stores.at[i];
         if (s->phase >= MAX_PHASES) FAIL(f, "store %u is in phase %u", i, s->phase);
         if (s->value == NONE) FAIL(f, "store %u has no value", i);
         if (!check_use(f, "store", i, s->phase, s->value) ||
-            !check_use(f, "store", i, s->phase, s->mask))
+            !check_use(f, "store", i, s->phase, s->mask) ||
+            (!s->tile && !check_use(f, "store", i, s->phase, s->index.op)))
             return false;
+        s->lane = store_lane(k, s);
         if (s->tile) continue;
-        if (!check_use(f, "store", i, s->phase, s->index.op) ||
-            !check_target(f, "store", i, s->arg, s->value, &s->index) ||
+        if (!check_target(f, "store", i, s->arg, s->value, &s->index) ||
             !check_mask(f, k->ops.n, s->mask))
             return false;
         bool shared = k->order == KORDER_lanes || k->order == KORDER_tile;
@@ -382,10 +363,41 @@ static bool check_folds(Finish *f) {
 
 static void count_phases(Kernel *k) {
     k->phases = 1;
+    k->columns = 0;
     for (uint32_t i = 0; i < k->stores.n; i++)
         if (k->stores.at[i].phase >= k->phases) k->phases = k->stores.at[i].phase + 1;
     for (uint32_t i = 0; i < k->folds.n; i++)
         if (k->folds.at[i].phase >= k->phases) k->phases = k->folds.at[i].phase + 1;
+    for (uint32_t i = 0; i < k->folds.n; i++) k->columns += k->folds.at[i].column;
+}
+
+// there: by op, whether its value is; all 0.
+static void find_phase(Arena *a, Kernel *k, uint32_t phase, uint8_t *there) {
+    bool end = phase == k->phases;
+    const KSweep one = {phase, phase + 1, .row_folds = true, .columns = true, .stores = true};
+    const KSweep s = end ? (KSweep){.ends = true} : one;
+    KPhase *p = &k->phase[phase];
+    p->need = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
+    p->lanes = ksweep_lanes(k, &s);
+    for (uint32_t i = 0; i < k->folds.n; i++)
+        p->row_folds |= !k->folds.at[i].column && ksweep_folds(&s, &k->folds.at[i]);
+    ksweep_want(k, &s, p->need);
+    kernel_close(k, p->need, there);
+    for (KId id = 0; id < k->ops.n && !end; id++) {
+        KOp *o = &k->ops.at[id];
+        if (!p->need[id]) continue;
+        if (o->first == KOP_NEVER) o->first = (uint8_t)phase;
+        there[id] = o->hold || !o->lane;
+    }
+}
+
+static void find_phases(Arena *a, Kernel *k, uint8_t *there) {
+    k->phase = NEW_ARRAY(a, KPhase, k->phases + 1);
+    for (KId id = 0; id < k->ops.n; id++) k->ops.at[id].first = KOP_NEVER;
+    for (uint32_t i = 0; i <= k->phases; i++) {
+        if (i == k->phases) memset(there, 0, k->ops.n);
+        find_phase(a, k, i, there);
+    }
 }
 
 static void count_tiles(Kernel *k) {
@@ -417,7 +429,7 @@ static int64_t count_tasks(const Kernel *k) {
 static int64_t count_scratch(const Kernel *k) {
     int64_t lanes = k->order == KORDER_lanes ? k->grain : k->extent[k->outers], rows = 0;
     for (KId id = 0; id < k->ops.n; id++) rows += k->ops.at[id].hold && k->ops.at[id].lane;
-    for (uint32_t i = 0; i < k->folds.n; i++) rows += k->folds.at[i].column;
+    rows += k->columns;
     return rows * sn_ceil_div(lanes, LANE_STEP) * LANE_STEP * SCRATCH_BYTES;
 }
 
@@ -473,7 +485,7 @@ static uint64_t hash_of(Arena *scratch, const Kernel *k) {
     return hash_bytes(HASH_SEED, t.at, t.n);
 }
 
-bool kernel_finish(Kernel *k, Text *why) {
+bool kernel_finish(Arena *a, Kernel *k, Text *why) {
     Arena *scratch = arena_new();
     Finish f = {k, why, NEW_ARRAY(scratch, uint32_t, k->ops.n + 1)};
     bool ok =
@@ -481,6 +493,7 @@ bool kernel_finish(Kernel *k, Text *why) {
     if (ok) {
         count_phases(k);
         count_tiles(k);
+        find_phases(a, k, NEW_ARRAY(scratch, uint8_t, k->ops.n + 1));
         k->tasks = count_tasks(k);
         k->scratch = count_scratch(k);
         k->flops = count_flops(k);

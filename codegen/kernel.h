@@ -17,7 +17,7 @@
 #pragma once
 #include "ir/ir.h"
 
-enum { K_MAX_AXES = 9, K_MAX_ARGS = 64, K_MAX_TILES = 8 };
+enum { K_MAX_AXES = 9, K_MAX_ARGS = 64, K_MAX_TILES = 8, KOP_NEVER = UINT8_MAX };
 typedef uint32_t KId; // an op of the kernel; NONE is absent
 
 // How rows are given to tasks.
@@ -66,6 +66,7 @@ typedef struct {
     uint16_t op;   // Op (scalar)
     uint8_t lane;  // filled by kernel_finish: depends on the lane
     uint8_t ready; // filled by kernel_finish: first phase in which it may be evaluated
+    uint8_t first; // filled by kernel_finish: first phase that needs it, or KOP_NEVER
     KId a, b, c;
     uint32_t arg, axis, fold;
     KId mask;
@@ -81,6 +82,7 @@ typedef struct {
     bool tile;           // arg is the number of a tile: stored at (row, lane), index is unused
     KIndex index;
     KId value, mask; // mask: NONE or bool; not stored where false
+    bool lane;       // filled by kernel_finish: value, place or mask differs between lanes
 } KStore;
 
 typedef struct {
@@ -95,6 +97,13 @@ typedef struct {
     int64_t chunk_stride;
     KId plus; // column: NONE, or an op evaluated at the end (no walked axes) and added: plus + fold
 } KFold;
+
+// What a phase does.
+typedef struct {
+    uint8_t *need;  // by op: its value is used
+    bool lanes;     // something is done for each lane
+    bool row_folds; // some begin and end here
+} KPhase;
 
 typedef struct Kernel {
     const char *name;           // readable: "rows.layernorm.3"; not part of the hash
@@ -111,12 +120,15 @@ typedef struct Kernel {
     VEC(KOp) ops; // operands before users
     VEC(KStore) stores;
     VEC(KFold) folds;
-    uint32_t phases;      // filled by kernel_finish
-    uint32_t tiles;       // filled by kernel_finish: 1 + the highest number of a tile, or 0
-    int64_t tasks;        // filled by kernel_finish
-    int64_t scratch;      // bytes a thread needs: held rows, column accumulators (kernel_finish)
-    int64_t flops, bytes; // per run: for the ledger and the bench (kernel_finish)
     Loc loc;
+    // From here on filled by kernel_finish.
+    uint32_t phases;
+    KPhase *phase;    // each, and behind them what stores the columns after a task's last row
+    uint32_t columns; // column folds; the others are row folds
+    uint32_t tiles;   // 1 + the highest number of a tile, or 0
+    int64_t tasks;
+    int64_t scratch;      // bytes a thread needs: held rows, column accumulators
+    int64_t flops, bytes; // per run: for the ledger and the bench
 } Kernel;
 // Points of the outer axes [from, to): the product of their extents, which cannot overflow once checked.
 static inline int64_t kernel_points(const Kernel *k, uint32_t from, uint32_t to) {
@@ -125,8 +137,24 @@ static inline int64_t kernel_points(const Kernel *k, uint32_t from, uint32_t to)
     return n;
 }
 
-// Computes the derived fields and checks the invariants; false with the reason in *why.
-bool kernel_finish(Kernel *k, Text *why);
+// Computes the derived fields, in a, and checks the invariants; false with the reason in *why.
+bool kernel_finish(Arena *a, Kernel *k, Text *why);
+
+// The value of an op that a phase needs is there from an earlier phase: one of the row is evaluated once, a
+// held one is kept. After a task's last row all is evaluated anew.
+static inline bool kernel_has(const Kernel *k, uint32_t phase, KId id) {
+    const KOp *o = &k->ops.at[id];
+    return phase < k->phases && o->first < phase && (o->hold || !o->lane);
+}
+static inline Elem kfold_elem(const Kernel *k, uint32_t fold) {
+    return (Elem)k->ops.at[k->folds.at[fold].value].to;
+}
+static inline bool kernel_folds_rows(const Kernel *k) { return k->columns < k->folds.n; }
+// The first axis that a task with column folds walks.
+static inline uint32_t kernel_walk(const Kernel *k) {
+    return k->order == KORDER_chunks ? k->walk : 0;
+}
+
 void kernel_print(Text *to, const Kernel *k);
 Kernel *kernel_parse(Arena *a, Diag *d, uint16_t file); // NULL after errors
 // A copy without name in which the keys of random ops are their numbers in order of first use: kernels
@@ -134,10 +162,6 @@ Kernel *kernel_parse(Arena *a, Diag *d, uint16_t file); // NULL after errors
 // keys[0 .. *n) are the keys; more than `most`: they stay in the copy, and *n is 0.
 Kernel kernel_without_keys(Arena *a, const Kernel *k, uint64_t *keys, uint32_t most, uint32_t *n);
 bool kernel_equal(const Kernel *a, const Kernel *b); // same code; names aside
-
-// Of a finished kernel: an offset that differs between lanes, a store that is done for each lane.
-bool kernel_index_lane(const Kernel *k, const KIndex *x);
-bool kernel_store_lane(const Kernel *k, const KStore *s);
 
 // The environment of a run, as the kernel sees it: the same struct as in runtime/plan.h.
 struct SnEnv;

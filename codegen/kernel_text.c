@@ -454,7 +454,7 @@ Kernel *kernel_parse(Arena *a, Diag *d, uint16_t file) {
     if (p.failed) return NULL;
     p.k->loc = (Loc){file, 0, (uint32_t)s->size};
     Text why = {.arena = a};
-    if (kernel_finish(p.k, &why)) return p.k;
+    if (kernel_finish(a, p.k, &why)) return p.k;
     diag_error(d, (Loc){file, 0, 0}, "%s", why.at);
     return NULL;
 }

@@ -19,10 +19,8 @@ typedef struct {
     int64_t at[K_MAX_AXES];   // index along each axis; the lane's last
     int64_t row, chunk;       // number of the row; of the chunk within its grid point
     int64_t lane0, lane1;     // lanes of the task
+    uint32_t phase;           // k->phases: after a task's last row
     uint32_t *value;          // by op: bits
-    uint8_t *known;           // row-level op is evaluated in this row
-    uint8_t *need;            // op is needed by the sweep
-    uint32_t *held_from;      // 0, or 1 + the phase in which the op's row was kept
     uint32_t *held, *columns; // [op or fold][lane - lane0]
     uint32_t *total, *acc;    // [fold], [fold][FOLD_LANES]
 } KernelRun;
@@ -109,32 +107,13 @@ static uint32_t evaluate(KernelRun *r, KId id) {
     unreachable(o->kind);
 }
 
-static void want(KernelRun *r, KId id) {
-    if (id != NONE) r->need[id] = 1;
-}
+static bool needs(const KernelRun *r, KId id) { return r->k->phase[r->phase].need[id]; }
 
-static void want_operands(KernelRun *r, KId id) {
-    const KOp *o = &r->k->ops.at[id];
-    if (o->kind == KOP_scalar) {
-        want(r, o->a);
-        want(r, o->b);
-        want(r, o->c);
-    }
-    if (o->kind == KOP_load) want(r, o->mask);
-    if (o->kind == KOP_load || o->kind == KOP_random) want(r, o->index.op);
-}
-
-// Closes the needs over operands and evaluates the row-level ops that are new.
+// The row-level ops that the phase is the first to need.
 static void evaluate_row(KernelRun *r) {
-    const Kernel *k = r->k;
-    for (KId id = k->ops.n; id-- > 0;)
-        if (r->need[id] && !(k->ops.at[id].lane ? r->held_from[id] != 0 : r->known[id]))
-            want_operands(r, id);
-    for (KId id = 0; id < k->ops.n; id++) {
-        if (!r->need[id] || k->ops.at[id].lane || r->known[id]) continue;
-        r->value[id] = evaluate(r, id);
-        r->known[id] = 1;
-    }
+    for (KId id = 0; id < r->k->ops.n; id++)
+        if (needs(r, id) && !r->k->ops.at[id].lane && !kernel_has(r->k, r->phase, id))
+            r->value[id] = evaluate(r, id);
 }
 
 static int64_t task_lanes(const KernelRun *r) {
@@ -148,39 +127,35 @@ static uint32_t *kept(const KernelRun *r, uint32_t *rows, uint32_t i) {
 static void evaluate_lane(KernelRun *r) {
     for (KId id = 0; id < r->k->ops.n; id++) {
         const KOp *o = &r->k->ops.at[id];
-        if (!r->need[id] || !o->lane) continue;
-        r->value[id] = r->held_from[id] ? *kept(r, r->held, id) : evaluate(r, id);
+        if (!needs(r, id) || !o->lane) continue;
+        r->value[id] = kernel_has(r->k, r->phase, id) ? *kept(r, r->held, id) : evaluate(r, id);
         if (o->hold) *kept(r, r->held, id) = r->value[id];
     }
 }
 
 // ---- folds
 
-static Elem fold_elem(const KernelRun *r, uint32_t f) {
-    return (Elem)r->k->ops.at[r->k->folds.at[f].value].to;
-}
-
 static uint32_t identity(const KernelRun *r, uint32_t f) {
-    return scalar_eval_identity((ReduceKind)r->k->folds.at[f].kind, fold_elem(r, f));
+    return scalar_eval_identity((ReduceKind)r->k->folds.at[f].kind, kfold_elem(r->k, f));
 }
 
 static void step(const KernelRun *r, uint32_t f, uint32_t *acc, uint32_t x) {
-    *acc = scalar_eval_fold((ReduceKind)r->k->folds.at[f].kind, fold_elem(r, f), *acc, x);
+    *acc = scalar_eval_fold((ReduceKind)r->k->folds.at[f].kind, kfold_elem(r->k, f), *acc, x);
 }
 
-static bool row_fold_in(const KernelRun *r, uint32_t f, uint32_t phase) {
-    return !r->k->folds.at[f].column && r->k->folds.at[f].phase == phase;
+static bool row_fold_here(const KernelRun *r, uint32_t f) {
+    return !r->k->folds.at[f].column && r->k->folds.at[f].phase == r->phase;
 }
 
-static void begin_segment(KernelRun *r, uint32_t phase) {
+static void begin_segment(KernelRun *r) {
     for (uint32_t f = 0; f < r->k->folds.n; f++)
-        for (uint32_t i = 0; row_fold_in(r, f, phase) && i < FOLD_LANES; i++)
+        for (uint32_t i = 0; row_fold_here(r, f) && i < FOLD_LANES; i++)
             r->acc[f * FOLD_LANES + i] = identity(r, f);
 }
 
-static void end_segment(KernelRun *r, uint32_t phase) {
+static void end_segment(KernelRun *r) {
     for (uint32_t f = 0; f < r->k->folds.n; f++) {
-        if (!row_fold_in(r, f, phase)) continue;
+        if (!row_fold_here(r, f)) continue;
         uint32_t *acc = &r->acc[f * FOLD_LANES];
         for (uint32_t half = FOLD_LANES / 2; half > 0; half /= 2)
             for (uint32_t i = 0; i < half; i++) step(r, f, &acc[i], acc[i + half]);
@@ -188,10 +163,10 @@ static void end_segment(KernelRun *r, uint32_t phase) {
     }
 }
 
-static void fold_lane(KernelRun *r, uint32_t phase) {
+static void fold_lane(KernelRun *r) {
     for (uint32_t f = 0; f < r->k->folds.n; f++) {
         const KFold *fold = &r->k->folds.at[f];
-        if (fold->phase != phase) continue;
+        if (fold->phase != r->phase) continue;
         int64_t lane = r->at[r->k->outers];
         uint32_t *acc = fold->column ? kept(r, r->columns, f)
                                      : &r->acc[f * FOLD_LANES + (uint32_t)(lane % FOLD_LANES)];
@@ -201,10 +176,10 @@ static void fold_lane(KernelRun *r, uint32_t phase) {
 
 // ---- phases
 
-static void run_stores(KernelRun *r, uint32_t phase, bool lane) {
+static void run_stores(KernelRun *r, bool lane) {
     for (uint32_t i = 0; i < r->k->stores.n; i++) {
         const KStore *s = &r->k->stores.at[i];
-        if (s->phase != phase || kernel_store_lane(r->k, s) != lane) continue;
+        if (s->phase != r->phase || s->lane != lane) continue;
         if (s->mask != NONE && !r->value[s->mask]) continue;
         if (s->tile)
             memcpy(in_tile(r, s->arg), &r->value[s->value], 4);
@@ -213,36 +188,20 @@ static void run_stores(KernelRun *r, uint32_t phase, bool lane) {
     }
 }
 
-static void want_phase(KernelRun *r, uint32_t phase) {
-    memset(r->need, 0, r->k->ops.n);
-    for (uint32_t i = 0; i < r->k->stores.n; i++) {
-        const KStore *s = &r->k->stores.at[i];
-        if (s->phase != phase) continue;
-        want(r, s->value);
-        want(r, s->mask);
-        want(r, s->index.op);
-    }
-    for (uint32_t f = 0; f < r->k->folds.n; f++)
-        if (r->k->folds.at[f].phase == phase) want(r, r->k->folds.at[f].value);
-}
-
-static void run_phase(KernelRun *r, uint32_t phase, int64_t end) {
+static void run_phase(KernelRun *r, int64_t end) {
     int64_t *lane = &r->at[r->k->outers];
-    want_phase(r, phase);
     evaluate_row(r);
     for (uint32_t f = 0; f < r->k->folds.n; f++)
-        if (row_fold_in(r, f, phase)) r->total[f] = identity(r, f);
+        if (row_fold_here(r, f)) r->total[f] = identity(r, f);
     for (*lane = r->lane0; *lane < end && !r->failed; ++*lane) {
-        if (*lane % FOLD_SEGMENT == 0 || *lane == r->lane0) begin_segment(r, phase);
+        if (*lane % FOLD_SEGMENT == 0 || *lane == r->lane0) begin_segment(r);
         evaluate_lane(r);
-        fold_lane(r, phase);
-        run_stores(r, phase, true);
-        if ((*lane + 1) % FOLD_SEGMENT == 0 || *lane + 1 == end) end_segment(r, phase);
+        fold_lane(r);
+        run_stores(r, true);
+        if ((*lane + 1) % FOLD_SEGMENT == 0 || *lane + 1 == end) end_segment(r);
     }
     *lane = 0;
-    for (KId id = 0; id < r->k->ops.n; id++)
-        if (r->need[id] && r->k->ops.at[id].hold && !r->held_from[id]) r->held_from[id] = phase + 1;
-    run_stores(r, phase, false);
+    run_stores(r, false);
 }
 
 // Indices of axes [from, to) out of a row-major number.
@@ -261,9 +220,7 @@ static void run_rows(KernelRun *r, int64_t from, int64_t to, uint32_t first, uin
         int64_t end = r->lane1;
         if (k->flat && k->flat - r->at[k->outers - 1] * lanes < end)
             end = k->flat - r->at[k->outers - 1] * lanes;
-        memset(r->known, 0, k->ops.n);
-        memset(r->held_from, 0, sizeof *r->held_from * k->ops.n);
-        for (uint32_t p = 0; p < k->phases; p++) run_phase(r, p, end);
+        for (r->phase = 0; r->phase < k->phases; r->phase++) run_phase(r, end);
     }
 }
 
@@ -279,7 +236,7 @@ static void store_column(KernelRun *r, uint32_t f) {
     const KFold *fold = &r->k->folds.at[f];
     uint32_t x = *kept(r, r->columns, f);
     if (fold->plus != NONE) {
-        Elem e = fold_elem(r, f);
+        Elem e = kfold_elem(r->k, f);
         x = scalar_eval(OP_add, e, e, r->value[fold->plus], x, 0);
     }
     store(r, "fold", f, fold->arg, offset(r, &fold->index) + r->chunk * fold->chunk_stride, x);
@@ -287,15 +244,8 @@ static void store_column(KernelRun *r, uint32_t f) {
 
 static void end_columns(KernelRun *r) {
     const Kernel *k = r->k;
-    for (uint32_t i = k->order == KORDER_chunks ? k->walk : 0; i < k->outers; i++) r->at[i] = 0;
-    memset(r->need, 0, k->ops.n);
-    memset(r->known, 0, k->ops.n);
-    memset(r->held_from, 0, sizeof *r->held_from * k->ops.n);
-    for (uint32_t f = 0; f < k->folds.n; f++) {
-        if (!k->folds.at[f].column) continue;
-        want(r, k->folds.at[f].plus);
-        want(r, k->folds.at[f].index.op);
-    }
+    for (uint32_t i = kernel_walk(k); i < k->outers; i++) r->at[i] = 0;
+    r->phase = k->phases;
     evaluate_row(r);
     int64_t *lane = &r->at[k->outers];
     for (*lane = r->lane0; *lane < r->lane1 && !r->failed; ++*lane) {
@@ -347,9 +297,7 @@ static void run_task(KernelRun *r, int64_t task) {
 static size_t kept_rows(const Kernel *k, bool columns) {
     for (KId id = 0; id < k->ops.n && !columns; id++)
         if (k->ops.at[id].hold) return k->ops.n;
-    for (uint32_t f = 0; f < k->folds.n && columns; f++)
-        if (k->folds.at[f].column) return k->folds.n;
-    return 0;
+    return columns && k->columns ? k->folds.n : 0;
 }
 
 bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, const KRect *rect,
@@ -361,9 +309,6 @@ bool kernel_interp(const Kernel *k, void *const *bufs, const struct SnEnv *env, 
     r.lane1 = k->extent[k->outers];
     size_t ops = k->ops.n + 1, folds = k->folds.n + 1, lanes = (size_t)task_lanes(&r);
     r.value = NEW_ARRAY(a, uint32_t, ops);
-    r.known = NEW_ARRAY(a, uint8_t, ops);
-    r.need = NEW_ARRAY(a, uint8_t, ops);
-    r.held_from = NEW_ARRAY(a, uint32_t, ops);
     r.held = NEW_ARRAY(a, uint32_t, kept_rows(k, false) * lanes);
     r.columns = NEW_ARRAY(a, uint32_t, kept_rows(k, true) * lanes);
     r.total = NEW_ARRAY(a, uint32_t, folds);

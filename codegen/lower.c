@@ -3,6 +3,7 @@
 // several lane axes do not merge, the group is lowered again with one lane axis and indices computed
 // by division: slow and right.
 #include "codegen/lower_value.h"
+#include "codegen/sweep.h"
 #include <string.h>
 
 enum {
@@ -179,23 +180,9 @@ static uint32_t set_axes(Lowering *l, const IterationSpace *s) {
 
 // ---- folds and stores ---------------------------------------------------------------------------
 
-// First phase in which each op may be evaluated.
-static uint32_t ready_of(const Lowering *l, KId op) {
-    const KOp *o = &l->k->ops.at[op];
-    if (o->kind == KOP_fold) return l->k->folds.at[o->fold].phase + 1;
-    uint32_t r = 0;
-    const KId in[] = {o->a, o->b, o->c, o->mask, o->index.op};
-    for (uint32_t i = 0; i < 5; i++)
-        if (in[i] != NONE) {
-            uint32_t x = l->k->ops.at[in[i]].ready;
-            if (x > r) r = x;
-        }
-    return r;
-}
-
 static uint32_t ready_phase(Lowering *l, KId value) {
     // ops are appended in order, so those before hold their value already
-    for (KId i = 0; i <= value; i++) l->k->ops.at[i].ready = (uint8_t)ready_of(l, i);
+    for (KId i = 0; i <= value; i++) l->k->ops.at[i].ready = kop_ready(l->k, &l->k->ops.at[i]);
     return l->k->ops.at[value].ready;
 }
 
@@ -323,15 +310,6 @@ static void add_stores(Lowering *l, const IterationSpace *s) {
 
 // ---- finishing ----------------------------------------------------------------------------------
 
-static bool is_lane(const Kernel *k, const KOp *o) {
-    if ((o->kind == KOP_load || o->kind == KOP_random) && o->index.stride[k->outers]) return true;
-    if (o->kind == KOP_tile || (o->kind == KOP_index && o->axis == k->outers)) return true;
-    const KId in[] = {o->a, o->b, o->c, o->mask, o->index.op};
-    for (uint32_t i = 0; i < 5; i++)
-        if (in[i] != NONE && k->ops.at[in[i]].lane) return true;
-    return false;
-}
-
 static bool is_dear(const KOp *o) {
     if (o->kind == KOP_random) return true;
     return o->kind == KOP_scalar && op_info[o->op].cost >= HOLD_COST;
@@ -341,22 +319,21 @@ static bool is_dear(const KOp *o) {
 static void mark_held(Lowering *l) {
     Kernel *k = l->k;
     uint32_t *phases = NEW_ARRAY(l->a, uint32_t, k->ops.n + 1);
-    for (KId i = 0; i < k->ops.n; i++) k->ops.at[i].lane = is_lane(k, &k->ops.at[i]);
+    for (KId i = 0; i < k->ops.n; i++) k->ops.at[i].lane = kop_lane(k, &k->ops.at[i]);
     for (uint32_t i = 0; i < k->stores.n; i++)
         phases[k->stores.at[i].value] |= 1u << k->stores.at[i].phase;
     for (uint32_t i = 0; i < k->folds.n; i++)
         phases[k->folds.at[i].value] |= 1u << k->folds.at[i].phase;
     for (KId i = k->ops.n; i-- > 0;) {
         KOp *o = &k->ops.at[i];
+        KId from[KOP_OPERANDS];
         uint32_t p = phases[i];
         if (!o->lane) continue;
         if ((p & (p - 1)) && is_dear(o) && elem_info[o->to].bytes == 4) {
             o->hold = 1;
             p &= ~p + 1;
         }
-        const KId in[] = {o->a, o->b, o->c, o->mask, o->index.op};
-        for (uint32_t j = 0; j < 5; j++)
-            if (in[j] != NONE) phases[in[j]] |= p;
+        for (uint32_t j = kop_operands(o, from); j-- > 0;) phases[from[j]] |= p;
     }
 }
 
@@ -634,7 +611,7 @@ bool lower_strip(Arena *a, const Module *m, const Func *body, const StripShape *
         if (build_strip(&l, shape, one_lane) && !l.failed) {
             out->kernel = l.k;
             out->refs = l.refs;
-            return kernel_finish(l.k, why);
+            return kernel_finish(a, l.k, why);
         }
         if (!l.failed && !one_lane) continue;
         text_printf(why, "%s", l.failed ? l.failed : "the lane axes cannot be walked as one");
@@ -677,7 +654,7 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
                 out->kind = LOWER_scatter;
                 out->from = (LowerRef){false, (uint32_t)attr_of(m, body, acc)->arg.index};
             }
-            return kernel_finish(l.k, why);
+            return kernel_finish(a, l.k, why);
         }
         if (l.failed || one_lane) {
             text_printf(why, "%s", l.failed ? l.failed : "the lane axes cannot be walked as one");

@@ -55,34 +55,12 @@ static LLVMValueRef print_op(Print *p, const KOp *o) {
     unreachable(o->kind);
 }
 
-// A lane-level value that an earlier phase left in scratch.
-static bool is_held(const Print *p, KId id) {
-    return p->held_in[id] != 0 && p->held_in[id] <= p->phase;
-}
+static bool needs(const Print *p, KId id) { return p->k->phase[p->phase].need[id]; }
 
-// Operands of an op that this sweep must have.
-static void want_operands(Print *p, KId id) {
-    const KOp *o = &p->k->ops.at[id];
-    KId from[] = {NONE, NONE, NONE, NONE, NONE};
-    if (o->kind == KOP_scalar) memcpy(from, (KId[]){o->a, o->b, o->c}, 3 * sizeof(KId));
-    if (o->kind == KOP_load) from[3] = o->mask;
-    if (o->kind == KOP_load || o->kind == KOP_random) from[4] = o->index.op;
-    for (int i = 0; i < 5; i++)
-        if (from[i] != NONE) p->need[from[i]] = 1;
-}
-
-static void want(Print *p, KId id) {
-    if (id != NONE) p->need[id] = 1;
-}
-
-// Closes p->need over operands and prints the row-level ops of it that are new.
+// Prints the row-level ops that the phase is the first to need.
 static void print_row_ops(Print *p) {
-    for (KId id = p->k->ops.n; id-- > 0;) {
-        bool there = p->k->ops.at[id].lane ? is_held(p, id) : p->row[id] != NULL;
-        if (p->need[id] && !there) want_operands(p, id);
-    }
     for (KId id = 0; id < p->k->ops.n; id++)
-        if (p->need[id] && !p->k->ops.at[id].lane && !p->row[id])
+        if (needs(p, id) && !p->k->ops.at[id].lane && !p->row[id])
             p->row[id] = print_op(p, &p->k->ops.at[id]);
 }
 
@@ -90,13 +68,13 @@ static void print_lane_ops(Print *p) {
     memset(p->vec, 0, sizeof *p->vec * p->k->ops.n);
     for (KId id = 0; id < p->k->ops.n; id++) {
         const KOp *o = &p->k->ops.at[id];
-        if (!p->need[id] || !o->lane) continue;
-        if (is_held(p, id)) {
+        if (!needs(p, id) || !o->lane) continue;
+        if (kernel_has(p->k, p->phase, id)) {
             p->vec[id] = print_scratch_load(p, (Elem)o->to, p->place[id]);
             continue;
         }
         p->vec[id] = print_lanes(p, print_op(p, o));
-        if (o->hold && p->place[id] >= 0)
+        if (o->hold && p->phase < p->k->phases)
             print_scratch_store(p, (Elem)o->to, p->place[id], p->vec[id]);
     }
 }
@@ -104,7 +82,7 @@ static void print_lane_ops(Print *p) {
 static void print_stores(Print *p, bool lane) {
     for (uint32_t i = 0; i < p->k->stores.n; i++) {
         const KStore *s = &p->k->stores.at[i];
-        if (s->phase != p->phase || kernel_store_lane(p->k, s) != lane) continue;
+        if (s->phase != p->phase || s->lane != lane) continue;
         if (s->tile) {
             print_tile_store(p, s->arg, print_at(p, s->value));
             continue;
@@ -205,38 +183,13 @@ static void fold_sweep(Print *p) {
     if (several) llvm_loop_end(p->u, &l);
 }
 
-// Marks what the phase's stores and folds need; says whether there is something to do per lane, and
-// whether there are row folds.
-static void want_phase(Print *p, bool *lanes, bool *folds) {
-    memset(p->need, 0, p->k->ops.n);
-    *lanes = *folds = false;
-    for (uint32_t i = 0; i < p->k->stores.n; i++) {
-        const KStore *s = &p->k->stores.at[i];
-        if (s->phase != p->phase) continue;
-        want(p, s->value);
-        want(p, s->mask);
-        want(p, s->index.op);
-        if (kernel_store_lane(p->k, s)) *lanes = true;
-    }
-    for (uint32_t f = 0; f < p->k->folds.n; f++) {
-        if (p->k->folds.at[f].phase != p->phase) continue;
-        want(p, p->k->folds.at[f].value);
-        *lanes = true;
-        if (!p->k->folds.at[f].column) *folds = true;
-    }
-}
-
 static void print_phase(Print *p) {
-    bool lanes, folds;
-    want_phase(p, &lanes, &folds);
+    const KPhase *at = &p->k->phase[p->phase];
     print_row_ops(p);
-    if (folds)
+    if (at->row_folds)
         fold_sweep(p);
-    else if (lanes)
+    else if (at->lanes)
         sweep(p, p->lane_begin, p->lane_end, phase_body);
-    for (KId id = 0; lanes && id < p->k->ops.n; id++)
-        if (p->need[id] && p->k->ops.at[id].hold && p->place[id] >= 0 && !p->held_in[id])
-            p->held_in[id] = p->phase + 1;
     print_stores(p, false);
 }
 
@@ -252,7 +205,6 @@ static void decode(Print *p, LLVMValueRef number, uint32_t from, uint32_t to) {
 
 static void print_row(Print *p) {
     memset(p->row, 0, sizeof *p->row * p->k->ops.n);
-    memset(p->held_in, 0, sizeof *p->held_in * p->k->ops.n);
     const Kernel *k = p->k;
     if (k->flat) {
         LLVMValueRef extent = llvm_i64(p->u, k->extent[k->outers]);
@@ -264,30 +216,15 @@ static void print_row(Print *p) {
     memset(p->row, 0, sizeof *p->row * k->ops.n);
 }
 
-static bool has_columns(const Print *p) {
-    for (uint32_t f = 0; f < p->k->folds.n; f++)
-        if (p->k->folds.at[f].column) return true;
-    return false;
-}
-
 static void columns_begin(Print *p) {
-    if (has_columns(p)) sweep(p, p->lane_begin, p->lane_end, columns_begin_body);
+    if (p->k->columns) sweep(p, p->lane_begin, p->lane_end, columns_begin_body);
 }
 
 // After a task's rows: the walked axes have no index any more, and what is added is read now.
 static void columns_end(Print *p) {
-    if (!has_columns(p)) return;
-    uint32_t walked = p->k->order == KORDER_chunks ? p->k->walk : 0;
-    for (uint32_t i = walked; i < p->k->outers; i++) p->axis[i] = llvm_i64(p->u, 0);
-    memset(p->row, 0, sizeof *p->row * p->k->ops.n);
-    memset(p->need, 0, p->k->ops.n);
-    memset(p->held_in, 0, sizeof *p->held_in * p->k->ops.n);
-    memset(p->place, 0xff, sizeof *p->place * p->k->ops.n);
-    for (uint32_t f = 0; f < p->k->folds.n; f++) {
-        if (!p->k->folds.at[f].column) continue;
-        want(p, p->k->folds.at[f].plus);
-        want(p, p->k->folds.at[f].index.op);
-    }
+    if (!p->k->columns) return;
+    for (uint32_t i = kernel_walk(p->k); i < p->k->outers; i++) p->axis[i] = llvm_i64(p->u, 0);
+    p->phase = p->k->phases;
     print_row_ops(p);
     sweep(p, p->lane_begin, p->lane_end, columns_end_body);
     memset(p->row, 0, sizeof *p->row * p->k->ops.n);
@@ -376,7 +313,6 @@ static void lay_out(Print *p) {
     int64_t lanes = k->order == KORDER_lanes ? k->grain : k->extent[k->outers];
     int64_t row = sn_round_up(lanes, VEC_LANES) * 4, at = 0;
     for (KId id = 0; id < k->ops.n; id++) {
-        p->place[id] = -1;
         if (!k->ops.at[id].hold || !k->ops.at[id].lane) continue;
         p->place[id] = at;
         at += row;
@@ -456,8 +392,6 @@ static Print *print_new(CpuModule *m, Arena *a, const Kernel *k) {
     p->ops = print_scalar_ops(p);
     p->row = NEW_ARRAY(a, LLVMValueRef, k->ops.n + 1);
     p->vec = NEW_ARRAY(a, LLVMValueRef, k->ops.n + 1);
-    p->need = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
-    p->held_in = NEW_ARRAY(a, uint32_t, k->ops.n + 1);
     p->place = NEW_ARRAY(a, int64_t, k->ops.n + 1);
     p->column = NEW_ARRAY(a, int64_t, k->folds.n + 1);
     p->acc = NEW_ARRAY(a, LLVMValueRef, k->folds.n + 1);

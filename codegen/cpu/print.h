@@ -5,6 +5,7 @@
 // a byte in memory.
 #pragma once
 #include "codegen/cpu/llvm.h"
+#include "codegen/sweep.h"
 #include "ir/scalar.h"
 
 enum { VEC_LANES = 16 };
@@ -30,12 +31,10 @@ typedef struct {
 
     LLVMValueRef lane; // i64: first lane of the vector being printed
     LLVMValueRef mask; // <16 x i1>, or NULL when all 16 lanes exist
-    uint32_t phase;
+    uint32_t phase;    // k->phases: after a task's last row
 
     LLVMValueRef *row;         // by op: scalar value in this row, NULL when not yet there
     LLVMValueRef *vec;         // by op: vector value in this sweep's body
-    uint8_t *need;             // by op: wanted by the sweep being printed
-    uint32_t *held_in;         // by op: 1 + phase that stored a held value, 0: not yet
     int64_t *place;            // by op: byte offset of a held row in scratch
     int64_t *column;           // by fold: byte offset of column accumulators in scratch
     LLVMValueRef *acc, *total; // by fold: stack arrays of 8 vectors; the running scalar

@@ -16,9 +16,6 @@
 enum { VECTORS = FOLD_LANES / VEC_LANES };
 
 static const KFold *fold_at(const Print *p, uint32_t f) { return &p->k->folds.at[f]; }
-static Elem fold_elem(const Print *p, uint32_t f) {
-    return (Elem)p->k->ops.at[fold_at(p, f)->value].to;
-}
 
 // Vectors that get an element in a row.
 static unsigned used(const Print *p) {
@@ -27,25 +24,26 @@ static unsigned used(const Print *p) {
 }
 
 static LLVMValueRef identity(const Print *p, uint32_t f) {
-    return print_value(scalar_identity(&p->ops, (ReduceKind)fold_at(p, f)->kind, fold_elem(p, f)));
+    return print_value(
+        scalar_identity(&p->ops, (ReduceKind)fold_at(p, f)->kind, kfold_elem(p->k, f)));
 }
 
 static LLVMValueRef combine(const Print *p, uint32_t f, LLVMValueRef acc, LLVMValueRef x) {
-    return print_value(scalar_fold(&p->ops, (ReduceKind)fold_at(p, f)->kind, fold_elem(p, f),
+    return print_value(scalar_fold(&p->ops, (ReduceKind)fold_at(p, f)->kind, kfold_elem(p->k, f),
                                    print_sv(acc), print_sv(x)));
 }
 
 // Accumulators on the stack hold bools as bytes: vectors of bits are slow in memory.
 static LLVMTypeRef slot_type(const Print *p, uint32_t f) {
-    return llvm_vec(print_memory(p, fold_elem(p, f)), VEC_LANES);
+    return llvm_vec(print_memory(p, kfold_elem(p->k, f)), VEC_LANES);
 }
 static LLVMValueRef slot_load(const Print *p, uint32_t f, LLVMValueRef at) {
     LLVMValueRef v = llvm_load(p->u, slot_type(p, f), at, 16);
-    if (fold_elem(p, f) != ELEM_bool) return v;
+    if (kfold_elem(p->k, f) != ELEM_bool) return v;
     return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
 }
 static void slot_store(const Print *p, uint32_t f, LLVMValueRef at, LLVMValueRef v) {
-    if (fold_elem(p, f) == ELEM_bool) v = LLVMBuildZExt(p->u->b, v, slot_type(p, f), "");
+    if (kfold_elem(p->k, f) == ELEM_bool) v = LLVMBuildZExt(p->u->b, v, slot_type(p, f), "");
     llvm_store(p->u, v, at, 16);
 }
 static LLVMValueRef slot(const Print *p, uint32_t f, unsigned i) {
@@ -58,7 +56,7 @@ void print_fold_row(Print *p, uint32_t f) {
         unsigned n = used(p);
         LLVMTypeRef type = slot_type(p, f);
         p->acc[f] = llvm_local(p->u, n == 1 ? type : LLVMArrayType2(type, n), "acc");
-        p->total[f] = llvm_local(p->u, print_type(p, fold_elem(p, f)), "total");
+        p->total[f] = llvm_local(p->u, print_type(p, kfold_elem(p->k, f)), "total");
     }
     LLVMBuildStore(p->u->b, identity(p, f), p->total[f]);
 }
@@ -103,29 +101,29 @@ void print_fold_segment(Print *p, uint32_t f) {
         x = combine(p, f, part(p, x, 0, half), part(p, x, half, half));
     x = combine(p, f, LLVMBuildExtractElement(b, x, llvm_i32(p->u, 0), ""),
                 LLVMBuildExtractElement(b, x, llvm_i32(p->u, 1), ""));
-    LLVMTypeRef type = print_type(p, fold_elem(p, f));
+    LLVMTypeRef type = print_type(p, kfold_elem(p->k, f));
     LLVMValueRef total = LLVMBuildLoad2(b, type, p->total[f], "");
     LLVMBuildStore(b, combine(p, f, total, x), p->total[f]);
 }
 
 LLVMValueRef print_fold_value(const Print *p, uint32_t f) {
-    return LLVMBuildLoad2(p->u->b, print_type(p, fold_elem(p, f)), p->total[f], "");
+    return LLVMBuildLoad2(p->u->b, print_type(p, kfold_elem(p->k, f)), p->total[f], "");
 }
 
 void print_column_begin(Print *p, uint32_t f) {
-    print_scratch_store(p, fold_elem(p, f), p->column[f], identity(p, f));
+    print_scratch_store(p, kfold_elem(p->k, f), p->column[f], identity(p, f));
 }
 
 // Lanes beyond the end accumulate rubbish that is never stored.
 void print_column_step(Print *p, uint32_t f) {
-    LLVMValueRef acc = print_scratch_load(p, fold_elem(p, f), p->column[f]);
+    LLVMValueRef acc = print_scratch_load(p, kfold_elem(p->k, f), p->column[f]);
     LLVMValueRef x = print_lanes(p, print_at(p, fold_at(p, f)->value));
-    print_scratch_store(p, fold_elem(p, f), p->column[f], combine(p, f, acc, x));
+    print_scratch_store(p, kfold_elem(p->k, f), p->column[f], combine(p, f, acc, x));
 }
 
 void print_column_end(Print *p, uint32_t f) {
     const KFold *fold = fold_at(p, f);
-    Elem e = fold_elem(p, f);
+    Elem e = kfold_elem(p->k, f);
     LLVMValueRef v = print_scratch_load(p, e, p->column[f]);
     if (fold->plus != NONE) {
         LLVMValueRef plus = print_lanes(p, print_at(p, fold->plus));

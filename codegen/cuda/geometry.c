@@ -37,15 +37,6 @@ enum {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static uint32_t column_count(const Kernel *k) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < k->folds.n; i++) n += k->folds.at[i].column;
-    return n;
-}
-
-bool cu_has_columns(const Kernel *k) { return column_count(k) > 0; }
-bool cu_has_row_folds(const Kernel *k) { return column_count(k) < k->folds.n; }
-
 // ---- 32 or 64 bits
 
 // The sum of the magnitudes of an index' terms, without the computed one, stays below the limit.
@@ -99,7 +90,7 @@ static void count_accesses(const Kernel *k, uint32_t *gain, uint32_t *lose) {
     }
     for (uint32_t i = 0; i < k->stores.n; i++) {
         const KStore *s = &k->stores.at[i];
-        if (!kernel_store_lane(k, s)) continue;
+        if (!s->lane) continue;
         *(cu_vectorises(k, &s->index, s->mask) ? gain : lose) += 1;
     }
     for (uint32_t i = 0; i < k->folds.n; i++)
@@ -179,7 +170,7 @@ static bool one_sweep(const Kernel *k) {
         if (k->folds.at[i].phase > 0) return false;
     for (uint32_t i = 0; i < k->stores.n; i++) {
         const KStore *s = &k->stores.at[i];
-        if (s->phase > 0 && kernel_store_lane(k, s)) return false;
+        if (s->phase > 0 && s->lane) return false;
     }
     return true;
 }
@@ -197,7 +188,7 @@ static void walk_shape(const Kernel *k, CuGeometry *g) {
     int64_t tasks = k->order == KORDER_chunks ? kernel_points(k, 0, k->walk) * g->chunks : 1;
     g->shape = CU_WALK;
     bool many = tasks * g->lanes >= WIDE_WALKERS;
-    set_unit(g, many && column_count(k) <= MANY_COLUMNS && wants_vectors(k));
+    set_unit(g, many && k->columns <= MANY_COLUMNS && wants_vectors(k));
     g->row_units = g->lanes / g->items;
     g->threads = 128;
     g->blocks[0] = sn_ceil_div(tasks * g->row_units, g->threads);
@@ -210,34 +201,14 @@ static uint32_t even_threads(int64_t lanes) {
     return threads < 128 ? 128 : threads;
 }
 
-static void mark(uint8_t *set, KId id) {
-    if (id != NONE) set[id] = 1;
-}
-
-static void mark_operands(const KOp *o, uint8_t *set) {
-    if (o->kind == KOP_scalar) {
-        mark(set, o->a);
-        mark(set, o->b);
-        mark(set, o->c);
-    }
-    if (o->kind == KOP_load) mark(set, o->mask);
-    if (o->kind == KOP_load || o->kind == KOP_random) mark(set, o->index.op);
-}
-
 uint32_t cu_row_results(const Kernel *k, uint8_t *set) {
+    const KSweep lanes = {.to = k->phases, .columns = true, .stores = true, .lanes_only = true};
     uint32_t n = 0;
     memset(set, 0, k->ops.n);
-    for (uint32_t i = 0; i < k->stores.n; i++) {
-        if (!kernel_store_lane(k, &k->stores.at[i])) continue;
-        mark(set, k->stores.at[i].value);
-        mark(set, k->stores.at[i].mask);
-        mark(set, k->stores.at[i].index.op);
-    }
-    for (uint32_t i = 0; i < k->folds.n; i++)
-        if (k->folds.at[i].column) mark(set, k->folds.at[i].value);
+    ksweep_want(k, &lanes, set);
     for (KId id = k->ops.n; id-- > 0;) {
         const KOp *o = &k->ops.at[id];
-        if (set[id] && o->lane) mark_operands(o, set);
+        if (set[id] && o->lane) kop_want_operands(o, set);
         if (o->lane || o->kind == KOP_const || o->kind == KOP_index) set[id] = 0;
         n += set[id];
     }
@@ -278,7 +249,7 @@ static void stage_shape(const Kernel *k, CuGeometry *g) {
     g->width = (uint32_t)least(g->lanes, STAGE_LANES);
     g->team = (uint32_t)sn_ceil_div(g->width, g->items);
     g->threads = STAGE_THREADS;
-    uint32_t rows = g->threads / g->team, row_bytes = 2 * 4 * g->width * column_count(k);
+    uint32_t rows = g->threads / g->team, row_bytes = 2 * 4 * g->width * k->columns;
     g->batch = rows;
     while (g->batch < 4 * rows && (g->batch + rows) * row_bytes <= STAGE_BYTES) g->batch += rows;
     g->shared = g->batch * row_bytes;
@@ -288,7 +259,7 @@ static void stage_shape(const Kernel *k, CuGeometry *g) {
 
 static bool chunks_shape(const Kernel *k, CuGeometry *g, Text *why) {
     bool few = kernel_points(k, 0, k->walk) * g->chunks * g->lanes < FEW_WALKERS;
-    if (cu_has_row_folds(k)) return chunk_shape(k, g, why);
+    if (kernel_folds_rows(k)) return chunk_shape(k, g, why);
     if (few && least(k->grain, g->walked) >= 32) stage_shape(k, g);
     if (g->shape == CU_STAGE && g->shared <= SHARED_BYTES) return true;
     g->shared = 0;
@@ -339,7 +310,7 @@ bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why) {
     }
     switch ((KOrder)k->order) {
     case KORDER_rows:
-        if (cu_has_row_folds(k))
+        if (kernel_folds_rows(k))
             rows_shape(k, g);
         else if (!cu_turn_shape(k, g))
             map_shape(k, g);

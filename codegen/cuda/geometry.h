@@ -2,6 +2,7 @@
 // has the same shape on every device.
 #pragma once
 #include "codegen/cuda/cuda.h"
+#include "codegen/sweep.h"
 
 typedef enum {
     CU_MAP,    // a thread takes one unit of lanes of one row
@@ -43,8 +44,6 @@ typedef struct {
 bool cu_geometry(const Kernel *k, CuGeometry *g, Text *why);
 // The load or store can be one 16-byte access (4 bytes for bools) of 4 lanes.
 bool cu_vectorises(const Kernel *k, const KIndex *x, KId mask);
-bool cu_has_row_folds(const Kernel *k);
-bool cu_has_columns(const Kernel *k);
 // Which row-level values the lanes of a CU_CHUNK kernel use directly: set[op]. Returns how many.
 uint32_t cu_row_results(const Kernel *k, uint8_t *set);
 

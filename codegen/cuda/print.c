@@ -91,7 +91,7 @@ static void environment(Cu *p) {
 // lets the compiler read ahead of stores.
 static bool never_written(const Kernel *k, uint32_t arg) {
     const KArg *a = &k->args.at[arg];
-    bool rows = k->order == KORDER_rows && cu_has_row_folds(k);
+    bool rows = k->order == KORDER_rows && kernel_folds_rows(k);
     if (a->mode != KARG_in) return false;
     for (uint32_t i = 0; i < k->args.n && !rows; i++) {
         const KArg *b = &k->args.at[i];
@@ -163,7 +163,7 @@ static Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g) {
     p->lane = NEW_ARRAY(a, CuVal, k->ops.n + 1);
     p->need = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
     p->holds = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
-    p->held_in = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
+    p->there = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
     p->waits = NEW_ARRAY(a, const char *, k->ops.n + 1);
     return p;
 }

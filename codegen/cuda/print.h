@@ -27,12 +27,6 @@ typedef struct {
     Elem elem;
 } CuVal;
 
-// Which part of the kernel a sweep does: phases [from, to).
-typedef struct {
-    uint32_t from, to;
-    bool row_folds, columns, stores;
-} CuSweep;
-
 // A place that the lanes of a unit store to.
 typedef struct {
     uint32_t arg;
@@ -58,14 +52,12 @@ typedef struct {
     const char *lane_end;   // lanes below this one exist
     const char *guard_free; // "u < 6 || ": units that need no test; or ""
     const char *row_lead; // condition under which this thread makes the row-level stores; NULL: all
-    bool columns_end;     // after the walk: values are read again
-    bool lanes_only;      // row-level stores are not made by this sweep
     bool staged;          // column folds: the value goes to shared memory
     CuVal *row;           // by op: value in this row; text NULL when not yet there
     CuVal *lane;          // by op: value in the lane being printed
     uint8_t *need;        // by op: wanted by the sweep
     uint8_t *holds;       // by op: kept in registers for later phases
-    uint8_t *held_in;     // by op: 1 + phase that put it into registers, 0: not yet
+    uint8_t *there;       // by op: the row's value is printed, or held in registers
     const char **waits;   // by op: where its value is already (CU_TURN); NULL: nowhere
 } Cu;
 
@@ -91,7 +83,6 @@ SV cu_sv(Cu *p, CuVal v);
 CuVal cu_val(SV v);
 CuVal cu_fold_step(Cu *p, uint32_t fold, CuVal acc, CuVal x);
 CuVal cu_identity(Cu *p, uint32_t fold);
-Elem cu_fold_elem(const Cu *p, uint32_t fold);
 
 // print_mem.c
 bool cu_is_staged(const Cu *p, const KOp *o); // a load whose place no lane-level op decides
@@ -108,24 +99,23 @@ void cu_store_unit(Cu *p, uint32_t number, const CuTarget *t, CuGuard guard);
 
 // print_body.c
 CuVal cu_at(const Cu *p, KId id);
-void cu_want(Cu *p, const CuSweep *s);
-void cu_want_op(Cu *p, KId id); // one value instead
-void cu_want_operands(Cu *p);   // and what those of p->need are made of
-void cu_row_ops(Cu *p);         // prints the row-level ops of p->need that are new
-bool cu_lane_work(const Cu *p, const CuSweep *s);
+void cu_want(Cu *p, const KSweep *s);   // sets p->need
+void cu_want_op(Cu *p, KId id);         // to one value; NONE: to nothing
+void cu_row_ops(Cu *p);                 // prints the row-level ops of p->need that are new
+void cu_row_is(Cu *p, KId id, CuVal v); // what a row-level op is
 // The body for the unit whose first lane is `l`, indented; `u`: number of the unit, for held values.
-void cu_unit(Cu *p, const CuSweep *s, CuGuard guard);
-void cu_row_stores(Cu *p, const CuSweep *s);
+void cu_unit(Cu *p, const KSweep *s, CuGuard guard);
+void cu_row_stores(Cu *p, const KSweep *s);
 void cu_open_items(Cu *p); // the loop over the lanes of a unit; cu_close ends it
 void cu_forget_row(Cu *p);
 const char *cu_lane_text(const Cu *p); // lane j of the unit
 
 // print_fold.c
-void cu_declare_folds(Cu *p);                   // fold<fold>(a, b), for the whole function
-void cu_folds_begin(Cu *p, const CuSweep *s);   // declares the sweep's accumulators s<fold>
-void cu_folds_total(Cu *p, const CuSweep *s);   // what segments are folded into
-void cu_folds_segment(Cu *p, const CuSweep *s); // a warp's segment into it
-void cu_folds_end(Cu *p, const CuSweep *s);     // declares f<fold>, the same in every thread
+void cu_declare_folds(Cu *p);                  // fold<fold>(a, b), for the whole function
+void cu_folds_begin(Cu *p, const KSweep *s);   // declares the sweep's accumulators s<fold>
+void cu_folds_total(Cu *p, const KSweep *s);   // what segments are folded into
+void cu_folds_segment(Cu *p, const KSweep *s); // a warp's segment into it
+void cu_folds_end(Cu *p, const KSweep *s);     // declares f<fold>, the same in every thread
 
 // print_hold.c
 // Which lane-level values stay in registers between the phases of a row: p->holds. stores: stores are

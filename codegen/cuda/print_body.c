@@ -17,62 +17,14 @@ CuVal cu_at(const Cu *p, KId id) {
 
 // ---- what a sweep needs
 
-static void want(Cu *p, KId id) {
-    if (id != NONE) p->need[id] = 1;
-}
-
-static bool in_sweep(const CuSweep *s, uint32_t phase) { return phase >= s->from && phase < s->to; }
-
-static bool folds_here(const Cu *p, const CuSweep *s, const KFold *f) {
-    return !p->columns_end && in_sweep(s, f->phase) && (f->column ? s->columns : s->row_folds);
-}
-
-static bool stores_here(const Cu *p, const CuSweep *s, const KStore *t) {
-    return !p->columns_end && s->stores && in_sweep(s, t->phase) &&
-           (!p->lanes_only || kernel_store_lane(p->k, t));
-}
-
-void cu_want(Cu *p, const CuSweep *s) {
-    const Kernel *k = p->k;
-    memset(p->need, 0, k->ops.n);
-    for (uint32_t i = 0; i < k->stores.n; i++) {
-        if (!stores_here(p, s, &k->stores.at[i])) continue;
-        want(p, k->stores.at[i].value);
-        want(p, k->stores.at[i].mask);
-        want(p, k->stores.at[i].index.op);
-    }
-    for (uint32_t i = 0; i < k->folds.n; i++) {
-        const KFold *f = &k->folds.at[i];
-        if (folds_here(p, s, f)) want(p, f->value);
-        if (!p->columns_end || !f->column) continue;
-        want(p, f->plus);
-        want(p, f->index.op);
-    }
+void cu_want(Cu *p, const KSweep *s) {
+    memset(p->need, 0, p->k->ops.n);
+    ksweep_want(p->k, s, p->need);
 }
 
 void cu_want_op(Cu *p, KId id) {
     memset(p->need, 0, p->k->ops.n);
-    want(p, id);
-}
-
-bool cu_lane_work(const Cu *p, const CuSweep *s) {
-    for (uint32_t i = 0; i < p->k->stores.n; i++)
-        if (stores_here(p, s, &p->k->stores.at[i]) && kernel_store_lane(p->k, &p->k->stores.at[i]))
-            return true;
-    for (uint32_t i = 0; i < p->k->folds.n; i++)
-        if (folds_here(p, s, &p->k->folds.at[i])) return true;
-    return false;
-}
-
-static void want_operands(Cu *p, KId id) {
-    const KOp *o = &p->k->ops.at[id];
-    if (o->kind == KOP_scalar) {
-        want(p, o->a);
-        want(p, o->b);
-        want(p, o->c);
-    }
-    if (o->kind == KOP_load) want(p, o->mask);
-    if (o->kind == KOP_load || o->kind == KOP_random) want(p, o->index.op);
+    if (id != NONE) p->need[id] = 1;
 }
 
 static SV operand_sv(Cu *p, KId id) { return id == NONE ? (SV){0} : cu_sv(p, cu_at(p, id)); }
@@ -100,24 +52,22 @@ static CuVal print_op(Cu *p, KId id, const char *lane) {
     unreachable(o->kind);
 }
 
-void cu_want_operands(Cu *p) {
-    for (KId id = p->k->ops.n; id-- > 0;) {
-        bool there = p->k->ops.at[id].lane ? p->held_in[id] != 0 : p->row[id].text != NULL;
-        if (p->need[id] && !there) want_operands(p, id);
-    }
+void cu_row_is(Cu *p, KId id, CuVal v) {
+    p->row[id] = v;
+    p->there[id] = 1;
 }
 
 void cu_row_ops(Cu *p) {
     const Kernel *k = p->k;
-    cu_want_operands(p);
+    kernel_close(k, p->need, p->there);
     for (KId id = 0; id < k->ops.n; id++)
-        if (p->need[id] && !k->ops.at[id].lane && !p->row[id].text)
-            p->row[id] = print_op(p, id, NULL);
+        if (p->need[id] && !k->ops.at[id].lane && !p->there[id])
+            cu_row_is(p, id, print_op(p, id, NULL));
 }
 
 void cu_forget_row(Cu *p) {
     memset(p->row, 0, sizeof *p->row * p->k->ops.n);
-    memset(p->held_in, 0, p->k->ops.n);
+    memset(p->there, 0, p->k->ops.n);
 }
 
 // ---- the body of a unit
@@ -126,7 +76,7 @@ static const char *item(const Cu *p) { return p->g->items == 1 ? "0" : "j"; }
 
 static bool staged(const Cu *p, KId id) {
     const KOp *o = &p->k->ops.at[id];
-    return p->need[id] && o->lane && !p->held_in[id] && !p->waits[id] && cu_is_staged(p, o);
+    return p->need[id] && o->lane && !p->there[id] && !p->waits[id] && cu_is_staged(p, o);
 }
 
 static void lane_ops(Cu *p) {
@@ -134,7 +84,7 @@ static void lane_ops(Cu *p) {
         const KOp *o = &p->k->ops.at[id];
         if (!p->need[id] || !o->lane) continue;
         const char *held = arena_printf(p->a, "h%u[u][%s]", id, item(p));
-        if (p->held_in[id])
+        if (p->there[id])
             p->lane[id] = (CuVal){held, (Elem)o->to};
         else if (p->waits[id])
             p->lane[id] = (CuVal){p->waits[id], (Elem)o->to};
@@ -142,20 +92,20 @@ static void lane_ops(Cu *p) {
             p->lane[id] = (CuVal){arena_printf(p->a, "x%u[%s]", id, item(p)), (Elem)o->to};
         else
             p->lane[id] = print_op(p, id, cu_lane_text(p));
-        if (p->holds[id] && !p->held_in[id]) cu_line(p, "%s = %s;", held, p->lane[id].text);
+        if (p->holds[id] && !p->there[id]) cu_line(p, "%s = %s;", held, p->lane[id].text);
     }
 }
 
-static void lane_folds(Cu *p, const CuSweep *s) {
+static void lane_folds(Cu *p, const KSweep *s) {
     for (uint32_t i = 0; i < p->k->folds.n; i++) {
         const KFold *f = &p->k->folds.at[i];
-        if (!folds_here(p, s, f)) continue;
+        if (!ksweep_folds(s, f)) continue;
         if (p->staged) {
             cu_line(p, "z%u[side][b][lane + %s] = %s;", i, item(p), cu_at(p, f->value).text);
             continue;
         }
         const char *acc = arena_printf(p->a, "%s%u[%s]", f->column ? "c" : "s", i, item(p));
-        CuVal next = cu_fold_step(p, i, (CuVal){acc, cu_fold_elem(p, i)}, cu_at(p, f->value));
+        CuVal next = cu_fold_step(p, i, (CuVal){acc, kfold_elem(p->k, i)}, cu_at(p, f->value));
         cu_line(p, "%s = %s;", acc, next.text);
     }
 }
@@ -185,7 +135,7 @@ static void keep_target(Cu *p, uint32_t number, const CuTarget *t, CuVal v) {
 
 static CuVal column_result(Cu *p, uint32_t i) {
     const KFold *f = &p->k->folds.at[i];
-    Elem e = cu_fold_elem(p, i);
+    Elem e = kfold_elem(p->k, i);
     CuVal v = {arena_printf(p->a, "c%u[%s]", i, item(p)), e};
     if (f->plus == NONE) return v;
     return cu_val(
@@ -193,17 +143,17 @@ static CuVal column_result(Cu *p, uint32_t i) {
 }
 
 // Target number i of the sweep: stores come first, then folds. False: not one of this sweep's.
-static bool target_at(const Cu *p, const CuSweep *s, uint32_t i, CuTarget *t) {
+static bool target_at(const Cu *p, const KSweep *s, uint32_t i, CuTarget *t) {
     if (i < p->k->stores.n) {
         const KStore *st = &p->k->stores.at[i];
         *t = (CuTarget){.arg = st->arg, .index = &st->index, .mask = st->mask};
-        return stores_here(p, s, st) && kernel_store_lane(p->k, st);
+        return st->lane && ksweep_stores(s, st);
     }
     const KFold *f = &p->k->folds.at[i - p->k->stores.n];
     *t = (CuTarget){.arg = f->arg, .index = &f->index, .mask = NONE};
     t->plus_stride = f->chunk_stride;
     if (f->chunk_stride) t->plus = arena_printf(p->a, "chunk * %s", cu_num(p, f->chunk_stride));
-    return p->columns_end && f->column;
+    return s->ends && f->column;
 }
 
 static CuVal target_value(Cu *p, uint32_t i) {
@@ -221,7 +171,7 @@ void cu_open_items(Cu *p) {
     cu_open(p);
 }
 
-void cu_unit(Cu *p, const CuSweep *s, CuGuard guard) {
+void cu_unit(Cu *p, const KSweep *s, CuGuard guard) {
     uint32_t targets = p->k->stores.n + p->k->folds.n;
     CuTarget t;
     memset(p->lane, 0, sizeof *p->lane * p->k->ops.n);
@@ -245,9 +195,9 @@ void cu_unit(Cu *p, const CuSweep *s, CuGuard guard) {
     memset(p->lane, 0, sizeof *p->lane * p->k->ops.n);
 }
 
-void cu_row_stores(Cu *p, const CuSweep *s) {
+void cu_row_stores(Cu *p, const KSweep *s) {
     for (uint32_t i = 0; i < p->k->stores.n; i++) {
         const KStore *t = &p->k->stores.at[i];
-        if (stores_here(p, s, t) && !kernel_store_lane(p->k, t)) cu_store_row(p, t);
+        if (!t->lane && ksweep_stores(s, t)) cu_store_row(p, t);
     }
 }

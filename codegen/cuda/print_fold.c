@@ -13,20 +13,20 @@
 // reason a single segment is not folded into the identity.
 #include "codegen/cuda/print.h"
 
-static bool here(const Cu *p, const CuSweep *s, uint32_t f) {
+static bool here(const Cu *p, const KSweep *s, uint32_t f) {
     const KFold *fold = &p->k->folds.at[f];
-    return s->row_folds && !fold->column && fold->phase == s->from;
+    return !fold->column && ksweep_folds(s, fold);
 }
 
 static const char *type_of_fold(const Cu *p, uint32_t f) {
-    return cu_register_type(cu_fold_elem(p, f));
+    return cu_register_type(kfold_elem(p->k, f));
 }
 
 // The operation of each, as a function: what template/fold.cuh is given.
 void cu_declare_folds(Cu *p) {
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
         if (p->k->folds.at[f].column) continue;
-        Elem e = cu_fold_elem(p, f);
+        Elem e = kfold_elem(p->k, f);
         const char *type = cu_register_type(e);
         cu_line(p, "const auto fold%u = [](%s a, %s b) {", f, type, type);
         cu_open(p);
@@ -62,7 +62,7 @@ static void fold_warp(Cu *p, uint32_t f) {
     if (p->g->vector) fold_items(p, f);
 }
 
-void cu_folds_begin(Cu *p, const CuSweep *s) {
+void cu_folds_begin(Cu *p, const KSweep *s) {
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
         if (!here(p, s, f)) continue;
         Text list = {.arena = p->a};
@@ -74,7 +74,7 @@ void cu_folds_begin(Cu *p, const CuSweep *s) {
 
 // ---- segments one after the other
 
-void cu_folds_total(Cu *p, const CuSweep *s) {
+void cu_folds_total(Cu *p, const KSweep *s) {
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
         if (!here(p, s, f)) continue;
         if (p->g->shape == CU_BLOCK)
@@ -85,7 +85,7 @@ void cu_folds_total(Cu *p, const CuSweep *s) {
     }
 }
 
-void cu_folds_segment(Cu *p, const CuSweep *s) {
+void cu_folds_segment(Cu *p, const KSweep *s) {
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
         if (!here(p, s, f)) continue;
         fold_warp(p, f);
@@ -126,7 +126,7 @@ static void fold_published(Cu *p, uint32_t f, const char *from) {
             type_of_fold(p, f), f, f, from, f);
 }
 
-static void fold_block(Cu *p, const CuSweep *s) {
+static void fold_block(Cu *p, const KSweep *s) {
     const CuGeometry *g = p->g;
     for (uint32_t f = 0; f < p->k->folds.n; f++)
         if (here(p, s, f)) publish(p, f);
@@ -152,7 +152,7 @@ static void fold_block(Cu *p, const CuSweep *s) {
     cu_close(p);
 }
 
-void cu_folds_end(Cu *p, const CuSweep *s) {
+void cu_folds_end(Cu *p, const KSweep *s) {
     const CuGeometry *g = p->g;
     bool any = false;
     for (uint32_t f = 0; f < p->k->folds.n; f++) any |= here(p, s, f);

@@ -17,40 +17,35 @@ typedef struct {
     uint32_t *in;   // by op: phases in which it is evaluated
     uint32_t *used; // by op: phases in which its value is wanted
     bool stores;    // stores and column folds are made in these phases, not row folds alone
+    uint8_t *root;  // by op: a store or fold of the phase takes it
     KId *user;      // by op: the one op that uses it; MANY: several, or a store or fold
 } Holds;
 #define MANY (NONE - 1)
 
 static void used_by(Holds *h, KId id, KId user, uint32_t phase) {
-    if (id == NONE || !h->p->k->ops.at[id].lane) return;
+    if (!h->p->k->ops.at[id].lane) return;
     h->used[id] |= 1u << phase;
     h->user[id] = h->user[id] == NONE || h->user[id] == user ? user : MANY;
 }
 
 static void roots(Holds *h, uint32_t phase) {
     const Kernel *k = h->p->k;
-    for (uint32_t i = 0; h->stores && i < k->stores.n; i++) {
-        const KStore *s = &k->stores.at[i];
-        if (s->phase != phase) continue;
-        used_by(h, s->value, MANY, phase);
-        used_by(h, s->mask, MANY, phase);
-        used_by(h, s->index.op, MANY, phase);
-    }
-    for (uint32_t i = 0; i < k->folds.n; i++)
-        if (k->folds.at[i].phase == phase && (h->stores || !k->folds.at[i].column))
-            used_by(h, k->folds.at[i].value, MANY, phase);
+    const KSweep s = {.from = phase,
+                      .to = phase + 1,
+                      .row_folds = true,
+                      .columns = h->stores,
+                      .stores = h->stores};
+    memset(h->root, 0, k->ops.n);
+    ksweep_want(k, &s, h->root);
+    for (KId id = 0; id < k->ops.n; id++)
+        if (h->root[id]) used_by(h, id, MANY, phase);
 }
 
 static void evaluate(Holds *h, KId id, uint32_t phase) {
-    const KOp *o = &h->p->k->ops.at[id];
+    KId from[KOP_OPERANDS];
     h->in[id] |= 1u << phase;
-    if (o->kind == KOP_scalar) {
-        used_by(h, o->a, id, phase);
-        used_by(h, o->b, id, phase);
-        used_by(h, o->c, id, phase);
-    }
-    if (o->kind == KOP_load) used_by(h, o->mask, id, phase);
-    if (o->kind == KOP_load || o->kind == KOP_random) used_by(h, o->index.op, id, phase);
+    for (uint32_t i = kop_operands(&h->p->k->ops.at[id], from); i-- > 0;)
+        used_by(h, from[i], id, phase);
 }
 
 static void simulate(Holds *h) {
@@ -113,6 +108,7 @@ void cu_choose_holds(Cu *p, bool stores) {
     Holds h = {.p = p, .stores = stores};
     h.in = NEW_ARRAY(p->a, uint32_t, k->ops.n + 1);
     h.used = NEW_ARRAY(p->a, uint32_t, k->ops.n + 1);
+    h.root = NEW_ARRAY(p->a, uint8_t, k->ops.n + 1);
     h.user = NEW_ARRAY(p->a, KId, k->ops.n + 1);
     uint8_t *refused = NEW_ARRAY(p->a, uint8_t, k->ops.n + 1);
     simulate(&h);

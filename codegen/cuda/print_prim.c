@@ -157,15 +157,12 @@ ScalarOps cu_scalar_ops(Cu *p) {
 
 // ---- folds
 
-Elem cu_fold_elem(const Cu *p, uint32_t f) {
-    return (Elem)p->k->ops.at[p->k->folds.at[f].value].to;
-}
-
 CuVal cu_fold_step(Cu *p, uint32_t f, CuVal acc, CuVal x) {
     ReduceKind kind = (ReduceKind)p->k->folds.at[f].kind;
-    return cu_val(scalar_fold(&p->ops, kind, cu_fold_elem(p, f), cu_sv(p, acc), cu_sv(p, x)));
+    return cu_val(scalar_fold(&p->ops, kind, kfold_elem(p->k, f), cu_sv(p, acc), cu_sv(p, x)));
 }
 
 CuVal cu_identity(Cu *p, uint32_t f) {
-    return cu_val(scalar_identity(&p->ops, (ReduceKind)p->k->folds.at[f].kind, cu_fold_elem(p, f)));
+    return cu_val(
+        scalar_identity(&p->ops, (ReduceKind)p->k->folds.at[f].kind, kfold_elem(p->k, f)));
 }

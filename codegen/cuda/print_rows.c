@@ -30,7 +30,7 @@ void cu_declare_end(Cu *p) {
 void cu_map(Cu *p) {
     const CuGeometry *g = p->g;
     const char *word = g->wide ? "u64" : "u32", *suffix = g->wide ? "ull" : "u";
-    CuSweep all = {.to = p->k->phases, .stores = true};
+    KSweep all = {.to = p->k->phases, .stores = true};
     cu_line(p, "const %s g = (%s)blockIdx.x * %u + threadIdx.x;", word, word, g->threads);
     if (g->rows * g->row_units % g->threads)
         cu_line(p, "if (g >= %lld%s) return;", (long long)(g->rows * g->row_units), suffix);
@@ -43,7 +43,7 @@ void cu_map(Cu *p) {
     if (p->k->flat) cu_line(p, "if (l >= end) return;");
     cu_want(p, &all);
     cu_row_ops(p);
-    if (cu_lane_work(p, &all)) cu_unit(p, &all, GUARD_NONE);
+    if (ksweep_lanes(p->k, &all)) cu_unit(p, &all, GUARD_NONE);
     p->row_lead = "l == 0";
     cu_row_stores(p, &all);
 }
@@ -52,13 +52,13 @@ void cu_map(Cu *p) {
 
 static bool touches_held(const Cu *p) {
     for (KId id = 0; id < p->k->ops.n; id++)
-        if (p->need[id] && p->k->ops.at[id].lane && (p->holds[id] || p->held_in[id])) return true;
+        if (p->need[id] && p->k->ops.at[id].lane && (p->holds[id] || p->there[id])) return true;
     return false;
 }
 
 static void declare_held(Cu *p) {
     for (KId id = 0; id < p->k->ops.n; id++)
-        if (p->need[id] && p->holds[id] && !p->held_in[id])
+        if (p->need[id] && p->holds[id] && !p->there[id])
             cu_line(p, "%s h%u[%u][%u];", cu_register_type((Elem)p->k->ops.at[id].to), id,
                     p->g->units, p->g->items);
 }
@@ -69,7 +69,7 @@ static void declare_unit(Cu *p) {
             p->g->vector ? " * 4" : "");
 }
 
-static void guarded_unit(Cu *p, const CuSweep *s, bool guard) {
+static void guarded_unit(Cu *p, const KSweep *s, bool guard) {
     declare_unit(p);
     if (guard && p->g->vector) {
         cu_line(p, "if (%sl < %s) {", p->guard_free, p->lane_end);
@@ -91,7 +91,7 @@ static uint32_t unroll_of(const Cu *p) {
 }
 
 // Every unit, full or not, unrolled: what is held has constant indices.
-static void unrolled_units(Cu *p, const CuSweep *s, int64_t full, bool guard) {
+static void unrolled_units(Cu *p, const KSweep *s, int64_t full, bool guard) {
     cu_line(p, "#pragma unroll");
     cu_line(p, "for (int u = 0; u < %u; u++) {", p->g->units);
     cu_open(p);
@@ -101,7 +101,7 @@ static void unrolled_units(Cu *p, const CuSweep *s, int64_t full, bool guard) {
     cu_close(p);
 }
 
-static void rolled_units(Cu *p, const CuSweep *s, const char *full, bool guard) {
+static void rolled_units(Cu *p, const KSweep *s, const char *full, bool guard) {
     cu_line(p, "#pragma unroll %u", unroll_of(p));
     cu_line(p, "for (int u = 0; u < %s; u++) {", full);
     cu_open(p);
@@ -115,7 +115,7 @@ static void rolled_units(Cu *p, const CuSweep *s, const char *full, bool guard) 
     cu_close(p);
 }
 
-static void sweep_units(Cu *p, const CuSweep *s) {
+static void sweep_units(Cu *p, const KSweep *s) {
     const CuGeometry *g = p->g;
     bool fixed = !p->k->flat && g->segments == 1;
     int64_t full = fixed ? g->lanes / g->width : 0;
@@ -145,7 +145,7 @@ void cu_segment_range(Cu *p) {
     p->lane_end = "hi";
 }
 
-static void sweep_segments(Cu *p, const CuSweep *s) {
+static void sweep_segments(Cu *p, const KSweep *s) {
     const char *whole = p->lane_end;
     bool block = p->g->shape == CU_BLOCK;
     cu_folds_total(p, s);
@@ -161,7 +161,7 @@ static void sweep_segments(Cu *p, const CuSweep *s) {
     p->lane_end = whole;
 }
 
-static void sweep_lanes(Cu *p, const CuSweep *s) {
+static void sweep_lanes(Cu *p, const KSweep *s) {
     cu_line(p, "// phase %u", s->from);
     declare_held(p);
     if (loops_segments(p)) {
@@ -173,15 +173,14 @@ static void sweep_lanes(Cu *p, const CuSweep *s) {
     cu_folds_end(p, s);
 }
 
-static void mark_held(Cu *p, uint32_t phase) {
+static void mark_held(Cu *p) {
     for (KId id = 0; id < p->k->ops.n; id++)
-        if (p->need[id] && p->holds[id] && !p->held_in[id]) p->held_in[id] = (uint8_t)(phase + 1);
+        if (p->need[id] && p->holds[id]) p->there[id] = 1;
 }
 
-static bool stores_rows(const Cu *p, const CuSweep *s) {
-    for (uint32_t i = 0; s->stores && i < p->k->stores.n; i++)
-        if (p->k->stores.at[i].phase == s->from && !kernel_store_lane(p->k, &p->k->stores.at[i]))
-            return true;
+static bool stores_rows(const Cu *p, const KSweep *s) {
+    for (uint32_t i = 0; i < p->k->stores.n; i++)
+        if (!p->k->stores.at[i].lane && ksweep_stores(s, &p->k->stores.at[i])) return true;
     return false;
 }
 
@@ -192,12 +191,12 @@ static void team_wait(Cu *p) {
         cu_line(p, "__syncwarp(mates);");
 }
 
-static void team_phase(Cu *p, const CuSweep *s) {
+static void team_phase(Cu *p, const KSweep *s) {
     cu_want(p, s);
     cu_row_ops(p);
-    if (cu_lane_work(p, s)) {
+    if (ksweep_lanes(p->k, s)) {
         sweep_lanes(p, s);
-        mark_held(p, s->from);
+        mark_held(p);
     }
     if (!stores_rows(p, s)) return;
     team_wait(p);
@@ -206,7 +205,7 @@ static void team_phase(Cu *p, const CuSweep *s) {
 
 void cu_team_phases(Cu *p, bool stores) {
     for (uint32_t i = 0; i < p->k->phases; i++) {
-        CuSweep s = {.from = i, .to = i + 1, .row_folds = true, .stores = stores};
+        KSweep s = {.from = i, .to = i + 1, .row_folds = true, .stores = stores};
         team_phase(p, &s);
     }
 }

@@ -10,7 +10,7 @@
 static void declare_stage(Cu *p) {
     const CuGeometry *g = p->g;
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
-        const char *type = cu_register_type(cu_fold_elem(p, f));
+        const char *type = cu_register_type(kfold_elem(p->k, f));
         cu_line(p, "__shared__ %s z%u[2][%u][%u];", type, f, g->batch, g->width);
         cu_line(p, "%s c%u[1] = {%s};", type, f, cu_identity(p, f).text);
     }
@@ -54,7 +54,7 @@ static void fold_batch(Cu *p, const char *count) {
     cu_line(p, "for (int b = 0; b < rows; b++) {");
     cu_open(p);
     for (uint32_t f = 0; f < p->k->folds.n; f++) {
-        Elem e = cu_fold_elem(p, f);
+        Elem e = kfold_elem(p->k, f);
         CuVal acc = {arena_printf(p->a, "c%u[0]", f), e};
         CuVal x = {arena_printf(p->a, "z%u[side][b][threadIdx.x]", f), e};
         cu_line(p, "%s = %s;", acc.text, cu_fold_step(p, f, acc, x).text);

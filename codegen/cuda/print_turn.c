@@ -91,9 +91,9 @@ static void place_ops(Cu *p, KId mask, KId op) {
 // ---- the parts
 
 static void want_body(Cu *p) {
-    const CuSweep all = {.to = p->k->phases, .stores = true};
+    const KSweep all = {.to = p->k->phases, .stores = true};
     cu_want(p, &all);
-    cu_want_operands(p);
+    kernel_close(p->k, p->need, p->there);
 }
 
 typedef struct {
@@ -161,7 +161,7 @@ static uint32_t declare_results(Cu *p) {
 }
 
 static void compute(Cu *p) {
-    const CuSweep all = {.to = p->k->phases, .stores = true};
+    const KSweep all = {.to = p->k->phases, .stores = true};
     want_body(p);
     open_elements(p, p->g->along);
     cu_row_ops(p);

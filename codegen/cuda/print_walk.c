@@ -32,8 +32,6 @@ const char *cu_task_rows(Cu *p) {
     return "count";
 }
 
-static uint32_t first_walked(const Cu *p) { return p->k->order == KORDER_chunks ? p->k->walk : 0; }
-
 // Rows whose reads are in flight together. Only what differs between rows counts: the rest is read once.
 static uint32_t rows_unrolled(const Cu *p) {
     const Kernel *k = p->k;
@@ -55,7 +53,7 @@ static void declare_columns(Cu *p) {
         Text list = {.arena = p->a};
         for (uint32_t i = 0; i < p->g->items; i++)
             text_printf(&list, "%s%s", i ? ", " : "", cu_identity(p, f).text);
-        cu_line(p, "%s c%u[%u] = {%s};", cu_register_type(cu_fold_elem(p, f)), f, p->g->items,
+        cu_line(p, "%s c%u[%u] = {%s};", cu_register_type(kfold_elem(p->k, f)), f, p->g->items,
                 list.at);
     }
 }
@@ -65,36 +63,33 @@ static void fetch_results(Cu *p, const uint8_t *results) {
     for (KId id = 0; results && id < p->k->ops.n; id++) {
         if (!results[id]) continue;
         Elem e = (Elem)p->k->ops.at[id].to;
-        p->row[id] = cu_temp(p, e, arena_printf(p->a, "r%u[n]", id));
+        cu_row_is(p, id, cu_temp(p, e, arena_printf(p->a, "r%u[n]", id)));
     }
 }
 
 // All of row r for the thread's unit at lane l.
 void cu_walk_row(Cu *p, bool row_stores) {
-    CuSweep all = {.to = p->k->phases, .columns = true, .stores = true};
-    p->lanes_only = !row_stores;
+    const KSweep all = {
+        .to = p->k->phases, .columns = true, .stores = true, .lanes_only = !row_stores};
     cu_want(p, &all);
     cu_row_ops(p);
-    if (cu_lane_work(p, &all)) cu_unit(p, &all, GUARD_NONE);
+    if (ksweep_lanes(p->k, &all)) cu_unit(p, &all, GUARD_NONE);
     p->row_lead = "l == 0";
     if (row_stores) cu_row_stores(p, &all);
-    p->lanes_only = false;
     cu_forget_row(p);
 }
 
 // After the rows the walked axes have no index any more, and what is added is read now.
 void cu_end_columns(Cu *p) {
-    CuSweep none = {0};
-    if (!cu_has_columns(p->k)) return;
+    const KSweep end = {.ends = true};
+    if (!p->k->columns) return;
     cu_line(p, "{");
     cu_open(p);
-    for (uint32_t i = first_walked(p); i < p->k->outers; i++)
+    for (uint32_t i = kernel_walk(p->k); i < p->k->outers; i++)
         cu_line(p, "const %s i%u = 0;", cu_int(p), i);
-    p->columns_end = true;
-    cu_want(p, &none);
+    cu_want(p, &end);
     cu_row_ops(p);
-    cu_unit(p, &none, GUARD_NONE);
-    p->columns_end = false;
+    cu_unit(p, &end, GUARD_NONE);
     cu_forget_row(p);
     cu_close(p);
 }
@@ -105,7 +100,7 @@ static void walk_rows(Cu *p, const char *from, const char *count, const uint8_t 
     cu_line(p, "for (%s n = 0; n < %s; n++) {", cu_int(p), count);
     cu_open(p);
     cu_line(p, "const %s r = %s + n;", cu_int(p), from);
-    cu_decode(p, "r", first_walked(p), p->k->outers);
+    cu_decode(p, "r", kernel_walk(p->k), p->k->outers);
     fetch_results(p, results);
     cu_walk_row(p, !results);
     cu_close(p);
@@ -133,7 +128,7 @@ void cu_walk(Cu *p) {
 
 // Prints the end of a row's fold: what the lanes need of it, and its own stores.
 static void leave_results(Cu *p, const uint8_t *results) {
-    CuSweep all = {.to = p->k->phases, .stores = true};
+    KSweep all = {.to = p->k->phases, .stores = true};
     cu_want(p, &all);
     for (KId id = 0; id < p->k->ops.n; id++) p->need[id] = p->need[id] && !p->k->ops.at[id].lane;
     for (KId id = 0; id < p->k->ops.n; id++) p->need[id] |= results[id];

@@ -103,8 +103,7 @@ static bool reads_where_it_writes(const Kernel *k, const KStore *s) {
 static bool may_turn(const Kernel *k) {
     if (k->flat || k->extent[k->outers] < LEAST_EXTENT) return false;
     for (uint32_t i = 0; i < k->stores.n; i++)
-        if (!kernel_store_lane(k, &k->stores.at[i]) || !reads_where_it_writes(k, &k->stores.at[i]))
-            return false;
+        if (!k->stores.at[i].lane || !reads_where_it_writes(k, &k->stores.at[i])) return false;
     return true;
 }
 

@@ -395,7 +395,7 @@ static inline Kernel *as_rows(Suite *s, const Kernel *strip) {
         vec_push(s->arena, &k->stores, st);
     }
     Text why = {.arena = s->arena};
-    if (!kernel_finish(k, &why)) fail_msg("%s: as rows: %s", strip->name, why.at);
+    if (!kernel_finish(s->arena, k, &why)) fail_msg("%s: as rows: %s", strip->name, why.at);
     return k;
 }
 
@@ -456,7 +456,7 @@ static inline void finish(Suite *s) {
     for (uint32_t i = 0; i < s->n; i++) {
         limit_indices(&s->cases[i]);
         Text why = {.arena = s->arena};
-        if (!kernel_finish(s->cases[i].k, &why)) {
+        if (!kernel_finish(s->arena, s->cases[i].k, &why)) {
             show(&s->cases[i], s->arena);
             fail_msg("%s: kernel_finish: %s", s->cases[i].k->name, why.at);
         }

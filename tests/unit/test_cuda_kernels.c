@@ -347,7 +347,7 @@ static void make_wide(Suite *s, KernelCase *c) {
     Text why = {.arena = s->arena};
     KIndex far = {.base = (int64_t)1 << 33, .op = NONE};
     load(s, c, arg(s, c, ELEM_f32, KARG_in, 1), far, NONE);
-    assert_true(kernel_finish(c->k, &why));
+    assert_true(kernel_finish(s->arena, c->k, &why));
 }
 
 static void draft(Suite *s, uint32_t family, uint32_t variant, FamilyShape shape, uint64_t draw,

@@ -102,6 +102,63 @@ static void test_text(void **state) {
     }
 }
 
+// The ops that a phase needs, "0 3".
+static const char *needs(Arena *a, const Kernel *k, uint32_t phase) {
+    Text t = {.arena = a};
+    text_printf(&t, "%s", "");
+    for (KId id = 0; id < k->ops.n; id++)
+        if (k->phase[phase].need[id]) text_printf(&t, "%s%u", t.n ? " " : "", id);
+    return t.at;
+}
+
+static void test_phases(void **state) {
+    (void)state;
+    Arena *a = arena_new();
+    Kernel *k = load(a, "layernorm.k");
+    assert_string_equal(needs(a, k, 0), "0");
+    assert_string_equal(needs(a, k, 1), "0 1 2 3 4 5");
+    assert_string_equal(needs(a, k, 2), "1 4 6 7 8 9 10 11 12 13"); // 4 is held, 1 of the row
+    assert_string_equal(needs(a, k, 3), "");
+    assert_int_equal(k->ops.at[0].first, 0);
+    assert_int_equal(k->ops.at[4].first, 1);
+    assert_int_equal(k->ops.at[9].first, 2);
+    assert_false(kernel_has(k, 1, 4));
+    assert_false(kernel_has(k, 1, 0)); // not held: read again
+    assert_true(kernel_has(k, 2, 4) && kernel_has(k, 2, 1));
+    assert_true(k->phase[1].row_folds && k->phase[1].lanes);
+    assert_true(!k->phase[2].row_folds && k->phase[2].lanes);
+    assert_true(k->stores.at[0].lane && !k->stores.at[1].lane);
+    assert_int_equal(k->columns, 0);
+    k = load(a, "columns.k");
+    assert_string_equal(needs(a, k, 0), "0");
+    assert_string_equal(needs(a, k, 1), "1"); // after the last row
+    assert_int_equal(k->ops.at[1].first, KOP_NEVER);
+    assert_false(kernel_has(k, 1, 0));
+    assert_true(k->phase[0].lanes && !k->phase[0].row_folds);
+    assert_int_equal(k->columns, 1);
+    // 2 is a value of the row for phases 1 and 2: what it is made of is needed for the first.
+    static const char text[] = "kernel \"\" rows grain 1 axes 2, 8 { a0 = in f32 16 a1 = out f32 2 "
+                               "%0 = f32 load a0[0 + i0*8 + i1*1] %1 = f32 fold f0 %2 = f32 neg %1 "
+                               "%3 = f32 sub %0 %2 %4 = f32 fold f1 %5 = f32 mul %2 %4 "
+                               "f0 = row sum %0 phase 0 f1 = row sum %3 phase 1 "
+                               "store a1[0 + i0*1] = %5 phase 2 }";
+    k = parse(a, text, sizeof text - 1, NULL);
+    assert_non_null(k);
+    assert_string_equal(needs(a, k, 1), "0 1 2 3");
+    assert_string_equal(needs(a, k, 2), "2 4 5");
+    assert_false(k->phase[2].lanes);
+    // 2 is evaluated again after the last row.
+    static const char sums[] = "kernel \"\" chunks walk 1 grain 4 axes 2, 4, 8 { a0 = in f32 64 "
+                               "a1 = in f32 2 a2 = out f32 16 %0 = f32 load a0[0 + i1*8 + i2*1] "
+                               "%1 = f32 load a1[0 + i0*1] %2 = f32 neg %1 %3 = f32 mul %0 %2 "
+                               "f0 = column sum %3 phase 0 -> a2[0 + i0*8 + i2*1] plus %2 }";
+    k = parse(a, sums, sizeof sums - 1, NULL);
+    assert_non_null(k);
+    assert_string_equal(needs(a, k, 0), "0 1 2 3");
+    assert_string_equal(needs(a, k, 1), "1 2");
+    arena_free(a);
+}
+
 static void test_finish(void **state) {
     (void)state;
     Arena *a = arena_new();
@@ -349,12 +406,13 @@ static void test_bounds(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_finish),
-        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_tile_refusals),
-        cmocka_unit_test(test_layernorm), cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_scatter),   cmocka_unit_test(test_random),
-        cmocka_unit_test(test_epilogue),  cmocka_unit_test(test_strip),
-        cmocka_unit_test(test_long_row),  cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_text),          cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_phases),        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_tile_refusals), cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_columns),       cmocka_unit_test(test_scatter),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_epilogue),
+        cmocka_unit_test(test_strip),         cmocka_unit_test(test_long_row),
+        cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
