@@ -315,25 +315,36 @@ static bool is_dear(const KOp *o) {
     return o->kind == KOP_scalar && op_info[o->op].cost >= HOLD_COST;
 }
 
+// The first and the last phase that use an op; none: the last is before the first.
+typedef struct {
+    uint32_t first, last;
+} Used;
+
+static void use(Used *u, uint32_t first, uint32_t last) {
+    if (first < u->first) u->first = first;
+    if (last > u->last) u->last = last;
+}
+
 // A value of the lanes that two phases need and that is not cheap is kept from the first for the others.
 static void mark_held(Lowering *l) {
     Kernel *k = l->k;
-    uint32_t *phases = NEW_ARRAY(l->a, uint32_t, k->ops.n + 1);
-    for (KId i = 0; i < k->ops.n; i++) k->ops.at[i].lane = kop_lane(k, &k->ops.at[i]);
+    Used *used = NEW_ARRAY(l->a, Used, k->ops.n + 1);
+    for (KId i = 0; i < k->ops.n; i++) {
+        k->ops.at[i].lane = kop_lane(k, &k->ops.at[i]);
+        used[i] = (Used){.first = UINT32_MAX};
+    }
     for (uint32_t i = 0; i < k->stores.n; i++)
-        phases[k->stores.at[i].value] |= 1u << k->stores.at[i].phase;
+        use(&used[k->stores.at[i].value], k->stores.at[i].phase, k->stores.at[i].phase);
     for (uint32_t i = 0; i < k->folds.n; i++)
-        phases[k->folds.at[i].value] |= 1u << k->folds.at[i].phase;
+        use(&used[k->folds.at[i].value], k->folds.at[i].phase, k->folds.at[i].phase);
     for (KId i = k->ops.n; i-- > 0;) {
         KOp *o = &k->ops.at[i];
         KId from[KOP_OPERANDS];
-        uint32_t p = phases[i];
         if (!o->lane) continue;
-        if ((p & (p - 1)) && is_dear(o) && elem_info[o->to].bytes == 4) {
-            o->hold = 1;
-            p &= ~p + 1;
-        }
-        for (uint32_t j = kop_operands(o, from); j-- > 0;) phases[from[j]] |= p;
+        o->hold = used[i].first < used[i].last && is_dear(o) && elem_info[o->to].bytes == 4;
+        if (o->hold) used[i].last = used[i].first;
+        for (uint32_t j = kop_operands(o, from); j-- > 0;)
+            use(&used[from[j]], used[i].first, used[i].last);
     }
 }
 
