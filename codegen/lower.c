@@ -180,12 +180,6 @@ static uint32_t set_axes(Lowering *l, const IterationSpace *s) {
 
 // ---- folds and stores ---------------------------------------------------------------------------
 
-static uint32_t ready_phase(Lowering *l, KId value) {
-    // ops are appended in order, so those before hold their value already
-    for (KId i = 0; i <= value; i++) l->k->ops.at[i].ready = kop_ready(l->k, &l->k->ops.at[i]);
-    return l->k->ops.at[value].ready;
-}
-
 static void add_row_fold(Lowering *l, NodeId n) {
     NodeId x = operand(l->f, n, 0);
     const Attr *at = attr_of(l->m, l->f, n);
@@ -193,7 +187,7 @@ static void add_row_fold(Lowering *l, NodeId n) {
     memset(&fold, 0, sizeof fold);
     fold.kind = at->reduce.kind;
     fold.value = lower_value(l, x, lower_identity(l, type_of(l->m, l->f, x)), NONE);
-    fold.phase = ready_phase(l, fold.value);
+    fold.phase = l->k->ops.at[fold.value].ready;
     fold.plus = fold.index.op = NONE;
     vec_push(l->a, &l->k->folds, fold);
     KOp o;
@@ -249,7 +243,7 @@ static void add_column_fold(Lowering *l, NodeId n) {
     fold.kind = at->reduce.kind;
     fold.column = true;
     fold.value = lower_value(l, x, lower_identity(l, type_of(l->m, l->f, x)), NONE);
-    fold.phase = ready_phase(l, fold.value);
+    fold.phase = l->k->ops.at[fold.value].ready;
     fold.plus = NONE;
     int64_t rows = 1;
     for (uint32_t i = 0; i < at->reduce.axes.n; i++)
@@ -302,7 +296,7 @@ static void add_stores(Lowering *l, const IterationSpace *s) {
             st.value = lower_value(l, n, at, NONE);
             st.index = lower_index(l, t, at);
         }
-        st.phase = ready_phase(l, st.value);
+        st.phase = l->k->ops.at[st.value].ready;
         st.arg = lower_arg(l, true, i, t, KARG_out);
         vec_push(l->a, &l->k->stores, st);
     }
@@ -580,7 +574,7 @@ static void add_strip_stores(Lowering *l, const StripShape *x) {
         memset(&st, 0, sizeof st);
         st.mask = st.index.op = NONE;
         st.value = lower_value(l, to->node, at, NONE);
-        st.phase = ready_phase(l, st.value);
+        st.phase = l->k->ops.at[st.value].ready;
         st.tile = to->tile != NONE;
         if (st.tile && st.phase > last) last = st.phase;
         if (!st.tile) st.index = lower_index(l, t, at);

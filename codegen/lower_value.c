@@ -1,6 +1,7 @@
 // Values at positions: see lower_value.h. Each (node, position, mask) is lowered once, so the work is
 // linear in the number of distinct kernel ops.
 #include "codegen/lower_value.h"
+#include "codegen/sweep.h"
 #include <string.h>
 
 // ---- expressions and positions ------------------------------------------------------------------
@@ -34,10 +35,12 @@ static KIndex expr_empty(void) {
 }
 
 KId lower_op(Lowering *l, const KOp *op) {
+    KOp o = *op;
+    o.ready = kop_ready(l->k, op);
     for (KId i = l->k->ops.n;
          i-- > 0 && i + 64 > l->k->ops.n;) // recent twins only; the memo has the rest
-        if (memcmp(&l->k->ops.at[i], op, sizeof *op) == 0) return i;
-    vec_push(l->a, &l->k->ops, *op);
+        if (memcmp(&l->k->ops.at[i], &o, sizeof o) == 0) return i;
+    vec_push(l->a, &l->k->ops, o);
     return l->k->ops.n - 1;
 }
 
