@@ -1,9 +1,9 @@
-// See interval.h. Every node is evaluated once over a rectangle of indices: integers as ranges, conditions as
+// See interval.h. Every node is evaluated over a rectangle of indices: integers as ranges, conditions as
 // what they may be, floats as the classes that they may be in. So a mask of indices that is false on all of
 // the rectangle makes -inf of a score, exp of that 0, and 0 of every product with it; and a mask that
 // reads data says nothing. Finite operands are assumed to give finite results: docs/numerics.md.
 #include "codegen/interval.h"
-#include <string.h>
+#include <math.h>
 
 enum { ZERO = 1, FINITE = 2, LOWEST = 4, OTHER = 8, ANY = 15 }; // LOWEST: -inf; OTHER: +inf, NaN
 enum { FALSE = 1, TRUE = 2, EITHER = 3 };
@@ -13,13 +13,14 @@ typedef struct {
     uint8_t may;      // classes of a float, or values of a bool
 } Abstract;
 
-typedef struct {
+struct IndexBounds {
     const Module *m;
     const Func *f;
     AxisId row, key;
-    IndexRange rows, keys;
-    Abstract *value;
-} IndexBounds;
+    IndexRange rows, keys; // the rectangle
+    Abstract *value;       // by node
+    Abstract *fold;        // by node: of folds, over all rows and keys
+};
 
 static const Abstract unknown = {1, 0, ANY};
 
@@ -116,6 +117,13 @@ static Abstract compared(Op op, const Abstract *a, const Abstract *b) {
     return condition(always ? TRUE : never ? FALSE : EITHER);
 }
 
+static Abstract compared_floats(Op op, uint8_t a, uint8_t b) {
+    if (op == OP_eq && !(a & b)) return condition(FALSE); // no class in common
+    bool less = a == LOWEST && is_finite(b), more = b == LOWEST && is_finite(a);
+    if ((op == OP_lt || op == OP_le) && (less || more)) return condition(less ? TRUE : FALSE);
+    return condition(EITHER);
+}
+
 // ---- nodes
 
 static uint32_t elem_of(const IndexBounds *x, NodeId n) { return type_of(x->m, x->f, n)->elem; }
@@ -131,14 +139,27 @@ static Abstract logical(Op op, uint8_t a, uint8_t b) {
     return condition(r);
 }
 
+// c is abs(v) == inf: where it does not hold a value that is no NaN is finite.
+static bool is_infinite(const IndexBounds *x, NodeId c, NodeId v) {
+    if (node_at(x->f, c)->op != OP_eq) return false;
+    NodeId a = operand(x->f, c, 0), b = operand(x->f, c, 1);
+    if (node_at(x->f, a)->op != OP_abs) {
+        NodeId swap = a;
+        a = b, b = swap;
+    }
+    return node_at(x->f, a)->op == OP_abs && operand(x->f, a, 0) == v &&
+           node_at(x->f, b)->op == OP_const && attr_of(x->m, x->f, b)->constant.value == HUGE_VAL;
+}
+
 static Abstract chosen(const IndexBounds *x, NodeId n) {
-    NodeId c = operand(x->f, n, 0), yes = operand(x->f, n, 1);
-    Abstract a = x->value[yes], b = x->value[operand(x->f, n, 2)];
+    NodeId c = operand(x->f, n, 0), yes = operand(x->f, n, 1), no = operand(x->f, n, 2);
+    Abstract a = x->value[yes], b = x->value[no];
     uint8_t may = x->value[c].may;
     if (may == TRUE) return a;
     if (may == FALSE) return b;
     if (node_at(x->f, c)->op == OP_isfinite && operand(x->f, c, 0) == yes)
         a.may &= ZERO | FINITE; // where it is taken
+    if (is_infinite(x, c, no)) b.may &= ZERO | FINITE;
     if (elem_info[elem_of(x, n)].kind == ELEM_FLOAT || elem_of(x, n) == ELEM_bool)
         return floating(a.may | b.may);
     if (!known(&a) || !known(&b)) return unknown;
@@ -176,9 +197,11 @@ static Abstract scalar(const IndexBounds *x, NodeId n) {
     const Abstract *b = node->n > 1 ? &x->value[operand(x->f, n, 1)] : a;
     uint32_t from = elem_of(x, operand(x->f, n, 0)), to = elem_of(x, n);
     if (op == OP_select) return chosen(x, n);
+    if (op == OP_cast && from == ELEM_bool && to == ELEM_f32)
+        return floating((a->may & FALSE ? ZERO : 0) | (a->may & TRUE ? FINITE : 0));
     if (to == ELEM_f32) return floats(x, n);
     if (to == ELEM_bool) {
-        if (from == ELEM_f32) return condition(EITHER);
+        if (from == ELEM_f32) return compared_floats(op, a->may, b->may);
         if (from != ELEM_bool) return from == ELEM_i32 ? compared(op, a, b) : condition(EITHER);
         if (op == OP_not) return condition((uint8_t)((a->may & 1) << 1 | a->may >> 1));
         if (op == OP_and || op == OP_or || op == OP_xor) return logical(op, a->may, b->may);
@@ -221,12 +244,7 @@ static Abstract evaluate(const IndexBounds *x, NodeId n) {
         if (elem_of(x, n) == ELEM_bool) return condition(at->constant.value != 0 ? TRUE : FALSE);
         return integer((int64_t)at->constant.value, (int64_t)at->constant.value);
     case OP_iota: return index_along(x, n, at->iota.axis);
-    case OP_reduce: {
-        uint8_t may = x->value[operand(x->f, n, 0)].may;
-        // over all keys: the operand elsewhere may be what it is not here
-        bool finite = is_float && is_finite(may) && at->reduce.kind == REDUCE_sum;
-        return finite ? floating(ZERO | FINITE) : unknown;
-    }
+    case OP_reduce: return x->fold[n];
     case OP_arg:
     case OP_contract: return is_float ? floating(ZERO | FINITE) : unknown;
     case OP_rename:
@@ -250,14 +268,36 @@ static bool folds_nothing(const IndexBounds *x, NodeId n) {
     return (kind == REDUCE_sum && may == ZERO) || (kind == REDUCE_max && may == LOWEST);
 }
 
-bool interval_adds_nothing(Arena *a, const Module *m, const Func *f, const NodeId *nodes,
-                           uint32_t n, AxisId row, IndexRange rows, AxisId key, IndexRange keys) {
-    IndexBounds x = {m, f, row, key, rows, keys, NEW_ARRAY(a, Abstract, f->nodes.n + 1)};
+// A sum, or a maximum, of what a value may be anywhere.
+static Abstract folded(const IndexBounds *x, NodeId n) {
+    uint8_t may = x->value[operand(x->f, n, 0)].may;
+    uint32_t kind = attr_of(x->m, x->f, n)->reduce.kind;
+    if (elem_of(x, n) != ELEM_f32 || may & OTHER) return unknown;
+    if (kind == REDUCE_max) return floating(may);
+    return kind == REDUCE_sum && is_finite(may) ? floating(ZERO | FINITE) : unknown;
+}
+
+IndexBounds *interval_body(Arena *a, const Module *m, const Func *f, AxisId row, int64_t rows,
+                           AxisId key, int64_t keys) {
+    IndexBounds *x = NEW(a, IndexBounds);
+    *x = (IndexBounds){m, f, row, key, {0, rows - 1}, {0, keys - 1}, NULL, NULL};
+    x->value = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
+    x->fold = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
     for (NodeId i = 0; i < f->nodes.n; i++) {
-        x.value[i] = evaluate(&x, i);
-        if (node_at(f, i)->op == OP_reduce && !folds_nothing(&x, i)) return false;
+        if (node_at(f, i)->op == OP_reduce) x->fold[i] = folded(x, i);
+        x->value[i] = evaluate(x, i);
+    }
+    return x;
+}
+
+bool interval_adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n, IndexRange rows,
+                           IndexRange keys) {
+    x->rows = rows, x->keys = keys;
+    for (NodeId i = 0; i < x->f->nodes.n; i++) {
+        x->value[i] = evaluate(x, i);
+        if (node_at(x->f, i)->op == OP_reduce && !folds_nothing(x, i)) return false;
     }
     for (uint32_t i = 0; i < n; i++)
-        if (x.value[nodes[i]].may != ZERO) return false;
+        if (x->value[nodes[i]].may != ZERO) return false;
     return true;
 }

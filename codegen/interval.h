@@ -6,8 +6,12 @@ typedef struct {
     int64_t from, to; // inclusive
 } IndexRange;
 
-// Whether all of these nodes of a body are 0, and what its folds over keys read is 0 or (a maximum) -inf,
+// What is known of the nodes of a body over all rows and keys. O(nodes).
+typedef struct IndexBounds IndexBounds;
+IndexBounds *interval_body(Arena *a, const Module *m, const Func *f, AxisId row, int64_t rows,
+                           AxisId key, int64_t keys);
+// Whether all of these nodes of the body are 0, and what its folds over keys read is 0 or (a maximum) -inf,
 // wherever axis `row` is in rows and `key` in keys, whatever the other axes and the operands are, as long as
 // those are finite. O(nodes of the body).
-bool interval_adds_nothing(Arena *a, const Module *m, const Func *f, const NodeId *nodes,
-                           uint32_t n, AxisId row, IndexRange rows, AxisId key, IndexRange keys);
+bool interval_adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n, IndexRange rows,
+                           IndexRange keys);

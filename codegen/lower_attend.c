@@ -20,6 +20,7 @@ typedef struct {
     NodeId in[SN_ATTEND_TILES],
         out[SN_ATTEND_TILES]; // by tile: the product, and what the sums read
     uint32_t products, outs;
+    IndexBounds *bounds;
 } AttendParts;
 
 static const Type *type_in(const Lowering *l, NodeId n) { return type_of(l->m, l->f, n); }
@@ -191,11 +192,10 @@ static bool add_parts(AttendParts *p) {
 
 // Nothing is added by keys from .. to for these rows.
 static bool unseen(const AttendParts *p, int64_t row, int64_t from, int64_t to) {
-    Lowering *l = p->l;
     int64_t last = row + p->a->strip < p->a->rows ? row + p->a->strip : p->a->rows;
     return from >= to ||
-           interval_adds_nothing(l->a, l->m, l->f, p->out, p->outs, p->row,
-                                 (IndexRange){row, last - 1}, p->key, (IndexRange){from, to - 1});
+           interval_adds_nothing(p->bounds, p->out, p->outs, (IndexRange){row, last - 1},
+                                 (IndexRange){from, to - 1});
 }
 
 // The keys that a strip sees are found by halving, from both ends: of a range that is unseen as a whole every
@@ -248,6 +248,7 @@ bool lower_attend(Lowering *l, AxisId row, AxisId key, bool one_lane, Lowered *o
     p.a->tiles = p.products > p.outs ? p.products : p.outs;
     int64_t bytes = STRIP_ROWS * p.a->tiles * p.a->keys * (int64_t)sizeof(float);
     p.a->strip = bytes > STRIP_BYTES ? STRIP_ROWS / 2 : STRIP_ROWS;
+    p.bounds = interval_body(l->a, l->m, l->f, row, p.a->rows, key, p.a->keys);
     for (int64_t r = 0; r < p.a->rows; r += p.a->strip)
         vec_push(l->a, &out->attend.hulls, hull_of(&p, r));
     return build_kernel(&p, one_lane);

@@ -209,8 +209,8 @@ static AxisId row_axis(const AttendSearch *s, NodeId product, NodeId w, NodeId y
 
 static void seed(AttendSearch *s, NodeId n, uint32_t i) {
     NodeId w = operand(s->f, n, i), y = operand(s->f, n, 1 - i), product = s->score[w];
-    if (product == NONE || product == w || s->owner[product] || summed(s, n)->n != 1) return;
-    AxisId key = summed(s, n)->at[0];
+    if (product == NONE || product == w || s->owner[product]) return;
+    AxisId key = summed(s, n)->at[summed(s, n)->n - 1];
     if (!has(s, product, key) || type(s, product)->elem != ELEM_f32) return;
     AxisId row = row_axis(s, product, w, y, key);
     // where a side is a parameter the product is a layer or a classifier, and as large as other values
@@ -223,7 +223,31 @@ static void seed(AttendSearch *s, NodeId n, uint32_t i) {
         if (t->axes[k].axis != row && t->axes[k].axis != key)
             x.outer.at[x.outer.n++] = t->axes[k].axis;
     uint32_t number = s->found.n + 1;
-    if (take_product(s, &x, product, number)) flood(s, &x, number);
+    take_product(s, &x, product, number);
+    if (summed(s, n)->n != 1)
+        refuse(&x, n, "sums keys of several axes");
+    else
+        flood(s, &x, number);
+    vec_push(s->a, &s->found, x);
+}
+
+// A product of data with a sum that attention does not have: found, to say why not. It has an axis of its own
+// from either side.
+static void seed_other(AttendSearch *s, NodeId n, uint32_t i) {
+    NodeId w = operand(s->f, n, i), product = s->score[w];
+    if (product == NONE || product == w || s->owner[product] || is_backward(s, product)) return;
+    NodeId a = operand(s->f, product, 0), b = operand(s->f, product, 1);
+    AxisId row = 0, key = 0;
+    const Type *t = type(s, product);
+    for (uint32_t k = 0; k < t->n; k++) {
+        if (!has(s, b, t->axes[k].axis) && t->axes[k].size > 1) row = t->axes[k].axis;
+        if (!has(s, a, t->axes[k].axis) && t->axes[k].size > 1) key = t->axes[k].axis;
+    }
+    if (!row || !key || !s->data[a] || !s->data[b]) return;
+    Attention x = {.row = row, .key = key, .tile = node(s, product)->type};
+    take_product(s, &x, product, s->found.n + 1);
+    flood(s, &x, s->found.n + 1);
+    refuse(&x, n, "sums neither over keys alone nor over rows");
     vec_push(s->a, &s->found, x);
 }
 
@@ -243,6 +267,9 @@ static void search(AttendSearch *s) {
     for (NodeId n = 0; n < s->f->nodes.n; n++)
         for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && node(s, n)->n == 2; i++)
             if (!is_backward(s, n)) seed(s, n, i);
+    for (NodeId n = 0; n < s->f->nodes.n; n++)
+        for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && node(s, n)->n == 2; i++)
+            if (!is_backward(s, n)) seed_other(s, n, i);
 }
 
 // ---- parts --------------------------------------------------------------------------------------

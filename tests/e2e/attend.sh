@@ -41,7 +41,33 @@ for file in "$models"/*.sn; do
     *) more=$long threads="1 4" ;;
     esac
     compare "$name" "$file"
+    "$sinter" explain "$file" >"$work/explained"
+    if grep -q 'recognise  yes  attention .* x 2' "$work/explained" && ! grep -q 'recognise  no' "$work/explained"; then
+        ok
+    else
+        bad "$name: $(grep recognise "$work/explained")"
+    fi
 done
+# What cannot be kept whole says why: the first line of the model.
+for file in "$models"/refused/*.sn; do
+    why=$(sed -n '1s/^# refused: //p' "$file")
+    "$sinter" explain "$file" >"$work/explained"
+    grep 'recognise  no   attention .*kept decomposed' "$work/explained" | grep -qF "$why" && ok ||
+        bad "$file: $(grep recognise "$work/explained")"
+done
+# Keys that a mask of indices hides are not computed; a mask of data hides none.
+hidden() { # FILE PERCENT OPTIONS...
+    file=$1
+    percent=$2
+    shift 2
+    seen=$("$sinter" dump --plan "$models/$file.sn" "$@" | sed -n 's/.* parts, \([0-9]*\) % of the keys.*/\1/p' | sort -u)
+    [ "$seen" = "$percent" ] && ok || bad "$file: $(echo $seen) % of the keys, not $percent"
+}
+hidden causal 52 -D size.seq=2000
+hidden window 6 -D size.seq=2000
+hidden full 100 -D size.seq=2000
+hidden sink 52 -D size.seq=2000
+hidden segments 52 -D size.seq=2000
 threads="1 3"
 more=0
 for hdim in 1 5 16 48 64 80 256; do # features of a panel, of several, and a part of one
