@@ -551,7 +551,7 @@ static void record(const AttendSearch *s, const Attention *x) {
                    ledger_class(s->a, name_of(s, x->at)), x->why);
     else
         ledger_add(s->cx->ledger, d,
-                   "%u products and %u sums in strips of rows: no value of rows x keys is stored",
+                   "products: %u, sums: %u, in strips of rows; nothing of rows x keys is stored",
                    x->products.n, x->sums.n);
 }
 
