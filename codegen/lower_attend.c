@@ -109,17 +109,15 @@ static bool add_part(AttendParts *p, SnAttendKind kind, uint32_t tile, const Att
         s->outer_x[i] = stride_in(x, p->outer[i]);
         s->outer_y[i] = stride_in(y, p->outer[i]);
     }
+    SnDim f[MAX_AXES];
     for (uint32_t i = 0; i < features->n; i++) {
-        AxisId f = features->at[i];
-        SnDim d = {x->type->axes[type_find(x->type, f)].size, stride_in(x, f), stride_in(y, f), 0};
-        SnDim *last = s->nf ? &s->f[s->nf - 1] : NULL;
-        if (last && last->a == d.a * d.extent && last->b == d.b * d.extent)
-            *last = (SnDim){last->extent * d.extent, d.a, d.b, 0};
-        else if (s->nf == SN_GEMM_DIMS)
-            return false;
-        else
-            s->f[s->nf++] = d;
+        AxisId at = features->at[i];
+        f[i] = (SnDim){x->type->axes[type_find(x->type, at)].size, stride_in(x, at),
+                       stride_in(y, at), 0};
     }
+    s->nf = sn_fold(f, features->n, f);
+    if (s->nf > SN_GEMM_DIMS) return false;
+    for (uint32_t i = 0; i < s->nf; i++) s->f[i] = f[i];
     return true;
 }
 

@@ -13,12 +13,16 @@
 // to be stored, and then nothing is gained: not formed, with the reason and the place in the ledger.
 //
 // Bit-neutral. Needs functions cut into micro-batches, and the orders of layout; comes before chunk, which
-// would cut long folds. O(nodes) and O(nodes of a region) for each of its two parts.
+// would cut long folds. O(nodes) for each region.
 #include "ir/view.h"
 #include "passes/rewrite.h"
 #include <stdlib.h>
 
-enum { MAX_PRODUCTS = 4, MAX_SUMS = 8 };
+enum {
+    MAX_PRODUCTS = 4,
+    MAX_SUMS = 8,
+    MAX_FEATURES = 4096 // a chain over them is one segment
+};
 
 typedef struct {
     AxisId row, key;
@@ -95,6 +99,15 @@ static bool refuse(Attention *x, NodeId at, const char *why) {
     return false;
 }
 
+// Elements of n at one row or key and one index of each outer axis.
+static int64_t features(const AttendSearch *s, const Attention *x, NodeId n) {
+    const Type *t = type(s, n), *tile = type_at(s->m, x->tile);
+    int64_t all = 1;
+    for (uint32_t i = 0; i < t->n; i++)
+        if (type_find(tile, t->axes[i].axis) < 0) all *= t->axes[i].size;
+    return all;
+}
+
 // The lists of summed axes agree with one order of the outer axes.
 static bool in_order(const Attention *x, const AxisList *l) {
     uint32_t at = 0;
@@ -116,6 +129,7 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     for (uint32_t i = 0; i < axes->n && over_rows; i++) over_rows = has(s, y, axes->at[i]);
     if (!over_keys && !over_rows) return refuse(x, n, "sums neither over keys alone nor over rows");
     if (over_rows && !in_order(x, axes)) return refuse(x, n, "sums its rows in another order");
+    if (features(s, x, y) > MAX_FEATURES) return refuse(x, n, "has too many features");
     for (uint32_t i = 0; i < x->sums.n; i++)
         if (x->sums.at[i] == n) return true;
     if (x->sums.n == MAX_SUMS) return refuse(x, n, "is one sum too many");
@@ -137,6 +151,8 @@ static bool take_product(AttendSearch *s, Attention *x, NodeId n, uint32_t numbe
     if (s->owner[n] == number) return true;
     if (x->products.n == MAX_PRODUCTS) return refuse(x, n, "is one product too many");
     vec_push(s->a, &x->products, n);
+    if (features(s, x, operand(s->f, n, 0)) > MAX_FEATURES)
+        return refuse(x, n, "has too many features");
     take_node(s, x, n, number);
     return !x->why;
 }
@@ -278,6 +294,8 @@ static void search(AttendSearch *s) {
 typedef struct {
     Attention *of;
     bool backward;
+    uint32_t walk; // that found its body
+    NodeList sums;
     NodeList body, args; // in order
     NodeList results;    // in order: sums, and folds over rows that something else reads
     NodeId made;         // the group, in the function to be
@@ -286,20 +304,14 @@ typedef struct {
 typedef struct {
     AttendSearch *s;
     VEC(AttendPart) parts;
-    uint32_t *seen, *body; // by node: 1 + number of the part that last saw it, that has it inside
-    uint32_t *part;        // by node: 1 + number of the part whose result it is
-    uint8_t *reached;      // scratch of waits_for_itself
+    // by node: the last walk that came by, that has it inside; each has a number of its own, from 1
+    uint32_t *seen, *body, walks;
+    uint32_t *part; // by node: 1 + number of the part whose result it is
 } AttendForm;
 
 static bool contains(const NodeList *v, NodeId n) {
     for (uint32_t i = 0; i < v->n; i++)
         if (v->at[i] == n) return true;
-    return false;
-}
-
-static bool is_sum(const AttendPart *p, NodeId n) {
-    for (uint32_t i = 0; i < p->of->sums.n; i++)
-        if (p->of->sums.at[i] == n) return true;
     return false;
 }
 
@@ -328,8 +340,9 @@ static int by_id(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static void fill(AttendForm *m, AttendPart *p, uint32_t number) {
+static void fill(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
+    uint32_t number = p->walk = ++m->walks;
     NodeList stack = {0};
     for (uint32_t i = 0; i < p->results.n; i++) {
         m->seen[p->results.at[i]] = number;
@@ -337,7 +350,7 @@ static void fill(AttendForm *m, AttendPart *p, uint32_t number) {
     }
     while (stack.n) {
         NodeId n = stack.at[--stack.n];
-        bool inside = is_sum(p, n) || belongs(s, p, n);
+        bool inside = contains(&p->sums, n) || belongs(s, p, n);
         vec_push(s->a, inside ? &p->body : &p->args, n);
         if (inside) m->body[n] = number;
         for (uint32_t i = 0; inside && i < node(s, n)->n; i++) {
@@ -352,13 +365,13 @@ static void fill(AttendForm *m, AttendPart *p, uint32_t number) {
 }
 
 // Folds over rows that are read outside of the part become results of it.
-static void keep_folds(AttendForm *m, AttendPart *p, uint32_t number) {
+static void keep_folds(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
     for (uint32_t i = 0; i < p->body.n; i++) {
         NodeId n = p->body.at[i];
         bool read = node(s, n)->op == OP_reduce && s->result[n];
         for (uint32_t k = s->users.first[n]; k < s->users.first[n + 1]; k++)
-            read |= node(s, n)->op == OP_reduce && m->body[s->users.list[k]] != number;
+            read |= node(s, n)->op == OP_reduce && m->body[s->users.list[k]] != p->walk;
         if (read) vec_push(s->a, &p->results, n);
     }
 }
@@ -372,30 +385,44 @@ static void keep_read_folds(AttendSearch *s, AttendPart *forward, const AttendPa
     }
 }
 
-// An operand of the region is computed from one of its results.
+// Something inside, or an operand, is computed from one of its results; the parts that are formed need all
+// their operands for each of theirs.
 static bool waits_for_itself(AttendForm *m, const AttendPart *p) {
     AttendSearch *s = m->s;
-    NodeId from = p->results.at[0], to = p->args.n ? p->args.at[p->args.n - 1] : 0;
-    bool waits = false;
-    for (NodeId n = from; n <= to; n++) {
-        m->reached[n] = contains(&p->results, n);
-        for (uint32_t i = 0; i < node(s, n)->n; i++)
-            m->reached[n] |= operand(s->f, n, i) >= from && m->reached[operand(s->f, n, i)];
+    NodeList stack = {0};
+    uint32_t walk = ++m->walks;
+    for (uint32_t i = 0; i < p->body.n; i++)
+        for (uint32_t k = 0; k < node(s, p->body.at[i])->n; k++)
+            if (contains(&p->sums, operand(s->f, p->body.at[i], k))) return true;
+    for (uint32_t i = 0; i < p->args.n; i++) vec_push(s->a, &stack, p->args.at[i]);
+    while (stack.n) {
+        NodeId n = stack.at[--stack.n];
+        if (m->seen[n] == walk) continue;
+        m->seen[n] = walk;
+        if (contains(&p->results, n)) return true;
+        const AttendPart *of = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
+        for (uint32_t i = 0; i < (of ? of->args.n : node(s, n)->n); i++)
+            vec_push(s->a, &stack, of ? of->args.at[i] : operand(s->f, n, i));
     }
-    for (uint32_t i = 0; i < p->args.n; i++)
-        waits |= p->args.at[i] >= from && m->reached[p->args.at[i]];
-    return waits;
+    return false;
+}
+
+// Its results are made by the part with this number; 0: apart.
+static void give_results(AttendForm *m, const AttendPart *p, uint32_t number) {
+    for (uint32_t i = 0; i < p->results.n; i++) m->part[p->results.at[i]] = number;
 }
 
 static void cut_part(AttendForm *m, Attention *x, bool backward) {
     AttendSearch *s = m->s;
     AttendPart p = {.of = x, .backward = backward, .made = NONE};
-    uint32_t number = m->parts.n + 1;
     for (uint32_t i = 0; i < x->sums.n; i++)
-        if (is_backward(s, x->sums.at[i]) == backward) vec_push(s->a, &p.results, x->sums.at[i]);
-    if (!p.results.n) return;
-    fill(m, &p, number);
-    keep_folds(m, &p, number);
+        if (is_backward(s, x->sums.at[i]) == backward) {
+            vec_push(s->a, &p.sums, x->sums.at[i]);
+            vec_push(s->a, &p.results, x->sums.at[i]);
+        }
+    if (!p.sums.n) return;
+    fill(m, &p);
+    keep_folds(m, &p);
     vec_push(s->a, &m->parts, p);
 }
 
@@ -414,7 +441,9 @@ static void cut(AttendForm *m, Attention *x) {
         qsort(results->at, results->n, sizeof *results->at, by_id);
         if (parts[i].args.n > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
         if (waits_for_itself(m, &parts[i])) refuse(x, results->at[0], "waits for itself");
+        give_results(m, &parts[i], before + i + 1);
     }
+    for (uint32_t i = 0; x->why && i < count; i++) give_results(m, &parts[i], 0);
     if (x->why) m->parts.n = before;
 }
 
@@ -505,9 +534,6 @@ static void write_node(AttendForm *m, Rewrite *r, NodeId *inner, NodeId n) {
 
 static void write_all(AttendForm *m) {
     AttendSearch *s = m->s;
-    for (uint32_t i = 0; i < m->parts.n; i++)
-        for (uint32_t k = 0; k < m->parts.at[i].results.n; k++)
-            m->part[m->parts.at[i].results.at[k]] = i + 1;
     uint8_t *live = NEW_ARRAY(s->a, uint8_t, s->f->nodes.n + 1);
     NodeId *inner = NEW_ARRAY(s->a, NodeId, s->f->nodes.n + 1);
     mark_live(m, live);
@@ -573,7 +599,6 @@ static bool recognise_func(PassCx *cx, Func *f) {
     m.seen = NEW_ARRAY(a, uint32_t, count);
     m.body = NEW_ARRAY(a, uint32_t, count);
     m.part = NEW_ARRAY(a, uint32_t, count);
-    m.reached = NEW_ARRAY(a, uint8_t, count);
     for (uint32_t i = 0; i < s.found.n; i++) {
         Attention *x = &s.found.at[i];
         if (!cx->target->attends) refuse(x, x->products.at[0], "has no kernel on this target");
