@@ -5,7 +5,8 @@
 #include "codegen/interval.h"
 #include <math.h>
 
-enum { ZERO = 1, FINITE = 2, LOWEST = 4, OTHER = 8, ANY = 15 }; // LOWEST: -inf; OTHER: +inf, NaN
+// FINITE: 0 as well, of a difference or a product that is too small. LOWEST: -inf. OTHER: +inf, NaN
+enum { ZERO = 1, FINITE = 2, LOWEST = 4, OTHER = 8, ANY = 15 };
 enum { FALSE = 1, TRUE = 2, EITHER = 3 };
 
 typedef struct {
@@ -19,7 +20,7 @@ struct IndexBounds {
     AxisId row, key;
     IndexRange rows, keys; // the rectangle
     Abstract *value;       // by node
-    Abstract *fold;        // by node: of folds, over all rows and keys
+    Abstract *whole;       // by node: over all rows and keys; of folds: what comes out
 };
 
 static const Abstract unknown = {1, 0, ANY};
@@ -118,7 +119,8 @@ static Abstract compared(Op op, const Abstract *a, const Abstract *b) {
 }
 
 static Abstract compared_floats(Op op, uint8_t a, uint8_t b) {
-    if (op == OP_eq && !(a & b)) return condition(FALSE); // no class in common
+    uint8_t both = (uint8_t)((a & FINITE ? a | ZERO : a) & (b & FINITE ? b | ZERO : b));
+    if (op == OP_eq && !both) return condition(FALSE); // no class in common
     bool less = a == LOWEST && is_finite(b), more = b == LOWEST && is_finite(a);
     if ((op == OP_lt || op == OP_le) && (less || more)) return condition(less ? TRUE : FALSE);
     return condition(EITHER);
@@ -139,7 +141,7 @@ static Abstract logical(Op op, uint8_t a, uint8_t b) {
     return condition(r);
 }
 
-// c is abs(v) == inf: where it does not hold a value that is no NaN is finite.
+// c is abs(v) == inf: where it does not hold v is not -inf.
 static bool is_infinite(const IndexBounds *x, NodeId c, NodeId v) {
     if (node_at(x->f, c)->op != OP_eq) return false;
     NodeId a = operand(x->f, c, 0), b = operand(x->f, c, 1);
@@ -159,7 +161,7 @@ static Abstract chosen(const IndexBounds *x, NodeId n) {
     if (may == FALSE) return b;
     if (node_at(x->f, c)->op == OP_isfinite && operand(x->f, c, 0) == yes)
         a.may &= ZERO | FINITE; // where it is taken
-    if (is_infinite(x, c, no)) b.may &= ZERO | FINITE;
+    if (is_infinite(x, c, no)) b.may &= (uint8_t)~LOWEST;
     if (elem_info[elem_of(x, n)].kind == ELEM_FLOAT || elem_of(x, n) == ELEM_bool)
         return floating(a.may | b.may);
     if (!known(&a) || !known(&b)) return unknown;
@@ -219,44 +221,43 @@ static Abstract index_along(const IndexBounds *x, NodeId n, AxisId axis) {
     return integer(0, t->axes[type_find(t, axis)].size - 1);
 }
 
-// A view of an index along an axis is one along another, elsewhere. Of other values it says where, not what.
-static Abstract viewed(const IndexBounds *x, NodeId n) {
+// A view of an index along an axis is one along another, elsewhere.
+static Abstract renamed(const IndexBounds *x, NodeId n) {
     NodeId o = operand(x->f, n, 0);
     const Attr *at = attr_of(x->m, x->f, n), *of = attr_of(x->m, x->f, o);
-    uint32_t op = node_at(x->f, n)->op;
-    if (elem_info[elem_of(x, n)].kind == ELEM_FLOAT)
-        return floating(is_finite(x->value[o].may) ? ZERO | FINITE : ANY);
-    if (op == OP_expand || op == OP_copy || op == OP_stop_gradient) return x->value[o];
-    if (node_at(x->f, o)->op != OP_iota) return unknown;
-    if (op == OP_rename && of->iota.axis == at->rename.from)
-        return index_along(x, n, at->rename.to);
-    return unknown;
+    return node_at(x->f, o)->op == OP_iota && of->iota.axis == at->rename.from
+               ? index_along(x, n, at->rename.to)
+               : unknown;
+}
+
+// Views, gathers, random bits: what is read may lie anywhere.
+static Abstract read_elsewhere(const IndexBounds *x, NodeId n) {
+    const Node *node = node_at(x->f, n);
+    uint8_t may = node->op == OP_pad ? constant(attr_of(x->m, x->f, n)->pad.value) : 0;
+    if (elem_of(x, n) != ELEM_f32) return node->op == OP_rename ? renamed(x, n) : unknown;
+    for (uint32_t i = 0; i < node->n; i++)
+        if (elem_of(x, operand(x->f, n, i)) == ELEM_f32) may |= x->whole[operand(x->f, n, i)].may;
+    return floating(is_finite(may) ? ZERO | FINITE : ANY);
 }
 
 static Abstract evaluate(const IndexBounds *x, NodeId n) {
-    const Node *node = node_at(x->f, n);
+    Op op = (Op)node_at(x->f, n)->op;
     const Attr *at = attr_of(x->m, x->f, n);
     bool is_float = elem_of(x, n) == ELEM_f32;
-    if (op_is_scalar((Op)node->op)) return scalar(x, n);
-    switch ((int)node->op) {
+    if (op_is_scalar(op)) return scalar(x, n);
+    switch ((int)op) {
     case OP_const:
         if (is_float) return floating(constant(at->constant.value));
         if (elem_of(x, n) == ELEM_bool) return condition(at->constant.value != 0 ? TRUE : FALSE);
         return integer((int64_t)at->constant.value, (int64_t)at->constant.value);
     case OP_iota: return index_along(x, n, at->iota.axis);
-    case OP_reduce: return x->fold[n];
+    case OP_reduce: return x->whole[n];
     case OP_arg:
     case OP_contract: return is_float ? floating(ZERO | FINITE) : unknown;
-    case OP_rename:
     case OP_expand:
     case OP_copy:
-    case OP_stop_gradient: return viewed(x, n);
-    default: // another view, a gather, random bits
-        for (uint32_t i = 0; is_float && i < node->n; i++) {
-            NodeId o = operand(x->f, n, i);
-            if (elem_of(x, o) == ELEM_f32 && !is_finite(x->value[o].may)) return unknown;
-        }
-        return is_float ? floating(ZERO | FINITE) : unknown;
+    case OP_stop_gradient: return x->value[operand(x->f, n, 0)];
+    default: return read_elsewhere(x, n);
     }
 }
 
@@ -282,10 +283,10 @@ IndexBounds *interval_body(Arena *a, const Module *m, const Func *f, AxisId row,
     IndexBounds *x = NEW(a, IndexBounds);
     *x = (IndexBounds){m, f, row, key, {0, rows - 1}, {0, keys - 1}, NULL, NULL};
     x->value = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
-    x->fold = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
+    x->whole = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
     for (NodeId i = 0; i < f->nodes.n; i++) {
-        if (node_at(f, i)->op == OP_reduce) x->fold[i] = folded(x, i);
-        x->value[i] = evaluate(x, i);
+        if (node_at(f, i)->op == OP_reduce) x->whole[i] = folded(x, i);
+        x->whole[i] = x->value[i] = evaluate(x, i);
     }
     return x;
 }

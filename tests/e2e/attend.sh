@@ -48,6 +48,9 @@ for file in "$models"/*.sn; do
         bad "$name: $(grep recognise "$work/explained")"
     fi
 done
+for file in "$models"/mixed/*.sn; do # some are, beside some that cannot be
+    compare "$(basename "$file" .sn)" "$file"
+done
 # What cannot be kept whole says why: the first line of the model.
 for file in "$models"/refused/*.sn; do
     why=$(sed -n '1s/^# refused: //p' "$file")
