@@ -16,7 +16,7 @@ const ElemInfo elem_info[ELEM_COUNT] = {
 // ATTR_none or ATTR_cast: what a scalar rule asks of the attribute.
 #define RULE_ATTR(rule) (RULE_##rule == RULE_CAST ? ATTR_cast : ATTR_none)
 const OpInfo op_info[OP_COUNT] = {
-#define SCALAR(op, arity, result, adds, swaps, text)                                               \
+#define SCALAR(op, arity, result, by, adds, swaps, text)                                           \
     {.name = #op,                                                                                  \
      .meaning = text,                                                                              \
      .min = arity,                                                                                 \

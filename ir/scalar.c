@@ -162,22 +162,26 @@ SV scalar_expand(const ScalarOps *o, Op op, Elem elem, Elem to, SV a, SV b, SV c
     int p = prim_of(op, elem);
     if (p >= 0) return prim2(o, (Prim)p, a, b);
     switch ((int)op) {
+#define SCALAR(name, arity, rule, by, ...) by(name, arity)
+#define PRIMS(name, arity)
+#define MATH(name, arity)                                                                          \
+    case OP_##name:                                                                                \
+        return MATH_##arity(scalar_##name);
+#define MATH_1(f) f(o, a)
+#define MATH_2(f) f(o, a, b)
+#include "ir/scalar.def"
+#undef MATH_2
+#undef MATH_1
+#undef MATH
+#undef PRIMS
+#undef SCALAR
     case OP_neg: return negate(o, elem, a);
     case OP_abs: return absolute(o, elem, a);
     case OP_rsqrt: return fdiv(o, num(o, 1.0f), prim1(o, P_FSQRT, a));
-    case OP_exp: return scalar_exp(o, a);
-    case OP_expm1: return scalar_expm1(o, a);
-    case OP_log: return scalar_log(o, a);
-    case OP_log1p: return scalar_log1p(o, a);
-    case OP_sin: return scalar_sin(o, a);
-    case OP_cos: return scalar_cos(o, a);
-    case OP_tanh: return scalar_tanh(o, a);
-    case OP_erf: return scalar_erf(o, a);
     case OP_isfinite: return flt(o, prim1(o, P_FABS, a), num(o, INFINITY));
     case OP_not: return complement(o, elem, a);
     case OP_div: return divide(o, elem, a, b, false);
     case OP_rem: return remainder_of(o, elem, a, b);
-    case OP_pow: return scalar_pow(o, a, b);
     case OP_shl:
     case OP_shr: return shift(o, op, elem, a, b);
     case OP_ne: return prim1(o, P_BNOT, scalar_expand(o, OP_eq, elem, to, a, b, c));
@@ -391,18 +395,23 @@ static double minimum64(double a, double b) {
 
 static double eval_f64(Op op, double a, double b, double c) {
     switch ((int)op) {
+#define SCALAR(name, arity, rule, by, ...) by(name, arity)
+#define PRIMS(name, arity)
+#define MATH(name, arity)                                                                          \
+    case OP_##name:                                                                                \
+        return MATH_##arity(name);
+#define MATH_1(f) f(a)
+#define MATH_2(f) f(a, b)
+#include "ir/scalar.def"
+#undef MATH_2
+#undef MATH_1
+#undef MATH
+#undef PRIMS
+#undef SCALAR
     case OP_neg: return -a;
     case OP_abs: return fabs(a);
     case OP_sqrt: return sqrt(a);
     case OP_rsqrt: return 1 / sqrt(a);
-    case OP_exp: return exp(a);
-    case OP_expm1: return expm1(a);
-    case OP_log: return log(a);
-    case OP_log1p: return log1p(a);
-    case OP_sin: return sin(a);
-    case OP_cos: return cos(a);
-    case OP_tanh: return tanh(a);
-    case OP_erf: return erf(a);
     case OP_floor: return floor(a);
     case OP_rint: return rint(a);
     case OP_isfinite: return isfinite(a) != 0;
@@ -411,7 +420,6 @@ static double eval_f64(Op op, double a, double b, double c) {
     case OP_mul: return a * b;
     case OP_div: return a / b;
     case OP_rem: return a - floor(a / b) * b;
-    case OP_pow: return pow(a, b);
     case OP_min: return minimum64(a, b);
     case OP_max: return -minimum64(-a, -b);
     case OP_eq: return a == b;

@@ -40,12 +40,15 @@ static inline SV with_sign(const ScalarOps *o, SV x, SV bits) {
     return float_of(o, prim2(o, P_OR, bits_of(o, x), sign));
 }
 
-SV scalar_exp(const ScalarOps *o, SV x);
-SV scalar_expm1(const ScalarOps *o, SV x);
-SV scalar_log(const ScalarOps *o, SV x);
-SV scalar_log1p(const ScalarOps *o, SV x);
-SV scalar_sin(const ScalarOps *o, SV x);
-SV scalar_cos(const ScalarOps *o, SV x);
-SV scalar_tanh(const ScalarOps *o, SV x);
-SV scalar_erf(const ScalarOps *o, SV x);
-SV scalar_pow(const ScalarOps *o, SV x, SV y);
+// The functions of scalar_math.c.
+#define SCALAR(name, arity, rule, by, ...) by(name, arity)
+#define PRIMS(name, arity)
+#define MATH(name, arity) MATH_##arity(name)
+#define MATH_1(name)      SV scalar_##name(const ScalarOps *o, SV x);
+#define MATH_2(name)      SV scalar_##name(const ScalarOps *o, SV x, SV y);
+#include "ir/scalar.def"
+#undef MATH_2
+#undef MATH_1
+#undef MATH
+#undef PRIMS
+#undef SCALAR
