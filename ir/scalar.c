@@ -433,6 +433,7 @@ static double eval_f64(Op op, double a, double b, double c) {
 
 uint32_t scalar_to_bits(Elem elem, double x) {
     if (elem == ELEM_f32) return (uint32_t)of_float((float)x).v;
+    if (elem == ELEM_bool) return x != 0;
     return elem == ELEM_i32 ? (uint32_t)(int32_t)x : (uint32_t)x;
 }
 

@@ -52,42 +52,17 @@ static bool has_axes_of(const Simplify *s, NodeId x, TypeId type) {
     return new_type(s, x)->n == type_at(s->r.b.m, type)->n;
 }
 
-static uint32_t to_bits(uint32_t elem, double v) {
-    float f = (float)v;
-    uint32_t bits;
-    switch ((Elem)elem) {
-    case ELEM_f32: memcpy(&bits, &f, 4); return bits;
-    case ELEM_i32: return (uint32_t)(int32_t)v;
-    case ELEM_u32: return (uint32_t)v;
-    case ELEM_bool: return v != 0;
-    case ELEM_COUNT: break;
-    }
-    unreachable(elem);
-}
-
-static double from_bits(uint32_t elem, uint32_t bits) {
-    float f;
-    switch ((Elem)elem) {
-    case ELEM_f32: memcpy(&f, &bits, 4); return f;
-    case ELEM_i32: return (int32_t)bits;
-    case ELEM_u32: return bits;
-    case ELEM_bool: return bits != 0;
-    case ELEM_COUNT: break;
-    }
-    unreachable(elem);
-}
-
 static bool fold_constants(Simplify *s, Candidate *c, NodeId *value) {
     uint32_t bits[3] = {0};
     for (uint32_t i = 0; i < c->n; i++) {
         double v;
         if (!simplify_const(s, c->in[i], &v)) return false;
-        bits[i] = to_bits(new_type(s, c->in[i])->elem, v);
+        bits[i] = scalar_to_bits((Elem)new_type(s, c->in[i])->elem, v);
     }
     uint32_t of = c->op == OP_select ? 1 : 0;
     uint32_t elem = new_type(s, c->in[of])->elem, to = type_at(s->r.b.m, c->type)->elem;
     uint32_t y = scalar_eval(c->op, (Elem)elem, (Elem)to, bits[0], bits[1], bits[2]);
-    return is_value(value, ir_const_of(&s->r.b, c->type, from_bits(to, y)));
+    return is_value(value, ir_const_of(&s->r.b, c->type, scalar_from_bits((Elem)to, y)));
 }
 
 // Whether the operands' types without operand `skip`, and `extra`, have all axes of the result.
@@ -222,9 +197,9 @@ static bool add_chain(Simplify *s, Candidate *c, NodeId *value) {
         !simplify_const(s, c->in[1], &b) || !simplify_const(s, new_operand(s, x, 1), &a) ||
         !has_axes_of(s, new_operand(s, x, 0), c->type))
         return false;
-    uint32_t sum = to_bits(elem, a) + to_bits(elem, b);
+    uint32_t sum = scalar_to_bits((Elem)elem, a) + scalar_to_bits((Elem)elem, b);
     return becomes(c, OP_add, new_operand(s, x, 0),
-                   ir_const(&s->r.b, (Elem)elem, from_bits(elem, sum)));
+                   ir_const(&s->r.b, (Elem)elem, scalar_from_bits((Elem)elem, sum)));
 }
 
 // x / c -> x * (1 / c) where the reciprocal is exact: c is a power of two.

@@ -43,6 +43,9 @@ typedef struct {
 // print_prim.c
 LLVMTypeRef print_type(const Print *p, Elem e);   // of one value in a register
 LLVMTypeRef print_memory(const Print *p, Elem e); // of one element in memory
+// A value or vector as it lies in memory, as it is computed with: only bools differ.
+LLVMValueRef print_from_memory(const Print *p, Elem e, LLVMValueRef v);
+LLVMValueRef print_to_memory(const Print *p, Elem e, LLVMValueRef v);
 ScalarOps print_scalar_ops(Print *p);
 LLVMValueRef print_const(const Print *p, Elem e, double value);
 LLVMValueRef print_lanes(const Print *p, LLVMValueRef v); // splat unless it is a vector

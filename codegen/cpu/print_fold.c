@@ -38,13 +38,10 @@ static LLVMTypeRef slot_type(const Print *p, uint32_t f) {
     return llvm_vec(print_memory(p, kfold_elem(p->k, f)), VEC_LANES);
 }
 static LLVMValueRef slot_load(const Print *p, uint32_t f, LLVMValueRef at) {
-    LLVMValueRef v = llvm_load(p->u, slot_type(p, f), at, 16);
-    if (kfold_elem(p->k, f) != ELEM_bool) return v;
-    return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+    return print_from_memory(p, kfold_elem(p->k, f), llvm_load(p->u, slot_type(p, f), at, 16));
 }
 static void slot_store(const Print *p, uint32_t f, LLVMValueRef at, LLVMValueRef v) {
-    if (kfold_elem(p->k, f) == ELEM_bool) v = LLVMBuildZExt(p->u->b, v, slot_type(p, f), "");
-    llvm_store(p->u, v, at, 16);
+    llvm_store(p->u, print_to_memory(p, kfold_elem(p->k, f), v), at, 16);
 }
 static LLVMValueRef slot(const Print *p, uint32_t f, unsigned i) {
     return i == 0 ? p->acc[f] : llvm_at(p->u, slot_type(p, f), p->acc[f], llvm_i64(p->u, i));

@@ -87,18 +87,6 @@ static LLVMValueRef all_true(const Print *p) {
 
 static unsigned alignment(Elem e) { return elem_info[e].bytes; }
 
-// Memory form <-> register form: only bools differ.
-static LLVMValueRef from_memory(const Print *p, Elem e, LLVMValueRef v) {
-    if (e != ELEM_bool) return v;
-    return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
-}
-
-static LLVMValueRef to_memory(const Print *p, Elem e, LLVMValueRef v) {
-    if (e != ELEM_bool) return v;
-    bool vector = LLVMGetTypeKind(LLVMTypeOf(v)) == LLVMVectorTypeKind;
-    return LLVMBuildZExt(p->u->b, v, vector ? llvm_vec(p->u->t_i8, VEC_LANES) : p->u->t_i8, "");
-}
-
 static LLVMValueRef load_vector(const Print *p, uint32_t arg, const KIndex *x, LLVMValueRef row,
                                 LLVMValueRef mask) {
     const LlvmUnit *u = p->u;
@@ -130,7 +118,7 @@ LLVMValueRef print_load(Print *p, const KOp *o) {
                              : load_scalar(p, o->arg, row, mask);
     if (p->k->args.at[o->arg].mode == KARG_acc)
         v = LLVMBuildSelect(p->u->b, p->first, LLVMConstNull(LLVMTypeOf(v)), v, "");
-    return from_memory(p, e, v);
+    return print_from_memory(p, e, v);
 }
 
 static void store_vector(const Print *p, uint32_t arg, const KIndex *x, LLVMValueRef row,
@@ -171,10 +159,10 @@ void print_store(Print *p, uint32_t arg, const KIndex *x, LLVMValueRef plus, LLV
     if (plus) offset = LLVMBuildAdd(p->u->b, offset, plus, "");
     LLVMValueRef row = llvm_at(p->u, print_memory(p, e), p->buf[arg], offset);
     if (p->lane)
-        store_vector(p, arg, x, row, to_memory(p, e, print_lanes(p, value)),
+        store_vector(p, arg, x, row, print_to_memory(p, e, print_lanes(p, value)),
                      both(p, p->mask, mask));
     else
-        store_scalar(p, e, row, to_memory(p, e, value), mask);
+        store_scalar(p, e, row, print_to_memory(p, e, value), mask);
 }
 
 // This row's lanes in a tile.
@@ -239,10 +227,10 @@ static LLVMValueRef scratch_at(const Print *p, Elem e, int64_t place) {
 
 LLVMValueRef print_scratch_load(const Print *p, Elem e, int64_t place) {
     LLVMTypeRef type = llvm_vec(print_memory(p, e), VEC_LANES);
-    return from_memory(p, e, llvm_load(p->u, type, scratch_at(p, e, place), alignment(e)));
+    return print_from_memory(p, e, llvm_load(p->u, type, scratch_at(p, e, place), alignment(e)));
 }
 
 void print_scratch_store(const Print *p, Elem e, int64_t place, LLVMValueRef value) {
-    LLVMValueRef v = to_memory(p, e, print_lanes(p, value));
+    LLVMValueRef v = print_to_memory(p, e, print_lanes(p, value));
     llvm_store(p->u, v, scratch_at(p, e, place), alignment(e));
 }

@@ -13,6 +13,17 @@ LLVMTypeRef print_memory(const Print *p, Elem e) {
     return e == ELEM_bool ? p->u->t_i8 : print_type(p, e);
 }
 
+LLVMValueRef print_from_memory(const Print *p, Elem e, LLVMValueRef v) {
+    if (e != ELEM_bool) return v;
+    return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+}
+
+LLVMValueRef print_to_memory(const Print *p, Elem e, LLVMValueRef v) {
+    if (e != ELEM_bool) return v;
+    bool vector = LLVMGetTypeKind(LLVMTypeOf(v)) == LLVMVectorTypeKind;
+    return LLVMBuildZExt(p->u->b, v, vector ? llvm_vec(p->u->t_i8, VEC_LANES) : p->u->t_i8, "");
+}
+
 LLVMValueRef print_const(const Print *p, Elem e, double value) {
     switch (elem_info[e].kind) {
     case ELEM_FLOAT: return llvm_f32(p->u, (float)value);
