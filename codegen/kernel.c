@@ -126,7 +126,9 @@ static bool check_mask(Finish *f, KId user, KId mask) {
     return mask == NONE || check_operand(f, user, mask, ELEM_bool);
 }
 
-static bool is_whole(Elem e) { return e == ELEM_i32 || e == ELEM_u32; }
+static bool is_whole(Elem e) {
+    return elem_info[e].kind == ELEM_INT || elem_info[e].kind == ELEM_UINT;
+}
 
 // Which elem -> to an op allows.
 static bool rule_allows(ScalarRule rule, Op op, Elem elem, Elem to) {
@@ -187,9 +189,8 @@ static bool check_fold_op(Finish *f, KId id) {
 
 static bool check_const(Finish *f, KId id) {
     const KOp *o = &f->k->ops.at[id];
-    double low = o->to == ELEM_i32 ? -0x1p31 : 0, high = o->to == ELEM_i32 ? 0x1p31 : 0x1p32;
-    bool whole = is_whole((Elem)o->to); // a bool is true for all but 0
-    if (whole && !(o->value >= low && o->value < high))
+    const ElemInfo *e = &elem_info[o->to]; // a bool is true for all but 0
+    if (is_whole((Elem)o->to) && !(o->value >= e->low && o->value < e->high + 1))
         FAIL(f, "op %u: %s cannot hold %g", id, elem_info[o->to].name, o->value);
     return true;
 }

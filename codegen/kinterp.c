@@ -56,7 +56,9 @@ static uint32_t load(KernelRun *r, KId id) {
         return 0;
     }
     if (a->mode == KARG_acc && r->env->first) return 0;
-    if (a->elem == ELEM_bool) return ((const uint8_t *)r->bufs[o->arg])[at] != 0;
+    const uint8_t *bytes = r->bufs[o->arg];
+    if (a->elem == ELEM_bool) return bytes[at] != 0;
+    if (elem_info[a->elem].bytes == 1) return bytes[at];
     return ((const uint32_t *)r->bufs[o->arg])[at];
 }
 
@@ -65,8 +67,8 @@ static void store(KernelRun *r, const char *what, uint32_t i, uint32_t arg, int6
     const KArg *a = &r->k->args.at[arg];
     if (at < 0 || at >= a->count)
         fail(r, what, i, arg, at);
-    else if (a->elem == ELEM_bool)
-        ((uint8_t *)r->bufs[arg])[at] = bits != 0;
+    else if (elem_info[a->elem].bytes == 1)
+        ((uint8_t *)r->bufs[arg])[at] = (uint8_t)bits;
     else
         ((uint32_t *)r->bufs[arg])[at] = bits;
 }

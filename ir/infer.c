@@ -139,13 +139,8 @@ static int64_t wanted_size(const Rule *r, AxisId a) {
 
 // Can a constant of this element type hold x?
 static bool need_value(const Rule *r, uint32_t elem, double x) {
-    double low = 0, high = 1;
-    switch ((ElemKind)elem_info[elem].kind) {
-    case ELEM_FLOAT: return true;
-    case ELEM_INT: low = INT32_MIN, high = INT32_MAX; break;
-    case ELEM_UINT: high = UINT32_MAX; break;
-    case ELEM_BOOL: break;
-    }
+    double low = elem_info[elem].low, high = elem_info[elem].high;
+    if (elem_info[elem].kind == ELEM_FLOAT) return true;
     if (x >= low && x <= high && floor(x) == x && !(x == 0 && signbit(x))) return true;
     return FAIL(r, "%s cannot hold the constant %g", elem_name(elem), x);
 }

@@ -28,6 +28,7 @@ typedef enum { ELEM_FLOAT, ELEM_INT, ELEM_UINT, ELEM_BOOL } ElemKind;
 typedef struct {
     const char *name, *safetensors;
     uint8_t bytes, kind;
+    double low, high; // least and largest value: of floats the infinities
 } ElemInfo;
 extern const ElemInfo elem_info[ELEM_COUNT];
 

@@ -5,10 +5,20 @@
 // compares bytes, so a type or attribute is first copied into zeroed memory, used parts only. All
 // look-ups are hashed: building a module of n nodes is O(n).
 #include "ir/attr.h"
+#include <math.h>
 #include <string.h>
 
+#define LOW_FLOAT(bytes)  (-(double)INFINITY)
+#define HIGH_FLOAT(bytes) ((double)INFINITY)
+#define LOW_INT(bytes)    (-(double)(UINT64_C(1) << (8 * (bytes)-1)))
+#define HIGH_INT(bytes)   ((double)(UINT64_C(1) << (8 * (bytes)-1)) - 1)
+#define LOW_UINT(bytes)   0
+#define HIGH_UINT(bytes)  ((double)(UINT64_C(1) << 8 * (bytes)) - 1)
+#define LOW_BOOL(bytes)   0
+#define HIGH_BOOL(bytes)  1
 const ElemInfo elem_info[ELEM_COUNT] = {
-#define DTYPE(name, bytes, kind, st) {#name, #st, bytes, ELEM_##kind},
+#define DTYPE(name, bytes, kind, st)                                                               \
+    {#name, #st, bytes, ELEM_##kind, LOW_##kind(bytes), HIGH_##kind(bytes)},
 #include "ir/dtypes.def"
 #undef DTYPE
 };

@@ -220,12 +220,8 @@ uint32_t scalar_eval_identity(ReduceKind kind, Elem elem) {
     case REDUCE_sum:
     case REDUCE_any: return 0;
     case REDUCE_prod: return elem == ELEM_f32 ? 0x3f800000u : 1u;
-    case REDUCE_min:
-        if (elem == ELEM_f32) return 0x7f800000u;
-        return elem == ELEM_i32 ? 0x7fffffffu : elem == ELEM_u32 ? 0xffffffffu : 1u;
-    case REDUCE_max:
-        if (elem == ELEM_f32) return 0xff800000u;
-        return elem == ELEM_i32 ? 0x80000000u : 0u;
+    case REDUCE_min: return scalar_to_bits(elem, elem_info[elem].high);
+    case REDUCE_max: return scalar_to_bits(elem, elem_info[elem].low);
     case REDUCE_all: return elem == ELEM_bool ? 1u : 0xffffffffu;
     case REDUCE_COUNT: break;
     }
@@ -444,7 +440,7 @@ double scalar_from_bits(Elem elem, uint32_t x) {
 
 // Truncating and saturating, from the double itself: through f32 an integer above 2^24 would move.
 static double int_of_f64(Elem to, double a) {
-    double low = to == ELEM_i32 ? -0x1p31 : 0.0, high = to == ELEM_i32 ? 0x1p31 - 1 : 0x1p32 - 1;
+    double low = elem_info[to].low, high = elem_info[to].high;
     if (a != a) return 0;
     a = trunc(a);
     return a < low ? low : a > high ? high : a + 0.0;

@@ -10,7 +10,7 @@ LLVMTypeRef print_type(const Print *p, Elem e) {
 }
 
 LLVMTypeRef print_memory(const Print *p, Elem e) {
-    return e == ELEM_bool ? p->u->t_i8 : print_type(p, e);
+    return elem_info[e].bytes == 1 ? p->u->t_i8 : print_type(p, e);
 }
 
 LLVMValueRef print_from_memory(const Print *p, Elem e, LLVMValueRef v) {

@@ -9,9 +9,7 @@
 const char *cu_register_type(Elem e) {
     return e == ELEM_f32 ? "float" : e == ELEM_bool ? "bool" : "u32";
 }
-const char *cu_memory_type(Elem e) {
-    return e == ELEM_f32 ? "float" : e == ELEM_bool ? "u8" : "u32";
-}
+const char *cu_memory_type(Elem e) { return elem_info[e].bytes == 1 ? "u8" : cu_register_type(e); }
 
 SV cu_sv(Cu *p, CuVal v) {
     CuVal *copy = NEW(p->a, CuVal);
