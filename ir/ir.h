@@ -268,6 +268,13 @@ typedef struct {
     uint8_t sample; // 1: the plan's sample axis
 } Axis;
 
+// What the plan demands of named values: that each shares a kernel with a neighbour, or that none does.
+typedef struct {
+    Sym path;   // a pattern of ir/base/path.h
+    bool apart; // 'nofuse', else 'fuse'
+    Loc loc;    // of the pattern in the plan
+} Demand;
+
 typedef struct {
     Arena *arena;
     SymTab *syms;
@@ -281,6 +288,7 @@ typedef struct {
     // Cut where one micro-batch must be the batch (batch norm): a step, or an evaluation, may not
     // have more of them. Set by microbatch.
     bool whole_step, whole_eval, whole_predict;
+    VEC(Demand) demands;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
     Map axis_map;  // name -> axis
@@ -301,6 +309,11 @@ uint32_t repeat_new(Module *m, const char *axis, int64_t rounds, uint32_t parent
 int64_t repeat_total(const Module *m, uint32_t repeat);
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc);
 StateId state_find(const Module *m, Sym path); // NONE when absent
+// Whether it is about this node: a value of the model that is computed; of 'nofuse' also of its derivatives,
+// which have its name. Constants and the like keep the name of the place where they stood first; what
+// initialises and updates parameters has theirs. 'generate' computes what one position needs and takes values
+// apart for that: 'fuse' lets it be.
+bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n);
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }

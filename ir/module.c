@@ -5,6 +5,7 @@
 // compares bytes, so a type or attribute is first copied into zeroed memory, used parts only. All
 // look-ups are hashed: building a module of n nodes is O(n).
 #include "ir/attr.h"
+#include "ir/base/path.h"
 #include <math.h>
 #include <string.h>
 
@@ -165,6 +166,15 @@ StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc 
 StateId state_find(const Module *m, Sym path) {
     const uint32_t *id = map_find(&m->state_map, path);
     return id ? *id : NONE;
+}
+
+bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
+    const Node *x = node_at(f, n);
+    const char *func = sym_str(m->syms, f->name);
+    if (!strcmp(func, "init") || (!d->apart && !strcmp(func, "generate"))) return false;
+    if (x->phase == PHASE_U || (!d->apart && x->phase != PHASE_F)) return false;
+    return op_info[x->op].kind != OPK_LEAF && x->name &&
+           path_selects(sym_str(m->syms, d->path), sym_str(m->syms, x->name));
 }
 
 // Records are whole numbers of words; interning hashes them on every new node.

@@ -652,6 +652,12 @@ static void state_line(IrParser *p) {
     state_tails(p, &p->m->states.at[id]);
 }
 
+static void demand_line(IrParser *p, bool apart) {
+    Demand d = {.path = name(p), .apart = apart};
+    if (take(p, '@')) source_range(p, &d.loc);
+    if (!p->failed) vec_push(p->arena, &p->m->demands, d);
+}
+
 static void item(IrParser *p) {
     if (take_word(p, "file"))
         file_line(p);
@@ -663,12 +669,18 @@ static void item(IrParser *p) {
         repeat_line(p);
     else if (take_word(p, "state"))
         state_line(p);
+    else if (take_word(p, "fuse"))
+        demand_line(p, false);
+    else if (take_word(p, "nofuse"))
+        demand_line(p, true);
     else if (take_word(p, "func"))
         func(p, false);
     else if (take_word(p, "region"))
         func(p, true);
     else
-        ERROR(p, p->at, "expected 'file', 'axis', 'whole', 'repeat', 'state', 'func' or 'region'");
+        ERROR(p, p->at,
+              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'func' or "
+              "'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

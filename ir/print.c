@@ -244,6 +244,7 @@ static void put_files(IrPrinter *p) {
     const Module *m = p->m;
     for (uint32_t i = 1; i < m->repeats.n; i++) file_number(p, m->repeats.at[i].loc);
     for (StateId i = 0; i < m->states.n; i++) file_number(p, m->states.at[i].loc);
+    for (uint32_t i = 0; i < m->demands.n; i++) file_number(p, m->demands.at[i].loc);
     for (FuncId i = 0; i < m->funcs.n; i++)
         for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
             file_number(p, m->funcs.at[i]->nodes.at[n].loc);
@@ -278,6 +279,13 @@ static void put_state(IrPrinter *p, const State *s) {
     put(p, "\n");
 }
 
+static void put_demand(IrPrinter *p, const Demand *d) {
+    put(p, d->apart ? "nofuse " : "fuse ");
+    put_name(p, d->path);
+    put_loc(p, d->loc);
+    put(p, "\n");
+}
+
 void ir_print_module(Text *to, const Module *m) {
     IrPrinter p = printer_new(to, m);
     p.file_numbers.arena = to->arena;
@@ -293,6 +301,7 @@ void ir_print_module(Text *to, const Module *m) {
     if (m->whole_predict) put(&p, "whole predict\n");
     for (uint32_t i = 1; i < m->repeats.n; i++) put_repeat(&p, &m->repeats.at[i]);
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
+    for (uint32_t i = 0; i < m->demands.n; i++) put_demand(&p, &m->demands.at[i]);
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!m->funcs.at[i]->region) put_func(&p, i);
     for (FuncId i = 0; i < m->funcs.n; i++)

@@ -217,7 +217,10 @@ static void test_text_faults(void **state) {
         {"repeat x = 2 func f { %0 = const : f32 inst=2.0 }", "no repeat 2 before here", 1, 45},
         {"repeat x = 2 func f { %0 = const : f32 inst=1.2 }", "repeat 1 has no round 2", 1, 45},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
-        {"hello", "expected 'file', 'axis', 'whole', 'repeat', 'state', 'func' or 'region'", 1, 1},
+        {"hello",
+         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'func' or "
+         "'region'",
+         1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
