@@ -201,7 +201,7 @@ typedef struct {
     VEC(SizeLine) sizes;
     Map size_at; // axis -> size + 1, the last
     VEC(OptimizerRule) optimizers;
-    VEC(const PlanLine *) freezes, rates;
+    VEC(const PlanLine *) freezes, rates, demands;
     double length; // of the first schedule that has one, as written; 0: none has
     VEC(Option) defines;
     Sym sample;
@@ -436,6 +436,8 @@ Value state_value(Elab *cx, StateId s);
 bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs);
 void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
+// After all functions: the module's demands. A name that selects no value of theirs is a fault.
+void plan_demands(Elab *cx);
 void plan_options(Elab *cx);
 const Option *plan_define(Elab *cx, const char *name);       // marks it used
 const PlanLine *plan_line(const Elab *cx, const char *name); // the first of that name, or NULL

@@ -516,6 +516,7 @@ static void read_line(Elab *cx, const PlanLine *l) {
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
     if (strcmp(what, "lr") == 0) read_rate(cx, l);
     if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
+    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse")) vec_push(cx->arena, &cx->plan.demands, l);
 }
 
 // ---- data ---------------------------------------------------------------------------------------
@@ -584,6 +585,26 @@ static void option_settings(Elab *cx) {
         bool always = i == SN_SET_data_kind || i == SN_SET_seed;
         if (sn_settings[i].when == SN_RUN && (cx->plan.set[i].text || always))
             option(cx, sn_settings[i].key, text);
+    }
+}
+
+static bool selects_value(const Module *m, const Demand *d) {
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
+            if (demand_selects(m, d, m->funcs.at[i], n)) return true;
+    return false;
+}
+
+void plan_demands(Elab *cx) {
+    for (uint32_t i = 0; i < cx->plan.demands.n; i++) {
+        const PlanLine *l = cx->plan.demands.at[i];
+        for (uint32_t k = 0; k < l->paths.n; k++) {
+            const Path *p = &l->paths.at[k];
+            Demand d = {p->text, strcmp(str(cx, l->what), "nofuse") == 0, p->loc};
+            vec_push(cx->arena, &cx->m->demands, d);
+            if (!selects_value(cx->m, &d))
+                elab_error(cx, p->loc, "'%s' matches no value", str(cx, p->text));
+        }
     }
 }
 

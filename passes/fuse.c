@@ -202,6 +202,7 @@ static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
 // Why node n cannot be computed in group g. All that n reads comes from g or earlier.
 static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
     Op op = (Op)node_at(x->f, n)->op;
+    if (x->apart[n] || x->apart[g->members.at[0]]) return REFUSAL_nofuse;
     if (op == OP_contract) return REFUSAL_product;
     if (op == OP_scatter_add) return REFUSAL_scatter;
     if (op == OP_group) return REFUSAL_attention;
@@ -259,7 +260,8 @@ static void visit_mark(Fuse *x, NodeId s, bool moved, void *user) {
 // `state + column fold`: the accumulation of a gradient, done where the fold's result is stored.
 static bool accumulates_fold(const Fuse *x, NodeId n, const FuseGroup *g) {
     const Node *node = node_at(x->f, n);
-    if (node->op != OP_add || g->kind != GROUP_columns) return false;
+    if (node->op != OP_add || g->kind != GROUP_columns || x->apart[n] || x->apart[g->members.at[0]])
+        return false;
     NodeId a = operand(x->f, n, 0), b = operand(x->f, n, 1);
     NodeId fold = is_column_fold(x, b) ? b : a, other = fold == b ? a : b;
     return is_column_fold(x, fold) && node_at(x->f, other)->op == OP_state && g->members.n == 1 &&
@@ -305,9 +307,8 @@ static void visit_keep(Fuse *x, NodeId s, bool moved, void *user) {
 // For those who ask: what n reads from other groups than its own, and why it is not in theirs. why: it did
 // not join the latest of them.
 static void record_pairs(Fuse *x, NodeId n, uint32_t latest, Refusal why) {
-    Ledger *l = x->cx->ledger;
     NodeList sources = {0};
-    if (!l || !l->keep_pairs) return;
+    if (!x->keep_pairs) return;
     fuse_sources(x, n, visit_keep, &sources);
     const char *late = "";
     for (uint32_t i = 0; i < sources.n; i++)
@@ -330,7 +331,7 @@ static void record_pairs(Fuse *x, NodeId n, uint32_t latest, Refusal why) {
                       .late = late,
                       .bytes = type_bytes(type_of(x->m, x->f, s)),
                       .reads = g->reads + x->closure[n].reads};
-        vec_push(l->arena, &l->pairs, p);
+        vec_push(x->a, &x->pairs, p);
     }
 }
 
@@ -472,6 +473,9 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     x.forced = NEW_ARRAY(a, uint8_t, count + 1);
     x.offered = NEW_ARRAY(a, uint8_t, count + 1);
     x.is_result = NEW_ARRAY(a, uint8_t, count + 1);
+    x.apart = NEW_ARRAY(a, uint8_t, count + 1);
+    x.beside = NEW_ARRAY(a, uint8_t, count + 1);
+    x.keep_pairs = cx->m->demands.n || (cx->ledger && cx->ledger->keep_pairs);
     for (uint32_t i = 0; i < f->results.n; i++) x.is_result[f->results.at[i].node] = 1;
     memset(x.product, 0xff, sizeof *x.product * count);
     x.closure = NEW_ARRAY(a, Closure, count + 1);
@@ -484,6 +488,9 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     fuse_mark_inline(&x);
     for (NodeId n = 0; n < count; n++)
         if (x.live[n] && needs_group(&x, n)) place(&x, n);
+    for (uint32_t i = 0; i < x.pairs.n && cx->ledger && cx->ledger->keep_pairs; i++)
+        vec_push(cx->ledger->arena, &cx->ledger->pairs, x.pairs.at[i]);
+    fuse_check_demands(&x);
     cx->m->funcs.at[id] = fuse_emit(&x, id);
     return true;
 }

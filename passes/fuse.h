@@ -47,17 +47,22 @@ typedef struct {
     uint8_t *forced;     // inline, because such a call computes what lies between
     uint8_t *offered;    // a fold that the ledger says such a call takes or could take
     uint8_t *is_result;  // of the function
+    uint8_t *apart;      // the plan's 'nofuse' selects it
+    uint8_t *beside;     // what it is computed from would be a part of such a value's kernel
     Closure *closure;
     uint32_t *group;     // group of a node that is neither inline nor a source
     uint32_t *reader;    // last group that reads a stored value, or GROUP_NONE
     uint32_t *passed[2]; // last fuse_sources that came by here; [1]: over a path that moves
     uint32_t walks;      // calls of fuse_sources so far
     VEC(FuseGroup) groups;
+    bool keep_pairs; // somebody asks: the ledger, or a demand of the plan
+    VEC(FusePair) pairs;
 } Fuse;
 
 const char *fuse_name(const Fuse *x, NodeId n); // for the ledger
 void fuse_find_library(Fuse *x);                // fills product and forced, adds to need
 void fuse_mark_inline(Fuse *x);
+void fuse_check_demands(Fuse *x); // reports those of the plan that are not met
 Func *fuse_emit(Fuse *x, FuncId slot);
 // Calls visit for every stored value or source that node n reads, through inlined operands. moved: the
 // path holds a view or gather, so the source is not read at n's own place. Linear in the nodes between,

@@ -124,7 +124,8 @@ static bool may_inline(Fuse *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
     if (x->need[n]) return false;
     if (op_info[op].reads == READS_NOTHING) return true;
-    if (!op_reads_one(op) || (x->cx->unfused && op_is_scalar(op))) return false;
+    bool stored = x->cx->unfused || x->apart[n] || x->beside[n];
+    if (!op_reads_one(op) || (stored && op_is_scalar(op))) return false;
     const Closure *c = &x->closure[n];
     const Type *t = type_of(x->m, x->f, n);
     if (is_crowded(x, n)) return false;
@@ -138,7 +139,20 @@ static bool may_inline(Fuse *x, NodeId n) {
     return uses <= 1 || (c->n <= 1 && c->cost <= MAX_INLINE_COST);
 }
 
+// What 'nofuse' selects, and what it reads, through what is no scalar op and thus no kernel's work.
+static void mark_apart(Fuse *x) {
+    const Module *m = x->m;
+    for (NodeId n = x->f->nodes.n; m->demands.n && n-- > 0;) {
+        const Node *node = node_at(x->f, n);
+        for (uint32_t i = 0; i < m->demands.n && node->op != OP_group && node->op != OP_part; i++)
+            x->apart[n] |= m->demands.at[i].apart && demand_selects(m, &m->demands.at[i], x->f, n);
+        bool passes_on = x->apart[n] || (x->beside[n] && !op_is_scalar((Op)node->op));
+        for (uint32_t i = 0; passes_on && i < node->n; i++) x->beside[operand(x->f, n, i)] = 1;
+    }
+}
+
 void fuse_mark_inline(Fuse *x) {
+    mark_apart(x);
     for (NodeId n = 0; n < x->f->nodes.n; n++)
         x->is_source[n] = op_info[node_at(x->f, n)->op].reads == READS_STORED;
     mark_needed(x);

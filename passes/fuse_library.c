@@ -49,7 +49,7 @@ static bool is_matrix(const Fuse *x, NodeId o, const AxisList *kept, const AxisL
 
 static bool linear_of(const Fuse *x, NodeId n, Linear *out) {
     *out = (Linear){.side = {0, 1}};
-    if (node_at(x->f, n)->op != OP_contract) return false;
+    if (node_at(x->f, n)->op != OP_contract || x->apart[n]) return false;
     const Type *t = type_of(x->m, x->f, n);
     const Type *in[2] = {type_of(x->m, x->f, operand(x->f, n, 0)),
                          type_of(x->m, x->f, operand(x->f, n, 1))};
@@ -144,7 +144,7 @@ static NodeId find_sum(const Fuse *x, NodeId n, const AxisList *rows, const Axis
     for (uint32_t i = 0; i < user_count(x, n); i++) {
         NodeId fold = user_at(x, n, i);
         if (x->live[fold] && x->product[fold] == NONE && !x->offered[fold] &&
-            sums_rows(x, fold, rows, columns, total))
+            sums_rows(x, fold, rows, columns, total) && !x->apart[fold] && !x->apart[*total])
             return fold;
     }
     return NONE;
@@ -193,10 +193,12 @@ static bool is_bias(const Fuse *x, NodeId bias, const Linear *l) {
     return true;
 }
 
-// What lies between is computed in the call, so nothing may need it from memory.
+// What lies between is computed in the call, so nothing may need it from memory, and the plan not keep it apart.
 static bool stays_inside(const Fuse *x, const Smooth *s, NodeId out, NodeId kept) {
     for (uint32_t i = 0; i < s->n; i++)
-        if (s->node[i] != out && s->node[i] != kept && x->need[s->node[i]]) return false;
+        if (x->apart[s->node[i]] ||
+            (s->node[i] != out && s->node[i] != kept && x->need[s->node[i]]))
+            return false;
     return true;
 }
 

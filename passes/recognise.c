@@ -28,7 +28,7 @@ typedef struct {
     AxisId row, key;
     TypeId tile;    // of the first product: the axes of all tiles
     AxisList outer; // the others of it, in order
-    VEC(NodeId) products, nodes, sums;
+    NodeList products, nodes, sums;
     const char *why; // it is not formed, NULL: it is
     NodeId at;       // what is to blame
 } Attention;
@@ -426,6 +426,24 @@ static void cut_part(AttendForm *m, Attention *x, bool backward) {
     vec_push(s->a, &m->parts, p);
 }
 
+static const char *said_at(const AttendSearch *s, Loc at) {
+    uint32_t line, column;
+    if (!at.file) return "stays by itself: the plan says nofuse";
+    diag_position(s->m->diag, at, &line, &column);
+    return arena_printf(s->a, "stays by itself: the plan says nofuse, line %u", line);
+}
+
+// What the plan's 'nofuse' selects is computed by itself, so not in here.
+static void keep_apart(AttendSearch *s, Attention *x, const NodeList *body) {
+    for (uint32_t i = 0; i < s->m->demands.n; i++) {
+        const Demand *d = &s->m->demands.at[i];
+        const char *why = said_at(s, d->loc);
+        for (uint32_t k = 0; d->apart && k < body->n; k++)
+            if (demand_selects(s->m, d, s->f, body->at[k]) && !is_view(s, body->at[k]))
+                refuse(x, body->at[k], why);
+    }
+}
+
 // Both directions, or none.
 static void cut(AttendForm *m, Attention *x) {
     enum { MAX_ARGS = 40 }; // a kernel has 64
@@ -441,6 +459,7 @@ static void cut(AttendForm *m, Attention *x) {
         qsort(results->at, results->n, sizeof *results->at, by_id);
         if (parts[i].args.n > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
         if (waits_for_itself(m, &parts[i])) refuse(x, results->at[0], "waits for itself");
+        keep_apart(s, x, &parts[i].body);
         give_results(m, &parts[i], before + i + 1);
     }
     for (uint32_t i = 0; x->why && i < count; i++) give_results(m, &parts[i], 0);
@@ -581,6 +600,46 @@ static void record(const AttendSearch *s, const Attention *x) {
                    x->products.n, x->sums.n);
 }
 
+// Whether a demand is about attention number i + 1: a value of it, or one that would be if nothing stood in
+// the way.
+static bool is_about(const AttendSearch *s, const Demand *d, uint32_t i) {
+    const Attention *x = &s->found.at[i];
+    for (NodeId n = 0; n < s->f->nodes.n; n++) {
+        bool of = s->owner[n] == i + 1 || contains(&x->sums, n);
+        for (uint32_t k = 0; k < x->products.n; k++) of |= s->score[n] == x->products.at[k];
+        if (of && demand_selects(s->m, d, s->f, n)) return true;
+    }
+    return false;
+}
+
+static void report(const AttendSearch *s, const Demand *d, const Attention *x) {
+    Diag *diag = s->m->diag;
+    if (diag_has_error(diag, d->loc)) return;
+    diag_error(diag, d->loc, "'%s' is not fused: its attention is kept decomposed, '%s' %s",
+               sym_str(s->m->syms, d->path), name_of(s, x->at), x->why);
+    diag_note(diag, node(s, x->at)->loc, "'%s' is computed here", name_of(s, x->at));
+}
+
+// The plan's 'fuse': attention that it selects is formed, or the plan is at fault.
+static void check_demands(const AttendSearch *s) {
+    for (uint32_t i = 0; i < s->m->demands.n; i++) {
+        const Demand *d = &s->m->demands.at[i];
+        Decision kept = {.done = true,
+                         .func = sym_str(s->m->syms, s->f->name),
+                         .pass = "recognise",
+                         .rule = "demand",
+                         .subject = sym_str(s->m->syms, d->path),
+                         .loc = d->loc};
+        for (uint32_t k = 0; k < s->found.n && !d->apart; k++) {
+            if (!is_about(s, d, k)) continue;
+            if (s->found.at[k].why)
+                report(s, d, &s->found.at[k]);
+            else
+                ledger_add(s->cx->ledger, kept, "the plan: attention is kept whole");
+        }
+    }
+}
+
 static bool recognise_func(PassCx *cx, Func *f) {
     uint32_t count = f->nodes.n + 1;
     Arena *a = cx->scratch;
@@ -605,6 +664,7 @@ static bool recognise_func(PassCx *cx, Func *f) {
         if (!x->why) cut(&m, x);
         record(&s, x);
     }
+    check_demands(&s);
     if (m.parts.n) write_all(&m);
     return m.parts.n > 0;
 }

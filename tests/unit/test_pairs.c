@@ -12,7 +12,7 @@
 #include "passes/pipeline.h"
 #include "tests/oracle/model.h"
 
-static void run_passes(TestModel *t, const char *target, bool unfused, bool library) {
+static void run_passes(TestModel *t, const char *target, bool unfused, bool library, bool apart) {
     PassCx cx = {.m = t->program->m,
                  .scratch = arena_new(),
                  .ledger = t->ledger,
@@ -21,6 +21,8 @@ static void run_passes(TestModel *t, const char *target, bool unfused, bool libr
                  .unfused = unfused,
                  .library = library};
     t->ledger->keep_pairs = true;
+    Demand all = {.path = sym(t->program->m->syms, "*"), .apart = true};
+    if (apart) vec_push(t->program->m->arena, &t->program->m->demands, all);
     assert_true(pipeline_run(&cx, NULL, NULL, NULL));
     arena_free(cx.scratch);
 }
@@ -68,11 +70,11 @@ static void test_neighbours_are_answered(void **state) {
                                          "vit", "convnet", "fashion"};
     int pairs = 0;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        for (int how = 0; how < 4; how++) {
+        for (int how = 0; how < 5; how++) {
             Arena *a = arena_new();
             TestModel *t = model_compile(arena_printf(a, "models/%s.sn", models[i]), "");
             assert_non_null(t);
-            run_passes(t, how ? "cuda" : "cpu", how == 2, how == 3);
+            run_passes(t, how ? "cuda" : "cpu", how == 2, how == 3, how == 4);
             pairs += check_pairs(t);
             model_free(t);
             arena_free(a);

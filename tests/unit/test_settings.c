@@ -373,6 +373,8 @@ static void test_forms_of_lines(void **state) {
         {"size batch", "'size' takes axes with extents"},
         {"freeze 1 : w", "'freeze' takes names after ':'"},
         {"freeze", "'freeze' takes names after ':'"},
+        {"fuse w", "'fuse' takes names after ':'"},
+        {"nofuse", "'nofuse' takes names after ':'"},
         {"stepz 1", "unknown plan line 'stepz'; did you mean 'steps'?"},
         {"mesh 1", "'mesh' is not compiled yet"},
         {"eval every = 1; eval batches = 2; save every = 2, keep = 1", NULL},
