@@ -345,6 +345,8 @@ static SnStatus check_attends(const PlanCheck *c) {
         for (uint32_t k = 0; k < a->nouter; k++)
             if (a->outer[k] < 1 || __builtin_mul_overflow(total, a->outer[k], &total))
                 return FAIL("extents of attention %u", i);
+        if (total >> 41)
+            return FAIL("extents of attention %u", i); // times features, as bytes, it fits
         for (uint32_t k = 0; k < a->nparts; k++) {
             int64_t work = total;
             const SnAttendPart *part = &a->part[k];

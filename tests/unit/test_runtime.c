@@ -129,7 +129,7 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(p->region_bytes[SN_REGION_PARAM] = 8);
     REFUSED(p->region_bytes[SN_REGION_TEMP] = -1);
     REFUSED(p->model_name = 1 << 20);
-    REFUSED(ITEM(SnKernel, kernels)->fn = 9);
+    REFUSED(ITEM(SnKernel, kernels)->fn = TINY_FUNCTIONS);
     REFUSED(ITEM(SnKernel, kernels)->scratch = -1);
     REFUSED(ITEM(SnCmd, cmds)->fn = 9);
     REFUSED(ITEM(SnCmd, cmds)->op = 9);
@@ -164,7 +164,77 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnPort, inputs)->naxes = 9);
     REFUSED(ITEM(SnScalar, scalars)->offset = 62);
     REFUSED(p->nr = 17);
-    REFUSED(p->ukr = 9);
+    REFUSED(p->ukr = TINY_FUNCTIONS);
+    free(copy);
+}
+
+#define ATTEND ITEM(SnAttend, attends)
+#define PART   ITEM(SnAttend, attends)->part[i]
+#define HULL   ITEM(SnHull, hulls)
+// Likewise of the attention.
+static void test_attend_damage_is_found(void **state) {
+    RuntimeFixture *f = *state;
+    unsigned char *copy = aligned_alloc(64, BLOB);
+    SnPlan *p = (SnPlan *)(void *)copy;
+    uint32_t at = 0;
+    while (SN_AT(f->plan, SnCmd, cmds)[at].op != SN_CMD_ATTEND) at++;
+    uint32_t arg = SN_AT(f->plan, SnCmd, cmds)[at].args;
+    REFUSED(ITEM(SnCmd, cmds)[at].fn = 1);
+    REFUSED(ITEM(SnCmd, cmds)[at].nargs++); // one that its kernel does not know
+    REFUSED(ITEM(SnCmd, cmds)[at].nargs--);
+    REFUSED(ITEM(SnCmd, cmds)[at].op = SN_CMD_KERNEL, ITEM(SnCmd, cmds)[at].fn = TINY_STRIP);
+    REFUSED(p->attends.count = 100000);
+    REFUSED(p->hulls.count = 0);
+    REFUSED(p->gemms.count = 0, p->nr = 17);
+    REFUSED(ATTEND->nouter = SN_ATTEND_OUTER + 1);
+    REFUSED(ATTEND->nparts = SN_ATTEND_PARTS + 1);
+    REFUSED(ATTEND->tiles = SN_ATTEND_TILES + 1);
+    REFUSED(ATTEND->tiles = 0);
+    REFUSED(ATTEND->strip = 0);
+    REFUSED(ATTEND->strip = 1025);
+    REFUSED(ATTEND->strip = 1); // two strips, one hull
+    REFUSED(ATTEND->kernel = TINY_KERNELS);
+    REFUSED(ATTEND->kernel = 0); // no strip kernel
+    REFUSED(ATTEND->args = 7);
+    REFUSED(ATTEND->args = 5);
+    REFUSED(ATTEND->hull = 1);
+    REFUSED(ATTEND->hull = UINT32_MAX);
+    REFUSED(ATTEND->outer[0] = 0);
+    REFUSED(ATTEND->outer[0] = INT64_MAX);
+    REFUSED(ATTEND->outer[0] = INT64_C(1) << 43); // its workspace
+    REFUSED(ATTEND->rows = 0);
+    REFUSED(ATTEND->rows = 3); // of two
+    REFUSED(ATTEND->rows = INT64_MAX);
+    REFUSED(ATTEND->keys = 0);
+    REFUSED(ATTEND->keys = 2); // its hull ends at 3
+    REFUSED(ATTEND->keys = 4);
+    REFUSED(ATTEND->keys = INT64_C(1) << 32);
+    for (int i = 0; i < 3; i++) {
+        REFUSED(PART.kind = SN_ATTEND_KINDS);
+        REFUSED(PART.tile = 1);
+        REFUSED(PART.x = 6);
+        REFUSED(PART.y = 6);
+        REFUSED(PART.base_x++);
+        REFUSED(PART.base_x = INT64_MAX);
+        REFUSED(PART.base_y = -1);
+        REFUSED(PART.step_x++);
+        REFUSED(PART.step_x = INT64_MAX);
+        REFUSED(PART.step_y = -5);
+        REFUSED(ATTEND->outer[0] = 2, PART.outer_x[0] = 1);
+        REFUSED(ATTEND->outer[0] = 2, PART.outer_y[0] = -1);
+        REFUSED(PART.nf = SN_GEMM_DIMS + 1);
+        REFUSED(PART.f[0].extent = 0);
+        REFUSED(PART.f[0] = (SnDim){4097, 0, 0, 0});
+        REFUSED(PART.f[0].a += 2);
+        REFUSED(PART.f[0].b += 2);
+        REFUSED(ITEM(SnArg, args)[arg + 2 * (uint32_t)i].bytes -= 4);
+        REFUSED(ITEM(SnArg, args)[arg + 2 * (uint32_t)i + 1].bytes -= 4);
+    }
+    REFUSED(HULL->first = 1);
+    REFUSED(HULL->first = -SN_ATTEND_HULL);
+    REFUSED(HULL->first = SN_ATTEND_HULL);
+    REFUSED(HULL->end = 4);
+    REFUSED(HULL->end = -1);
     free(copy);
 }
 
@@ -215,6 +285,9 @@ static void test_step_computes(void **state) {
     }
     const float product[6] = {1, 2, 8, 3, 4, 18};
     assert_memory_equal(sn_exec_at(r.exec, SN_REGION_PARAM, AT_P), product, sizeof product);
+    const float o[4] = {34, 52, 78, 116}, rows[6] = {20, 28, 28, 40, 124, 176};
+    assert_memory_equal(sn_exec_at(r.exec, SN_REGION_PARAM, AT_O), o, sizeof o);
+    assert_memory_equal(sn_exec_at(r.exec, SN_REGION_PARAM, AT_R), rows, sizeof rows);
     assert_int_equal(sn_trainer_progress(r.trainer).samples, 24);
     assert_true(isnan(sn_trainer_result(r.trainer, "nothing", false, 0)));
     run_free(&r);
@@ -479,6 +552,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(test_plan_is_accepted),
         WITH(test_plan_damage_is_found),
+        WITH(test_attend_damage_is_found),
         WITH(test_plan_survives_any_bytes),
         WITH(test_step_computes),
         WITH(test_inputs_are_all_filled),

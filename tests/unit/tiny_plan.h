@@ -4,6 +4,7 @@
 //
 //   prologue  count += ids in the micro-batch
 //   micro     g[i] += (i + 1) * sum of (id + target);  h[id] += 1;  p = a b
+//             o = 2 (a b) b^T, r = (2 a b)^T a: an attention of two rows and three keys
 //   update    w[i] += g[i] / count * lr.peak * step;  loss = g[0]
 //   eval      the sum of ids over the micro-batches, then divided by their number
 //   generate  logits: 10 at (id + 1) mod 8
@@ -14,7 +15,7 @@
 
 enum { MICRO = 2, SEQ = 4, VOCAB = 8, WEIGHTS = 3, BLOB = 16384 };
 // Offsets in the regions.
-enum { AT_W = 0, AT_A = 64, AT_B = 128, AT_P = 192, PARAM_BYTES = 256 };
+enum { AT_W = 0, AT_A = 64, AT_B = 128, AT_P = 192, AT_O = 256, AT_R = 320, PARAM_BYTES = 384 };
 enum { AT_G = 0, AT_H = 64, AT_COUNT = 128, AT_EVAL = 192, ACCUM_BYTES = 256 };
 enum { AT_LOSS = 0, AT_MEAN = 64, AT_LOGITS = 128, TEMP_BYTES = 128 + SEQ * VOCAB * 4 };
 enum { AT_TOKENS = 0, AT_TARGETS = 64, AT_PROMPT = 128, INPUT_BYTES = 192 };
@@ -80,6 +81,14 @@ static void k_logits(void *const *b, const SnEnv *env, int64_t t0, int64_t t1, v
             ((float *)b[0])[s * VOCAB + v] = v == (((const int32_t *)b[1])[s] + 1) % VOCAB ? 10 : 0;
 }
 
+// A strip kernel: twice what is there.
+static void k_strip(void *const *b, const SnEnv *env, float *const *tiles, int64_t ld, int64_t row0,
+                    int64_t row1, int64_t lane0, int64_t lane1, void *scratch) {
+    (void)b, (void)env, (void)scratch;
+    for (int64_t r = 0; r < row1 - row0; r++)
+        for (int64_t lane = 0; lane < lane1 - lane0; lane++) tiles[0][r * ld + lane] *= 2;
+}
+
 // A micro-kernel of one row and 16 lanes, in C.
 static void k_ukr(int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb,
                   const float *from, int64_t ldfrom, const float *acc, int64_t ldacc, float *to,
@@ -93,10 +102,10 @@ static void k_ukr(int64_t kc, const float *a, int64_t lda, const float *b, int64
 }
 
 typedef void (*TinyFn)(void);
-static const TinyFn tiny_functions[] = {(TinyFn)k_init,    (TinyFn)k_count,  (TinyFn)k_grad,
-                                        (TinyFn)k_scatter, (TinyFn)k_update, (TinyFn)k_eval,
-                                        (TinyFn)k_mean,    (TinyFn)k_logits, (TinyFn)k_ukr};
-enum { TINY_KERNELS = 8, TINY_UKR = 8, TINY_FUNCTIONS = 9 };
+static const TinyFn tiny_functions[] = {
+    (TinyFn)k_init, (TinyFn)k_count, (TinyFn)k_grad,   (TinyFn)k_scatter, (TinyFn)k_update,
+    (TinyFn)k_eval, (TinyFn)k_mean,  (TinyFn)k_logits, (TinyFn)k_strip,   (TinyFn)k_ukr};
+enum { TINY_KERNELS = 9, TINY_STRIP = 8, TINY_UKR = 9, TINY_FUNCTIONS = 10 };
 
 typedef struct {
     SnPlan head;
@@ -106,8 +115,9 @@ typedef struct {
     uint32_t nstrings;
     SnKernel kernels[TINY_KERNELS];
     SnGemm gemm;
+    SnAttend attend;
     SnCmd cmds[16];
-    SnArg args[32];
+    SnArg args[40];
     SnSection sections[8];
     SnState states[4];
     SnPort inputs[8], outputs[4];
@@ -200,6 +210,10 @@ static void tiny_commands(Tiny *t) {
     tiny_cmd(t, SN_CMD_GEMM, SN_WHEN_ALWAYS, 0, 3);
     tiny_arg(t, SN_REGION_PARAM, AT_A, 16), tiny_arg(t, SN_REGION_PARAM, AT_B, 24);
     tiny_arg(t, SN_REGION_PARAM, AT_P, 24);
+    tiny_cmd(t, SN_CMD_ATTEND, SN_WHEN_ALWAYS, 0, 6);
+    tiny_arg(t, SN_REGION_PARAM, AT_A, 16), tiny_arg(t, SN_REGION_PARAM, AT_B, 24);
+    tiny_arg(t, SN_REGION_PARAM, AT_B, 24), tiny_arg(t, SN_REGION_PARAM, AT_O, 16);
+    tiny_arg(t, SN_REGION_PARAM, AT_A, 16), tiny_arg(t, SN_REGION_PARAM, AT_R, 24);
     tiny_section(t, "update");
     tiny_cmd(t, SN_CMD_KERNEL, SN_WHEN_ALWAYS, 4, 6);
     tiny_arg(t, SN_REGION_PARAM, AT_W, 12), tiny_arg(t, SN_REGION_ACCUM, AT_G, 12);
@@ -226,6 +240,41 @@ static SnTable tiny_table(Tiny *t, const void *items, uint32_t n, size_t size) {
     return table;
 }
 
+// Rows and features of a are 2, keys of b are 3.
+static SnAttend tiny_attend(void) {
+    const SnAttendPart product = {.kind = SN_ATTEND_PRODUCT,
+                                  .x = 0,
+                                  .y = 1,
+                                  .step_x = 2,
+                                  .step_y = 1,
+                                  .nf = 1,
+                                  .f = {{2, 1, 3, 0}}};
+    const SnAttendPart keys = {.kind = SN_ATTEND_KEYS,
+                               .x = 2,
+                               .y = 3,
+                               .step_x = 1,
+                               .step_y = 2,
+                               .nf = 1,
+                               .f = {{2, 3, 1, 0}}};
+    const SnAttendPart rows = {.kind = SN_ATTEND_ROWS,
+                               .x = 4,
+                               .y = 5,
+                               .step_x = 2,
+                               .step_y = 2,
+                               .nf = 1,
+                               .f = {{2, 1, 1, 0}}};
+    return (SnAttend){.nouter = 1,
+                      .outer = {1},
+                      .nparts = 3,
+                      .tiles = 1,
+                      .strip = 48,
+                      .kernel = TINY_STRIP,
+                      .args = 6,
+                      .rows = 2,
+                      .keys = 3,
+                      .part = {product, keys, rows}};
+}
+
 // The blob; free it.
 static SnPlan *tiny_plan(void) {
     Tiny *t = calloc(1, sizeof *t);
@@ -234,7 +283,7 @@ static SnPlan *tiny_plan(void) {
     t->blob = blob;
     t->used = sizeof(SnPlan);
     tiny_string(t, "");
-    const int64_t tasks[TINY_KERNELS] = {WEIGHTS, 1, WEIGHTS, 1, WEIGHTS, 1, 1, 1};
+    const int64_t tasks[TINY_KERNELS] = {WEIGHTS, 1, WEIGHTS, 1, WEIGHTS, 1, 1, 1, 1};
     for (uint32_t i = 0; i < TINY_KERNELS; i++) // large enough to be shared out
         t->kernels[i] = (SnKernel){.fn = i, .tasks = tasks[i], .scratch = 256, .bytes = 1 << 20};
     t->gemm = (SnGemm){.nm = 1,
@@ -244,6 +293,9 @@ static SnPlan *tiny_plan(void) {
                        .n = {{3, 0, 1, 1}},
                        .k = {{2, 1, 3, 0}},
                        .has = sn_gemm_bit(SN_GEMM_C)};
+    t->kernels[TINY_STRIP].call = SN_CALL_STRIP;
+    t->attend = tiny_attend();
+    const SnHull hull = {0, 3};
     tiny_commands(t);
     tiny_state(t, "w", SN_REGION_PARAM, AT_W, WEIGHTS);
     tiny_state(t, "g", SN_REGION_ACCUM, AT_G, WEIGHTS);
@@ -268,7 +320,8 @@ static SnPlan *tiny_plan(void) {
                 .region_bytes = {0, PARAM_BYTES, 0, ACCUM_BYTES, TEMP_BYTES, INPUT_BYTES, 64}};
     h.kernels = tiny_table(t, t->kernels, TINY_KERNELS, sizeof *t->kernels);
     h.gemms = tiny_table(t, &t->gemm, 1, sizeof t->gemm);
-    h.attends = h.hulls = tiny_table(t, NULL, 0, 0);
+    h.attends = tiny_table(t, &t->attend, 1, sizeof t->attend);
+    h.hulls = tiny_table(t, &hull, 1, sizeof hull);
     h.cmds = tiny_table(t, t->cmds, t->ncmds, sizeof *t->cmds);
     h.args = tiny_table(t, t->args, t->nargs, sizeof *t->args);
     h.sections = tiny_table(t, t->sections, t->nsections, sizeof *t->sections);
