@@ -538,9 +538,25 @@ static const char *unfit_result(const Type *t, const StripShape *x, uint32_t til
     return rows ? NULL : "a result that is neither a tile nor one value for each row";
 }
 
-static const char *unfit(const Lowering *l, const StripShape *x) {
+// What the stored values are computed from, down to the tiles.
+static uint8_t *needed_by_stores(const Lowering *l, const StripShape *x) {
+    uint8_t *needed = NEW_ARRAY(l->a, uint8_t, l->f->nodes.n + 1);
+    for (uint32_t i = 0; i < x->stores; i++) needed[x->store[i].node] = 1;
+    for (uint32_t i = 0; i < x->tiles; i++)
+        if (x->tile[i] != NONE) needed[x->tile[i]] = 1;
+    for (NodeId n = l->f->nodes.n; n-- > 0;) {
+        bool tile = false;
+        for (uint32_t i = 0; i < x->tiles; i++) tile |= x->tile[i] == n;
+        for (uint32_t i = 0; needed[n] && !tile && i < node_at(l->f, n)->n; i++)
+            needed[operand(l->f, n, i)] = 1;
+    }
+    return needed;
+}
+
+static const char *unfit(const Lowering *l, const StripShape *x, const uint8_t *needed) {
     const char *why = NULL;
-    for (NodeId n = 0; n < l->f->nodes.n && !why; n++) why = unfit_node(l, x, n);
+    for (NodeId n = 0; n < l->f->nodes.n && !why; n++)
+        if (needed[n]) why = unfit_node(l, x, n);
     for (uint32_t i = 0; i < x->stores && !why; i++)
         why = unfit_result(type_of(l->m, l->f, x->store[i].node), x, x->store[i].tile);
     return why;
@@ -593,12 +609,13 @@ bool build_strip(Lowering *l, const StripShape *x, bool one_lane) {
     k->order = KORDER_strip;
     k->grain = 1;
     for (uint32_t i = 0; i < x->tiles; i++) l->tile[i] = x->tile[i];
-    l->failed = unfit(l, x);
+    const uint8_t *needed = needed_by_stores(l, x);
+    l->failed = unfit(l, x, needed);
     if (l->failed) return false;
     uint32_t naxes = set_axes(l, &s);
     if (l->failed) return false;
     for (NodeId n = 0; n < l->f->nodes.n; n++)
-        if (node_at(l->f, n)->op == OP_reduce) add_row_fold(l, n);
+        if (needed[n] && node_at(l->f, n)->op == OP_reduce) add_row_fold(l, n);
     add_strip_stores(l, x);
     if (lower_collapse(k, naxes, s.outer.n, naxes) != 1) return false;
     k->outers = k->walk = lower_collapse(k, s.outer.n + 1, 0, s.outer.n);

@@ -34,6 +34,11 @@ static bool is_result(const Func *f, NodeId n, uint32_t *index) {
 
 static const char *const shape = "attention whose axes are more than a strip kernel has";
 
+// A sum that has a value for each row and key: of tiles, over outer axes.
+static bool is_dense(const AttendParts *p, NodeId n) {
+    return node_at(p->l->f, n)->op == OP_reduce && has(p->l, n, p->key);
+}
+
 // An order of the outer axes in which every sum over rows walks those that its result lacks; from the order
 // of the first product's.
 static bool order_outer(AttendParts *p, NodeId product) {
@@ -49,8 +54,10 @@ static bool order_outer(AttendParts *p, NodeId product) {
         for (uint32_t i = 0; i < left && take == left; i++) {
             bool first = true; // no list has an axis before it that is not there yet
             for (NodeId s = 0; s < l->f->nodes.n; s++) {
-                if (node_at(l->f, s)->op != OP_contract) continue;
-                const AxisList *sum = &attr_of(l->m, l->f, s)->contract.axes;
+                if (node_at(l->f, s)->op != OP_contract && !is_dense(p, s)) continue;
+                const Attr *at = attr_of(l->m, l->f, s);
+                const AxisList *sum =
+                    at->kind == ATTR_reduce ? &at->reduce.axes : &at->contract.axes;
                 for (uint32_t k = 0; k < sum->n && sum->at[k] != rest[i] && list_has(sum, rest[i]);
                      k++)
                     for (uint32_t j = 0; j < left; j++) first &= rest[j] != sum->at[k];
@@ -103,8 +110,9 @@ static bool add_part(AttendParts *p, SnAttendKind kind, uint32_t tile, const Att
     *s = (SnAttendPart){.kind = kind, .tile = tile};
     s->base_x = x->view.offset;
     s->base_y = y->view.offset;
-    s->step_x = stride_in(x, kind == SN_ATTEND_KEYS ? p->key : p->row);
-    s->step_y = stride_in(y, kind == SN_ATTEND_KEYS ? p->row : p->key);
+    bool rows = kind == SN_ATTEND_KEYS || kind == SN_ATTEND_DENSE; // that y has
+    s->step_x = stride_in(x, rows ? p->key : p->row);
+    s->step_y = stride_in(y, rows ? p->row : p->key);
     for (uint32_t i = 0; i < a->nouter; i++) {
         s->outer_x[i] = stride_in(x, p->outer[i]);
         s->outer_y[i] = stride_in(y, p->outer[i]);
@@ -169,6 +177,16 @@ static bool add_sum(AttendParts *p, NodeId n) {
     return add_part(p, kind, tile, &x, &y, &features);
 }
 
+// The keys stand where other parts have features.
+static bool add_dense(AttendParts *p, NodeId n) {
+    AttendMatrix y;
+    uint32_t tile = tile_for(p, operand(p->l->f, n, 0));
+    AxisList keys = {1, {p->key}};
+    if (tile == SN_ATTEND_TILES || !matrix_of(p->l, n, &y)) return false;
+    AttendMatrix none = {.type = y.type, .ref = y.ref};
+    return add_part(p, SN_ATTEND_DENSE, tile, &none, &y, &keys);
+}
+
 static bool add_parts(AttendParts *p) {
     const Func *f = p->l->f;
     uint32_t index;
@@ -183,7 +201,8 @@ static bool add_parts(AttendParts *p) {
         if (!add_product(p, n)) return false;
     }
     for (NodeId n = 0; n < f->nodes.n; n++)
-        if (node_at(f, n)->op == OP_contract && is_result(f, n, &index) && !add_sum(p, n))
+        if ((is_dense(p, n) && !add_dense(p, n)) ||
+            (node_at(f, n)->op == OP_contract && is_result(f, n, &index) && !add_sum(p, n)))
             return false;
     return true;
 }
@@ -226,7 +245,8 @@ static bool build_kernel(AttendParts *p, bool one_lane) {
     StripShape x = {.tiles = p->products, .tile = p->in, .store = store, .lanes = {1, {p->key}}};
     for (uint32_t i = 0; i < l->f->results.n; i++) {
         NodeId n = l->f->results.at[i].node;
-        if (node_at(l->f, n)->op != OP_contract) store[x.stores++] = (StripStore){n, NONE, i};
+        if (node_at(l->f, n)->op != OP_contract && !is_dense(p, n))
+            store[x.stores++] = (StripStore){n, NONE, i};
     }
     for (uint32_t i = 0; i < p->outs; i++)
         if (i >= p->products || p->out[i] != p->in[i])

@@ -4,7 +4,7 @@
 //
 //   c = a @ b            products: a has the rows, b the keys; what they make is a tile, rows x keys
 //   t = map of tiles     elementwise, folds over the keys of a row, masks made of indices
-//   o = t @[key] y       sums over keys, or over rows (the derivatives by b and y)
+//   o = t @[key] y       sums over keys, or over rows (the derivatives by b and y), or over other axes
 //
 // It is found after the derivatives are there, by what the operands are to each other and by no pattern of a
 // softmax: any map of the scores, several products, dropout, windows, biases, grouped heads. The forward part is
@@ -108,13 +108,21 @@ static int64_t features(const AttendSearch *s, const Attention *x, NodeId n) {
     return all;
 }
 
-// The lists of summed axes agree with one order of the outer axes.
-static bool in_order(const Attention *x, const AxisList *l) {
+// The first n of the summed axes are outer ones, in their order.
+static bool in_order(const Attention *x, const AxisList *l, uint32_t n) {
     uint32_t at = 0;
-    for (uint32_t i = 0; i + 1 < l->n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         while (at < x->outer.n && x->outer.at[at] != l->at[i]) at++;
         if (at++ == x->outer.n) return false;
     }
+    return true;
+}
+
+static bool add_sum(AttendSearch *s, Attention *x, NodeId n) {
+    for (uint32_t i = 0; i < x->sums.n; i++)
+        if (x->sums.at[i] == n) return true;
+    if (x->sums.n == MAX_SUMS) return refuse(x, n, "is one sum too many");
+    vec_push(s->a, &x->sums, n);
     return true;
 }
 
@@ -128,13 +136,23 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     bool over_rows = axes->n && axes->at[axes->n - 1] == x->row && !has(s, y, x->key);
     for (uint32_t i = 0; i < axes->n && over_rows; i++) over_rows = has(s, y, axes->at[i]);
     if (!over_keys && !over_rows) return refuse(x, n, "sums neither over keys alone nor over rows");
-    if (over_rows && !in_order(x, axes)) return refuse(x, n, "sums its rows in another order");
+    if (over_rows && !in_order(x, axes, axes->n - 1))
+        return refuse(x, n, "sums its rows in another order");
     if (features(s, x, y) > MAX_FEATURES) return refuse(x, n, "has too many features");
-    for (uint32_t i = 0; i < x->sums.n; i++)
-        if (x->sums.at[i] == n) return true;
-    if (x->sums.n == MAX_SUMS) return refuse(x, n, "is one sum too many");
-    vec_push(s->a, &x->sums, n);
-    return true;
+    return add_sum(s, x, n);
+}
+
+// Tiles of several outer indices added up, so few that they are one chunk: the derivative of a bias that
+// has a value for each row and key.
+static bool is_outer_sum(const AttendSearch *s, const Attention *x, NodeId n) {
+    const Attr *a = attr_of(s->m, s->f, n);
+    int64_t count = 1;
+    for (uint32_t i = 0; i < a->reduce.axes.n; i++) {
+        const Type *t = type(s, operand(s->f, n, 0));
+        count *= t->axes[type_find(t, a->reduce.axes.at[i])].size;
+    }
+    return a->reduce.kind == REDUCE_sum && a->reduce.by == FOLD_col && !a->reduce.part &&
+           in_order(x, &a->reduce.axes, a->reduce.axes.n) && count <= fold_chunk(count);
 }
 
 static void take_node(AttendSearch *s, Attention *x, NodeId n, uint32_t number) {
@@ -169,6 +187,7 @@ static bool take_reader(AttendSearch *s, Attention *x, NodeId n, NodeId t, uint3
     if (r->op == OP_contract) return take_sum(s, x, n, t);
     if (r->op == OP_reduce) {
         const Attr *a = attr_of(s->m, s->f, n);
+        if (is_outer_sum(s, x, n)) return add_sum(s, x, n);
         if (a->reduce.axes.n != 1 || a->reduce.axes.at[0] != x->key || a->reduce.by != FOLD_row)
             return refuse(x, n, "folds something else than the keys of a row");
         take_node(s, x, n, number);
@@ -369,9 +388,10 @@ static void keep_folds(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
     for (uint32_t i = 0; i < p->body.n; i++) {
         NodeId n = p->body.at[i];
-        bool read = node(s, n)->op == OP_reduce && s->result[n];
+        if (node(s, n)->op != OP_reduce || contains(&p->sums, n)) continue;
+        bool read = s->result[n];
         for (uint32_t k = s->users.first[n]; k < s->users.first[n + 1]; k++)
-            read |= node(s, n)->op == OP_reduce && m->body[s->users.list[k]] != p->walk;
+            read |= m->body[s->users.list[k]] != p->walk;
         if (read) vec_push(s->a, &p->results, n);
     }
 }
@@ -575,7 +595,7 @@ static int64_t stored_tiles(const AttendSearch *s, const Attention *x) {
     NodeList tiles = {0};
     for (uint32_t i = 0; i < x->products.n; i++) vec_push(s->a, &tiles, x->products.at[i]);
     for (uint32_t i = 0; i < x->sums.n; i++)
-        for (uint32_t j = 0; j < 2; j++) {
+        for (uint32_t j = 0; j < node(s, x->sums.at[i])->n; j++) {
             NodeId o = operand(s->f, x->sums.at[i], j);
             if (is_tile(s, x, o) && !contains(&tiles, o)) vec_push(s->a, &tiles, o);
         }

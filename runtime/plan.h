@@ -254,8 +254,9 @@ enum { SN_ATTEND_OUTER = 6, SN_ATTEND_PARTS = 12, SN_ATTEND_TILES = 8, SN_ATTEND
 typedef enum {
     SN_ATTEND_PRODUCT, // tile[row, key] = sum over f of x[row, f] * y[key, f]
     SN_ATTEND_KEYS,    // y[row, f] = sum over keys of tile[row, key] * x[key, f]
-    SN_ATTEND_ROWS, // y[key, f] = sum over the outer axes that y lacks and rows, the last fastest,
-                    // of tile[row, key] * x[row, f]
+    SN_ATTEND_ROWS,  // y[key, f] = sum over the outer axes that y lacks and rows, the last fastest,
+                     // of tile[row, key] * x[row, f]
+    SN_ATTEND_DENSE, // y[row, f] = sum over the outer axes that y lacks of tile[row, f]; f: the keys
     SN_ATTEND_KINDS
 } SnAttendKind;
 // Strides in elements. step: from row to row, or key to key. outer: 0 where it lacks the axis.
@@ -280,7 +281,7 @@ typedef struct {
 static inline uint64_t sn_attend_reads(const SnAttend *a) {
     uint64_t set = 0;
     for (uint32_t i = 0; i < a->nparts; i++) {
-        set |= UINT64_C(1) << a->part[i].x;
+        if (a->part[i].kind != SN_ATTEND_DENSE) set |= UINT64_C(1) << a->part[i].x;
         if (a->part[i].kind == SN_ATTEND_PRODUCT) set |= UINT64_C(1) << a->part[i].y;
     }
     return set;
@@ -401,7 +402,7 @@ static inline double sn_attend_flops(const SnPlan *p, const SnAttend *a) {
     for (uint32_t i = 0; i < a->nparts; i++) {
         double f = 1;
         for (uint32_t k = 0; k < a->part[i].nf; k++) f *= (double)a->part[i].f[k].extent;
-        features += f;
+        if (a->part[i].kind != SN_ATTEND_DENSE) features += f;
     }
     return 2 * outer * seen * features;
 }

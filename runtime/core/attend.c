@@ -4,6 +4,7 @@
 //   kernel   on the rows of the tiles, over the keys that the strip may see (its hull)
 //   KEYS     y = tile x       chains over keys, in segments of 4096
 //   ROWS     y += tile^T x    chains over rows go on from strip to strip: a tile is the panel it lies as
+//   DENSE    y += tile        one outer index behind the other
 //
 // Every element has one chain in the order of docs/numerics.md, so no cut changes a bit; keys outside of
 // a hull would add fma(0, v, chain). Sums over rows are taken in order: the strips of a unit run one behind
@@ -46,6 +47,11 @@ static bool adjacent(const SnAttendPart *p, bool y) {
     return size % SN_GEMM_LANES == 0;
 }
 
+// It adds to what other strips added to.
+static bool is_ordered(const SnAttendPart *p) {
+    return p->kind == SN_ATTEND_ROWS || p->kind == SN_ATTEND_DENSE;
+}
+
 // Matrices that are packed, numbered by the outer indices that `stride` has.
 static void number_own(SnAttendCut *c, const SnAttend *a, const int64_t *stride) {
     c->count = 1;
@@ -77,7 +83,11 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
         if (c->direct) c->count = 0;
         return;
     }
-    j->sums_rows = true;
+    j->ordered = true;
+    if (p->kind == SN_ATTEND_DENSE) {
+        number_own(c, a, p->outer_y);
+        return;
+    }
     c->places = a->rows;
     for (uint32_t k = a->nouter; k-- > 0;) {
         c->place[k] = p->outer_y[k] ? 0 : c->places;
@@ -96,7 +106,7 @@ static void cut_units(SnAttendJob *j) {
     for (uint32_t i = 0; i < a->nouter; i++) {
         j->in_unit[i] = true;
         for (uint32_t k = 0; k < a->nparts; k++)
-            if (a->part[k].kind == SN_ATTEND_ROWS && !a->part[k].outer_y[i]) j->in_unit[i] = false;
+            if (is_ordered(&a->part[k]) && !a->part[k].outer_y[i]) j->in_unit[i] = false;
         *(j->in_unit[i] ? &j->units : &j->chain) *= a->outer[i];
     }
     j->whole = j->units >= 2 * j->threads || j->threads == 1;
@@ -123,7 +133,7 @@ static void size_workspace(SnAttendJob *j, int64_t kernel_scratch) {
     }
     j->blocks = sn_ceil_div(a->keys, WAIT_BLOCK);
     j->wait_at = at;
-    if (j->sums_rows && !j->whole) {
+    if (j->ordered && !j->whole) {
         at += sn_round_up(j->units * j->blocks, LINE);
         j->tasks[SN_ATTEND_PACK]++;
     }
@@ -262,6 +272,20 @@ static void clear_rows(const AttendRun *cx, uint32_t part, const int64_t *outer,
     }
 }
 
+// Key k of a row of a dense sum.
+static float *dense_at(const SnAttendCut *c, float *row, int64_t k) {
+    SnGemmRun r = sn_gemm_run_at(&c->f, k, c->f.size);
+    return row + r.at.b;
+}
+
+static void clear_dense(const AttendRun *cx, uint32_t part, const int64_t *outer, int64_t k0,
+                        int64_t k1) {
+    const SnAttendPart *p = &cx->j->attend->part[part];
+    float *y = y_of(cx, p, outer);
+    for (int64_t r = 0; r < cx->j->attend->rows; r++)
+        for (int64_t k = k0; k < k1; k++) *dense_at(&cx->j->part[part], y + r * p->step_y, k) = 0;
+}
+
 static void pack_task(const AttendRun *cx, int64_t task) {
     const SnAttendJob *j = cx->j;
     uint32_t part = 0;
@@ -277,6 +301,7 @@ static void pack_task(const AttendRun *cx, int64_t task) {
     case SN_ATTEND_PRODUCT: pack_product(cx, part, outer, k0, k1); return;
     case SN_ATTEND_KEYS: pack_keys(cx, part, outer, k0, k1); return;
     case SN_ATTEND_ROWS: clear_rows(cx, part, outer, k0, k1); return;
+    case SN_ATTEND_DENSE: clear_dense(cx, part, outer, k0, k1); return;
     case SN_ATTEND_KINDS: break;
     }
 }
@@ -415,6 +440,19 @@ static void sum_rows(const AttendRun *cx, const AttendStrip *s, uint32_t part, i
     }
 }
 
+static void sum_dense(const AttendRun *cx, const AttendStrip *s, uint32_t part, int64_t k0,
+                      int64_t k1) {
+    const SnAttendPart *p = &cx->j->attend->part[part];
+    const float *tile = tile_of(cx, p->tile);
+    float *y = y_of(cx, p, s->outer) + s->row0 * p->step_y;
+    int64_t from = max64(k0, s->key0), to = min64(k1, s->key1);
+    for (int64_t r = 0; r < s->rows; r++)
+        for (int64_t k = from; k < to; k++) {
+            float *at = dense_at(&cx->j->part[part], y + r * p->step_y, k);
+            *at = *at + tile[r * cx->j->ld + k];
+        }
+}
+
 static void wait_for(_Atomic uint32_t *counter, uint32_t number) {
     for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) != number; spins++) {
         if (spins < SPINS)
@@ -431,8 +469,10 @@ static void all_rows(const AttendRun *cx, const AttendStrip *s) {
     for (int64_t block = 0; block < j->blocks; block++) {
         int64_t k0 = block * WAIT_BLOCK, k1 = min64(k0 + WAIT_BLOCK, j->attend->keys);
         if (!j->whole) wait_for(&counters[block], (uint32_t)s->number);
-        for (uint32_t i = 0; i < j->attend->nparts; i++)
+        for (uint32_t i = 0; i < j->attend->nparts; i++) {
             if (j->attend->part[i].kind == SN_ATTEND_ROWS) sum_rows(cx, s, i, k0, k1);
+            if (j->attend->part[i].kind == SN_ATTEND_DENSE) sum_dense(cx, s, i, k0, k1);
+        }
         if (!j->whole)
             atomic_store_explicit(&counters[block], (uint32_t)s->number + 1, memory_order_release);
     }
@@ -461,7 +501,7 @@ static void run_strip(const AttendRun *cx, int64_t unit, int64_t number) {
              cx->scratch + j->scratch_strip);
     for (uint32_t i = 0; i < a->nparts; i++)
         if (a->part[i].kind == SN_ATTEND_KEYS) sum_keys(cx, &s, i);
-    if (j->sums_rows) all_rows(cx, &s);
+    if (j->ordered) all_rows(cx, &s);
 }
 
 // Where strips are tasks, those of as many units as there are threads take turns: a thread then seldom

@@ -35,8 +35,8 @@ typedef struct {
     int64_t strips, chain; // strips of rows; outer indices whose strips are summed in order
     int64_t units;         // of which each has chain * strips strips of its own, in order
     uint8_t in_unit[SN_ATTEND_OUTER];
-    bool whole; // a task is a unit; else a strip
-    bool sums_rows;
+    bool whole;              // a task is a unit; else a strip
+    bool ordered;            // a sum goes on from strip to strip
     int64_t blocks, wait_at; // blocks of keys whose sums go in order, and where their counters are
     int64_t threads, ld;
     int64_t pack_tasks[SN_ATTEND_PARTS];

@@ -309,6 +309,7 @@ static SnStatus check_gemm_args(const PlanCheck *c, uint32_t at, const SnCmd *cm
 static bool part_inside(const SnAttend *a, const SnAttendPart *p, bool y, int64_t bytes) {
     int64_t steps = (p->kind == SN_ATTEND_KEYS) == y ? a->rows : a->keys;
     if (p->kind == SN_ATTEND_PRODUCT) steps = y ? a->keys : a->rows;
+    if (p->kind == SN_ATTEND_DENSE) steps = a->rows;
     SnDim d[SN_ATTEND_OUTER + 1];
     for (uint32_t i = 0; i < a->nouter; i++)
         d[i] = (SnDim){a->outer[i], y ? p->outer_y[i] : p->outer_x[i], 0, 0};
@@ -351,7 +352,9 @@ static SnStatus check_attends(const PlanCheck *c) {
             int64_t work = total;
             const SnAttendPart *part = &a->part[k];
             if (part->kind >= SN_ATTEND_KINDS || part->tile >= a->tiles ||
-                !good_dims(part->f, part->nf, &work) || work / total > SN_GEMM_SEGMENT)
+                !good_dims(part->f, part->nf, &work) ||
+                (part->kind == SN_ATTEND_DENSE ? work / total != a->keys
+                                               : work / total > SN_GEMM_SEGMENT))
                 return FAIL("part %u of attention %u", k, i);
         }
     }

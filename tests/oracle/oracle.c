@@ -331,6 +331,18 @@ static void whole_rows(PlanMemory *mem, WholeAttend *w, const SnAttendPart *p, f
     }
 }
 
+static void whole_dense(WholeAttend *w, const SnAttendPart *p, float *y, const float *tile,
+                        int64_t bytes) {
+    memset(y, 0, (size_t)bytes);
+    for (int64_t r = 0; r < w->rows; r++) {
+        set_outer(w, r / w->a->rows);
+        for (int64_t k = 0; k < w->a->keys; k++) {
+            float *to = element(w, p, true, y, r % w->a->rows, k);
+            *to = *to + tile[r * w->a->keys + k];
+        }
+    }
+}
+
 static bool run_attend(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
     const LowerAttend *l = &s->low.attend;
     WholeAttend w = {.a = &l->attend, .rows = l->attend.rows};
@@ -352,13 +364,17 @@ static bool run_attend(PlanMemory *mem, const Func *f, const SectionCommand *s, 
         float *x = at_mem(mem, ref_mem(mem, f, s->node, l->x[i]));
         float *y = at_mem(mem, ref_mem(mem, f, s->node, l->y[i]));
         if (p->kind == SN_ATTEND_KEYS) whole_keys(&w, p, x, y, tiles[p->tile]);
-        if (p->kind == SN_ATTEND_ROWS) {
+        if (p->kind == SN_ATTEND_ROWS || p->kind == SN_ATTEND_DENSE) {
             NodeId n = s->node;
             for (NodeId q = n; l->y[i].index && q < f->nodes.n; q++)
                 if (node_at(f, q)->op == OP_part && operand(f, q, 0) == s->node &&
                     (uint32_t)attr_of(mem->m, f, q)->part.index == l->y[i].index)
                     n = q;
-            whole_rows(mem, &w, p, x, y, tiles[p->tile], type_bytes(type_of(mem->m, f, n)));
+            int64_t bytes = type_bytes(type_of(mem->m, f, n));
+            if (p->kind == SN_ATTEND_ROWS)
+                whole_rows(mem, &w, p, x, y, tiles[p->tile], bytes);
+            else
+                whole_dense(&w, p, y, tiles[p->tile], bytes);
         }
     }
     return true;
