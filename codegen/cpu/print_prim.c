@@ -13,17 +13,6 @@ LLVMTypeRef print_memory(const Print *p, Elem e) {
     return elem_info[e].bytes == 1 ? p->u->t_i8 : print_type(p, e);
 }
 
-LLVMValueRef print_from_memory(const Print *p, Elem e, LLVMValueRef v) {
-    if (e != ELEM_bool) return v;
-    return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
-}
-
-LLVMValueRef print_to_memory(const Print *p, Elem e, LLVMValueRef v) {
-    if (e != ELEM_bool) return v;
-    bool vector = LLVMGetTypeKind(LLVMTypeOf(v)) == LLVMVectorTypeKind;
-    return LLVMBuildZExt(p->u->b, v, vector ? llvm_vec(p->u->t_i8, VEC_LANES) : p->u->t_i8, "");
-}
-
 LLVMValueRef print_const(const Print *p, Elem e, double value) {
     switch (elem_info[e].kind) {
     case ELEM_FLOAT: return llvm_f32(p->u, (float)value);
@@ -44,6 +33,16 @@ LLVMValueRef print_lanes(const Print *p, LLVMValueRef v) {
 static LLVMTypeRef shaped(LLVMTypeRef scalar, LLVMValueRef like) {
     unsigned n = width(like);
     return n ? llvm_vec(scalar, n) : scalar;
+}
+
+LLVMValueRef print_from_memory(const Print *p, Elem e, LLVMValueRef v) {
+    if (e != ELEM_bool) return v;
+    return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+}
+
+LLVMValueRef print_to_memory(const Print *p, Elem e, LLVMValueRef v) {
+    if (e != ELEM_bool) return v;
+    return LLVMBuildZExt(p->u->b, v, shaped(p->u->t_i8, v), "");
 }
 
 static LLVMValueRef call(const Print *p, const char *name, LLVMValueRef a, LLVMValueRef b,
