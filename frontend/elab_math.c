@@ -351,19 +351,17 @@ typedef struct {
     bool keeps_int; // an int stays one
 } MathFunction;
 static const MathFunction unary_functions[] = {
-    {"exp", OP_exp, exp, false},     {"expm1", OP_expm1, expm1, false},
-    {"log", OP_log, log, false},     {"log1p", OP_log1p, log1p, false},
-    {"sqrt", OP_sqrt, sqrt, false},  {"rsqrt", OP_rsqrt, rsqrt_d, false},
-    {"sin", OP_sin, sin, false},     {"cos", OP_cos, cos, false},
-    {"tanh", OP_tanh, tanh, false},  {"erf", OP_erf, erf, false},
-    {"abs", OP_abs, fabs, true},     {"floor", OP_floor, floor, false},
-    {"round", OP_rint, rint, false},
+#define FUNCTION(name, op, number, keeps_int) {#name, OP_##op, number, keeps_int},
+#include "frontend/math.def"
+#undef FUNCTION
 };
 enum { UNARY_FUNCTIONS = sizeof unary_functions / sizeof *unary_functions };
 
-const char *const math_names[] = {"exp", "expm1", "log", "log1p", "sqrt",     "rsqrt", "sin",
-                                  "cos", "tanh",  "erf", "abs",   "floor",    "round", "min",
-                                  "max", "real",  "int", "stop",  "isfinite", "where"};
+const char *const math_names[] = {
+#define FUNCTION(name, ...) #name,
+#include "frontend/math.def"
+#undef FUNCTION
+    "min", "max", "real", "int", "stop", "isfinite", "where"};
 const uint32_t math_name_count = sizeof math_names / sizeof *math_names;
 
 static Value unary_call(Elab *cx, const Expr *e, const MathFunction *f, const Value *x) {
