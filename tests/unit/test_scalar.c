@@ -374,7 +374,8 @@ static void test_folds(void **state) {
             bool logic = kind == REDUCE_any || kind == REDUCE_all;
             if (logic != (elem == ELEM_bool)) continue;
             for (int i = 0; i < WORDS; i++) {
-                uint32_t x = elem == ELEM_bool ? words[i] & 1 : words[i];
+                uint32_t all = UINT32_MAX >> (32 - 8 * elem_info[elem].bytes);
+                uint32_t x = words[i] & (elem == ELEM_bool ? 1 : all);
                 if (elem == ELEM_f32 && x == 0x80000000u && kind == REDUCE_sum)
                     continue; // 0 + -0 = 0
                 uint32_t id = scalar_eval_identity((ReduceKind)kind, (Elem)elem);
