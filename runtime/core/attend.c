@@ -272,10 +272,15 @@ static void clear_rows(const AttendRun *cx, uint32_t part, const int64_t *outer,
     }
 }
 
-// Key k of a row of a dense sum.
-static float *dense_at(const SnAttendCut *c, float *row, int64_t k) {
-    SnGemmRun r = sn_gemm_run_at(&c->f, k, c->f.size);
-    return row + r.at.b;
+// Keys k0 .. k1 of a row of a dense sum: values are added to them, or they become 0.
+static void dense_row(const SnAttendCut *c, float *row, const float *add, int64_t k0, int64_t k1) {
+    for (int64_t k = k0; k < k1;) {
+        SnGemmRun r = sn_gemm_run_at(&c->f, k, k1);
+        float *to = row + r.at.b;
+        for (int64_t i = 0; i < r.length; i++, to += r.stride.b)
+            *to = add ? *to + add[k + i] : 0.0f;
+        k += r.length;
+    }
 }
 
 static void clear_dense(const AttendRun *cx, uint32_t part, const int64_t *outer, int64_t k0,
@@ -283,7 +288,7 @@ static void clear_dense(const AttendRun *cx, uint32_t part, const int64_t *outer
     const SnAttendPart *p = &cx->j->attend->part[part];
     float *y = y_of(cx, p, outer);
     for (int64_t r = 0; r < cx->j->attend->rows; r++)
-        for (int64_t k = k0; k < k1; k++) *dense_at(&cx->j->part[part], y + r * p->step_y, k) = 0;
+        dense_row(&cx->j->part[part], y + r * p->step_y, NULL, k0, k1);
 }
 
 static void pack_task(const AttendRun *cx, int64_t task) {
@@ -445,12 +450,9 @@ static void sum_dense(const AttendRun *cx, const AttendStrip *s, uint32_t part, 
     const SnAttendPart *p = &cx->j->attend->part[part];
     const float *tile = tile_of(cx, p->tile);
     float *y = y_of(cx, p, s->outer) + s->row0 * p->step_y;
-    int64_t from = max64(k0, s->key0), to = min64(k1, s->key1);
     for (int64_t r = 0; r < s->rows; r++)
-        for (int64_t k = from; k < to; k++) {
-            float *at = dense_at(&cx->j->part[part], y + r * p->step_y, k);
-            *at = *at + tile[r * cx->j->ld + k];
-        }
+        dense_row(&cx->j->part[part], y + r * p->step_y, tile + r * cx->j->ld, max64(k0, s->key0),
+                  min64(k1, s->key1));
 }
 
 static void wait_for(_Atomic uint32_t *counter, uint32_t number) {
