@@ -197,12 +197,18 @@ typedef struct {
     double num;       // of a COUNT or REAL
     Loc loc;          // of the value; of -D none
 } GivenSetting;
+// A name that the model's text gives to what a call computes, "h.0.attn.p", and that of the call: nodes have
+// the latter, "h.0.attn.softmax".
+typedef struct {
+    Sym given, node;
+} ValueName;
 typedef struct {
     VEC(SizeLine) sizes;
     Map size_at; // axis -> size + 1, the last
     VEC(OptimizerRule) optimizers;
     VEC(const PlanLine *) freezes, rates, demands;
-    double length; // of the first schedule that has one, as written; 0: none has
+    VEC(ValueName) names; // where there are demands
+    double length;        // of the first schedule that has one, as written; 0: none has
     VEC(Option) defines;
     Sym sample;
     GivenSetting set[SN_SETTINGS];
@@ -438,6 +444,7 @@ void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
 // After all functions: the module's demands. A name that selects no value of theirs is a fault.
 void plan_demands(Elab *cx);
+void plan_name(Elab *cx, Sym name, const Value *v); // the model's text gives v this name
 void plan_options(Elab *cx);
 const Option *plan_define(Elab *cx, const char *name);       // marks it used
 const PlanLine *plan_line(const Elab *cx, const char *name); // the first of that name, or NULL

@@ -588,11 +588,24 @@ static void option_settings(Elab *cx) {
     }
 }
 
-static bool selects_value(const Module *m, const Demand *d) {
-    for (FuncId i = 0; i < m->funcs.n; i++)
-        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
-            if (demand_selects(m, d, m->funcs.at[i], n)) return true;
-    return false;
+void plan_name(Elab *cx, Sym name, const Value *v) {
+    if (!cx->plan.demands.n || v->kind != V_TENSOR || v->home != cx->b->f) return;
+    ValueName x = {path_join(cx, cx->at.base, str(cx, name)), node_at(v->home, v->node)->name};
+    if (x.given != x.node) vec_push(cx->arena, &cx->plan.names, x);
+}
+
+// Adds a demand of the module, unless nothing is selected or it is there already.
+static bool demand(Elab *cx, const Demand *d) {
+    Module *m = cx->m;
+    bool selects = false;
+    for (uint32_t i = 0; i < m->demands.n && d->exact; i++)
+        if (m->demands.at[i].path == d->path && m->demands.at[i].loc.start == d->loc.start)
+            return true;
+    for (FuncId i = 0; i < m->funcs.n && !selects; i++)
+        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n && !selects; n++)
+            selects = demand_selects(m, d, m->funcs.at[i], n);
+    if (selects) vec_push(cx->arena, &m->demands, *d);
+    return selects;
 }
 
 void plan_demands(Elab *cx) {
@@ -600,10 +613,16 @@ void plan_demands(Elab *cx) {
         const PlanLine *l = cx->plan.demands.at[i];
         for (uint32_t k = 0; k < l->paths.n; k++) {
             const Path *p = &l->paths.at[k];
-            Demand d = {p->text, strcmp(str(cx, l->what), "nofuse") == 0, p->loc};
-            vec_push(cx->arena, &cx->m->demands, d);
-            if (!selects_value(cx->m, &d))
-                elab_error(cx, p->loc, "'%s' matches no value", str(cx, p->text));
+            Demand d = {p->text, strcmp(str(cx, l->what), "nofuse") == 0, false, p->loc};
+            bool selects = demand(cx, &d);
+            for (uint32_t j = 0; j < cx->plan.names.n; j++) {
+                const ValueName *x = &cx->plan.names.at[j];
+                Demand named = {x->node, d.apart, true, p->loc};
+                if (path_matches(cx, p->text, str(cx, x->given)) &&
+                    !path_matches(cx, p->text, str(cx, x->node)))
+                    selects |= demand(cx, &named);
+            }
+            if (!selects) elab_error(cx, p->loc, "'%s' matches no value", str(cx, p->text));
         }
     }
 }

@@ -296,6 +296,7 @@ static void assign_target(Elab *cx, const AstTarget *t, Value v) {
         return;
     }
     if (t->kind == TARGET_axes) v = checked_axes(cx, t, v);
+    plan_name(cx, t->name, &v);
     define(cx, t->name, t->name_loc, v);
 }
 

@@ -272,6 +272,7 @@ typedef struct {
 typedef struct {
     Sym path;   // a pattern of ir/base/path.h
     bool apart; // 'nofuse', else 'fuse'
+    bool exact; // the path is the whole name of the values: nothing below it
     Loc loc;    // of the pattern in the plan
 } Demand;
 

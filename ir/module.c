@@ -170,11 +170,13 @@ StateId state_find(const Module *m, Sym path) {
 
 bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
     const Node *x = node_at(f, n);
-    const char *func = sym_str(m->syms, f->name);
+    const char *func = sym_str(m->syms, f->name), *name = sym_str(m->syms, x->name);
+    if (x->phase != PHASE_F && !strncmp(name, "d.", 2)) name += 2; // autodiff's
     if (!strcmp(func, "init") || (!d->apart && !strcmp(func, "generate"))) return false;
     if (x->phase == PHASE_U || (!d->apart && x->phase != PHASE_F)) return false;
     return op_info[x->op].kind != OPK_LEAF && x->name &&
-           path_selects(sym_str(m->syms, d->path), sym_str(m->syms, x->name));
+           (d->exact ? strcmp(sym_str(m->syms, d->path), name) == 0
+                     : path_selects(sym_str(m->syms, d->path), name));
 }
 
 // Records are whole numbers of words; interning hashes them on every new node.

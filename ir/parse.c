@@ -654,6 +654,7 @@ static void state_line(IrParser *p) {
 
 static void demand_line(IrParser *p, bool apart) {
     Demand d = {.path = name(p), .apart = apart};
+    d.exact = take_word(p, "exact");
     if (take(p, '@')) source_range(p, &d.loc);
     if (!p->failed) vec_push(p->arena, &p->m->demands, d);
 }

@@ -282,6 +282,7 @@ static void put_state(IrPrinter *p, const State *s) {
 static void put_demand(IrPrinter *p, const Demand *d) {
     put(p, d->apart ? "nofuse " : "fuse ");
     put_name(p, d->path);
+    if (d->exact) put(p, " exact");
     put_loc(p, d->loc);
     put(p, "\n");
 }

@@ -16,13 +16,13 @@ compare() {
 "$sinter" build "$file" -o "$work/plain"
 train "$work/plain" "$work/plain.out" --steps 3
 plain=$(kernels "$file")
-for line in "nofuse : attn.s" "nofuse : h.1.attn, cross_entropy" "nofuse : *"; do
+for line in "nofuse : attn.s" "nofuse : attn.p" "nofuse : h.1.attn, cross_entropy" "nofuse : *"; do
     compare "$line"
     [ "$plain" != "$(kernels "$work/demand.sn")" ] && ok || bad "'$line' changes no kernel"
 done
 # where nothing is updated, nothing selected by '*' is computed together
 of_eval() { "$sinter" explain "$@" | awk '$1 == "eval_micro" && NF > 2 {print $2}'; }
 [ "$(of_eval "$work/demand.sn")" = "$(of_eval "$file" --no-fuse)" ] && ok || bad "'nofuse : *' is not --no-fuse"
-compare "fuse : attn, x; fuse : layernorm"
+compare "fuse : attn, attn.p, x; fuse : layernorm"
 [ "$plain" = "$(kernels "$work/demand.sn")" ] && ok || bad "'fuse' changes a kernel"
 finish
