@@ -23,8 +23,8 @@ enum { ISAS = sizeof isas / sizeof *isas };
 typedef struct {
     Arena *arena;
     uint32_t n;
-    SnGemmKit kit[ISAS];
-    CpuJit *jit[ISAS];
+    SnGemmKit kit[ISAS + 1];
+    CpuJit *jit[ISAS + 1];
 } AttendWorld;
 
 // ---- Random cases -------------------------------------------------------------------------------
@@ -360,12 +360,31 @@ static void test_long(void **state_) {
     }
 }
 
+// Micro-kernels in C, for tiles of two rows and 32 lanes: a sanitizer sees what these read and write.
+#define UKR(rows, vectors)                                                                         \
+    __attribute__((target("fma"))) static void ukr_##rows##_##vectors(                             \
+        int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb, const float *from,   \
+        int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto) {                \
+        for (int r = 0; r < (rows); r++)                                                           \
+            for (int lane = 0; lane < 16 * (vectors); lane++) {                                    \
+                float x = from ? from[r * ldfrom + lane] : 0.0f;                                   \
+                for (int64_t k = 0; k < kc; k++) x = fmaf(a[k * lda + r], b[k * ldb + lane], x);   \
+                to[r * ldto + lane] = acc ? acc[r * ldacc + lane] + x : x;                         \
+            }                                                                                      \
+    }
+UKR(2, 1)
+UKR(1, 1)
+UKR(2, 2)
+UKR(1, 2)
+static const SnFn in_c[] = {(SnFn)ukr_2_1, (SnFn)ukr_1_1, (SnFn)ukr_2_2, (SnFn)ukr_1_2};
+
 // ---- Set-up -------------------------------------------------------------------------------------
 
 static int setup(void **state_) {
     AttendWorld *w = calloc(1, sizeof *w);
     if (!w) return 1;
     w->arena = arena_new();
+    w->kit[w->n++] = (SnGemmKit){.mr = 2, .nr = 32, .ukr = in_c};
     for (int i = 0; i < ISAS; i++) {
         Text why = {0};
         CpuIsa isa;
@@ -388,7 +407,7 @@ static int setup(void **state_) {
 
 static int teardown(void **state_) {
     AttendWorld *w = *state_;
-    for (uint32_t i = 0; i < w->n; i++) cpu_jit_free(w->jit[i]);
+    for (uint32_t i = 1; i < w->n; i++) cpu_jit_free(w->jit[i]);
     arena_free(w->arena);
     free(w);
     return 0;
