@@ -323,8 +323,9 @@ typedef struct {
 typedef struct {
     AttendSearch *s;
     VEC(AttendPart) parts;
-    // by node: the last walk that came by, that has it inside; each has a number of its own, from 1
-    uint32_t *seen, *body, walks;
+    // by node: the last walk that came by, that has it inside, that has it outside as well; each has a
+    // number of its own, from 1
+    uint32_t *seen, *body, *again, walks;
     uint32_t *part; // by node: 1 + number of the part whose result it is
 } AttendForm;
 
@@ -359,10 +360,19 @@ static int by_id(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+// What the sums need, and the folds over rows: those that no sum reads would have to read stored tiles.
 static void fill(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
     uint32_t number = p->walk = ++m->walks;
     NodeList stack = {0};
+    for (uint32_t i = 0; i < p->of->nodes.n; i++) {
+        NodeId n = p->of->nodes.at[i];
+        if (node(s, n)->op != OP_reduce || is_backward(s, n) != p->backward ||
+            contains(&p->sums, n))
+            continue;
+        m->seen[n] = number;
+        vec_push(s->a, &stack, n);
+    }
     for (uint32_t i = 0; i < p->results.n; i++) {
         m->seen[p->results.at[i]] = number;
         vec_push(s->a, &stack, p->results.at[i]);
@@ -383,16 +393,22 @@ static void fill(AttendForm *m, AttendPart *p) {
     if (p->args.n) qsort(p->args.at, p->args.n, sizeof *p->args.at, by_id);
 }
 
-// Folds over rows that are read outside of the part become results of it.
+// Folds over rows that are needed outside of the part become results of it. What else of its body is read
+// outside is computed there again, from them.
 static void keep_folds(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
-    for (uint32_t i = 0; i < p->body.n; i++) {
+    for (uint32_t i = p->body.n; i-- > 0;) {
         NodeId n = p->body.at[i];
-        if (node(s, n)->op != OP_reduce || contains(&p->sums, n)) continue;
         bool read = s->result[n];
-        for (uint32_t k = s->users.first[n]; k < s->users.first[n + 1]; k++)
-            read |= m->body[s->users.list[k]] != p->walk;
-        if (read) vec_push(s->a, &p->results, n);
+        for (uint32_t k = s->users.first[n]; k < s->users.first[n + 1]; k++) {
+            NodeId u = s->users.list[k];
+            read |= m->body[u] != p->walk || m->again[u] == p->walk;
+        }
+        if (!read || contains(&p->sums, n)) continue;
+        if (node(s, n)->op == OP_reduce)
+            vec_push(s->a, &p->results, n);
+        else
+            m->again[n] = p->walk;
     }
 }
 
@@ -535,7 +551,7 @@ static void write_part(AttendForm *m, AttendPart *p, Rewrite *r, NodeId *inner) 
     attr.group.body = id;
     attr.group.row = p->of->row;
     attr.group.key = p->of->key;
-    NodeId last = p->results.at[p->results.n - 1]; // a sum: folds come before
+    NodeId last = p->sums.at[p->sums.n - 1];
     rewrite_like(r, last);
     p->made = ir_node(&r->b, OP_group, &attr, args, p->args.n, node(s, p->results.at[0])->type);
     for (uint32_t i = 0; i < p->results.n; i++) {
@@ -677,6 +693,7 @@ static bool recognise_func(PassCx *cx, Func *f) {
     AttendForm m = {.s = &s};
     m.seen = NEW_ARRAY(a, uint32_t, count);
     m.body = NEW_ARRAY(a, uint32_t, count);
+    m.again = NEW_ARRAY(a, uint32_t, count);
     m.part = NEW_ARRAY(a, uint32_t, count);
     for (uint32_t i = 0; i < s.found.n; i++) {
         Attention *x = &s.found.at[i];

@@ -37,12 +37,14 @@ more=0
 for file in "$models"/*.sn; do
     name=$(basename "$file" .sn)
     case $name in
-    causal | latent | window | grouped) more=1 threads="1 2 3 4" ;;
+    latent | grouped) more=1 threads="1 2 3 4" ;;
     *) more=$long threads="1 4" ;;
     esac
     compare "$name" "$file"
     case $name in crossed | refused) continue ;; esac # whole in parts
     "$sinter" explain "$file" >"$work/explained"
+    "$sinter" dump --plan "$file" | sed -n '/^section micro/,/^section update/p' >"$work/plan"
+    grep -E 'gemm +%[0-9]+ ([2-9]|[0-9]{2,}) x ([0-9]+) x \2 x' "$work/plan" && bad "$name stores scores" || ok
     if grep -q 'recognise  yes  attention .* x 2' "$work/explained" && ! grep -q 'recognise  no' "$work/explained"; then
         ok
     else
@@ -74,10 +76,12 @@ hidden sink 52 -D size.seq=2000
 hidden segments 52 -D size.seq=2000
 threads="1 3"
 more=0
-for hdim in 1 5 16 48 64 80 256; do # features of a panel, of several, and a part of one
+hdims="5 64" seqs="49 129" # tests/unit/test_attend.c has all kinds
+[ "$long" = 0 ] || hdims="1 5 16 48 64 80 256" seqs="2 48 49 128 129 300"
+for hdim in $hdims; do # features of a panel, of several, and a part of one
     compare "hdim$hdim" "$models/causal.sn" -D hdim=$hdim -D head=2 -D layer=1 -D size.seq=50
 done
-for seq in 2 48 49 128 129 300; do # strips and blocks of keys, whole and not
+for seq in $seqs; do # strips and blocks of keys, whole and not
     compare "seq$seq" "$models/window.sn" -D size.seq=$seq -D layer=1 -D head=2
 done
 compare rows "$models/causal.sn" -D size.seq=4100 -D head=1 -D layer=1 -D size.batch=1 -D micro=1 -D dim=8 -D hdim=4
