@@ -482,7 +482,7 @@ static void keep_apart(AttendSearch *s, Attention *x, const NodeList *body) {
 
 // Both directions, or none.
 static void cut(AttendForm *m, Attention *x) {
-    enum { MAX_ARGS = 40 }; // a kernel has 64
+    enum { MAX_ARGS = 64 }; // of a command: two for each product and sum, and those of the kernel
     AttendSearch *s = m->s;
     uint32_t before = m->parts.n;
     cut_part(m, x, false);
@@ -493,7 +493,8 @@ static void cut(AttendForm *m, Attention *x) {
     for (uint32_t i = 0; i < count; i++) {
         NodeList *results = &parts[i].results;
         qsort(results->at, results->n, sizeof *results->at, by_id);
-        if (parts[i].args.n > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
+        uint32_t args = parts[i].args.n + results->n + 2 * (x->products.n + x->sums.n);
+        if (args > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
         if (waits_for_itself(m, &parts[i])) refuse(x, results->at[0], "waits for itself");
         keep_apart(s, x, &parts[i].body);
         give_results(m, &parts[i], before + i + 1);
