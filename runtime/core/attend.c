@@ -66,8 +66,7 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
     const SnAttendPart *p = &a->part[i];
     SnAttendCut *c = &j->part[i];
     c->f = sn_extents(p->f, p->nf, false);
-    c->step = (SnExtents){.count = 1, .size = p->kind == SN_ATTEND_KEYS ? a->keys : a->rows};
-    if (p->kind == SN_ATTEND_PRODUCT) { // as B of a product: keys of y
+    if (p->kind == SN_ATTEND_PRODUCT) {
         c->step = (SnExtents){.count = 1, .size = a->keys};
         c->step.dim[0] = (SnDim){a->keys, 0, p->step_y, 0};
         number_own(c, a, p->outer_y);

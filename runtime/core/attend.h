@@ -13,7 +13,7 @@ enum { SN_ATTEND_PACK, SN_ATTEND_STRIPS, SN_ATTEND_PHASES };
 // One product or sum, and how it is cut.
 typedef struct {
     SnExtents f;    // features: a is x's stride, b is y's
-    SnExtents step; // rows or keys likewise, by x's and y's strides
+    SnExtents step; // PRODUCT: keys of y, which is packed as B of a matrix product
     int64_t
         own[SN_ATTEND_OUTER]; // weight of an outer index in the number of the matrix that is packed
     int64_t count;            // of those matrices; 0: nothing is packed
