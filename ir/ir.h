@@ -218,6 +218,7 @@ typedef enum {
     REGION_none,
     REGION_param,
     REGION_moment,
+    REGION_shadow,
     REGION_accum,
     REGION_temp,
     REGION_input,
@@ -246,18 +247,23 @@ typedef enum {
     STATE_stat,
     STATE_counter,
     STATE_accum,
+    STATE_shadow,
     STATE_KINDS
 } StateKind;
 extern const char *const state_kind_names[STATE_KINDS];
+Region state_region(StateKind kind); // where memplan puts states of this kind
 // A value carried over steps. Its type's list order is the declared one: canonical in checkpoints.
 typedef struct {
     Sym path; // "h.3.attn.wq"; moments "h.3.attn.wq.adamw.m"
     TypeId type;
-    uint8_t kind; // StateKind; accum is zeroed at the start of a step and never saved
+    // StateKind. An accum is zeroed at the start of a step; a shadow is its parameter rounded to another type,
+    // kept in step by 'init', 'update' and 'refresh', which runs when parameters were read from a file. Neither
+    // is saved.
+    uint8_t kind;
     uint8_t frozen;
     uint16_t n_batch; // param w[b: i -> o]: the type lists b, then i, then o;
     uint16_t n_in;    // these say how many axes b and i are
-    StateId of;       // moment, accum: the parameter that it belongs to, or NONE
+    StateId of;       // moment, accum, shadow: the parameter that it belongs to, or NONE
     Mem mem;          // region none before memplan
     Loc loc;
 } State;

@@ -188,9 +188,7 @@ static bool all_fit(MemoryCheck *c) {
 static void start_states(MemoryCheck *c) {
     for (StateId s = 0; s < c->m->states.n; s++) {
         const State *st = &c->m->states.at[s];
-        Region own = st->kind == STATE_param   ? REGION_param
-                     : st->kind == STATE_accum ? REGION_accum
-                                               : REGION_moment;
+        Region own = state_region((StateKind)st->kind);
         if (st->mem.region != own)
             fault(c, 2, "state '%s' has no place in '%s'", sym_str(c->m->syms, st->path),
                   region_names[own]);

@@ -59,9 +59,22 @@ const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "an
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
 const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "gemm",
                                               "gather", "scatter", "copy",    "attend"};
-const char *const region_names[REGION_COUNT] = {"none", "param", "moment", "accum",
-                                                "temp", "input", "scalar"};
-const char *const state_kind_names[STATE_KINDS] = {"param", "moment", "stat", "counter", "accum"};
+const char *const region_names[REGION_COUNT] = {"none",  "param", "moment", "shadow",
+                                                "accum", "temp",  "input",  "scalar"};
+const char *const state_kind_names[STATE_KINDS] = {"param",   "moment", "stat",
+                                                   "counter", "accum",  "shadow"};
+Region state_region(StateKind kind) {
+    switch (kind) {
+    case STATE_param: return REGION_param;
+    case STATE_moment:
+    case STATE_stat:
+    case STATE_counter: return REGION_moment;
+    case STATE_accum: return REGION_accum;
+    case STATE_shadow: return REGION_shadow;
+    case STATE_KINDS: break;
+    }
+    unreachable(kind);
+}
 const char *const result_names[] = {"loss", "metric", "output", "value"};
 const char phase_letters[PHASE_COUNT + 1] = "FBWU";
 

@@ -117,6 +117,12 @@ static void check_mem(Verifier *v, const Mem *mem) {
         bad(v, 14, "an offset without a memory region");
 }
 
+static bool is_shadow(const Module *m, const State *s) {
+    if (s->of >= m->states.n || s->type >= m->types.n) return false;
+    const State *of = &m->states.at[s->of];
+    return of->type < m->types.n && type_same_axes(type_at(m, s->type), type_at(m, of->type));
+}
+
 static void check_states(Verifier *v) {
     for (StateId i = 0; i < v->m->states.n; i++) {
         const State *s = &v->m->states.at[i];
@@ -124,6 +130,8 @@ static void check_states(Verifier *v) {
             bad(v, 8, "state '%s' is not unique", str(v, s->path));
         if (s->of != NONE && (s->of >= i || v->m->states.at[s->of].kind != STATE_param))
             bad(v, 8, "state '%s' belongs to no earlier parameter", str(v, s->path));
+        if (s->kind == STATE_shadow && !is_shadow(v->m, s))
+            bad(v, 8, "state '%s' is no shadow of a parameter with its axes", str(v, s->path));
         if (s->kind >= STATE_KINDS) bad(v, 8, "state '%s' has no known kind", str(v, s->path));
         check_mem(v, &s->mem);
         if (!check_type(v, 8, s->type)) continue;

@@ -96,9 +96,7 @@ static void place_states(Module *m) {
     int64_t next[REGION_COUNT] = {0};
     for (StateId s = 0; s < m->states.n; s++) {
         State *st = &m->states.at[s];
-        Region r = st->kind == STATE_param   ? REGION_param
-                   : st->kind == STATE_accum ? REGION_accum
-                                             : REGION_moment;
+        Region r = state_region((StateKind)st->kind);
         st->mem = (Mem){.region = r, .offset = next[r]};
         next[r] += aligned(type_bytes(type_at(m, st->type)));
     }

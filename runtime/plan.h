@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 6u
+#define SN_PLAN_VERSION 7u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -72,7 +72,8 @@ typedef enum { // in the order of ir's StateKind
     SN_STATE_MOMENT,
     SN_STATE_STAT,
     SN_STATE_COUNTER,
-    SN_STATE_ACCUM, // sums of one step, never saved
+    SN_STATE_ACCUM,  // sums of one step, never saved
+    SN_STATE_SHADOW, // a parameter in another type, never saved: section "refresh"
     SN_STATE_KINDS
 } SnStateKind;
 
@@ -80,6 +81,7 @@ typedef enum {
     SN_REGION_NONE,
     SN_REGION_PARAM,
     SN_REGION_MOMENT,
+    SN_REGION_SHADOW,
     SN_REGION_ACCUM,
     SN_REGION_TEMP,
     SN_REGION_INPUT,

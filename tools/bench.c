@@ -12,6 +12,7 @@
 #include "runtime/core/gemm.h"
 #include "runtime/core/pool.h"
 #include "runtime/sinter.h"
+#include "tools/account.h"
 #include "tools/bench_gpu.h"
 #include "tools/clock.h"
 #include "tools/yardstick.h"
@@ -347,9 +348,7 @@ static int bench_cpu(Driver *d) {
     for (uint32_t i = 0; i < d->o.defs.n; i++)
         printf("-D %s=%s ", d->o.defs.at[i].name, d->o.defs.at[i].value);
     printf("f32, %.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(&b) * 1e-9,
-           (double)(b.plan->region_bytes[1] + b.plan->region_bytes[2] + b.plan->region_bytes[3] +
-                    b.plan->region_bytes[4] + b.plan->region_bytes[5] + b.plan->region_bytes[6]) /
-               1048576);
+           (double)(account_peak(b.plan) - b.plan->workspace) / 1048576);
     int least = d->o.threads ? d->o.threads : 1;
     int most = d->o.threads ? d->o.threads : sn_pool_default_threads();
     for (int t = least; t <= most; t *= 2) measure(&b, t);

@@ -23,7 +23,9 @@
 
 enum { TEXT = 64 };
 
-static bool is_saved(const SnState *s) { return s->kind != SN_STATE_ACCUM; }
+static bool is_saved(const SnState *s) {
+    return s->kind != SN_STATE_ACCUM && s->kind != SN_STATE_SHADOW;
+}
 
 // Scalars that follow from the progress.
 static bool is_derived(const char *scalar) {
@@ -308,6 +310,7 @@ static SnStatus restore(SnExec *x, SnSafetensors *st, bool *damaged, SnError *e)
     if (!s) {
         s = read_tensors(x, st, states, e);
         *damaged = s == SN_USER;
+        if (!s) s = sn_exec_run(x, "refresh", &(SnEnv){0}, e);
     }
     free(states);
     return s;

@@ -94,8 +94,8 @@ static void print_option(const char *key, const char *text) {
 }
 
 void sn_print_info(const SnPlan *p, const char *device) {
-    const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "gradients",
-                                       "temporary", "inputs",     "scalars"};
+    const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "shadows",
+                                       "gradients", "temporary",  "inputs",  "scalars"};
     char missing[128];
     printf("model      %s\nparameters %" PRId64 "\nsinter     %s\ntarget     %s%s%s\n",
            SN_STRING(p, p->model_name), sn_count_parameters(p), SN_STRING(p, p->sinter),

@@ -181,14 +181,15 @@ static void tiny_port(Tiny *t, bool input, const char *section, const char *name
 }
 
 static void tiny_state(Tiny *t, const char *path, SnRegion region, int64_t offset, int64_t size) {
-    t->states[t->nstates++] = (SnState){.path = tiny_string(t, path),
-                                        .naxes = 1,
-                                        .size = {size},
-                                        .axis = {tiny_string(t, "x")},
-                                        .region = region,
-                                        .kind = region == SN_REGION_ACCUM ? 4 : 0,
-                                        .offset = offset,
-                                        .bytes = size * 4};
+    t->states[t->nstates++] =
+        (SnState){.path = tiny_string(t, path),
+                  .naxes = 1,
+                  .size = {size},
+                  .axis = {tiny_string(t, "x")},
+                  .region = region,
+                  .kind = region == SN_REGION_ACCUM ? SN_STATE_ACCUM : SN_STATE_PARAM,
+                  .offset = offset,
+                  .bytes = size * 4};
 }
 
 static void tiny_commands(Tiny *t) {
@@ -317,7 +318,11 @@ static SnPlan *tiny_plan(void) {
                 .ukr = TINY_UKR,
                 .functions = TINY_FUNCTIONS,
                 .model_name = tiny_string(t, "tiny"),
-                .region_bytes = {0, PARAM_BYTES, 0, ACCUM_BYTES, TEMP_BYTES, INPUT_BYTES, 64}};
+                .region_bytes = {[SN_REGION_PARAM] = PARAM_BYTES,
+                                 [SN_REGION_ACCUM] = ACCUM_BYTES,
+                                 [SN_REGION_TEMP] = TEMP_BYTES,
+                                 [SN_REGION_INPUT] = INPUT_BYTES,
+                                 [SN_REGION_SCALAR] = 64}};
     h.kernels = tiny_table(t, t->kernels, TINY_KERNELS, sizeof *t->kernels);
     h.gemms = tiny_table(t, &t->gemm, 1, sizeof t->gemm);
     h.attends = tiny_table(t, &t->attend, 1, sizeof t->attend);
