@@ -452,19 +452,9 @@ static uint8_t *live_nodes(Arena *a, const Func *f) {
     return live;
 }
 
-static bool fuse_func(PassCx *cx, FuncId id) {
-    Func *f = cx->m->funcs.at[id];
-    uint32_t count = f->nodes.n;
-    bool any = false, all = true; // groups are made once; those of recognise are there before
-    for (NodeId n = 0; n < count; n++) {
-        if (node_at(f, n)->op == OP_grad) return false;
-        any |= node_at(f, n)->op == OP_group;
-        all &= op_is_executable(node_at(f, n)->op);
-    }
-    if (any && all) return false;
-    protect_old_values(cx, f);
-    count = f->nodes.n;
+static Fuse fuse_new(PassCx *cx, Func *f) {
     Arena *a = cx->scratch;
+    uint32_t count = f->nodes.n;
     Fuse x = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
     x.is_inline = NEW_ARRAY(a, uint8_t, count + 1);
     x.is_source = NEW_ARRAY(a, uint8_t, count + 1);
@@ -485,6 +475,30 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     memset(x.group, 0xff, sizeof *x.group * count);
     memset(x.reader, 0xff, sizeof *x.reader * count);
     x.live = live_nodes(a, f);
+    return x;
+}
+
+const uint8_t *fuse_predict_inline(PassCx *cx, Func *f) {
+    PassCx plain = *cx;
+    plain.unfused = false;
+    Fuse x = fuse_new(&plain, f);
+    fuse_choose_inline(&x);
+    return x.is_inline;
+}
+
+static bool fuse_func(PassCx *cx, FuncId id) {
+    Func *f = cx->m->funcs.at[id];
+    uint32_t count = f->nodes.n;
+    bool any = false, all = true; // groups are made once; those of recognise are there before
+    for (NodeId n = 0; n < count; n++) {
+        if (node_at(f, n)->op == OP_grad) return false;
+        any |= node_at(f, n)->op == OP_group;
+        all &= op_is_executable(node_at(f, n)->op);
+    }
+    if (any && all) return false;
+    protect_old_values(cx, f);
+    count = f->nodes.n;
+    Fuse x = fuse_new(cx, f);
     fuse_mark_inline(&x);
     for (NodeId n = 0; n < count; n++)
         if (x.live[n] && needs_group(&x, n)) place(&x, n);

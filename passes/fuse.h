@@ -62,6 +62,11 @@ typedef struct {
 const char *fuse_name(const Fuse *x, NodeId n); // for the ledger
 void fuse_find_library(Fuse *x);                // fills product and forced, adds to need
 void fuse_mark_inline(Fuse *x);
+// The same where the plan demands nothing and no library takes anything along.
+void fuse_choose_inline(Fuse *x);
+// What that says of a function before it is fused, by node: 1 is computed in every kernel that reads it. It
+// depends on neither target nor options.
+const uint8_t *fuse_predict_inline(PassCx *cx, Func *f);
 void fuse_check_demands(Fuse *x); // reports those of the plan that are not met
 Func *fuse_emit(Fuse *x, FuncId slot);
 // Calls visit for every stored value or source that node n reads, through inlined operands. moved: the

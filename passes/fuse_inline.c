@@ -25,6 +25,7 @@ static void mark_needed(Fuse *x) {
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         const Node *node = node_at(x->f, n);
         Op op = (Op)node->op;
+        x->is_source[n] = op_info[op].reads == READS_STORED;
         if (!x->live[n]) continue;
         if (op == OP_contract) {
             for (uint32_t i = 0; i < 2; i++) x->need[memory_of(x, operand(x->f, n, i))] = 1;
@@ -151,16 +152,23 @@ static void mark_apart(Fuse *x) {
     }
 }
 
-void fuse_mark_inline(Fuse *x) {
-    mark_apart(x);
-    for (NodeId n = 0; n < x->f->nodes.n; n++)
-        x->is_source[n] = op_info[node_at(x->f, n)->op].reads == READS_STORED;
-    mark_needed(x);
-    fuse_find_library(x);
+static void choose(Fuse *x) {
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         x->closure[n] = closure_of(x, n);
         x->is_inline[n] = x->forced[n] || (!x->is_source[n] && may_inline(x, n));
     }
+}
+
+void fuse_choose_inline(Fuse *x) {
+    mark_needed(x);
+    choose(x);
+}
+
+void fuse_mark_inline(Fuse *x) {
+    mark_apart(x);
+    mark_needed(x);
+    fuse_find_library(x);
+    choose(x);
 }
 
 // An operand that is read by other indices than the result is written by.

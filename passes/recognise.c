@@ -14,6 +14,7 @@
 //
 // Bit-neutral. Needs functions cut into micro-batches, and the orders of layout; comes before chunk, which
 // would cut long folds. O(nodes) for each region.
+#include "passes/recognise.h"
 #include "ir/view.h"
 #include "passes/rewrite.h"
 #include <stdlib.h>
@@ -286,7 +287,7 @@ static void seed_other(AttendSearch *s, NodeId n, uint32_t i) {
     vec_push(s->a, &s->found, x);
 }
 
-static void search(AttendSearch *s) {
+static void seed_all(AttendSearch *s) {
     for (NodeId n = 0; n < s->f->nodes.n; n++) {
         const Node *x = node(s, n);
         s->data[n] = x->op == OP_input && type(s, n)->n;
@@ -305,6 +306,32 @@ static void search(AttendSearch *s) {
     for (NodeId n = 0; n < s->f->nodes.n; n++)
         for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && node(s, n)->n == 2; i++)
             if (!is_backward(s, n)) seed_other(s, n, i);
+}
+
+static AttendSearch search(PassCx *cx, Func *f) {
+    Arena *a = cx->scratch;
+    uint32_t count = f->nodes.n + 1;
+    AttendSearch s = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    s.data = NEW_ARRAY(a, uint8_t, count);
+    s.free = NEW_ARRAY(a, uint8_t, count);
+    s.result = NEW_ARRAY(a, uint8_t, count);
+    s.score = NEW_ARRAY(a, NodeId, count);
+    s.owner = NEW_ARRAY(a, uint32_t, count);
+    s.passed = NEW_ARRAY(a, uint32_t, count);
+    for (uint32_t i = 0; i < f->results.n; i++) s.result[f->results.at[i].node] = 1;
+    seed_all(&s);
+    return s;
+}
+
+const uint8_t *attention_tiles(PassCx *cx, Func *f) {
+    AttendSearch s = search(cx, f);
+    uint8_t *tiles = NEW_ARRAY(s.a, uint8_t, f->nodes.n + 1);
+    for (uint32_t i = 0; i < s.found.n; i++) {
+        const Attention *x = &s.found.at[i];
+        for (uint32_t k = 0; k < x->nodes.n && !x->why; k++)
+            tiles[x->nodes.at[k]] = is_tile(&s, x, x->nodes.at[k]);
+    }
+    return tiles;
 }
 
 // ---- parts --------------------------------------------------------------------------------------
@@ -682,15 +709,7 @@ static bool recognise_func(PassCx *cx, Func *f) {
     Arena *a = cx->scratch;
     for (NodeId n = 0; n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_group) return false; // they are formed
-    AttendSearch s = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
-    s.data = NEW_ARRAY(a, uint8_t, count);
-    s.free = NEW_ARRAY(a, uint8_t, count);
-    s.result = NEW_ARRAY(a, uint8_t, count);
-    s.score = NEW_ARRAY(a, NodeId, count);
-    s.owner = NEW_ARRAY(a, uint32_t, count);
-    s.passed = NEW_ARRAY(a, uint32_t, count);
-    for (uint32_t i = 0; i < f->results.n; i++) s.result[f->results.at[i].node] = 1;
-    search(&s);
+    AttendSearch s = search(cx, f);
     AttendForm m = {.s = &s};
     m.seen = NEW_ARRAY(a, uint32_t, count);
     m.body = NEW_ARRAY(a, uint32_t, count);
