@@ -130,8 +130,9 @@ static bool is_whole(Elem e) {
     return elem_info[e].kind == ELEM_INT || elem_info[e].kind == ELEM_UINT;
 }
 
-// Which elem -> to an op allows.
+// Which elem -> to an op allows. What is for storage is moved and cast.
 static bool rule_allows(ScalarRule rule, Op op, Elem elem, Elem to) {
+    if (elem_is_narrow(elem) && op != OP_select && op != OP_cast) return false;
     switch (rule) {
     case RULE_FLOAT: return elem == ELEM_f32 && to == elem;
     case RULE_ARITH: return elem != ELEM_bool && to == elem;
@@ -340,6 +341,7 @@ static bool check_column(Finish *f, uint32_t i) {
 
 static bool fold_allows(uint32_t kind, Elem e) {
     bool logic = kind == REDUCE_any || kind == REDUCE_all;
+    if (elem_is_narrow(e)) return false;
     return kind < REDUCE_COUNT && (logic ? e != ELEM_f32 : e != ELEM_bool);
 }
 

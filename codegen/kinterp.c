@@ -56,35 +56,23 @@ static uint32_t load(KernelRun *r, KId id) {
         return 0;
     }
     if (a->mode == KARG_acc && r->env->first) return 0;
-    const uint8_t *bytes = r->bufs[o->arg];
-    if (a->elem == ELEM_bool) return bytes[at] != 0;
-    if (elem_info[a->elem].bytes == 1) return bytes[at];
-    return ((const uint32_t *)r->bufs[o->arg])[at];
+    uint32_t stored = 0, bytes = elem_info[a->elem].bytes; // little-endian
+    memcpy(&stored, (const uint8_t *)r->bufs[o->arg] + at * bytes, bytes);
+    return scalar_from_memory((Elem)a->elem, stored);
 }
 
 static void store(KernelRun *r, const char *what, uint32_t i, uint32_t arg, int64_t at,
                   uint32_t bits) {
     const KArg *a = &r->k->args.at[arg];
-    if (at < 0 || at >= a->count)
+    if (at < 0 || at >= a->count) {
         fail(r, what, i, arg, at);
-    else if (elem_info[a->elem].bytes == 1)
-        ((uint8_t *)r->bufs[arg])[at] = (uint8_t)bits;
-    else
-        ((uint32_t *)r->bufs[arg])[at] = bits;
+        return;
+    }
+    uint32_t stored = scalar_to_memory((Elem)a->elem, bits), bytes = elem_info[a->elem].bytes;
+    memcpy((uint8_t *)r->bufs[arg] + at * bytes, &stored, bytes);
 }
 
 // ---- ops
-
-static uint32_t constant(const KOp *o) {
-    if (o->to == ELEM_f32) {
-        float x = (float)o->value;
-        uint32_t bits;
-        memcpy(&bits, &x, sizeof bits);
-        return bits;
-    }
-    if (o->to == ELEM_bool) return o->value != 0;
-    return (uint32_t)(int64_t)o->value;
-}
 
 static uint32_t bits_at(const KernelRun *r, KId id) { return id == NONE ? 0 : r->value[id]; }
 
@@ -95,7 +83,7 @@ static uint32_t evaluate(KernelRun *r, KId id) {
     case KOP_scalar:
         return scalar_eval((Op)o->op, (Elem)o->elem, (Elem)o->to, bits_at(r, o->a),
                            bits_at(r, o->b), bits_at(r, o->c));
-    case KOP_const: return constant(o);
+    case KOP_const: return scalar_to_bits((Elem)o->to, o->value);
     case KOP_index: return (uint32_t)r->at[o->axis];
     case KOP_load: return load(r, id);
     case KOP_random:

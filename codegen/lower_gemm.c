@@ -153,6 +153,10 @@ bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
         l->failed = "a contraction whose operand is not in memory";
         return false;
     }
+    if (elem_is_narrow(a.type->elem) || elem_is_narrow(b.type->elem)) {
+        l->failed = "a contraction of operands that are not f32";
+        return false;
+    }
     const Type *t = type_of(l->m, l->f, contract);
     bool swapped = t->n && type_find(b.type, t->axes[t->n - 1].axis) < 0;
     if (swapped) { // the last axis belongs to n

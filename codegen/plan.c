@@ -16,7 +16,7 @@ enum {
 #include "runtime/elem.def"
 #undef SN_ELEMENT
 };
-#define DTYPE(name, bytes, kind, st)                                                               \
+#define DTYPE(name, bytes, kind, st, computes)                                                     \
     _Static_assert((int)SN_ELEM_##name == (int)ELEM_##name &&                                      \
                        name##_is_##kind##_as_##st == (bytes),                                      \
                    "runtime/elem.def: " #name);
@@ -98,10 +98,12 @@ static uint32_t value_at(Writer *w, const Mem *mem, NodeId n) {
 }
 
 static SnArg arg_of(Writer *w, const Mem *mem, TypeId type, NodeId n) {
-    SnArg a = {.region = mem->region,
+    const Type *t = type_at(w->m, type);
+    SnArg a = {.region = (uint16_t)mem->region,
+               .elem = (uint16_t)t->elem,
                .value = value_at(w, mem, n),
                .offset = mem->offset,
-               .bytes = type_bytes(type_at(w->m, type))};
+               .bytes = type_bytes(t)};
     int64_t end = (a.offset + a.bytes + 63) / 64 * 64;
     if (end > w->region_bytes[a.region]) w->region_bytes[a.region] = end;
     return a;
@@ -152,7 +154,7 @@ static uint32_t add_kernel(Writer *w, const Kernel *k, bool table) {
         uint32_t mode = k->args.at[i].mode;
         if (mode != KARG_out) s.reads |= UINT64_C(1) << i;
         if (mode != KARG_in) s.writes |= UINT64_C(1) << i;
-        if (k->args.at[i].elem == ELEM_f32) s.floats |= UINT64_C(1) << i;
+        if (elem_info[k->args.at[i].elem].kind == ELEM_FLOAT) s.floats |= UINT64_C(1) << i;
     }
     Text why = {.arena = w->a};
     if (!w->info->kernel(w->info->user, k, &s, &why)) refuse(w, k->loc, &why);

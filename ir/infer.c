@@ -6,6 +6,7 @@
 #include "ir/infer.h"
 #include "ir/attr.h"
 #include "ir/build.h"
+#include "ir/scalar.h"
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -137,11 +138,22 @@ static int64_t wanted_size(const Rule *r, AxisId a) {
     return at >= 0 ? r->given->axes[at].size : r->m->axes.at[a].size;
 }
 
-// Can a constant of this element type hold x?
+static bool narrow_holds(uint32_t elem, double x) {
+    Elem wide = (Elem)elem_info[elem].computes;
+    uint32_t bits = scalar_to_bits(wide, x);
+    bits = scalar_eval(OP_cast, wide, (Elem)elem, bits, 0, 0);
+    double y = scalar_from_bits(wide, bits);
+    return x == y || (x != x && y != y);
+}
+
+// Can a constant of this element type hold x? One of f32 is what x rounds to.
 static bool need_value(const Rule *r, uint32_t elem, double x) {
     double low = elem_info[elem].low, high = elem_info[elem].high;
-    if (elem_info[elem].kind == ELEM_FLOAT) return true;
-    if (x >= low && x <= high && floor(x) == x && !(x == 0 && signbit(x))) return true;
+    if (elem_info[elem].kind == ELEM_FLOAT && (!elem_is_narrow(elem) || narrow_holds(elem, x)))
+        return true;
+    if (elem_info[elem].kind != ELEM_FLOAT && x >= low && x <= high && floor(x) == x &&
+        !(x == 0 && signbit(x)))
+        return true;
     return FAIL(r, "%s cannot hold the constant %g", elem_name(elem), x);
 }
 
@@ -159,6 +171,13 @@ static bool replace(const Rule *r, const Type *t, int at, const TypeAxis *by, ui
     return true;
 }
 
+// Nothing computes in a type that is for storage.
+static bool need_wide(const Rule *r, const Type *t) {
+    if (!elem_is_narrow(t->elem)) return true;
+    return FAIL(r, "'%s' of %s, which is for storage: cast it to %s", op_name(r),
+                elem_name(t->elem), elem_name(elem_info[t->elem].computes));
+}
+
 // ---- scalars
 
 static bool scalar_elems(const Rule *r) {
@@ -170,6 +189,7 @@ static bool scalar_elems(const Rule *r) {
         if (r->in[i]->elem != a->elem)
             return FAIL(r, "operands of '%s' are %s and %s, they must agree", name,
                         elem_name(a->elem), elem_name(r->in[i]->elem));
+    if (r->op != OP_cast && r->op != OP_select && !need_wide(r, a)) return false;
     switch ((ScalarRule)op_info[r->op].rule) {
     case RULE_FLOAT:
         if (kind != ELEM_FLOAT)
@@ -288,6 +308,7 @@ static bool type_grad(Rule *r) {
     if (r->in[0]->n || r->in[0]->elem != ELEM_f32)
         return FAIL(r, "'grad' of a value with axes, expected a scalar f32");
     *r->out = *t;
+    r->out->elem = elem_info[t->elem].computes;
     return true;
 }
 
@@ -459,7 +480,7 @@ static bool type_reduce(Rule *r) {
     const AxisList *axes = &r->attr->reduce.axes;
     FoldBy by = (FoldBy)r->attr->reduce.by;
     AxisId part = r->attr->reduce.part;
-    if (!reduce_elems(r, x) || !need_distinct(r, axes)) return false;
+    if (!need_wide(r, x) || !reduce_elems(r, x) || !need_distinct(r, axes)) return false;
     if (axes->n == 0) return FAIL(r, "'reduce' over no axes");
     int64_t rows = 1;
     for (uint32_t i = 0; i < axes->n; i++) {
@@ -494,17 +515,19 @@ static bool type_contract(Rule *r) {
     const Type *x = r->in[0], *y = r->in[1];
     const AxisList *axes = &r->attr->contract.axes;
     if (!need_distinct(r, axes)) return false;
-    for (uint32_t i = 0; i < r->n; i++)
-        if (kind_of(r->in[i]) != ELEM_FLOAT || r->in[i]->elem != x->elem)
-            return FAIL(r, "'contract' of %s and %s, expected equal reals", elem_name(x->elem),
-                        elem_name(r->in[i]->elem));
+    if (kind_of(x) != ELEM_FLOAT || kind_of(y) != ELEM_FLOAT)
+        return FAIL(r, "'contract' of %s and %s, expected reals", elem_name(x->elem),
+                    elem_name(y->elem));
+    if (r->n > 2 && r->in[2]->elem != ELEM_f32)
+        return FAIL(r, "the accumulator of 'contract' is %s, expected f32",
+                    elem_name(r->in[2]->elem));
     for (uint32_t i = 0; i < axes->n; i++) {
         int ax, ay;
         if (!need_axis(r, x, axes->at[i], &ax) || !need_axis(r, y, axes->at[i], &ay)) return false;
         TypeAxis axis = x->axes[ax];
         if (!agree(r, &axis, &y->axes[ay])) return false;
     }
-    r->out->elem = x->elem;
+    r->out->elem = ELEM_f32;
     if (!contract_part(r, x, y, true) || !contract_part(r, x, y, false) ||
         !contract_part(r, y, x, false))
         return false;
@@ -519,7 +542,7 @@ static bool type_contract(Rule *r) {
 // ---- index
 
 static bool need_index(const Rule *r, const Type *idx, AxisId axis) {
-    if (kind_of(idx) != ELEM_INT && kind_of(idx) != ELEM_UINT)
+    if ((kind_of(idx) != ELEM_INT && kind_of(idx) != ELEM_UINT) || elem_is_narrow(idx->elem))
         return FAIL(r, "the index of '%s' is %s, expected integers", op_name(r),
                     elem_name(idx->elem));
     if (type_find(idx, axis) >= 0)
@@ -554,6 +577,7 @@ static bool type_scatter_add(Rule *r) {
     Rule gather = {r->m, OP_scatter_add, &attr, pair, 2, NULL, &want, r->why};
     if (!type_gather(&gather)) return false;
     if (kind_of(acc) == ELEM_BOOL) return FAIL(r, "'scatter_add' of bool, expected numbers");
+    if (!need_wide(r, acc)) return false;
     if (x->elem != acc->elem || !type_same_axes(&want, x))
         return FAIL(r, "the values of 'scatter_add' do not have the axes that a gather would give");
     *r->out = *acc;

@@ -105,15 +105,34 @@ typedef struct {
     const double *a, *b;
     const int64_t *at_a, *at_b; // offset of every k
     int64_t k;
+    bool pairs; // both are bf16
 } Dot;
+
+static float chain(const Dot *d, int64_t from, int64_t to) {
+    float acc = 0;
+    for (int64_t k = from; k < to; k++)
+        acc = fmaf((float)d->a[d->at_a[k]], (float)d->b[d->at_b[k]], acc);
+    return acc;
+}
+
+// Of two bf16 operands: pairs of k, the odd element first; the last may lack it.
+static float chain_pairs(const Dot *d, int64_t from, int64_t to) {
+    float acc = 0;
+    for (int64_t k = from; k < to; k += 2) {
+        bool whole = k + 1 < to;
+        float a1 = whole ? (float)d->a[d->at_a[k + 1]] : 0;
+        float b1 = whole ? (float)d->b[d->at_b[k + 1]] : 0;
+        acc = scalar_fma_flushed(a1, b1, acc);
+        acc = scalar_fma_flushed((float)d->a[d->at_a[k]], (float)d->b[d->at_b[k]], acc);
+    }
+    return acc;
+}
 
 static double dot_exact(const Dot *d) {
     float total = 0;
     for (int64_t from = 0; from < d->k; from += FOLD_SEGMENT) {
         int64_t to = d->k - from < FOLD_SEGMENT ? d->k : from + FOLD_SEGMENT;
-        float acc = 0;
-        for (int64_t k = from; k < to; k++)
-            acc = fmaf((float)d->a[d->at_a[k]], (float)d->b[d->at_b[k]], acc);
+        float acc = d->pairs ? chain_pairs(d, from, to) : chain(d, from, to);
         total = d->k <= FOLD_SEGMENT ? acc : total + acc;
     }
     return (double)total;
@@ -130,7 +149,7 @@ bool interp_contract(Evaluation *r, NodeId n, Tensor *out) {
     const Tensor *x = run_operand(r, n, 0), *y = run_operand(r, n, 1);
     const Tensor *acc = run_node(r, n)->n > 2 ? run_operand(r, n, 2) : NULL;
     const Type *t = run_type(r, out);
-    Dot d = {.k = 0};
+    Dot d = {.pairs = run_type(r, x)->elem == ELEM_bf16 && run_type(r, y)->elem == ELEM_bf16};
     d.at_a = list_offsets(r, run_type(r, x), axes, &d.k);
     d.at_b = list_offsets(r, run_type(r, y), axes, &d.k);
     Walk w = walk_new(t);

@@ -36,9 +36,11 @@ static inline const Attr *run_attr(const Evaluation *r, NodeId n) {
     return attr_of(r->in->m, r->f, n);
 }
 static inline bool run_exact(const Evaluation *r) { return r->in->mode == INTERP_EXACT; }
-// A double as the run holds it: rounded to f32 when exact.
+// A double as the run holds it: rounded to f32 when exact, and to the narrow type.
 static inline double run_round(const Evaluation *r, Elem e, double x) {
-    return run_exact(r) && e == ELEM_f32 ? (double)(float)x : x;
+    if (!run_exact(r) || elem_info[e].kind != ELEM_FLOAT) return x;
+    uint32_t bits = scalar_eval(OP_cast, ELEM_f32, e, scalar_to_bits(ELEM_f32, x), 0, 0);
+    return scalar_from_bits(e, bits);
 }
 
 // All indices of a type in row-major order, with the offsets that up to four other tensors have at

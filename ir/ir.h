@@ -19,7 +19,7 @@ typedef uint32_t NodeId, TypeId, AxisId, AttrId, StateId, FuncId, ArgId;
 enum { MAX_AXES = 8, MAX_OPERANDS = 64 };
 
 typedef enum {
-#define DTYPE(name, bytes, kind, st) ELEM_##name,
+#define DTYPE(name, ...) ELEM_##name,
 #include "ir/dtypes.def"
 #undef DTYPE
     ELEM_COUNT
@@ -28,9 +28,12 @@ typedef enum { ELEM_FLOAT, ELEM_INT, ELEM_UINT, ELEM_BOOL } ElemKind;
 typedef struct {
     const char *name, *safetensors;
     uint8_t bytes, kind;
+    uint8_t computes; // Elem of a value in registers
     double low, high; // least and largest value: of floats the infinities
 } ElemInfo;
 extern const ElemInfo elem_info[ELEM_COUNT];
+// For storage only: in registers its values are those of a wider type.
+static inline bool elem_is_narrow(uint32_t e) { return elem_info[e].computes != e; }
 
 typedef enum {
 #define SCALAR(name, ...) OP_##name,
@@ -309,7 +312,8 @@ Func *func_new(Module *m, const char *name, FuncId *id);
 AxisId axis_new(Module *m, const char *name, int64_t size); // makes the name unique
 AxisId axis_find(const Module *m, Sym name);                // 0 when absent
 TypeId type_intern(Module *m, const Type *t);
-TypeId type_scalar(Module *m, Elem e); // no axes
+TypeId type_scalar(Module *m, Elem e);      // no axes
+TypeId type_computing(Module *m, TypeId t); // the same axes, of what its elements compute in
 AttrId attr_intern(Module *m, const Attr *a);
 uint32_t repeat_new(Module *m, const char *axis, int64_t rounds, uint32_t parent, Loc loc);
 // Rounds of a repeat counted over those of its parents; -1 beyond 2^32.

@@ -18,8 +18,8 @@
 #define LOW_BOOL(bytes)   0
 #define HIGH_BOOL(bytes)  1
 const ElemInfo elem_info[ELEM_COUNT] = {
-#define DTYPE(name, bytes, kind, st)                                                               \
-    {#name, #st, bytes, ELEM_##kind, LOW_##kind(bytes), HIGH_##kind(bytes)},
+#define DTYPE(name, bytes, kind, st, computes)                                                     \
+    {#name, #st, bytes, ELEM_##kind, ELEM_##computes, LOW_##kind(bytes), HIGH_##kind(bytes)},
 #include "ir/dtypes.def"
 #undef DTYPE
 };
@@ -227,6 +227,13 @@ TypeId type_intern(Module *m, const Type *t) {
 }
 
 TypeId type_scalar(Module *m, Elem e) { return type_intern(m, &(Type){.elem = e}); }
+
+TypeId type_computing(Module *m, TypeId t) {
+    Type wide = *type_at(m, t);
+    if (!elem_is_narrow(wide.elem)) return t;
+    wide.elem = elem_info[wide.elem].computes;
+    return type_intern(m, &wide);
+}
 
 AttrId attr_intern(Module *m, const Attr *a) {
     if (a->kind == ATTR_none) return 0;

@@ -44,12 +44,11 @@ static const PrimRow prim_rows[OP_SCALARS] = {
 static int prim_of(Op op, Elem elem) {
     CHECK(op_is_scalar(op), "op %d is not a scalar", (int)op);
     PrimRow row = prim_rows[op];
-    switch (elem) {
-    case ELEM_f32: return row.f32 - 1;
-    case ELEM_i32: return row.i32 - 1;
-    case ELEM_u32: return row.u32 - 1;
-    case ELEM_bool: return row.boolean - 1;
-    case ELEM_COUNT: break;
+    switch ((ElemKind)elem_info[elem].kind) {
+    case ELEM_FLOAT: return row.f32 - 1;
+    case ELEM_INT: return row.i32 - 1;
+    case ELEM_UINT: return row.u32 - 1;
+    case ELEM_BOOL: return row.boolean - 1;
     }
     unreachable(elem);
 }
@@ -108,18 +107,20 @@ static SV to_bool(const ScalarOps *o, Elem elem, SV a) {
 }
 
 static SV to_float(const ScalarOps *o, Elem elem, SV a) {
-    switch (elem) {
-    case ELEM_f32: return a;
-    case ELEM_i32: return prim1(o, P_I2F, a);
-    case ELEM_u32: return prim1(o, P_U2F, a);
-    case ELEM_bool: return pick(o, a, num(o, 1.0f), num(o, 0.0f));
-    case ELEM_COUNT: break;
+    switch ((ElemKind)elem_info[elem].kind) {
+    case ELEM_FLOAT: return a;
+    case ELEM_INT: return prim1(o, P_I2F, a);
+    case ELEM_UINT: return prim1(o, P_U2F, a);
+    case ELEM_BOOL: return pick(o, a, num(o, 1.0f), num(o, 0.0f));
     }
     unreachable(elem);
 }
 
-// Between i32 and u32 the bits stay: the value wraps.
+// Between i32 and u32 the bits stay: the value wraps. To a narrow type: what it computes in, rounded.
 static SV cast(const ScalarOps *o, Elem elem, Elem to, SV a) {
+    if (elem_is_narrow(to))
+        return elem == to ? a : scalar_round(o, to, cast(o, elem, (Elem)elem_info[to].computes, a));
+    elem = (Elem)elem_info[elem].computes;
     if (to == ELEM_f32) return to_float(o, elem, a);
     if (to == ELEM_bool) return to_bool(o, elem, a);
     if (elem == ELEM_f32) return float_to_int(o, to, a);
@@ -261,6 +262,26 @@ static float minimum(float a, float b) {
 }
 static float maximum(float a, float b) { return -minimum(-a, -b); }
 
+// Below 2^-14 an f16 counts units of 2^-24, which rintf rounds to; above, the exponent has another bias. A
+// fraction that rounds up carries into the exponent.
+static uint32_t half_of(float x) {
+    uint32_t sign = of_float(x).v >> 16 & 0x8000;
+    float a = fabsf(x);
+    if (a != a) return 0x7e00;
+    if (a >= 65520.0f) return sign | 0x7c00;
+    if (a < 0x1p-14f) return sign | (uint32_t)rintf(a * 0x1p24f);
+    uint32_t u = (uint32_t)of_float(a).v;
+    return sign | (((u + 0xfff + (u >> 13 & 1)) >> 13) - ((127 - 15) << 10));
+}
+
+static float float_of_half(uint32_t h) {
+    uint32_t exponent = h >> 10 & 31, fraction = h & 0x3ff;
+    float a = exponent == 31  ? fraction ? NAN : INFINITY
+              : exponent == 0 ? (float)fraction * 0x1p-24f
+                              : ldexpf((float)(fraction | 0x400), (int)exponent - 25);
+    return h >> 15 & 1 ? -a : a;
+}
+
 static SV eval_float(Prim p, float a, float b, float c) {
     switch ((int)p) {
     case P_FADD: return of_float(a + b);
@@ -278,6 +299,7 @@ static SV eval_float(Prim p, float a, float b, float c) {
     case P_FLT: return of_bool(a < b);
     case P_FLE: return of_bool(a <= b);
     case P_FEQ: return of_bool(a == b);
+    case P_F2H: return of_bits(half_of(a));
     case P_F2I_RAW:
         CHECK(a >= -0x1p31f && a < 0x1p31f, "conversion of %g in an expansion", (double)a);
         return of_bits((uint32_t)(int32_t)a);
@@ -335,7 +357,7 @@ static SV eval_int(Prim p, uint32_t a, uint32_t b) {
 // conversions; bools and reinterpretations here; the rest integers.
 static SV eval_prim(void *user, Prim p, SV a, SV b, SV c) {
     (void)user;
-    if (p <= P_FMAX || (p >= P_FLT && p <= P_FEQ) || p == P_F2I_RAW || p == P_F2U_RAW)
+    if (p <= P_FMAX || (p >= P_FLT && p <= P_FEQ) || p == P_F2I_RAW || p == P_F2U_RAW || p == P_F2H)
         return eval_float(p, as_float(a), as_float(b), as_float(c));
     switch ((int)p) {
     case P_BAND: return (SV){a.v & b.v};
@@ -346,6 +368,7 @@ static SV eval_prim(void *user, Prim p, SV a, SV b, SV c) {
     case P_F2BITS:
     case P_BITS2F:
     case P_B2I: return a;
+    case P_H2F: return of_float(float_of_half((uint32_t)a.v));
     default: return eval_int(p, (uint32_t)a.v, (uint32_t)b.v);
     }
 }
@@ -428,14 +451,37 @@ static double eval_f64(Op op, double a, double b, double c) {
 }
 
 uint32_t scalar_to_bits(Elem elem, double x) {
-    if (elem == ELEM_f32) return (uint32_t)of_float((float)x).v;
-    if (elem == ELEM_bool) return x != 0;
-    return elem == ELEM_i32 ? (uint32_t)(int32_t)x : (uint32_t)x;
+    uint32_t e = elem_info[elem].computes;
+    if (e == ELEM_f32) return (uint32_t)of_float((float)x).v;
+    if (e == ELEM_bool) return x != 0;
+    return e == ELEM_i32 ? (uint32_t)(int32_t)x : (uint32_t)x;
 }
 
 double scalar_from_bits(Elem elem, uint32_t x) {
-    if (elem == ELEM_f32) return (double)as_float((SV){x});
-    return elem == ELEM_i32 ? (double)(int32_t)x : (double)x;
+    uint32_t e = elem_info[elem].computes;
+    if (e == ELEM_f32) return (double)as_float((SV){x});
+    return e == ELEM_i32 ? (double)(int32_t)x : (double)x;
+}
+
+uint32_t scalar_to_memory(Elem elem, uint32_t bits) {
+    return elem_is_narrow(elem) ? (uint32_t)scalar_cut(&eval_ops, elem, of_bits(bits)).v : bits;
+}
+
+uint32_t scalar_from_memory(Elem elem, uint32_t stored) {
+    if (elem == ELEM_bool) return (stored & 0xff) != 0;
+    if (!elem_is_narrow(elem)) return stored;
+    return (uint32_t)scalar_widen(&eval_ops, elem, of_bits(stored)).v;
+}
+
+static float flushed(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x; }
+
+// A result is subnormal when it is below the least normal number after rounding to 24 bits without regard
+// to the exponent: what f32 itself rounds up to 2^-126 may still be. The sum in double says which: near that
+// bound it is exact, since the factors have 8 bits.
+float scalar_fma_flushed(float a, float b, float acc) {
+    a = flushed(a), b = flushed(b), acc = flushed(acc);
+    double sum = fma((double)a, (double)b, (double)acc);
+    return fabs(sum) < 0x1p-126 - 0x1p-151 ? copysignf(0, (float)sum) : fmaf(a, b, acc);
 }
 
 // Truncating and saturating, from the double itself: through f32 an integer above 2^24 would move.
@@ -448,7 +494,8 @@ static double int_of_f64(Elem to, double a) {
 
 double scalar_eval_f64(Op op, Elem elem, Elem to, double a, double b, double c) {
     if (op == OP_select) return a != 0 ? b : c;
-    if (op == OP_cast && to == ELEM_f32) return a;
+    elem = (Elem)elem_info[elem].computes;
+    if (op == OP_cast && elem_info[to].kind == ELEM_FLOAT) return a; // a narrow type rounds nothing
     if (op == OP_cast && elem == ELEM_f32 && to != ELEM_bool) return int_of_f64(to, a);
     if (op == OP_cast && elem == ELEM_f32) return a != 0;
     if (elem == ELEM_f32 && op != OP_bitcast) return eval_f64(op, a, b, c);

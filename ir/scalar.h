@@ -24,6 +24,7 @@ typedef enum {
     P_SELECT,                          // bool, T, T
     P_F2I_RAW, P_I2F, P_U2F, P_F2U_RAW,// raw: argument in range, truncates
     P_F2BITS, P_BITS2F,                // reinterpret
+    P_F2H, P_H2F,                      // to the bits of the nearest f16, ties to even; back, exact
     P_B2I                              // bool -> 0 or 1
 } Prim;
 // clang-format on
@@ -42,6 +43,10 @@ SV scalar_expand(const ScalarOps *o, Op op, Elem elem, Elem to, SV a, SV b, SV c
 // Fold step: acc `kind` x. Identity of the fold.
 SV scalar_fold(const ScalarOps *o, ReduceKind kind, Elem elem, SV acc, SV x);
 SV scalar_identity(const ScalarOps *o, ReduceKind kind, Elem elem);
+// A value of a narrow type (elem_is_narrow): of the bits that memory holds, and those bits of it. Both are
+// exact. The bits are the low ones of an i32, whatever stands above.
+SV scalar_widen(const ScalarOps *o, Elem elem, SV bits);
+SV scalar_cut(const ScalarOps *o, Elem elem, SV x);
 // Word 'word' (0..3) of Philox4x32-10, counter (c0..c3), key (k0, k1): all u32.
 SV scalar_philox(const ScalarOps *o, const SV counter[4], const SV key[2], int word);
 // random(key, word, fixed) of element i: counter = (i low, i high, step or 0, 0), key = (key low ^ seed low,
@@ -58,3 +63,9 @@ double scalar_eval_fold_f64(ReduceKind kind, Elem elem, double acc, double x);
 // A value of the interpreter (an f32 held as double, an integer, 0 or 1) as bits, and back.
 uint32_t scalar_to_bits(Elem elem, double x);
 double scalar_from_bits(Elem elem, uint32_t bits);
+// What memory holds of a value, in the low bytes, and back; of any type.
+uint32_t scalar_to_memory(Elem elem, uint32_t bits);
+uint32_t scalar_from_memory(Elem elem, uint32_t stored);
+// One step of a contraction of two bf16 operands, acc + a * b: one rounding, subnormal operands and results
+// are zeros of their sign. As fma does with FTZ and DAZ, which looks for a subnormal after rounding.
+float scalar_fma_flushed(float a, float b, float acc);

@@ -29,6 +29,9 @@ static inline SV isub(const ScalarOps *o, SV a, SV b) { return prim2(o, P_ISUB, 
 static inline SV shl(const ScalarOps *o, SV a, uint32_t by) {
     return prim2(o, P_SHL, a, word(o, by));
 }
+static inline SV lshr(const ScalarOps *o, SV a, uint32_t by) {
+    return prim2(o, P_LSHR, a, word(o, by));
+}
 static inline SV ashr(const ScalarOps *o, SV a, uint32_t by) {
     return prim2(o, P_ASHR, a, word(o, by));
 }
@@ -41,6 +44,7 @@ static inline SV with_sign(const ScalarOps *o, SV x, SV bits) {
 }
 
 // The functions of scalar_math.c.
+SV scalar_round(const ScalarOps *o, Elem narrow, SV x);
 #define SCALAR(name, arity, rule, by, ...) by(name, arity)
 #define PRIMS(name, arity)
 #define MATH(name, arity) MATH_##arity(name)

@@ -302,6 +302,57 @@ SV scalar_pow(const ScalarOps *o, SV x, SV y) {
     return pick(o, is_one, one, r);
 }
 
+// ---- narrow types
+
+// The nearest value of a narrow type, ties to even, of one of the type that it computes in. Beyond the
+// largest of a bf16 or f16 that is an infinity, as IEEE 754 has it.
+static SV round_bf16(const ScalarOps *o, SV x) {
+    SV bits = bits_of(o, x);
+    SV odd = prim2(o, P_AND, lshr(o, bits, 16), word(o, 1));
+    bits = iadd(o, bits, iadd(o, odd, word(o, 0x7fff)));
+    SV r = float_of(o, prim2(o, P_AND, bits, word(o, 0xffff0000u)));
+    return pick(o, feq(o, x, x), r, num(o, NAN));
+}
+
+SV scalar_round(const ScalarOps *o, Elem narrow, SV x) {
+    switch (narrow) {
+    case ELEM_bf16: return round_bf16(o, x);
+    case ELEM_f16: return prim1(o, P_H2F, prim1(o, P_F2H, x));
+    case ELEM_f32:
+    case ELEM_i32:
+    case ELEM_u32:
+    case ELEM_bool:
+    case ELEM_COUNT: break;
+    }
+    unreachable(narrow);
+}
+
+SV scalar_widen(const ScalarOps *o, Elem elem, SV bits) {
+    switch (elem) {
+    case ELEM_bf16: return float_of(o, shl(o, bits, 16));
+    case ELEM_f16: return prim1(o, P_H2F, bits);
+    case ELEM_f32:
+    case ELEM_i32:
+    case ELEM_u32:
+    case ELEM_bool:
+    case ELEM_COUNT: break;
+    }
+    unreachable(elem);
+}
+
+SV scalar_cut(const ScalarOps *o, Elem elem, SV x) {
+    switch (elem) {
+    case ELEM_bf16: return lshr(o, bits_of(o, x), 16);
+    case ELEM_f16: return prim1(o, P_F2H, x);
+    case ELEM_f32:
+    case ELEM_i32:
+    case ELEM_u32:
+    case ELEM_bool:
+    case ELEM_COUNT: break;
+    }
+    unreachable(elem);
+}
+
 // Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011: ten rounds.
 SV scalar_philox(const ScalarOps *o, const SV counter[4], const SV key[2], int which) {
     SV c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];

@@ -68,7 +68,8 @@ void gradient_give(Gradient *g, uint32_t i, NodeId v) {
     NodeId o = collector(g, i), have = g->ad->sum[o];
     v = unbroadcast(g, i, v);
     if (have != NONE)
-        v = ir_node(g->b, OP_add, NULL, (NodeId[]){have, v}, 2, old_node(g->ad, o)->type);
+        v = ir_node(g->b, OP_add, NULL, (NodeId[]){have, v}, 2,
+                    type_computing(module_of(g), old_node(g->ad, o)->type));
     g->ad->sum[o] = v;
     g->ad->chosen[o] |= g->chosen;
 }
@@ -157,7 +158,7 @@ static NodeId derivative_by(Autodiff *ad, NodeId grad, NodeId state_node) {
     Module *m = ad->r.b.m;
     const Node *x = old_node(ad, grad);
     StateId s = attr_at(m, x->attr)->grad.state;
-    TypeId type = m->states.at[s].type;
+    TypeId type = type_computing(m, m->states.at[s].type);
     rewrite_like(&ad->r, grad);
     ad->r.b.phase = PHASE_W;
     if (state_node != NONE) ad->r.b.name = derivative_name(ad, state_node);

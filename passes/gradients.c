@@ -24,7 +24,10 @@ static const Attr *attr(const Gradient *g) { return attr_of(g->b->m, g->ad->r.fr
 static const Type *type_in(const Gradient *g, uint32_t i) {
     return type_of(g->b->m, g->b->f, g->in[i]);
 }
-static TypeId type_id(const Gradient *g, uint32_t i) { return node_at(g->b->f, g->in[i])->type; }
+// Of the derivative by operand i: that of a narrow value is of the type that it computes in.
+static TypeId type_id(const Gradient *g, uint32_t i) {
+    return type_computing(g->b->m, node_at(g->b->f, g->in[i])->type);
+}
 static int64_t size_in(const Gradient *g, uint32_t i, AxisId a) {
     return type_in(g, i)->axes[type_find(type_in(g, i), a)].size;
 }
@@ -112,7 +115,7 @@ static void gradient_erf(Gradient *g) {
 }
 
 static void gradient_cast(Gradient *g) {
-    if (gradient_for(g, 0)) gradient_give(g, 0, ir_cast(g->b, g->dy, (Elem)type_in(g, 0)->elem));
+    if (gradient_for(g, 0)) gradient_give(g, 0, g->dy); // between reals: the rounding has slope 1
 }
 
 // ---- scalars of more operands

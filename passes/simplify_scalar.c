@@ -325,14 +325,16 @@ static bool select_not(Simplify *s, Candidate *c, NodeId *value) {
     return true;
 }
 
-// A cast to the type the value has; a bool through an integer to a float.
+// A cast to the type the value has; a bool through an integer to a float; a narrow value through what it
+// computes in, which holds it.
 static bool cast_cast(Simplify *s, Candidate *c, NodeId *value) {
     NodeId x = c->in[0];
     uint32_t to = type_at(s->r.b.m, c->type)->elem;
     if (new_type(s, x)->elem == to) return is_value(value, simplify_as(s, x, c->type));
-    if (!new_is(s, x, OP_cast) || new_type(s, new_operand(s, x, 0))->elem != ELEM_bool)
-        return false;
-    if (to == ELEM_bool) return false;
+    if (!new_is(s, x, OP_cast)) return false;
+    uint32_t from = new_type(s, new_operand(s, x, 0))->elem;
+    bool widened = elem_is_narrow(from) && elem_info[from].computes == new_type(s, x)->elem;
+    if ((from != ELEM_bool && !widened) || to == ELEM_bool) return false;
     c->in[0] = new_operand(s, x, 0);
     return true;
 }

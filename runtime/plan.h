@@ -99,9 +99,8 @@ typedef struct {
 typedef uint32_t SnStr; // byte offset of a NUL-terminated string; 0 is ""
 
 typedef struct {
-    uint32_t region;
-    uint32_t
-        value; // which value lies there at that time; equal numbers are equal values. 0: not said
+    uint16_t region, elem; // SnRegion, SnElem
+    uint32_t value; // which lies there at that time; equal numbers are equal values. 0: not said
     int64_t offset, bytes;
 } SnArg;
 
@@ -128,7 +127,8 @@ typedef struct {
     uint32_t nargs;
     uint64_t hash;
     int64_t tasks, scratch, flops, bytes;
-    uint64_t reads, writes, floats; // by argument, one bit each: how it is used, whether it is f32
+    uint64_t reads, writes,
+        floats; // by argument, one bit each: how it is used, whether it holds reals
     // CUDA: the images that hold it, and how it is started. Parameters: the address of an
     // SnCudaEnv, the first argument's index in `args` (u32), one pointer for each argument, then the
     // random keys, 64 bits each. With `table`, it is started for `count` commands at once, instance i in

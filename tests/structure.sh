@@ -29,7 +29,7 @@ arrows passes 'ir/|passes/'
 arrows codegen 'ir/|codegen/|runtime/(plan\.h|elem\.def|dtypes\.def)"'
 arrows runtime 'runtime/'
 # The rooms of the runtime. What others include stands in runtime/ itself.
-shared='runtime/(sinter|plan|plain|elem|safetensors|setting|xxh64)\.h"|runtime/(plan|elem|dtypes)\.def"'
+shared='runtime/(sinter|plan|plain|elem|narrow|safetensors|setting|xxh64)\.h"|runtime/(plan|elem|dtypes)\.def"'
 arrows runtime/core "$shared|runtime/core/"
 arrows runtime/files "$shared|runtime/files/"
 arrows runtime/cpu "$shared|runtime/core/|runtime/cpu/"

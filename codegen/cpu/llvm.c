@@ -44,8 +44,10 @@ static void unit_init(LlvmUnit *u) {
     u->t_void = LLVMVoidTypeInContext(u->cx);
     u->t_i1 = LLVMInt1TypeInContext(u->cx);
     u->t_i8 = LLVMInt8TypeInContext(u->cx);
+    u->t_i16 = LLVMInt16TypeInContext(u->cx);
     u->t_i32 = LLVMInt32TypeInContext(u->cx);
     u->t_i64 = LLVMInt64TypeInContext(u->cx);
+    u->t_f16 = LLVMHalfTypeInContext(u->cx);
     u->t_f32 = LLVMFloatTypeInContext(u->cx);
     u->t_ptr = LLVMPointerTypeInContext(u->cx, 0);
 }

@@ -10,7 +10,7 @@ typedef struct {
     LLVMContextRef cx;
     LLVMModuleRef module;
     LLVMBuilderRef b; // position it before use: llvm_define does
-    LLVMTypeRef t_void, t_i1, t_i8, t_i32, t_i64, t_f32, t_ptr;
+    LLVMTypeRef t_void, t_i1, t_i8, t_i16, t_i32, t_i64, t_f16, t_f32, t_ptr;
     uint64_t weight; // how much code it has, roughly: units are kept equally heavy
 } LlvmUnit;
 

@@ -10,7 +10,11 @@ LLVMTypeRef print_type(const Print *p, Elem e) {
 }
 
 LLVMTypeRef print_memory(const Print *p, Elem e) {
-    return elem_info[e].bytes == 1 ? p->u->t_i8 : print_type(p, e);
+    switch (elem_info[e].bytes) {
+    case 1: return p->u->t_i8;
+    case 2: return p->u->t_i16;
+    default: return print_type(p, e);
+    }
 }
 
 LLVMValueRef print_const(const Print *p, Elem e, double value) {
@@ -36,13 +40,18 @@ static LLVMTypeRef shaped(LLVMTypeRef scalar, LLVMValueRef like) {
 }
 
 LLVMValueRef print_from_memory(const Print *p, Elem e, LLVMValueRef v) {
-    if (e != ELEM_bool) return v;
-    return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+    if (e == ELEM_bool)
+        return LLVMBuildICmp(p->u->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+    if (!elem_is_narrow(e)) return v;
+    v = LLVMBuildZExt(p->u->b, v, shaped(p->u->t_i32, v), "");
+    return print_value(scalar_widen(&p->ops, e, print_sv(v)));
 }
 
 LLVMValueRef print_to_memory(const Print *p, Elem e, LLVMValueRef v) {
-    if (e != ELEM_bool) return v;
-    return LLVMBuildZExt(p->u->b, v, shaped(p->u->t_i8, v), "");
+    if (e == ELEM_bool) return LLVMBuildZExt(p->u->b, v, shaped(p->u->t_i8, v), "");
+    if (!elem_is_narrow(e)) return v;
+    v = print_value(scalar_cut(&p->ops, e, print_sv(v)));
+    return LLVMBuildTrunc(p->u->b, v, shaped(print_memory(p, e), v), "");
 }
 
 static LLVMValueRef call(const Print *p, const char *name, LLVMValueRef a, LLVMValueRef b,
@@ -63,6 +72,22 @@ static LLVMValueRef high_product(const Print *p, LLVMValueRef a, LLVMValueRef b)
 
 static LLVMValueRef reinterpret(const Print *p, LLVMValueRef a, LLVMTypeRef to) {
     return LLVMBuildBitCast(p->u->b, a, shaped(to, a), "");
+}
+
+// An f16 only passes by: vcvtps2ph and vcvtph2ps round and widen as the interpreter does, on every level
+// that has AVX2.
+static LLVMValueRef half_bits(const Print *p, LLVMValueRef a) {
+    LLVMBuilderRef B = p->u->b;
+    LLVMValueRef h = LLVMBuildFPTrunc(B, a, shaped(p->u->t_f16, a), "");
+    h = LLVMBuildBitCast(B, h, shaped(p->u->t_i16, a), "");
+    return LLVMBuildZExt(B, h, shaped(p->u->t_i32, a), "");
+}
+
+static LLVMValueRef half_value(const Print *p, LLVMValueRef a) {
+    LLVMBuilderRef B = p->u->b;
+    LLVMValueRef h = LLVMBuildTrunc(B, a, shaped(p->u->t_i16, a), "");
+    h = LLVMBuildBitCast(B, h, shaped(p->u->t_f16, a), "");
+    return LLVMBuildFPExt(B, h, shaped(p->u->t_f32, a), "");
 }
 
 static LLVMValueRef emit(const Print *p, Prim op, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
@@ -118,6 +143,8 @@ static LLVMValueRef emit(const Print *p, Prim op, LLVMValueRef a, LLVMValueRef b
     case P_F2U_RAW: return LLVMBuildFPToUI(B, a, shaped(u->t_i32, a), "");
     case P_F2BITS: return reinterpret(p, a, u->t_i32);
     case P_BITS2F: return reinterpret(p, a, u->t_f32);
+    case P_F2H: return half_bits(p, a);
+    case P_H2F: return half_value(p, a);
     case P_B2I: return LLVMBuildZExt(B, a, shaped(u->t_i32, a), "");
     }
     unreachable(op);

@@ -176,7 +176,7 @@ static bool stores_floats(const Kernel *k, uint32_t number, uint32_t *arg) {
     const KFold *f = fold ? &k->folds.at[number - k->stores.n] : NULL;
     if (fold && !f->column) return false;
     *arg = fold ? f->arg : k->stores.at[number].arg;
-    return k->args.at[*arg].elem == ELEM_f32;
+    return elem_info[k->args.at[*arg].elem].kind == ELEM_FLOAT;
 }
 
 static void watch_begins(Cu *p) {

@@ -78,7 +78,7 @@ ScalarOps cu_scalar_ops(Cu *p);
 CuVal cu_const(Cu *p, Elem e, double value);
 CuVal cu_temp(Cu *p, Elem e, const char *text); // declares a temporary
 const char *cu_register_type(Elem e);           // float, u32, bool
-const char *cu_memory_type(Elem e);             // float, u32, u8
+const char *cu_memory_type(Elem e);             // float, u32, u8; a class of template/kernel.cuh
 SV cu_sv(Cu *p, CuVal v);
 CuVal cu_val(SV v);
 CuVal cu_fold_step(Cu *p, uint32_t fold, CuVal acc, CuVal x);

@@ -2,7 +2,7 @@
 //
 // A load whose place no lane-level op decides is staged: all lanes of a unit are read before anything
 // is computed, so that the reads are in flight together. Where the four lanes are neighbours and
-// aligned, they are one access of 16 bytes (4 for bools). The other loads stand in the lane's body.
+// aligned, they are one access, of 16 bytes where they are floats. The other loads stand in the lane's body.
 // Stores come after the bodies of all lanes of the unit: an output may be the memory of an input,
 // element by element. Masked-off places are never touched.
 #include "codegen/cuda/print.h"
@@ -49,7 +49,8 @@ static const char *op_text(const Cu *p, const KIndex *x) {
 static Elem arg_elem(const Cu *p, uint32_t arg) { return (Elem)p->k->args.at[arg].elem; }
 
 static const char *zero_text(Elem e) {
-    return e == ELEM_f32 ? "0.0f" : e == ELEM_bool ? "false" : "0u";
+    ElemKind kind = (ElemKind)elem_info[e].kind;
+    return kind == ELEM_FLOAT ? "0.0f" : kind == ELEM_BOOL ? "false" : "0u";
 }
 
 static const char *read_text(Cu *p, uint32_t arg, const char *offset) {
@@ -136,7 +137,7 @@ static const char *only_when(Cu *p, const char *when) {
 // What has been stored is looked at (template/kernel.cuh). call: "watch", or "watch4" for four values.
 static void watch(Cu *p, const char *only, const char *call, uint32_t number, uint32_t arg,
                   const char *at, const char *value) {
-    if (arg_elem(p, arg) == ELEM_f32)
+    if (elem_info[arg_elem(p, arg)].kind == ELEM_FLOAT)
         cu_line(p, "%s%s(bad%u, (%s)(%s), %s);", only, call, number, p->g->wide ? "u64" : "u32", at,
                 value);
 }

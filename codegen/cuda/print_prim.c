@@ -7,9 +7,13 @@
 #include <string.h>
 
 const char *cu_register_type(Elem e) {
-    return e == ELEM_f32 ? "float" : e == ELEM_bool ? "bool" : "u32";
+    ElemKind kind = (ElemKind)elem_info[e].kind;
+    return kind == ELEM_FLOAT ? "float" : kind == ELEM_BOOL ? "bool" : "u32";
 }
-const char *cu_memory_type(Elem e) { return elem_info[e].bytes == 1 ? "u8" : cu_register_type(e); }
+const char *cu_memory_type(Elem e) {
+    if (elem_is_narrow(e)) return elem_info[e].name;
+    return elem_info[e].bytes == 1 ? "u8" : cu_register_type(e);
+}
 
 SV cu_sv(Cu *p, CuVal v) {
     CuVal *copy = NEW(p->a, CuVal);
@@ -115,6 +119,8 @@ static Spelling spelling(Prim op) {
     case P_F2U_RAW: return (Spelling){"(u32)%1", ELEM_u32};
     case P_F2BITS: return (Spelling){"__float_as_uint(%1)", ELEM_u32};
     case P_BITS2F: return (Spelling){"__uint_as_float(%1)", ELEM_f32};
+    case P_F2H: return (Spelling){"half_bits(%1)", ELEM_u32};
+    case P_H2F: return (Spelling){"half_value(%1)", ELEM_f32};
     case P_B2I: return (Spelling){"(u32)%1", ELEM_u32};
     }
     unreachable(op);

@@ -1,5 +1,7 @@
 // See elem.h. A type of four bytes or less: a double holds each of its values.
 #include "runtime/elem.h"
+#include "runtime/narrow.h"
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -18,14 +20,25 @@ const SnElemInfo sn_elem_info[SN_ELEMS] = {
 #undef SN_ELEMENT
 };
 
+// The f32 that a narrower float is rounded from, so that it is rounded once: towards zero, the last bit set
+// where something is lost.
+static float to_odd(double value) {
+    float f = (float)value;
+    if ((double)f == value || f != f) return f;
+    uint32_t bits = bits_of_float(f);
+    if (fabs((double)f) > fabs(value)) bits--;
+    return float_of_bits(bits | 1);
+}
+
 void sn_elem_set(uint32_t elem, void *to, double value) {
     if (value != value) value = 0; // converting it would be undefined
     float f = (float)value;
     int32_t i = value >= INT32_MAX ? INT32_MAX : value <= INT32_MIN ? INT32_MIN : (int32_t)value;
     uint32_t u = value >= UINT32_MAX ? UINT32_MAX : value <= 0 ? 0 : (uint32_t)value;
     unsigned char b = value != 0;
-    const void *from[] = {
-        [SN_ELEM_f32] = &f, [SN_ELEM_i32] = &i, [SN_ELEM_u32] = &u, [SN_ELEM_bool] = &b};
+    uint16_t bf = bfloat_of_float(to_odd(value)), h = half_of_float(to_odd(value));
+    const void *from[] = {[SN_ELEM_f32] = &f,  [SN_ELEM_i32] = &i,   [SN_ELEM_u32] = &u,
+                          [SN_ELEM_bool] = &b, [SN_ELEM_bf16] = &bf, [SN_ELEM_f16] = &h};
     _Static_assert(sizeof from / sizeof *from == SN_ELEMS, "of each element type");
     memcpy(to, from[elem], sn_elem_info[elem].bytes);
 }
@@ -34,10 +47,13 @@ double sn_elem_get(uint32_t elem, const void *from) {
     float f;
     int32_t i;
     uint32_t u;
+    uint16_t h;
     switch ((SnElem)elem) {
     case SN_ELEM_f32: memcpy(&f, from, sizeof f); return (double)f;
     case SN_ELEM_i32: memcpy(&i, from, sizeof i); return (double)i;
     case SN_ELEM_u32: memcpy(&u, from, sizeof u); return (double)u;
+    case SN_ELEM_bf16: memcpy(&h, from, sizeof h); return (double)float_of_bfloat(h);
+    case SN_ELEM_f16: memcpy(&h, from, sizeof h); return (double)float_of_half(h);
     case SN_ELEM_bool:
     case SN_ELEMS: break;
     }

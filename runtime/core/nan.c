@@ -1,8 +1,10 @@
 // Which command stored the first NaN, in words; and finding it where nobody watches: a diagnosis, not a
 // mode to train in. Every command is waited for and what it wrote is read.
 #include "runtime/core/device.h"
+#include "runtime/elem.h"
 #include "runtime/setting.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +34,11 @@ static uint64_t written_floats(const SnPlan *p, const SnCmd *c) {
     return 0;
 }
 
-static int64_t first_nan(const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        if (x[i] != x[i]) return i;
+static int64_t elements(const SnArg *a) { return a->bytes / sn_elem_info[a->elem].bytes; }
+
+static int64_t first_nan(const SnArg *a, const char *x) {
+    for (int64_t i = 0, n = elements(a); i < n; i++)
+        if (isnan(sn_elem_get(a->elem, x + i * sn_elem_info[a->elem].bytes))) return i;
     return -1;
 }
 
@@ -68,7 +72,7 @@ static void put_first(const SnPlan *p, uint32_t arg, int64_t element, char *text
     char name[256];
     put_name(p, o.cmd, o.instance, name, sizeof name);
     snprintf(text, size, "%s stored the first NaN, at element %" PRId64 " of %" PRId64, name,
-             element, SN_AT(p, SnArg, args)[arg].bytes / 4);
+             element, elements(&SN_AT(p, SnArg, args)[arg]));
 }
 
 // The call stored it: what it multiplied, GELU's argument, or sums.
@@ -110,11 +114,11 @@ bool sn_nan_watched(const SnPlan *p, uint32_t arg, int64_t element, char *text, 
 
 // ---- one command --------------------------------------------------------------------------------
 
-static SnStatus look(SnDevice *d, uint32_t arg, float *to, SnError *e) {
+static SnStatus look(SnDevice *d, uint32_t arg, char *to, SnError *e) {
     const SnArg *a = &SN_AT(d->plan, SnArg, args)[arg];
     char text[512];
     SnStatus s = d->ops->read(d, a->region, a->offset, to, a->bytes, e);
-    int64_t at = s ? -1 : first_nan(to, a->bytes / 4);
+    int64_t at = s ? -1 : first_nan(a, to);
     if (at < 0) return s;
     put_first(d->plan, arg, at, text, sizeof text);
     return sn_fail(e, SN_USER, "%s", text);
@@ -126,7 +130,7 @@ SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e) {
     SnStatus s = SN_OK;
     for (uint32_t i = 0; i < c->nargs && !s; i++) {
         if (!(floats >> i % (c->nargs / c->count) & 1) || !args[i].bytes) continue;
-        float *values = malloc((size_t)args[i].bytes);
+        char *values = malloc((size_t)args[i].bytes);
         if (!values) return sn_fail(e, SN_MACHINE, "out of memory");
         s = look(d, c->args + i, values, e);
         free(values);

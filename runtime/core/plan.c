@@ -420,7 +420,9 @@ static SnStatus check_commands(const PlanCheck *c) {
     for (uint32_t i = 0; i < p->args.count; i++) {
         const SnArg *a = &SN_AT(p, SnArg, args)[i];
         if (!good_place(c, a->region, a->offset, a->bytes)) return FAIL("argument %u", i);
-        bool numbered = !(a->bytes / 4 >> SN_FAULT_ELEMENT) && !(i >> (64 - SN_FAULT_ELEMENT));
+        if (a->elem >= SN_ELEMS) return FAIL("element type of argument %u", i);
+        bool numbered = !(a->bytes / sn_elem_info[a->elem].bytes >> SN_FAULT_ELEMENT) &&
+                        !(i >> (64 - SN_FAULT_ELEMENT));
         if (p->device == SN_DEVICE_CUDA && !numbered)
             return FAIL("argument %u is beyond what a fault word says", i);
     }

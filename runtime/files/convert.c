@@ -1,49 +1,11 @@
 // See convert.h. A loop goes over all elements without leaving it, so that compilers make vectors of it;
 // only when some element was refused, a second one looks for the first.
-//
-// The small floats: BF16 is the upper half of an f32, F8_E5M2 that of an F16. F8_E4M3 is the one without
-// infinities (arXiv:2209.05433): exponent bias 7, all ones is a NaN.
 #include "runtime/files/convert.h"
 #include "runtime/elem.h"
+#include "runtime/narrow.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-static inline float float_of_bits(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static inline uint32_t bits_of_float(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-
-// Of a float of fewer bits: the exponent with another bias, or where it is 0, the fraction alone. Without
-// branches, which gcc makes no vectors of.
-static inline float float_of_parts(uint32_t sign, uint32_t exponent, uint32_t bias,
-                                   uint32_t fraction, float subnormal) {
-    uint32_t normal = (exponent + bias) << 23 | fraction, mask = 0 - (uint32_t)(exponent != 0);
-    return float_of_bits(sign << 31 | (normal & mask) | (bits_of_float(subnormal) & ~mask));
-}
-
-// All ones, infinity or NaN, stay all ones.
-static inline float float_of_half(uint16_t x) {
-    uint32_t exponent = x >> 10 & 31, fraction = x & 0x3ff, ones = exponent == 31;
-    return float_of_parts(x >> 15, exponent, 127 - 15 + ones * (255 - 127 - 16), fraction << 13,
-                          (float)(int32_t)fraction * 0x1p-24f);
-}
-
-static inline float float_of_bfloat(uint16_t x) { return float_of_bits((uint32_t)x << 16); }
-static inline float float_of_e5m2(uint8_t x) { return float_of_half((uint16_t)(x << 8)); }
-
-static inline float float_of_e4m3(uint8_t x) {
-    uint32_t exponent = x >> 3 & 15, fraction = x & 7, nan = (x & 0x7f) == 0x7f;
-    return float_of_parts(x >> 7, exponent, 127 - 7 + nan * (255 - 127 - 8), fraction << 20,
-                          (float)(int32_t)fraction * 0x1p-9f);
-}
 
 // Beyond i64 is beyond every limit.
 static inline int64_t whole_signed(int64_t x) { return x; }
@@ -96,7 +58,9 @@ static const struct {
 };
 
 SnConvert *sn_convert_find(const char *dtype, uint32_t elem) {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && elem < SN_ELEMS; i++)
+    static const uint32_t made[SN_KINDS] = {sizeof(float), sizeof(uint32_t), sizeof(uint32_t), 1};
+    if (elem >= SN_ELEMS || made[sn_elem_info[elem].kind] != sn_elem_info[elem].bytes) return NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (!strcmp(rows[i].name, dtype)) return rows[i].to[sn_elem_info[elem].kind];
     return NULL;
 }

@@ -17,43 +17,30 @@ static uint64_t mix(uint64_t x) {
     return x ^ (x >> 31);
 }
 
+// The nearest that the type holds.
+static double held(Elem e, double x) {
+    Elem wide = (Elem)elem_info[e].computes;
+    return scalar_from_bits(e, scalar_eval(OP_cast, wide, e, scalar_to_bits(wide, x), 0, 0));
+}
+
 // What rounds, saturates, overflows, wraps or is no number.
 static double edge(Elem e, int64_t i) {
-    static const double real[] = {0,
-                                  -0.0,
-                                  1,
-                                  -1,
-                                  0.5,
-                                  -0.5,
-                                  1.5,
-                                  2.5,
-                                  -2.5,
-                                  3.1415927410125732,
-                                  1e-20,
-                                  1e20,
-                                  0x1p-149,
-                                  -0x1p-149,
-                                  0x1p-126,
-                                  0x1.fffffep127,
-                                  -0x1.fffffep127,
-                                  0x1p23,
-                                  0x1p31,
-                                  -0x1p31,
-                                  0x1p32,
-                                  88.75,
-                                  -103.5,
-                                  INFINITY,
-                                  -INFINITY,
-                                  NAN};
+    static const double real[] = {
+        0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, 3.1415927410125732, 1e-20, 1e20, 0x1p-149,
+        -0x1p-149, 0x1p-126, 0x1.fffffep127, -0x1.fffffep127, 0x1p23, 0x1p31, -0x1p31, 0x1p32,
+        88.75, -103.5, INFINITY, -INFINITY, NAN,
+        // ties and ends of narrow types, and just beside them
+        0x1.01p0, 0x1.03p0, 0x1.010002p0, 0x1.00fffep0, -0x1.feffp127, 0x1.ff00p127, 0x1.002p0,
+        0x1.006p0, 65504, 65519.99609375, -65520, 0x1p-14, 0x1.ffcp-15, 0x1.ffep-15, 0x1p-24,
+        0x1p-25, 0x1.000002p-25, 0x1.8p-24, -0x1.4p-23};
     static const double whole[] = {0,  1,  -1,    2,          7,           -7,           31,
                                    32, 33, 65537, 2147483647, -2147483647, -2147483648.0};
-    switch (e) {
-    case ELEM_f32: return real[(size_t)i % (sizeof real / sizeof *real)];
-    case ELEM_i32: return whole[(size_t)i % (sizeof whole / sizeof *whole)];
-    case ELEM_u32:
-        return (double)(uint32_t)(int64_t)whole[(size_t)i % (sizeof whole / sizeof *whole)];
-    case ELEM_bool: return (double)(i % 2);
-    case ELEM_COUNT: break;
+    size_t reals = sizeof real / sizeof *real, wholes = sizeof whole / sizeof *whole;
+    switch ((ElemKind)elem_info[e].kind) {
+    case ELEM_FLOAT: return held(e, real[(size_t)i % reals]);
+    case ELEM_INT: return held(e, whole[(size_t)i % wholes]);
+    case ELEM_UINT: return (double)(uint32_t)(int64_t)whole[(size_t)i % wholes];
+    case ELEM_BOOL: return (double)(i % 2);
     }
     unreachable(e);
 }
@@ -69,8 +56,8 @@ static void draw(const Module *m, const char *name, TypeId type, int64_t range, 
         uint64_t r = mix(h + (uint64_t)i);
         if (edges)
             out[i] = edge((Elem)t->elem, i);
-        else if (t->elem == ELEM_f32)
-            out[i] = r % 31 == 0 ? 0 : (double)(float)((double)(r >> 40) / (1 << 22) - 2);
+        else if (elem_info[t->elem].kind == ELEM_FLOAT)
+            out[i] = r % 31 == 0 ? 0 : held((Elem)t->elem, (double)(r >> 40) / (1 << 22) - 2);
         else if (t->elem == ELEM_bool)
             out[i] = (double)(r >> 63);
         else
@@ -103,23 +90,17 @@ static bool interp_input(void *user, const char *name, TypeId type, double *out)
 // ---- bytes and values ---------------------------------------------------------------------------
 
 static void to_bytes(Elem e, const double *v, int64_t n, void *out) {
+    uint32_t bytes = elem_info[e].bytes; // little-endian
     for (int64_t i = 0; i < n; i++) {
-        if (e == ELEM_f32) ((float *)out)[i] = (float)v[i];
-        if (e == ELEM_i32) ((int32_t *)out)[i] = (int32_t)v[i];
-        if (e == ELEM_u32) ((uint32_t *)out)[i] = (uint32_t)v[i];
-        if (e == ELEM_bool) ((uint8_t *)out)[i] = v[i] != 0;
+        uint32_t stored = scalar_to_memory(e, scalar_to_bits(e, v[i]));
+        memcpy((uint8_t *)out + i * bytes, &stored, bytes);
     }
 }
 
 static double value_at(Elem e, const void *p, int64_t i) {
-    switch (e) {
-    case ELEM_f32: return ((const float *)p)[i];
-    case ELEM_i32: return ((const int32_t *)p)[i];
-    case ELEM_u32: return ((const uint32_t *)p)[i];
-    case ELEM_bool: return ((const uint8_t *)p)[i];
-    case ELEM_COUNT: break;
-    }
-    unreachable(e);
+    uint32_t stored = 0, bytes = elem_info[e].bytes;
+    memcpy(&stored, (const uint8_t *)p + i * bytes, bytes);
+    return scalar_from_bits(e, scalar_from_memory(e, stored));
 }
 
 static bool same(double a, double b, bool loose) {

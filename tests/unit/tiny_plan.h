@@ -134,7 +134,7 @@ static SnStr tiny_string(Tiny *t, const char *s) {
 }
 
 static void tiny_arg(Tiny *t, uint32_t region, int64_t offset, int64_t bytes) {
-    t->args[t->nargs++] = (SnArg){region, 0, offset, bytes};
+    t->args[t->nargs++] = (SnArg){(uint16_t)region, SN_ELEM_f32, 0, offset, bytes};
 }
 
 static void tiny_section(Tiny *t, const char *name) {

@@ -3,6 +3,7 @@
 
 #pragma nv_diag_suppress 177, 186
 typedef unsigned char u8;
+typedef unsigned short u16;
 typedef unsigned int u32;
 typedef long long i64;
 typedef unsigned long long u64;
@@ -14,6 +15,30 @@ struct Env {
     u64 seed;
     i64 sample;
     u64 fault;
+};
+
+// An f16's bits: of the nearest to x; and its value.
+static __device__ __forceinline__ u32 half_bits(float x) {
+    u16 h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+    return h;
+}
+static __device__ __forceinline__ float half_value(u32 bits) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"((u16)bits));
+    return x;
+}
+
+// Types that are for storage: reading one gives its value, a float, and what is assigned is one.
+struct bf16 {
+    u16 bits;
+    __device__ __forceinline__ operator float() const { return __uint_as_float((u32)bits << 16); }
+    __device__ __forceinline__ void operator=(float x) { bits = __float_as_uint(x) >> 16; }
+};
+struct f16 {
+    u16 bits;
+    __device__ __forceinline__ operator float() const { return half_value(bits); }
+    __device__ __forceinline__ void operator=(float x) { bits = half_bits(x); }
 };
 
 // Four neighbours, aligned to their size. Bools are bytes in memory.
@@ -29,6 +54,16 @@ static __device__ __forceinline__ void load4(const u8 *p, bool *x) {
     const uchar4 w = *(const uchar4 *)p;
     x[0] = w.x != 0, x[1] = w.y != 0, x[2] = w.z != 0, x[3] = w.w != 0;
 }
+static __device__ __forceinline__ void load4(const bf16 *p, float *x) {
+    const uint2 w = *(const uint2 *)p;
+    x[0] = __uint_as_float(w.x << 16), x[1] = __uint_as_float(w.x & 0xffff0000u);
+    x[2] = __uint_as_float(w.y << 16), x[3] = __uint_as_float(w.y & 0xffff0000u);
+}
+static __device__ __forceinline__ void load4(const f16 *p, float *x) {
+    const uint2 w = *(const uint2 *)p;
+    x[0] = half_value(w.x), x[1] = half_value(w.x >> 16);
+    x[2] = half_value(w.y), x[3] = half_value(w.y >> 16);
+}
 template <class T> static __device__ __forceinline__ void zero4(T *x) {
     x[0] = x[1] = x[2] = x[3] = 0;
 }
@@ -40,6 +75,15 @@ static __device__ __forceinline__ void store4(u32 *p, const u32 *y) {
 }
 static __device__ __forceinline__ void store4(u8 *p, const bool *y) {
     *(uchar4 *)p = make_uchar4(y[0], y[1], y[2], y[3]);
+}
+
+static __device__ __forceinline__ void store4(bf16 *p, const float *y) {
+    *(uint2 *)p = make_uint2(__float_as_uint(y[0]) >> 16 | (__float_as_uint(y[1]) & 0xffff0000u),
+                             __float_as_uint(y[2]) >> 16 | (__float_as_uint(y[3]) & 0xffff0000u));
+}
+static __device__ __forceinline__ void store4(f16 *p, const float *y) {
+    *(uint2 *)p = make_uint2(half_bits(y[0]) | half_bits(y[1]) << 16,
+                             half_bits(y[2]) | half_bits(y[3]) << 16);
 }
 
 // A thread keeps the least element of each output that it stored a NaN to (NaNs only: masks store

@@ -1,0 +1,65 @@
+// Floats of fewer bits than an f32: their values, and the nearest of a number. BF16 is the upper half of an
+// f32, F8_E5M2 that of an F16. F8_E4M3 is the one without infinities (arXiv:2209.05433): exponent bias 7,
+// all ones is a NaN.
+//
+// Why here: files and run scalars need them, which kernels do not touch. Kernels round by ir/scalar_math.c;
+// tests/unit/test_narrow.c holds the two against each other.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+static inline float float_of_bits(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline uint32_t bits_of_float(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+// Of a float of fewer bits: the exponent with another bias, or where it is 0, the fraction alone. Without
+// branches, which gcc makes no vectors of.
+static inline float float_of_parts(uint32_t sign, uint32_t exponent, uint32_t bias,
+                                   uint32_t fraction, float subnormal) {
+    uint32_t normal = (exponent + bias) << 23 | fraction, mask = 0 - (uint32_t)(exponent != 0);
+    return float_of_bits(sign << 31 | (normal & mask) | (bits_of_float(subnormal) & ~mask));
+}
+
+// All ones, infinity or NaN, stay all ones.
+static inline float float_of_half(uint16_t x) {
+    uint32_t exponent = x >> 10 & 31, fraction = x & 0x3ff, ones = exponent == 31;
+    return float_of_parts(x >> 15, exponent, 127 - 15 + ones * (255 - 127 - 16), fraction << 13,
+                          (float)(int32_t)fraction * 0x1p-24f);
+}
+
+static inline float float_of_bfloat(uint16_t x) { return float_of_bits((uint32_t)x << 16); }
+static inline float float_of_e5m2(uint8_t x) { return float_of_half((uint16_t)(x << 8)); }
+
+static inline float float_of_e4m3(uint8_t x) {
+    uint32_t exponent = x >> 3 & 15, fraction = x & 7, nan = (x & 0x7f) == 0x7f;
+    return float_of_parts(x >> 7, exponent, 127 - 7 + nan * (255 - 127 - 8), fraction << 20,
+                          (float)(int32_t)fraction * 0x1p-9f);
+}
+
+// Of the last bits that go, half and more rounds up, half itself to even; a carry goes into the exponent.
+static inline uint32_t nearest_even(uint32_t bits, uint32_t drop) {
+    return (bits + (1u << (drop - 1)) - 1 + (bits >> drop & 1)) >> drop;
+}
+
+static inline uint16_t bfloat_of_float(float x) {
+    return x != x ? 0x7fc0 : (uint16_t)nearest_even(bits_of_float(x), 16);
+}
+
+// Beyond 65504, half a unit of the last place allowed, infinity. Below 2^-14 adding 1/2 leaves a whole
+// number of units of 2^-24.
+static inline uint16_t half_of_float(float x) {
+    uint32_t bits = bits_of_float(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return 0x7e00;
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
+    if (magnitude < 0x38800000)
+        return (uint16_t)(sign | (bits_of_float(float_of_bits(magnitude) + 0.5f) - 0x3f000000));
+    return (uint16_t)(sign | (nearest_even(magnitude, 13) - ((127 - 15) << 10)));
+}

@@ -1,0 +1,249 @@
+// Narrow element types: every value through every cast, roundings of f32 by a stride over all 2^32, against
+// arithmetic in double that knows a type by its digits and its range; the runtime's conversions against the
+// same; the flushing fused multiply-add against the machine's. SINTER_LONG=1: every f32.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "ir/scalar.h"
+#include "runtime/elem.h"
+#include <immintrin.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// A float: digits of the significand, the exponent of the least unit, the largest number.
+typedef struct {
+    Elem elem;
+    int digits, unit;
+    double most;
+} NarrowFloat;
+
+static const NarrowFloat narrow_floats[] = {
+    {ELEM_bf16, 8, -133, 0x1.fep127},
+    {ELEM_f16, 11, -24, 65504},
+};
+enum { NARROW_FLOATS = sizeof narrow_floats / sizeof *narrow_floats };
+
+static float from_bits(uint32_t u) {
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+static uint32_t to_bits(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+static bool same(double a, double b) {
+    return (isnan(a) && isnan(b)) || (a == b && signbit(a) == signbit(b));
+}
+
+// The value of stored bits: sign, exponent, fraction; all ones of the exponent are infinity and NaN.
+static double value_of(const NarrowFloat *t, uint32_t stored) {
+    int width = 8 * elem_info[t->elem].bytes, fraction = t->digits - 1;
+    uint32_t ones = (1u << (width - 1 - fraction)) - 1, exponent = stored >> fraction & ones,
+             f = stored & ((1u << fraction) - 1);
+    double x = exponent == ones ? f ? (double)NAN : (double)INFINITY
+               : exponent       ? ldexp((double)(f | 1u << fraction), t->unit + (int)exponent - 1)
+                                : ldexp((double)f, t->unit);
+    return stored >> (width - 1) & 1 ? -x : x;
+}
+
+// The nearest of the type, ties to even.
+static double nearest_of(const NarrowFloat *t, double x) {
+    int e;
+    if (!isfinite(x) || x == 0) return x;
+    frexp(x, &e);
+    int unit = e - t->digits > t->unit ? e - t->digits : t->unit;
+    double y = ldexp(rint(ldexp(x, -unit)), unit);
+    return fabs(y) > t->most ? copysign((double)INFINITY, x) : copysign(y, x);
+}
+
+static double cast(Elem from, Elem to, double x) {
+    return scalar_from_bits(to, scalar_eval(OP_cast, from, to, scalar_to_bits(from, x), 0, 0));
+}
+
+static double truncated(double x, double low, double high) {
+    if (isnan(x)) return 0;
+    x = trunc(x);
+    return x < low ? low : x > high ? high : x + 0.0;
+}
+
+// What a real is in another type.
+static double expected(Elem to, double x) {
+    for (int i = 0; i < NARROW_FLOATS; i++)
+        if (narrow_floats[i].elem == to) return nearest_of(&narrow_floats[i], x);
+    if (to == ELEM_f32) return (double)(float)x;
+    if (to == ELEM_bool) return x != 0;
+    return truncated(x, elem_info[to].low, elem_info[to].high);
+}
+
+static void test_every_value(void **state) {
+    (void)state;
+    for (int i = 0; i < NARROW_FLOATS; i++) {
+        const NarrowFloat *t = &narrow_floats[i];
+        for (uint32_t stored = 0; stored < 1u << 8 * elem_info[t->elem].bytes; stored++) {
+            double x = value_of(t, stored);
+            // what stands above the stored bits does not count
+            uint32_t bits = scalar_from_memory(t->elem, stored | 0xabcd0000u);
+            assert_true(same(scalar_from_bits(t->elem, bits), x));
+            if (!isnan(x)) assert_int_equal(scalar_to_memory(t->elem, bits) & 0xffff, stored);
+            uint32_t nan = scalar_to_memory(t->elem, bits);
+            assert_true(!isnan(x) || isnan(value_of(t, nan & 0xffff)));
+            for (Elem to = 0; to < ELEM_COUNT; to++)
+                if (!same(cast(t->elem, to, x), expected(to, x)))
+                    fail_msg("%s %g to %s: %g", elem_info[t->elem].name, x, elem_info[to].name,
+                             cast(t->elem, to, x));
+        }
+    }
+}
+
+static void test_roundings(void **state) {
+    (void)state;
+    uint64_t step = getenv("SINTER_LONG") ? 1 : 4093;
+    for (int i = 0; i < NARROW_FLOATS; i++) {
+        const NarrowFloat *t = &narrow_floats[i];
+        for (uint64_t u = 0; u < UINT64_C(1) << 32; u += step) {
+            float x = from_bits((uint32_t)u);
+            uint32_t y = scalar_eval(OP_cast, ELEM_f32, t->elem, (uint32_t)u, 0, 0);
+            if (!same((double)from_bits(y), nearest_of(t, (double)x)))
+                fail_msg("%a to %s: %a", (double)x, elem_info[t->elem].name, (double)from_bits(y));
+        }
+    }
+}
+
+// Around each value and around each middle between neighbours: where a rounding changes.
+static void test_ties(void **state) {
+    (void)state;
+    for (int i = 0; i < NARROW_FLOATS; i++) {
+        const NarrowFloat *t = &narrow_floats[i];
+        for (uint32_t stored = 0; stored < 0x7fff; stored++) {
+            double a = value_of(t, stored), b = value_of(t, stored + 1);
+            if (!isfinite(a)) break;
+            uint32_t middle = to_bits((float)(isfinite(b) ? (a + b) / 2 : t->most));
+            const uint32_t at[] = {to_bits((float)a), middle};
+            for (int k = 0; k < 2; k++)
+                for (uint32_t u = at[k] - (at[k] > 0); u != at[k] + 2; u++)
+                    for (uint32_t sign = 0; sign < 2; sign++) {
+                        float x = from_bits(u | sign << 31);
+                        double y = cast(ELEM_f32, t->elem, (double)x);
+                        if (!same(y, nearest_of(t, (double)x)))
+                            fail_msg("%a to %s: %a", (double)x, elem_info[t->elem].name, y);
+                    }
+        }
+    }
+}
+
+// From integers: through f32, as a cast to a real is, and then to the narrow type.
+static void test_integers(void **state) {
+    (void)state;
+    static const double whole[] = {0,    1,     -1,    255,        256,        257,          258,
+                                   2049, 65519, 65520, 2147483647, 4294967295, -2147483648.0};
+    for (int i = 0; i < NARROW_FLOATS; i++)
+        for (size_t k = 0; k < sizeof whole / sizeof *whole; k++)
+            for (Elem from = ELEM_i32; from <= ELEM_bool; from++) {
+                double x = whole[k];
+                if (x < elem_info[from].low || x > elem_info[from].high) continue;
+                const NarrowFloat *t = &narrow_floats[i];
+                assert_true(same(cast(from, t->elem, x), nearest_of(t, (double)(float)x)));
+            }
+}
+
+// In double a cast to a narrow float keeps the number: finite differences see no steps.
+static void test_double(void **state) {
+    (void)state;
+    for (int i = 0; i < NARROW_FLOATS; i++) {
+        Elem t = narrow_floats[i].elem;
+        assert_true(scalar_eval_f64(OP_cast, ELEM_f32, t, 0.1, 0, 0) == 0.1);
+        assert_true(scalar_eval_f64(OP_cast, t, ELEM_f32, 0.1, 0, 0) == 0.1);
+        assert_true(scalar_eval_f64(OP_cast, t, ELEM_i32, -2.9, 0, 0) == -2);
+        assert_true(scalar_eval_f64(OP_select, t, t, 1, 0.1, 0.2) == 0.1);
+    }
+}
+
+// The runtime's numbers: set rounds a double once, get widens.
+static void test_runtime(void **state) {
+    (void)state;
+    uint64_t seed = 1;
+    for (int i = 0; i < NARROW_FLOATS; i++) {
+        const NarrowFloat *t = &narrow_floats[i];
+        for (uint32_t stored = 0; stored < 0x10000; stored++) {
+            uint16_t at = (uint16_t)stored, back;
+            double x = sn_elem_get(t->elem, &at);
+            assert_true(same(x, value_of(t, stored)));
+            if (isnan(x)) continue;
+            sn_elem_set(t->elem, &back, x);
+            assert_int_equal(back, at);
+            // beside a middle by less than an f32 can say
+            double beside = (x + value_of(t, stored + 1)) / 2 * (1 + 0x1p-50);
+            if (!isfinite(beside)) continue;
+            sn_elem_set(t->elem, &back, beside);
+            assert_true(same(value_of(t, back), nearest_of(t, beside)));
+        }
+        for (int k = 0; k < 200000; k++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            double x = ldexp((double)(int64_t)seed, (int)(seed >> 7 & 255) - 190);
+            uint16_t at;
+            sn_elem_set(t->elem, &at, x);
+            assert_true(same(value_of(t, at), nearest_of(t, x)));
+        }
+    }
+}
+
+// ---- the step of a contraction of two bf16
+
+__attribute__((target("fma"))) static float machine_fma(float a, float b, float c) {
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); // flush to zero, denormals are zeros
+    __m128 r = _mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c));
+    float y = _mm_cvtss_f32(r);
+    _mm_setcsr(before);
+    return y;
+}
+
+static float bf16_of(uint64_t bits) { return from_bits((uint32_t)(bits & 0xffff) << 16); }
+
+static void check_fma(float a, float b, float c) {
+    float want = machine_fma(a, b, c), got = scalar_fma_flushed(a, b, c);
+    if (!same((double)want, (double)got))
+        fail_msg("%a * %a + %a: %a, the machine has %a", (double)a, (double)b, (double)c,
+                 (double)got, (double)want);
+}
+
+static void test_flushed_fma(void **state) {
+    (void)state;
+    uint64_t seed = 7;
+    if (!__builtin_cpu_supports("fma")) skip();
+    for (int k = 0; k < 2000000; k++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        float a = bf16_of(seed >> 8), b = bf16_of(seed >> 24),
+              c = from_bits((uint32_t)(seed >> 32));
+        check_fma(a, b, c);
+        // sums that end close to the least normal number, from both sides
+        int e = (int)(seed >> 50 & 31);
+        float p = from_bits(0x3f800000 | (to_bits(a) & 0x7f0000)),
+              q = from_bits(0x3f800000 | (to_bits(b) & 0x7f0000));
+        float near = from_bits(0x00800000 + (to_bits(c) & 0xff));
+        check_fma(ldexpf(p, -70), ldexpf(-q, e - 86), near);
+        check_fma(ldexpf(p, -64), ldexpf(q, -61 - (e & 1)), from_bits(to_bits(c) & 0x81ffffff));
+    }
+    // 2^-126 less half of its last place, which f32 rounds up and which is subnormal nevertheless
+    check_fma(0x1p-75f, -0x1p-75f, 0x1p-126f);
+    check_fma(0x1p-75f, -0x1p-76f, 0x1p-126f);
+    check_fma(0x1p-76f, -0x1p-76f, 0x1p-126f);
+    check_fma(0x1.02p-75f, -0x1p-76f, 0x1p-126f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_value), cmocka_unit_test(test_roundings),
+        cmocka_unit_test(test_ties),        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_double),      cmocka_unit_test(test_runtime),
+        cmocka_unit_test(test_flushed_fma),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
