@@ -10,7 +10,8 @@
 //   elab_view.c    rename, split, merge, cut, join;  elab_gather.c: indexing
 //   elab_random.c  draws, initial values
 //   elab_expr.c    dispatch over expressions;  elab_call.c: calls;  elab_stmt.c: statements
-//   elab_plan.c    the plan half and -D;  elab_train.c: gradients, clipping, optimizers
+//   elab_plan.c    the plan half and -D;  elab_precision.c: its lines about precision
+//   elab_train.c   gradients, clipping, optimizers
 //   elab_notes.c   warnings, and what is told of each parameter
 //
 // An axis of the language is an AxisId of the IR: one per place of declaration and extent. An axis
@@ -207,13 +208,24 @@ typedef struct {
     Map size_at; // axis -> size + 1, the last
     VEC(OptimizerRule) optimizers;
     VEC(const PlanLine *) freezes, rates, demands;
-    VEC(ValueName) names; // where there are demands
-    double length;        // of the first schedule that has one, as written; 0: none has
+    bool named;           // there are demands, or lines about the precision of names
+    VEC(ValueName) names; // where that is so
+    VEC(Precision) precisions;
+    bool scale_moves; // 'loss_scale = dynamic'
+    Loc scale_at;     // where that is said
+    double length;    // of the first schedule that has one, as written; 0: none has
     VEC(Option) defines;
     Sym sample;
     GivenSetting set[SN_SETTINGS];
     const PlanLine *lines[MAX_LINES]; // the first of each kind, in the order of plan.def
 } TrainPlan;
+
+// How the loss is scaled before the derivatives are taken (elab_train.c).
+typedef struct {
+    bool moves; // else it stays at init
+    double init, growth, backoff, every, hysteresis, least;
+    Loc loc;
+} LossScale;
 
 // A place where the number of samples in a step had to be known at build.
 typedef struct {
@@ -438,7 +450,7 @@ void exec_body(Elab *cx, const StmtList *body);
 bool binding_force(Elab *cx, Binding *b); // a constant of a file
 Value state_value(Elab *cx, StateId s);
 
-// ---- elab_plan.c, elab_train.c ------------------------------------------------------------------
+// ---- elab_plan.c, elab_precision.c, elab_train.c ------------------------------------------------------------------
 bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs);
 void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
@@ -446,7 +458,16 @@ bool plan_bind_inputs(Elab *cx);
 void plan_demands(Elab *cx);
 void plan_name(Elab *cx, Sym name, const Value *v); // the model's text gives v this name
 void plan_options(Elab *cx);
-const Option *plan_define(Elab *cx, const char *name);       // marks it used
+// The value of a setting as one of its words; an own value of that name goes before. NULL: it is none; reports.
+const char *plan_word(Elab *cx, const SnSetting *s, const Expr *e);
+void plan_give(Elab *cx, SnSettingId id, const Expr *e); // reports
+void plan_option(Elab *cx, const CallArg *a,
+                 const char *line);                    // 'name = value': the setting LINE.name
+void plan_precision(Elab *cx, const PlanLine *l);      // reads the line
+void plan_precision_defines(Elab *cx);                 // after all lines and -D
+void plan_precision_names(Elab *cx);                   // after all functions: the module's lines
+bool plan_loss_scale(Elab *cx, LossScale *s);          // false: none
+const Option *plan_define(Elab *cx, const char *name); // marks it used
 const PlanLine *plan_line(const Elab *cx, const char *name); // the first of that name, or NULL
 double plan_written(Elab *cx,
                     const char *name); // the number of its line, whatever -D says; 0: none

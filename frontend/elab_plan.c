@@ -185,7 +185,13 @@ static void give(Elab *cx, SnSettingId id, Loc at, Value v) {
     }
 }
 
-static void give_value(Elab *cx, SnSettingId id, const Expr *e) {
+const char *plan_word(Elab *cx, const SnSetting *s, const Expr *e) {
+    Value v = eval_choice(cx, s, e);
+    double x;
+    return checked_text(cx, s, s->key, e->loc, &v, &x);
+}
+
+void plan_give(Elab *cx, SnSettingId id, const Expr *e) {
     give(cx, id, e->loc, eval_choice(cx, &sn_settings[id], e));
 }
 
@@ -239,8 +245,9 @@ static bool is_rate(const Elab *cx, const CallArg *a) {
 }
 
 static bool shape_good(const Elab *cx, const PlanLine *l, const SnLine *k) {
-    bool one = l->items.n == 1 && !l->items.at[0].name, named = l->items.n > 0;
+    bool one = l->items.n == 1 && !l->items.at[0].name, named = l->items.n > 0, typed = named;
     for (uint32_t i = 0; i < l->items.n; i++) named &= l->items.at[i].name != 0;
+    for (uint32_t i = 1; i < l->items.n; i++) typed &= l->items.at[i].name != 0;
     switch (k->shape) {
     case SN_LINE_VALUE:
     case SN_LINE_CALL: return one;
@@ -248,6 +255,7 @@ static bool shape_good(const Elab *cx, const PlanLine *l, const SnLine *k) {
         return one || (l->items.n == 2 && !l->items.at[0].name && is_rate(cx, &l->items.at[1]));
     case SN_LINE_OPTIONS:
     case SN_LINE_AXES: return named;
+    case SN_LINE_TYPED: return typed;
     case SN_LINE_NOTHING: return l->items.n == 0;
     }
     unreachable(k->shape);
@@ -261,6 +269,7 @@ static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
                                         [SN_LINE_CALL] = "one name, with options in brackets",
                                         [SN_LINE_SCALED] =
                                             "one name, with options in brackets, and a rate",
+                                        [SN_LINE_TYPED] = "a type, options by name, or both",
                                         [SN_LINE_NOTHING] = "names after ':'"};
     const PlanLine **first = &cx->plan.lines[k - sn_lines];
     bool paths = k->paths == SN_PATHS_MAY || l->has_paths == (k->paths == SN_PATHS_MUST);
@@ -282,13 +291,13 @@ static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
 }
 
 // An option 'name = value' of a line: the setting LINE.name.
-static void read_option(Elab *cx, const CallArg *a, const char *line) {
+void plan_option(Elab *cx, const CallArg *a, const char *line) {
     const char *name = str(cx, a->name), *near = NULL;
     const char *key = arena_printf(cx->arena, "%s.%s", line, name);
     const SnSetting *s = sn_setting_find(key);
     size_t n = strlen(line) + 1;
     if (s) {
-        give_value(cx, (SnSettingId)(s - sn_settings), a->value);
+        plan_give(cx, (SnSettingId)(s - sn_settings), a->value);
         return;
     }
     for (uint32_t i = 0; i < SN_SETTINGS; i++)
@@ -413,7 +422,7 @@ static void read_micro(Elab *cx, const PlanLine *l) {
                    "'micro' takes one axis of the file with its extent, as in 'micro batch = 8'");
         return;
     }
-    give_value(cx, SN_SET_micro, a->value);
+    plan_give(cx, SN_SET_micro, a->value);
 }
 
 static void refuse_line(Elab *cx, const PlanLine *l, const char *what) {
@@ -460,7 +469,7 @@ static void read_arrays(Elab *cx, const Expr *e) {
         const CallArg *a = &e->call.args.at[i];
         const char *input = a->name ? input_of(cx, str(cx, a->name)) : NULL;
         if (a->name && !input)
-            read_option(cx, a, "data");
+            plan_option(cx, a, "data");
         else if (!input && next == cx->model->args.n)
             elab_error(cx, a->value->loc, "'%s' has %u inputs, and this is file %u",
                        str(cx, cx->model->name), next, next + 1);
@@ -492,9 +501,9 @@ static void read_data(Elab *cx, const PlanLine *l) {
     for (uint32_t i = 0; e->kind == E_call && i < e->call.args.n; i++) {
         const CallArg *a = &e->call.args.at[i];
         if (a->name)
-            read_option(cx, a, "data");
+            plan_option(cx, a, "data");
         else
-            give_value(cx, SN_SET_data_path, a->value);
+            plan_give(cx, SN_SET_data_path, a->value);
     }
 }
 
@@ -507,16 +516,20 @@ static void read_line(Elab *cx, const PlanLine *l) {
     }
     if (!line_good(cx, l, k)) return;
     if (k->shape == SN_LINE_VALUE)
-        give_value(cx, (SnSettingId)(sn_setting_find(what) - sn_settings), l->items.at[0].value);
+        plan_give(cx, (SnSettingId)(sn_setting_find(what) - sn_settings), l->items.at[0].value);
     if (k->shape == SN_LINE_OPTIONS)
-        for (uint32_t i = 0; i < l->items.n; i++) read_option(cx, &l->items.at[i], what);
+        for (uint32_t i = 0; i < l->items.n; i++) plan_option(cx, &l->items.at[i], what);
     if (strcmp(what, "data") == 0) read_data(cx, l);
     if (strcmp(what, "size") == 0) read_size(cx, l);
     if (strcmp(what, "micro") == 0) read_micro(cx, l);
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
     if (strcmp(what, "lr") == 0) read_rate(cx, l);
+    if (strcmp(what, "precision") == 0) plan_precision(cx, l);
     if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
-    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse")) vec_push(cx->arena, &cx->plan.demands, l);
+    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse")) {
+        vec_push(cx->arena, &cx->plan.demands, l);
+        cx->plan.named = true;
+    }
 }
 
 // ---- data ---------------------------------------------------------------------------------------
@@ -567,6 +580,7 @@ bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs) {
     for (uint32_t i = 0; i < lines.n; i++)
         if (strcmp(str(cx, lines.at[i]->what), "micro") == 0) read_line(cx, lines.at[i]);
     give_defines(cx);
+    plan_precision_defines(cx);
     return cx->diag->errors == errors;
 }
 
@@ -589,7 +603,7 @@ static void option_settings(Elab *cx) {
 }
 
 void plan_name(Elab *cx, Sym name, const Value *v) {
-    if (!cx->plan.demands.n || v->kind != V_TENSOR || v->home != cx->b->f) return;
+    if (!cx->plan.named || v->kind != V_TENSOR || v->home != cx->b->f) return;
     ValueName x = {path_join(cx, cx->at.base, str(cx, name)), node_at(v->home, v->node)->name};
     if (x.given != x.node) vec_push(cx->arena, &cx->plan.names, x);
 }

@@ -490,6 +490,9 @@ void train_finish(Elab *cx) {
         return;
     }
     if (!freeze_states(cx)) return;
+    LossScale scale;
+    if (plan_loss_scale(cx, &scale))
+        elab_error(cx, scale.loc, "'precision loss_scale' is not compiled yet");
     train_results(cx);
     NodeId loss = cx->b->f->results.at[0].node;
     cx->ok = NONE;

@@ -323,6 +323,7 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     warn_of_inputs(cx);
     state_notes(cx);
     plan_demands(cx);
+    plan_precision_names(cx);
     if (cx->diag->errors) return NULL;
     module_number(cx->m);
     return cx->program;

@@ -285,6 +285,34 @@ typedef struct {
     Loc loc;    // of the pattern in the plan
 } Demand;
 
+// What the plan wishes of numbers. precision.def explains the attributes and their values.
+typedef enum {
+#define PRECISION(name, ...) PRECISION_##name,
+#define FORMAT(...)
+#include "ir/precision.def"
+#undef PRECISION
+#undef FORMAT
+    PRECISIONS
+} PrecisionAttr;
+typedef enum {
+    FORMAT_unset, // the line does not say
+#define PRECISION(...)
+#define FORMAT(name, ...) FORMAT_##name,
+#include "ir/precision.def"
+#undef PRECISION
+#undef FORMAT
+    FORMATS
+} Format;
+extern const char *const precision_names[PRECISIONS], *const format_names[FORMATS];
+// A line 'precision' of the plan, in their order: of several that select a value the last that sets an
+// attribute counts for it.
+typedef struct {
+    Sym path;                   // a pattern of ir/base/path.h; "*": everything
+    bool exact;                 // the path is the whole name of the values: nothing below it
+    uint8_t format[PRECISIONS]; // Format
+    Loc loc;                    // of the pattern, or of the line
+} Precision;
+
 typedef struct {
     Arena *arena;
     SymTab *syms;
@@ -299,6 +327,7 @@ typedef struct {
     // have more of them. Set by microbatch.
     bool whole_step, whole_eval, whole_predict;
     VEC(Demand) demands;
+    VEC(Precision) precisions;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
     Map axis_map;  // name -> axis
@@ -325,6 +354,11 @@ StateId state_find(const Module *m, Sym path); // NONE when absent
 // initialises and updates parameters has theirs. 'generate' computes what one position needs and takes values
 // apart for that: 'fuse' lets it be.
 bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n);
+// Whether it is about the parameter or value of that name, or a block above it; that of a derivative,
+// "d.h.0.x", counts as the value's.
+bool precision_selects(const Module *m, const Precision *p, Sym name);
+// What the plan says of an attribute of the value of that name; FORMAT_unset: nothing.
+Format precision_of(const Module *m, PrecisionAttr attr, Sym name);
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }

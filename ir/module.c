@@ -192,6 +192,36 @@ bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
                      : path_selects(sym_str(m->syms, d->path), name));
 }
 
+const char *const precision_names[] = {
+#define PRECISION(name, ...) #name,
+#define FORMAT(...)
+#include "ir/precision.def"
+#undef PRECISION
+#undef FORMAT
+};
+const char *const format_names[] = {
+    "unset",
+#define PRECISION(...)
+#define FORMAT(name, ...) #name,
+#include "ir/precision.def"
+#undef PRECISION
+#undef FORMAT
+};
+
+bool precision_selects(const Module *m, const Precision *p, Sym name) {
+    const char *s = sym_str(m->syms, name), *pattern = sym_str(m->syms, p->path);
+    if (!strncmp(s, "d.", 2)) s += 2;
+    return p->exact ? strcmp(pattern, s) == 0 : path_selects(pattern, s);
+}
+
+Format precision_of(const Module *m, PrecisionAttr attr, Sym name) {
+    for (uint32_t i = m->precisions.n; i-- > 0;) {
+        const Precision *p = &m->precisions.at[i];
+        if (p->format[attr] && precision_selects(m, p, name)) return (Format)p->format[attr];
+    }
+    return FORMAT_unset;
+}
+
 // Records are whole numbers of words; interning hashes them on every new node.
 static uint64_t hash_record(const void *record, size_t bytes) {
     uint64_t h = HASH_SEED, word;

@@ -659,6 +659,24 @@ static void demand_line(IrParser *p, bool apart) {
     if (!p->failed) vec_push(p->arena, &p->m->demands, d);
 }
 
+static void precision_line(IrParser *p) {
+    Precision l = {.path = name(p)};
+    l.exact = take_word(p, "exact");
+    expect(p, '{');
+    while (!p->failed && !take(p, '}')) {
+        const char *from = here(p);
+        uint32_t attr = one_of(p, precision_names, PRECISIONS, "attribute");
+        expect(p, '=');
+        uint32_t format = one_of(p, format_names + 1, FORMATS - 1, "format") + 1;
+        if (!p->failed && l.format[attr]) ERROR(p, from, "'%s' twice", precision_names[attr]);
+        if (p->failed) return;
+        l.format[attr] = (uint8_t)format;
+        if (peek(p) != '}') expect(p, ',');
+    }
+    if (take(p, '@')) source_range(p, &l.loc);
+    if (!p->failed) vec_push(p->arena, &p->m->precisions, l);
+}
+
 static void item(IrParser *p) {
     if (take_word(p, "file"))
         file_line(p);
@@ -674,14 +692,16 @@ static void item(IrParser *p) {
         demand_line(p, false);
     else if (take_word(p, "nofuse"))
         demand_line(p, true);
+    else if (take_word(p, "precision"))
+        precision_line(p);
     else if (take_word(p, "func"))
         func(p, false);
     else if (take_word(p, "region"))
         func(p, true);
     else
         ERROR(p, p->at,
-              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'func' or "
-              "'region'");
+              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'precision', "
+              "'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

@@ -245,6 +245,7 @@ static void put_files(IrPrinter *p) {
     for (uint32_t i = 1; i < m->repeats.n; i++) file_number(p, m->repeats.at[i].loc);
     for (StateId i = 0; i < m->states.n; i++) file_number(p, m->states.at[i].loc);
     for (uint32_t i = 0; i < m->demands.n; i++) file_number(p, m->demands.at[i].loc);
+    for (uint32_t i = 0; i < m->precisions.n; i++) file_number(p, m->precisions.at[i].loc);
     for (FuncId i = 0; i < m->funcs.n; i++)
         for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
             file_number(p, m->funcs.at[i]->nodes.at[n].loc);
@@ -287,6 +288,21 @@ static void put_demand(IrPrinter *p, const Demand *d) {
     put(p, "\n");
 }
 
+static void put_precision(IrPrinter *p, const Precision *l) {
+    const char *sep = " {";
+    put(p, "precision ");
+    put_name(p, l->path);
+    if (l->exact) put(p, " exact");
+    for (uint32_t i = 0; i < PRECISIONS; i++) {
+        if (!l->format[i]) continue;
+        text_printf(p->to, "%s%s=%s", sep, precision_names[i], format_names[l->format[i]]);
+        sep = ", ";
+    }
+    put(p, sep[0] == ',' ? "}" : " {}");
+    put_loc(p, l->loc);
+    put(p, "\n");
+}
+
 void ir_print_module(Text *to, const Module *m) {
     IrPrinter p = printer_new(to, m);
     p.file_numbers.arena = to->arena;
@@ -303,6 +319,7 @@ void ir_print_module(Text *to, const Module *m) {
     for (uint32_t i = 1; i < m->repeats.n; i++) put_repeat(&p, &m->repeats.at[i]);
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
     for (uint32_t i = 0; i < m->demands.n; i++) put_demand(&p, &m->demands.at[i]);
+    for (uint32_t i = 0; i < m->precisions.n; i++) put_precision(&p, &m->precisions.at[i]);
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!m->funcs.at[i]->region) put_func(&p, i);
     for (FuncId i = 0; i < m->funcs.n; i++)

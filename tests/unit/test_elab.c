@@ -889,6 +889,46 @@ static void test_defines(void **s) {
     fails(MODEL(""), &far, 1, "-D qqqqqqqq: nothing has this name");
 }
 
+// The module keeps the lines in order: what -D says of all takes the place of lines without names, or goes
+// before all; a value that the text names otherwise than its call has a line of its own.
+static void test_precision(void **s) {
+    (void)s;
+    static const char *const text =
+        "axis vocab = 16, dim = 4, batch, seq\n"
+        "model m(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {\n"
+        "param w[vocab -> dim] ~ normal(0.02)\n x = w[vocab: tokens] @[dim] w\n"
+        "p = softmax[vocab](x)\n"
+        "loss = mean[batch, seq, vocab](p) + mean[batch, seq](cross_entropy[vocab](x, "
+        "targets))\n}\n"
+        "train { data text(\"x\")\n size batch = 2, seq = 5\n optimizer sgd\n lr constant(0.1)\n"
+        "precision forward = f32, master = f32\n precision f32: p, w\n"
+        "precision stored = f32: p\n }\n";
+    static const Define defs[] = {{"precision.forward", "f32"}, {"precision.grads", "f32"}};
+    static const char *const want[] = {"* {forward grads}",
+                                       "* {forward master}",
+                                       "p {forward dgrad wgrad stored}",
+                                       "softmax exact {forward dgrad wgrad stored}",
+                                       "w {forward dgrad wgrad stored}",
+                                       "p {stored}",
+                                       "softmax exact {stored}"};
+    Built b = build_good(text, defs, 2);
+    const Module *m = b.p->m;
+    assert_int_equal(m->precisions.n, sizeof want / sizeof *want);
+    for (uint32_t i = 0; i < m->precisions.n; i++) {
+        const Precision *p = &m->precisions.at[i];
+        Text t = {.arena = b.a};
+        text_printf(&t, "%s%s", sym_str(b.syms, p->path), p->exact ? " exact {" : " {");
+        for (uint32_t k = 0, n = 0; k < PRECISIONS; k++)
+            if (p->format[k]) text_printf(&t, "%s%s", n++ ? " " : "", precision_names[k]);
+        text_printf(&t, "}");
+        assert_string_equal(t.at, want[i]);
+    }
+    assert_int_equal(precision_of(m, PRECISION_stored, sym(b.syms, "d.softmax")), FORMAT_f32);
+    assert_int_equal(precision_of(m, PRECISION_stored, sym(b.syms, "x")), FORMAT_unset);
+    assert_int_equal(precision_of(m, PRECISION_forward, sym(b.syms, "x")), FORMAT_f32);
+    arena_free(b.a);
+}
+
 static void test_bounds(void **s) {
     (void)s;
     fails(MODEL("y = x\n repeat 20000 { repeat 20000 { y = y + 1 } }"), NULL, 0,
@@ -974,6 +1014,7 @@ int main(void) {
         cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_kinds_of_numbers),
         cmocka_unit_test(test_sample_extent_settled),
+        cmocka_unit_test(test_precision),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_messages),
     };

@@ -218,10 +218,16 @@ static void test_text_faults(void **state) {
         {"repeat x = 2 func f { %0 = const : f32 inst=1.2 }", "repeat 1 has no round 2", 1, 45},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
-         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'func' or "
-         "'region'",
+         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'precision', "
+         "'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
+        {"precision w {forward=f64}", "unknown format 'f64'", 1, 22},
+        {"precision w {forward=unset}", "unknown format 'unset'", 1, 22},
+        {"precision w {range=f32}", "unknown attribute 'range'", 1, 14},
+        {"precision w {grads=f32, grads=bf16}", "'grads' twice", 1, 25},
+        {"precision w {grads=f32 master=f32}", "expected ','", 1, 24},
+        {"precision w exact", "expected '{'", 1, 18},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         Arena *a = arena_new();

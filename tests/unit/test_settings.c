@@ -61,7 +61,7 @@ static void add_real(Tries *t, double low, bool low_in, double high, bool high_i
     if (isinf(high)) high = (double)FLT_MAX, high_in = true;
     add(t, false, "%.17g", low - fmax(1e-9, fabs(low) * 1e-9));
     add(t, low_in, "%.17g", low);
-    add(t, true, "%.17g", 0.5);
+    add(t, true, "%.17g", low < 0.5 ? 0.5 : low + 0.5);
     add(t, high_in, "%.17g", high);
     add(t, false, "%.17g", high * (1 + 1e-9));
 }
@@ -178,6 +178,10 @@ static const char *plan_with(Arena *a, const char *key, const char *value) {
         lr = schedule_of(a, name, value);
     else if (l->shape == SN_LINE_VALUE)
         more = arena_printf(a, "%s %s", line, value);
+    else if (!strncmp(name, "loss_scale.", 11))
+        more = arena_printf(a, "precision loss_scale = dynamic(%s = %s)", name + 11, value);
+    else if (l->shape == SN_LINE_TYPED)
+        more = arena_printf(a, "%s %s%s%s", line, name, *name ? " = " : "", value);
     else if (l->shape == SN_LINE_OPTIONS)
         more = arena_printf(a, "%s %s = %s", line, name, value);
     else
@@ -290,7 +294,7 @@ static void test_the_table_agrees_with_itself(void **state) {
     }
     for (uint32_t i = 0; i < sn_line_count; i++) {
         assert_ptr_equal(sn_line_find(sn_lines[i].name), &sn_lines[i]);
-        if (!sn_lines[i].later && sn_lines[i].shape == SN_LINE_VALUE)
+        if (sn_lines[i].shape == SN_LINE_VALUE || sn_lines[i].shape == SN_LINE_TYPED)
             assert_non_null(sn_setting_find(sn_lines[i].name));
     }
 }
