@@ -153,8 +153,8 @@ bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
         l->failed = "a contraction whose operand is not in memory";
         return false;
     }
-    if (elem_is_narrow(a.type->elem) || elem_is_narrow(b.type->elem)) {
-        l->failed = "a contraction of operands that are not f32";
+    if (!sn_multiplies(a.type->elem) || !sn_multiplies(b.type->elem)) {
+        l->failed = "a contraction of operands that are neither f32 nor bf16 nor f16";
         return false;
     }
     const Type *t = type_of(l->m, l->f, contract);
@@ -188,6 +188,8 @@ bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
     }
     g->base_a = a.view.offset;
     g->base_b = b.view.offset;
+    g->elem_a = a.type->elem;
+    g->elem_b = b.type->elem;
     out->kind = LOWER_gemm;
     to->a = a.ref;
     to->b = b.ref;

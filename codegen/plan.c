@@ -193,6 +193,12 @@ static bool same_launch(const SnKernel *a, const SnKernel *b) {
 static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     SnKernel kernel = {.name = 0};
     Text why = {.arena = w->a};
+    if (g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32) {
+        text_printf(&why, "a product of %s and %s on this device", elem_info[g->elem_a].name,
+                    elem_info[g->elem_b].name);
+        refuse(w, loc, &why);
+        return;
+    }
     if (!w->info->gemm(w->info->user, g, what, loc, &kernel, &why)) refuse(w, loc, &why);
     if (!kernel.block) return; // the library
     g->has |= sn_gemm_bit(SN_GEMM_KERNEL);

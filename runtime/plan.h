@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 7u
+#define SN_PLAN_VERSION 8u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -45,6 +45,8 @@ typedef void (*SnStripFn)(void *const *bufs, const SnEnv *env, float *const *til
 // apart: r in a packed panel) times b (w lanes for each k, ldb apart), one FMA chain per element over
 // increasing k. from NULL: the chain starts at 0. acc not NULL: the chain's end is added to it (acc +
 // chain). lds count floats.
+// Of pairs: for each two of k, a and b hold words of two bf16, the even one low; the odd one is taken
+// first (sn_pairs). kc and lds count words.
 typedef void (*SnUkrFn)(int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb,
                         const float *from, int64_t ldfrom, const float *acc, int64_t ldacc,
                         float *to, int64_t ldto);
@@ -224,10 +226,19 @@ typedef struct {
     uint32_t has;
     uint32_t acc_first; // acc is an accumulator: zeros when env->first
     uint32_t epilogue, kernel;
-    uint32_t function; // SnFunction of what is stored in C
-    uint32_t sums;     // SnSums
+    uint32_t function;       // SnFunction of what is stored in C
+    uint32_t sums;           // SnSums
+    uint32_t elem_a, elem_b; // SnElem: f32, bf16 or f16; of all else: f32
     SnLt lt;
 } SnGemm;
+static inline bool sn_multiplies(uint32_t elem) { // products take it as it lies
+    return elem == SN_ELEM_f32 || elem == SN_ELEM_bf16 || elem == SN_ELEM_f16;
+}
+// How a product sums over k (docs/numerics.md, Contractions): both operands bf16, in pairs, the odd
+// element first; else one after the other.
+static inline bool sn_pairs(uint32_t elem_a, uint32_t elem_b) {
+    return elem_a == SN_ELEM_bf16 && elem_b == SN_ELEM_bf16;
+}
 static inline uint32_t sn_gemm_bit(SnGemmPart part) { return 1u << part; }
 static inline int sn_gemm_has(const SnGemm *g, SnGemmPart part) { return g->has >> part & 1; }
 // The argument of a part that it has: of the epilogue the first one.
@@ -355,15 +366,20 @@ typedef struct {
     uint32_t mr, nr;    // micro-kernel tile: rows, lanes (a multiple of 16)
     uint32_t ukr;       // first micro-kernel in the function table: v vectors of 16 lanes and
                         // sn_ukr_rows(mr, e) rows is ukr + (v - 1) * sn_ukr_sizes(mr) + e
+    uint32_t ukr_pairs; // likewise of pairs, where features has SN_CPU_BF16
     uint32_t functions; // entries in the function table
     uint32_t batches;   // CUDA: of kernels; each has an image for every architecture
-    uint32_t pad;
-    int64_t workspace; // CUDA: bytes that a call of cuBLASLt may use
+    int64_t workspace;  // CUDA: bytes that a call of cuBLASLt may use
     int64_t region_bytes[SN_REGIONS];
     SnTable kernels, gemms, attends, hulls, cmds, args, sections, states, inputs, outputs, scalars,
         options, nodes, strings;
 } SnPlan;
-enum { SN_CPU_AVX2 = 1, SN_CPU_FMA = 2, SN_CPU_AVX512 = 4 }; // AVX512: F BW DQ VL CD
+enum { // AVX512: F BW DQ VL CD. BF16: AVX512-BF16
+    SN_CPU_AVX2 = 1,
+    SN_CPU_FMA = 2,
+    SN_CPU_AVX512 = 4,
+    SN_CPU_BF16 = 8
+};
 
 // What an executable holds: one program for each kind of device that it was built for.
 typedef struct {         // the kernels of one batch for one architecture

@@ -1,6 +1,7 @@
 // See account.h. Quadratic in the different commands of a section, of which there are tens.
 #include "tools/account.h"
 #include "ir/base/str.h"
+#include "runtime/elem.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -73,14 +74,16 @@ static double elements(const SnGemm *g, GemmTerm which) {
 }
 
 static void product_cost(const SnGemm *g, AccountLine *l) {
-    double c = elements(g, OF_c), read = elements(g, OF_a) + elements(g, OF_b);
+    double c = elements(g, OF_c), read = 0;
+    double operands = elements(g, OF_a) * sn_elem_info[g->elem_a].bytes +
+                      elements(g, OF_b) * sn_elem_info[g->elem_b].bytes;
     if (sn_gemm_has(g, SN_GEMM_ACC)) read += c;
     if (sn_gemm_has(g, SN_GEMM_AUX)) read += c; // or written
     if (sn_gemm_has(g, SN_GEMM_BIAS)) read += (double)sn_extent(g->n, g->nn);
     if (g->sums)
         read +=
             g->sums == SN_SUMS_A ? (double)sn_extent(g->m, g->nm) : (double)sn_extent(g->n, g->nn);
-    l->bytes = F32 * (read + c);
+    l->bytes = operands + F32 * (read + c);
     l->flops = 2 * (double)sn_extent(g->batch, g->nbatch) * (double)sn_extent(g->m, g->nm) *
                (double)sn_extent(g->n, g->nn) * (double)sn_extent(g->k, g->nk);
 }

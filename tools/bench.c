@@ -231,7 +231,7 @@ static void measure(CpuBench *b, int threads) {
     fill_inputs(x, b->plan);
 
     SnPool *pool = sn_pool_new(threads);
-    SnGemmKit kit = {b->plan->mr, b->plan->nr, (const SnFn *)&b->functions[b->plan->ukr]};
+    SnGemmKit kit = sn_gemm_kit(b->plan, (const SnFn *)b->functions);
     int64_t shared = 64, scratch = 64;
     for (int i = 0; i < b->count; i++) {
         BenchEntry *n = &b->entries[i];

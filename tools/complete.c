@@ -43,7 +43,7 @@ static void offer_value(OptionId o, const char *begun) {
         offer_item(begun, "cpu");
         for (uint32_t i = 0; cuda_target_at(i); i++) offer_item(begun, cuda_target_at(i)->name);
     }
-    if (strcmp(kind, "isa") == 0) offer_words(begun, "native x86-64-v3 x86-64-v4");
+    if (strcmp(kind, "isa") == 0) offer_words(begun, "native x86-64-v3 x86-64-v4 x86-64-v4+bf16");
     if (strcmp(kind, "gpu") == 0)
         for (uint32_t i = 0; gpu_at(i); i++) offer(begun, gpu_at(i)->name);
 }

@@ -1,6 +1,6 @@
 // oracle [--emulated=sm_90a [--device=cuda:0] [--loose] [--library]] FILE.ir...: the op matrix from the command line.
 // Each file's functions run through the exact interpreter, the kernel evaluator and native code for v3
-// and, where this machine has it, v4; or, as the last link, the emulated CUDA device or a GPU. All bits
+// and, where this machine has them, v4 and its bf16; or, as the last link, the emulated CUDA device or a GPU. All bits
 // must agree; --loose: 1e-4 relative, for what a GPU's library computes in another order.
 #include "tests/oracle/oracle.h"
 #include "codegen/cpu/cpu.h"
@@ -16,7 +16,7 @@ static bool check_one(const char *path, const OracleOptions *o, const char *link
 }
 
 static bool check_native(const char *path, Arena *a) {
-    static const char *const isas[] = {"x86-64-v3", "x86-64-v4"};
+    static const char *const isas[] = {"x86-64-v3", "x86-64-v4", "x86-64-v4+bf16"};
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         CpuIsa isa;
         Text why = {.arena = a};

@@ -153,7 +153,7 @@ static int command_targets(Driver *d) {
     }
     puts("  --target: cpu, and for cuda:");
     for (uint32_t i = 0; cuda_target_at(i); i++) printf("    %s\n", cuda_target_at(i)->name);
-    puts("  --cpu: native, x86-64-v3, x86-64-v4");
+    puts("  --cpu: native, x86-64-v3, x86-64-v4, x86-64-v4+bf16");
     return 0;
 }
 

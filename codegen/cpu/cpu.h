@@ -9,15 +9,17 @@
 
 // An instruction set that code is generated for.
 typedef struct {
-    const char *name;  // "x86-64-v3" or "x86-64-v4": recorded in the plan
+    const char *name; // "x86-64-v3", "x86-64-v4" or "x86-64-v4+bf16": recorded in the plan
+    const char *base; // LLVM's name of the CPU, and what it has beyond that
+    const char *more;
     const char *tune;  // LLVM CPU name whose timings guide scheduling; never changes the result
     uint32_t features; // SN_CPU_*: what the executable asks CPUID for at start
     uint32_t lanes;    // f32 lanes of a register: 8 or 16
     bool here;         // this machine can run it
 } CpuIsa;
 
-// Resolves --cpu: native, x86-64-v3, x86-64-v4. native is the best of the two that this machine
-// runs, tuned for it. False with the reason in *why.
+// Resolves --cpu: native or the name of a level. native is the best of them that this machine runs, tuned
+// for it. False with the reason in *why.
 bool cpu_isa_resolve(Arena *a, const char *name, CpuIsa *isa, Text *why);
 
 void cpu_print_version(Text *to); // of LLVM, as it is loaded: "19.1.7"
@@ -36,6 +38,7 @@ uint32_t cpu_add_kernel(CpuModule *m, const Kernel *k);
 typedef struct {
     uint32_t ukr; // first of sn_ukr_sizes(mr) * nr / 16 entries in the function table
     uint32_t mr, nr;
+    uint32_t pairs; // likewise, of SnPlan.ukr_pairs, where the level has SN_CPU_BF16
 } CpuGemm;
 CpuGemm cpu_add_gemm(CpuModule *m);
 

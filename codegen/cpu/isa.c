@@ -1,6 +1,7 @@
 // Instruction sets: what --cpu means. LLVM ends the process on a CPU or feature name it does not
 // know, so names are resolved here against a table and never handed through. Two levels exist
-// because kernels are 16-lane vectors: v3 (AVX2, FMA) splits them in two, v4 (AVX-512) does not.
+// because kernels are 16-lane vectors: v3 (AVX2, FMA) splits them in two, v4 (AVX-512) does not; a third
+// for the instruction that products of bf16 are made of.
 // FMA hardware is the baseline, since `fma` would otherwise be a library call. "native" is the best
 // level that this machine runs, tuned for its CPU: the tuning orders instructions, it never selects
 // others, so the executable asks for no more than its level.
@@ -12,13 +13,15 @@
 #include <string.h>
 
 typedef struct {
-    const char *name;
+    const char *name, *base, *more; // of the last two: see CpuIsa
     uint32_t features, lanes;
 } Level;
 // Best last.
 static const Level levels[] = {
-    {"x86-64-v3", SN_CPU_AVX2 | SN_CPU_FMA, 8},
-    {"x86-64-v4", SN_CPU_AVX2 | SN_CPU_FMA | SN_CPU_AVX512, 16},
+    {"x86-64-v3", "x86-64-v3", "", SN_CPU_AVX2 | SN_CPU_FMA, 8},
+    {"x86-64-v4", "x86-64-v4", "", SN_CPU_AVX2 | SN_CPU_FMA | SN_CPU_AVX512, 16},
+    {"x86-64-v4+bf16", "x86-64-v4", "+avx512bf16",
+     SN_CPU_AVX2 | SN_CPU_FMA | SN_CPU_AVX512 | SN_CPU_BF16, 16},
 };
 enum { LEVELS = sizeof levels / sizeof *levels };
 
@@ -33,6 +36,7 @@ static uint32_t host_features(void) {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512cd"))
         f |= SN_CPU_AVX512;
+    if (__builtin_cpu_supports("avx512bf16")) f |= SN_CPU_BF16;
     return f;
 }
 
@@ -67,11 +71,14 @@ bool cpu_isa_resolve(Arena *a, const char *name, CpuIsa *isa, Text *why) {
         return false;
     }
     if (!level) {
-        text_printf(why, "unknown CPU '%s'; known are native, x86-64-v3, x86-64-v4", name);
+        text_printf(why, "unknown CPU '%s'; known are native", name);
+        for (size_t i = 0; i < LEVELS; i++) text_printf(why, ", %s", levels[i].name);
         return false;
     }
     *isa = (CpuIsa){.name = level->name,
-                    .tune = native ? host_name(a) : level->name,
+                    .base = level->base,
+                    .more = level->more,
+                    .tune = native ? host_name(a) : level->base,
                     .features = level->features,
                     .lanes = level->lanes,
                     .here = (level->features & ~host) == 0};

@@ -115,7 +115,8 @@ static LLVMValueRef start_function(CpuModule *m, const LlvmUnit *u, const char *
                                    LLVMTypeRef type) {
     LLVMValueRef fn = LLVMAddFunction(u->module, symbol, type);
     attribute(u, fn, "nounwind");
-    text_attribute(u, fn, "target-cpu", m->isa.name);
+    text_attribute(u, fn, "target-cpu", m->isa.base);
+    if (*m->isa.more) text_attribute(u, fn, "target-features", m->isa.more);
     text_attribute(u, fn, "tune-cpu", m->isa.tune);
     text_attribute(u, fn, "prefer-vector-width", m->isa.lanes == 16 ? "512" : "256");
     LLVMPositionBuilderAtEnd(u->b, LLVMAppendBasicBlockInContext(u->cx, fn, "entry"));
@@ -161,7 +162,7 @@ LLVMTargetMachineRef llvm_target_machine(const CpuIsa *isa) {
     char *error = NULL;
     const char *triple = "x86_64-pc-linux-gnu";
     if (LLVMGetTargetFromTriple(triple, &target, &error)) fatal(error);
-    return LLVMCreateTargetMachine(target, triple, isa->name, "", LLVMCodeGenLevelDefault,
+    return LLVMCreateTargetMachine(target, triple, isa->base, isa->more, LLVMCodeGenLevelDefault,
                                    LLVMRelocPIC, LLVMCodeModelSmall);
 }
 

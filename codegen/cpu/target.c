@@ -12,6 +12,7 @@ static void finish(void *user, SnPlan *head) {
     const CpuPlan *p = user;
     head->features = cpu_module_isa(p->module)->features;
     head->ukr = p->gemm.ukr;
+    head->ukr_pairs = p->gemm.pairs;
     head->mr = p->gemm.mr;
     head->nr = p->gemm.nr;
     head->functions = cpu_functions(p->module);

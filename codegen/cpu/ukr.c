@@ -12,6 +12,10 @@
 // tiles: AVX-512 8 x 48 (24 accumulators, 3 of B, broadcasts in flight: 11 loads for 24 FMAs), AVX2
 // 6 x 16 (12 accumulators of 8 lanes). The tile is Goto's and BLIS's: Goto and van de Geijn,
 // "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
+//
+// Where the level has AVX512-BF16 there is a second set, of pairs: for each word of k the same loads, and
+// vdpbf16ps in the place of the FMA. It adds the product of the odd elements, then that of the even
+// ones, each rounded to nearest and subnormals flushed, whatever MXCSR says.
 #include "codegen/cpu/llvm.h"
 #include "runtime/plan.h"
 
@@ -23,6 +27,7 @@ typedef struct {
     LLVMValueRef fn;
     LLVMTypeRef vec;
     uint32_t rows, vectors;
+    bool pairs;
     LLVMValueRef acc[MAX_ROWS * MAX_VECTORS];
 } Ukr;
 enum { P_KC, P_A, P_LDA, P_B, P_LDB, P_FROM, P_LDFROM, P_ACC, P_LDACC, P_TO, P_LDTO };
@@ -44,6 +49,17 @@ static void prefetch(const LlvmUnit *u, LLVMValueRef p, uint32_t write, uint32_t
     llvm_intrinsic(u, "llvm.prefetch", &u->t_ptr, 1, args, 4);
 }
 
+// The chain goes on by one word of k.
+static LLVMValueRef chain(const Ukr *x, LLVMValueRef row, LLVMValueRef lanes, LLVMValueRef acc) {
+    const LlvmUnit *u = x->u;
+    if (!x->pairs)
+        return llvm_intrinsic(u, "llvm.fma", &x->vec, 1, (LLVMValueRef[]){row, lanes, acc}, 3);
+    LLVMTypeRef halves = llvm_vec(LLVMBFloatTypeInContext(u->cx), 2 * LANES);
+    LLVMValueRef args[] = {acc, LLVMBuildBitCast(u->b, row, halves, ""),
+                           LLVMBuildBitCast(u->b, lanes, halves, "")};
+    return llvm_intrinsic(u, "llvm.x86.avx512bf16.dpbf16ps.512", NULL, 0, args, 3);
+}
+
 // One k: a points at this k's rows of A, b at its lanes of B.
 static void step(Ukr *x, LLVMValueRef a, LLVMValueRef b) {
     const LlvmUnit *u = x->u;
@@ -54,8 +70,8 @@ static void step(Ukr *x, LLVMValueRef a, LLVMValueRef b) {
         LLVMValueRef one = llvm_load(u, u->t_f32, llvm_at(u, u->t_f32, a, llvm_i64(u, r)), 4);
         LLVMValueRef row = llvm_splat(u, one, LANES);
         for (uint32_t v = 0; v < x->vectors; v++) {
-            LLVMValueRef *acc = &x->acc[r * x->vectors + v], args[] = {row, lanes[v], *acc};
-            *acc = llvm_intrinsic(u, "llvm.fma", &x->vec, 1, args, 3);
+            LLVMValueRef *acc = &x->acc[r * x->vectors + v];
+            *acc = chain(x, row, lanes[v], *acc);
         }
     }
 }
@@ -139,12 +155,13 @@ static void prefetch_to(const Ukr *x) {
             prefetch(x->u, place(x, param(x, P_TO), param(x, P_LDTO), r, v), 1, 3);
 }
 
-static uint32_t emit(CpuModule *m, uint32_t rows, uint32_t vectors) {
-    Ukr x = {.rows = rows, .vectors = vectors};
+static uint32_t emit(CpuModule *m, uint32_t rows, uint32_t vectors, bool pairs) {
+    Ukr x = {.rows = rows, .vectors = vectors, .pairs = pairs};
     LlvmUnit *u = NULL;
     uint32_t index = 0;
-    x.fn = llvm_define(m, FN_UKR, arena_printf(m->arena, "ukr.%ux%u", rows, vectors * LANES), &u,
-                       &index);
+    const char *name =
+        arena_printf(m->arena, "ukr.%s%ux%u", pairs ? "pairs." : "", rows, vectors * LANES);
+    x.fn = llvm_define(m, FN_UKR, name, &u, &index);
     x.u = u;
     x.vec = llvm_vec(u->t_f32, LANES);
     prefetch_to(&x);
@@ -162,11 +179,18 @@ static uint32_t emit(CpuModule *m, uint32_t rows, uint32_t vectors) {
     return index;
 }
 
+// The first of one set.
+static uint32_t emit_all(CpuModule *m, uint32_t mr, uint32_t vectors, bool pairs) {
+    uint32_t first = cpu_functions(m);
+    for (uint32_t v = 1; v <= vectors; v++)
+        for (uint32_t e = 0; e < sn_ukr_sizes(mr); e++) emit(m, sn_ukr_rows(mr, e), v, pairs);
+    return first;
+}
+
 CpuGemm cpu_add_gemm(CpuModule *m) {
     uint32_t mr = 6, vectors = 1;
     if (m->isa.lanes == 16) mr = 8, vectors = 3;
-    CpuGemm g = {.ukr = cpu_functions(m), .mr = mr, .nr = vectors * LANES};
-    for (uint32_t v = 1; v <= vectors; v++)
-        for (uint32_t e = 0; e < sn_ukr_sizes(mr); e++) emit(m, sn_ukr_rows(mr, e), v);
+    CpuGemm g = {.mr = mr, .nr = vectors * LANES, .ukr = emit_all(m, mr, vectors, false)};
+    if (m->isa.features & SN_CPU_BF16) g.pairs = emit_all(m, mr, vectors, true);
     return g;
 }

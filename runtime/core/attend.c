@@ -188,6 +188,8 @@ static float *y_of(const AttendRun *cx, const SnAttendPart *p, const int64_t *ou
     return (float *)(uintptr_t)matrix(cx, p->y, p->base_y, p->outer_y, outer);
 }
 
+static SnGemmMatrix floats(const float *at) { return (SnGemmMatrix){at, SN_ELEM_f32}; }
+
 static float *packed(const AttendRun *cx, const SnAttendCut *c, const int64_t *outer) {
     int64_t number = 0;
     for (uint32_t i = 0; i < cx->j->attend->nouter; i++) number += c->own[i] * outer[i];
@@ -221,8 +223,8 @@ static void pack_product(const AttendRun *cx, uint32_t part, const int64_t *oute
     float *to = packed(cx, c, outer);
     for (int64_t k = k0; k < k1; k += j->kit.nr) {
         int64_t keys = min64(j->kit.nr, k1 - k);
-        sn_gemm_pack(SN_GEMM_B, &c->step, &c->f, y, k, keys, sn_round_up(keys, SN_GEMM_LANES), 0,
-                     c->f.size, to + k * c->f.size);
+        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_B, &c->step, &c->f, floats(y), k, keys,
+                     sn_round_up(keys, SN_GEMM_LANES), 0, c->f.size, to + k * c->f.size);
     }
 }
 
@@ -237,8 +239,8 @@ static void pack_keys(const AttendRun *cx, uint32_t part, const int64_t *outer, 
     float *to = packed(cx, c, outer);
     for (int64_t f = 0; f < c->f.size; f += c->nr) {
         int64_t lanes = min64(c->nr, c->f.size - f), width = sn_round_up(lanes, SN_GEMM_LANES);
-        sn_gemm_pack(SN_GEMM_A, &c->f, &keys, x_of(cx, p, outer), f, lanes, width, k0, k1 - k0,
-                     to + f * j->attend->keys + k0 * width);
+        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &c->f, &keys, floats(x_of(cx, p, outer)), f, lanes,
+                     width, k0, k1 - k0, to + f * j->attend->keys + k0 * width);
     }
 }
 
@@ -327,7 +329,8 @@ static void product(const AttendRun *cx, const AttendStrip *s, uint32_t part) {
     int64_t n, size = c->f.size;
     for (int64_t i = 0; i < s->rows; i += n) {
         ukr_for(j, s->rows - i, SN_GEMM_LANES, &n);
-        sn_gemm_pack(SN_GEMM_A, &rows, &c->f, x, s->row0 + i, n, n, 0, size, a + i * size);
+        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &rows, &c->f, floats(x), s->row0 + i, n, n, 0,
+                     size, a + i * size);
     }
     for (int64_t k = s->key0 / j->kit.nr * j->kit.nr; k < s->key1; k += j->kit.nr) {
         int64_t lanes = min64(j->kit.nr, j->attend->keys - k),
@@ -353,7 +356,8 @@ static void keys_block(const AttendRun *cx, const AttendStrip *s, uint32_t part,
     int64_t n, kc = k1 - k0;
     for (int64_t i = 0; i < s->rows; i += n) {
         ukr_for(j, s->rows - i, SN_GEMM_LANES, &n);
-        sn_gemm_pack(SN_GEMM_A, &rows, &keys, tile, i, n, n, k0, kc, a + i * kc);
+        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &rows, &keys, floats(tile), i, n, n, k0, kc,
+                     a + i * kc);
     }
     const float *x = c->direct ? x_of(cx, p, s->outer) : packed(cx, c, s->outer);
     for (int64_t f = 0; f < c->f.size; f += c->nr) {
@@ -408,7 +412,8 @@ static void rows_block(const AttendRun *cx, const AttendStrip *s, uint32_t part,
         } else {
             float *pack = cx->scratch + j->scratch_x;
             SnExtents axis = {.count = 1, .size = rows, .dim = {{rows, p->step_x, 0, 0}}};
-            sn_gemm_pack(SN_GEMM_A, &c->f, &axis, x, f, lanes, ldb, 0, rows, pack);
+            sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &c->f, &axis, floats(x), f, lanes, ldb, 0,
+                         rows, pack);
             b = pack;
         }
         for (int64_t k = k0; k < k1; k += n) {

@@ -25,6 +25,10 @@ uint32_t sn_cpu_features(void) {
     if ((b7 & bit_AVX2) && (b7 & bit_BMI) && (b7 & bit_BMI2)) features |= SN_CPU_AVX2;
     const uint32_t wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
     if ((b7 & wide) == wide && (state & 0xe6) == 0xe6) features |= SN_CPU_AVX512;
+    uint32_t subleaves = a;
+    if ((features & SN_CPU_AVX512) && subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b7, &c, &d) &&
+        (a & bit_AVX512BF16))
+        features |= SN_CPU_BF16;
     return features;
 }
 
@@ -32,8 +36,10 @@ void sn_cpu_missing(uint32_t need, char *text, size_t size) {
     static const struct {
         uint32_t bit;
         const char *name;
-    } names[] = {
-        {SN_CPU_AVX2, "AVX2"}, {SN_CPU_FMA, "FMA"}, {SN_CPU_AVX512, "AVX-512 (F BW DQ VL CD)"}};
+    } names[] = {{SN_CPU_AVX2, "AVX2"},
+                 {SN_CPU_FMA, "FMA"},
+                 {SN_CPU_AVX512, "AVX-512 (F BW DQ VL CD)"},
+                 {SN_CPU_BF16, "AVX512-BF16"}};
     uint32_t missing = need & ~sn_cpu_features();
     text[0] = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -10,6 +10,9 @@
 //         for panel of mr rows             A panel: streams from the second level cache
 //           micro-kernel                   mr x nr of C in registers
 //
+// Operands may be narrow; panels hold k as SnGemmPanel says, in words of four bytes, and the end of a chain
+// of pairs is added to where subnormals count again.
+//
 // Long k with few blocks of C: segments are tasks of their own, their chains go to the shared workspace,
 // and a last phase adds them in order. Blocking after Goto and van de Geijn, "Anatomy of
 // High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008. Time O(batch * m * n * k); workspace as
@@ -24,15 +27,17 @@ typedef struct {
     const SnGemmJob *j;
     void *const *bufs;
     const SnEnv *env;
-    const float *a, *b, *acc; // acc NULL: none, or it reads as zero
-    float *c;                 // NULL: not stored
-    bool add;                 // acc + total is due, also when acc reads as zero
+    SnGemmMatrix a, b;
+    const float *acc; // NULL: none, or it reads as zero
+    float *c;         // NULL: not stored
+    bool add;         // acc + total is due, also when acc reads as zero
     float *shared, *scratch;
 } GemmRun;
 
 // A stretch of k within one block, and where the chains stand.
 typedef struct {
     int64_t segment, k0, kc;
+    int64_t w0, wc;   // the same in words of panels
     bool first, last; // block of its segment
 } Slice;
 
@@ -69,8 +74,8 @@ static GemmRun resolve(const SnGemmJob *j, void *const *bufs, const SnEnv *env, 
                        void *scratch) {
     const SnGemm *g = j->gemm;
     GemmRun cx = {.j = j, .bufs = bufs, .env = env, .shared = shared, .scratch = scratch};
-    cx.a = (const float *)bufs[j->swapped] + j->base_a;
-    cx.b = (const float *)bufs[!j->swapped] + j->base_b;
+    cx.a = sn_gemm_from((SnGemmMatrix){bufs[j->swapped], j->elem_a}, j->base_a);
+    cx.b = sn_gemm_from((SnGemmMatrix){bufs[!j->swapped], j->elem_b}, j->base_b);
     if (sn_gemm_has(g, SN_GEMM_C)) cx.c = (float *)bufs[sn_gemm_arg(g, SN_GEMM_C)] + j->base_c;
     cx.add = sn_gemm_has(g, SN_GEMM_ACC);
     if (cx.add && !(g->acc_first && env->first))
@@ -83,17 +88,18 @@ static Slice slice_at(const SnGemmJob *j, int64_t segment, int64_t block) {
     Slice s = {.segment = segment, .k0 = start + block * j->kc, .first = block == 0};
     s.kc = max64(0, min64(j->kc, end - s.k0));
     s.last = s.k0 + s.kc >= end;
+    s.w0 = sn_gemm_words(j->panel, s.k0), s.wc = sn_gemm_words(j->panel, s.kc);
     return s;
 }
 
 static float *shared_a(const GemmRun *cx, int64_t element, const Slice *s, int64_t i) {
     const SnGemmJob *j = cx->j;
-    return cx->shared + (element * j->k.size + s->k0) * j->m.size + i * s->kc;
+    return cx->shared + (element * j->words + s->w0) * j->m.size + i * s->wc;
 }
 
 static float *shared_b(const GemmRun *cx, int64_t element, const Slice *s, int64_t n) {
     const SnGemmJob *j = cx->j;
-    return cx->shared + j->shared_b + (element * j->k.size + s->k0) * j->n_pad + n * s->kc;
+    return cx->shared + j->shared_b + (element * j->words + s->w0) * j->n_pad + n * s->wc;
 }
 
 static float *partial(const GemmRun *cx, int64_t element, int64_t segment, int64_t i, int64_t n) {
@@ -106,16 +112,16 @@ static void pack_a(const GemmRun *cx, const SnDim *at, const Slice *s, int64_t i
                    int64_t n, float *to) {
     const SnGemmJob *j = cx->j;
     SnGemmStretch part = {s->k0, s->kc, k, n};
-    sn_gemm_pack_rows(&j->kit, &j->m, &j->k, cx->a + at->a, i, min64(j->kit.mr, j->m.size - i),
-                      part, to);
+    sn_gemm_pack_rows(&j->kit, j->panel, &j->m, &j->k, sn_gemm_from(cx->a, at->a), i,
+                      min64(j->kit.mr, j->m.size - i), part, to);
 }
 
 static void pack_b(const GemmRun *cx, const SnDim *at, const Slice *s, int64_t i, int64_t k,
                    int64_t n, float *to) {
     const SnGemmJob *j = cx->j;
     SnGemmStretch part = {s->k0, s->kc, k, n};
-    sn_gemm_pack_lanes(&j->kit, &j->n, &j->k, cx->b + at->b, i, min64(j->kit.nr, j->n.size - i),
-                       part, to);
+    sn_gemm_pack_lanes(&j->kit, j->panel, &j->n, &j->k, sn_gemm_from(cx->b, at->b), i,
+                       min64(j->kit.nr, j->n.size - i), part, to);
 }
 
 static SnDim element_at(const SnGemmJob *j, int64_t element) {
@@ -227,10 +233,11 @@ static Ahead plan_ahead(const GemmRun *cx, const Strip *p, const Slice *s, int64
     int64_t lanes = min64(j->kit.nr, j->n.size - n), kc = min64(j->kc, j->k.size - k);
     bool along_k = dk->b == 1;
     if (!along_k && dn->b != 1) return ahead;
-    ahead.at = (const char *)(cx->b + p->at.b + n * dn->b + k * dk->b);
-    ahead.step = (along_k ? dn->b : dk->b) * (int64_t)sizeof(float);
+    int64_t bytes = sn_gemm_bytes(j->elem_b);
+    ahead.at = sn_gemm_from(cx->b, p->at.b + n * dn->b + k * dk->b).at;
+    ahead.step = (along_k ? dn->b : dk->b) * bytes;
     ahead.outer = along_k ? lanes : kc;
-    ahead.inner = sn_ceil_div(along_k ? kc : lanes, SN_GEMM_LINE) + 1;
+    ahead.inner = sn_ceil_div((along_k ? kc : lanes) * bytes, sizeof(float[SN_GEMM_LINE])) + 1;
     ahead.each = sn_ceil_div(ahead.outer * ahead.inner, sn_ceil_div(p->i1 - p->i0, j->kit.mr));
     return ahead;
 }
@@ -248,11 +255,14 @@ static void fetch(Ahead *x) {
 static void tile(const GemmRun *cx, const Strip *p, const Slice *s, float *x, int64_t i,
                  int64_t rows, uint32_t size) {
     const SnGemmJob *j = cx->j;
-    SnUkrFn ukr = sn_gemm_ukr(&j->kit, p->vectors, size);
-    const float *a = p->a + (i - p->i0) * s->kc;
+    SnUkrFn ukr = sn_gemm_ukr(&j->kit, j->panel, p->vectors, size);
+    const float *a = p->a + (i - p->i0) * s->wc;
     SnGemmRun rm = sn_gemm_run_at(&j->m, i, i + rows);
-    if (!p->adjacent || rm.length < rows || (cx->add && !s->last)) {
-        ukr(s->kc, a, rows, p->b, p->ldb, s->first ? NULL : x, p->ldx, NULL, 0, x, p->ldx);
+    bool apart = cx->add && (!s->last || sn_gemm_flushes(j->panel));
+    uint32_t before = sn_gemm_enter(j->panel);
+    if (!p->adjacent || rm.length < rows || apart) {
+        ukr(s->wc, a, rows, p->b, p->ldb, s->first ? NULL : x, p->ldx, NULL, 0, x, p->ldx);
+        sn_gemm_leave(j->panel, before);
         if (s->last && !j->split) {
             float *t = p->t ? p->t + (i - p->i0) * j->nb : NULL;
             end_segment(cx, p, s, x, t, i, rows);
@@ -262,11 +272,12 @@ static void tile(const GemmRun *cx, const Strip *p, const Slice *s, float *x, in
     int64_t at = p->at.c + p->c_lane + rm.at.c, ldc = rm.stride.c;
     if (!cx->add) {
         float *c = cx->c + at;
-        ukr(s->kc, a, rows, p->b, p->ldb, s->first ? NULL : c, ldc, NULL, 0, c, ldc);
+        ukr(s->wc, a, rows, p->b, p->ldb, s->first ? NULL : c, ldc, NULL, 0, c, ldc);
+        sn_gemm_leave(j->panel, before);
         return;
     }
     const float *acc = cx->acc ? cx->acc + at : zeros;
-    ukr(s->kc, a, rows, p->b, p->ldb, s->first ? NULL : x, p->ldx, acc, cx->acc ? ldc : 0,
+    ukr(s->wc, a, rows, p->b, p->ldb, s->first ? NULL : x, p->ldx, acc, cx->acc ? ldc : 0,
         cx->c + at, ldc);
 }
 
@@ -304,7 +315,7 @@ static void find_b(const GemmRun *cx, Strip *p, const Slice *s) {
         p->b = shared_b(cx, p->element, s, p->n0);
     } else if (j->direct_b && p->lanes == p->ldb) {
         p->ldb = j->k.count ? j->k.dim[0].b : 0;
-        p->b = cx->b + p->at.b + p->n0 + s->k0 * p->ldb;
+        p->b = sn_gemm_from(cx->b, p->at.b + p->n0 + s->k0 * p->ldb).at;
     } else {
         float *to = cx->scratch + j->scratch_b;
         pack_b(cx, &p->at, s, p->n0, 0, s->kc, to);
@@ -318,7 +329,7 @@ static void slice_block(const GemmRun *cx, Strip *p, const Slice *s, int64_t n0,
     float *a = j->share_a ? shared_a(cx, p->element, s, p->i0) : cx->scratch;
     if (!j->share_a)
         for (int64_t i = p->i0; i < p->i1; i += j->kit.mr)
-            pack_a(cx, &p->at, s, i, 0, s->kc, a + (i - p->i0) * s->kc);
+            pack_a(cx, &p->at, s, i, 0, s->kc, a + (i - p->i0) * s->wc);
     p->a = a;
     bool block = j->ld_x == j->nb;
     for (int64_t n = n0; n < n1; n += j->kit.nr) {

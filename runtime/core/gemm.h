@@ -26,7 +26,25 @@ typedef void (*SnFn)(void);
 typedef struct {
     int64_t mr, nr;
     const SnFn *ukr;
+    const SnFn *pairs; // of pairs; NULL: they are floats, odd ones first, to ukr
 } SnGemmKit;
+
+// The kit of a plan for the CPU; without pairs where the level has none, or where this processor's do not
+// sum as docs/numerics.md says.
+SnGemmKit sn_gemm_kit(const SnPlan *plan, const SnFn *functions);
+
+// How panels hold k, in words of four bytes. FLOATS: a float for each k. Sums in pairs (sn_pairs):
+// ODD_FIRST: the same with each two of k exchanged, for micro-kernels of floats that run with subnormals
+// flushed; PAIRS: two bf16 in a word. Both fill up an odd kc with 0.
+typedef enum { SN_PANEL_FLOATS, SN_PANEL_ODD_FIRST, SN_PANEL_PAIRS } SnGemmPanel;
+static inline SnGemmPanel sn_gemm_panel(const SnGemmKit *kit, bool pairs) {
+    return !pairs ? SN_PANEL_FLOATS : kit->pairs ? SN_PANEL_PAIRS : SN_PANEL_ODD_FIRST;
+}
+// Words for each row or lane of kc of k.
+static inline int64_t sn_gemm_words(SnGemmPanel panel, int64_t kc) {
+    int64_t odd = panel == SN_PANEL_FLOATS ? 0 : kc % 2;
+    return panel == SN_PANEL_PAIRS ? kc / 2 + odd : kc + odd;
+}
 
 typedef struct {
     const SnGemm *gemm;
@@ -34,7 +52,10 @@ typedef struct {
     SnEpilogueFn epilogue;    // NULL: none
     SnExtents batch, m, n, k; // after a possible exchange of A and B
     int64_t base_a, base_b, base_c;
-    bool swapped;          // rows of the micro-kernel are n, its lanes are m
+    bool swapped; // rows of the micro-kernel are n, its lanes are m
+    uint32_t elem_a, elem_b;
+    SnGemmPanel panel;     // of both
+    int64_t words;         // of a row or lane over all k
     bool share_a, share_b; // packed in phase 0 for all tasks; else by each task
     bool direct_b;         // B is read where it lies: lanes are adjacent, little reuse
     bool split;            // segments of k are tasks of their own, combined in phase 2

@@ -8,7 +8,7 @@
 
 enum {
     DIRECT_ROWS = 64,     // rows of C up to which packing B costs more than reading it as it lies
-    KC = 384,             // k in a block: a B panel of 48 lanes is 72 KiB
+    KC = 384,             // words of k in a block: a B panel of 48 lanes is 72 KiB
     ROWS_MAX = 512,       // rows of a task's block when A is not shared as a whole
     ROWS_MIN = 64,        // rows below which packing B again for each block costs too much
     LANES_MAX = 768,      // lanes likewise
@@ -45,12 +45,16 @@ static void fold_axes(SnGemmJob *j) {
     j->base_a = s ? g->base_b : g->base_a;
     j->base_b = s ? g->base_a : g->base_b;
     j->base_c = g->base_c;
+    j->elem_a = s ? g->elem_b : g->elem_a;
+    j->elem_b = s ? g->elem_a : g->elem_b;
+    j->panel = sn_gemm_panel(&j->kit, sn_pairs(g->elem_a, g->elem_b));
+    j->words = sn_gemm_words(j->panel, j->k.size);
 }
 
 static void cut_k(SnGemmJob *j) {
     int64_t length = min64(j->k.size, SN_GEMM_SEGMENT);
     j->segments = max64(1, sn_ceil_div(j->k.size, SN_GEMM_SEGMENT));
-    j->kblocks = max64(1, sn_ceil_div(length, KC));
+    j->kblocks = max64(1, sn_ceil_div(sn_gemm_words(j->panel, length), KC));
     j->kc = sn_round_up(sn_ceil_div(length, j->kblocks), 4);
 }
 
@@ -99,7 +103,7 @@ static int64_t even_lanes(const SnGemmJob *j, int64_t most) {
 
 // Much work: an operand that several tasks read is packed once, if it is not too big for that.
 static void cut_big(SnGemmJob *j, int64_t work) {
-    int64_t a = j->batch.size * j->m.size * j->k.size, b = j->batch.size * j->n_pad * j->k.size;
+    int64_t a = j->batch.size * j->m.size * j->words, b = j->batch.size * j->n_pad * j->words;
     int64_t lanes = j->kit.nr * max64(1, min64(8, sn_ceil_div(j->n.size, j->kit.nr) / TASKS_GOOD));
     j->share_a = a <= SHARE_MAX && j->n.size > j->kit.nr;
     j->share_b = !j->share_a ? b <= SHARE_MAX && j->m.size > ROWS_MAX / 2
@@ -184,16 +188,17 @@ static void count_tasks(SnGemmJob *j) {
 }
 
 static void size_workspace(SnGemmJob *j) {
-    int64_t a = j->share_a ? j->batch.size * j->m.size * j->k.size : 0;
-    int64_t b = j->share_b ? j->batch.size * j->n_pad * j->k.size : 0;
+    int64_t a = j->share_a ? j->batch.size * j->m.size * j->words : 0;
+    int64_t b = j->share_b ? j->batch.size * j->n_pad * j->words : 0;
     int64_t part = j->split ? j->segments * j->batch.size * j->m.size * j->n_pad : 0;
     j->shared_b = sn_round_up(a, SN_GEMM_LINE);
     j->shared_part = j->shared_b + sn_round_up(b, SN_GEMM_LINE);
     j->shared = (j->shared_part + part) * (int64_t)sizeof(float);
     bool block = j->kblocks > 1 || j->segments > 1;
     j->ld_x = block ? j->nb : j->kit.nr;
-    j->scratch_b = j->share_a ? 0 : sn_round_up(j->mb * j->kc, SN_GEMM_LINE);
-    j->scratch_x = j->scratch_b + (j->share_b ? 0 : sn_round_up(j->kit.nr * j->kc, SN_GEMM_LINE));
+    int64_t words = sn_gemm_words(j->panel, j->kc);
+    j->scratch_b = j->share_a ? 0 : sn_round_up(j->mb * words, SN_GEMM_LINE);
+    j->scratch_x = j->scratch_b + (j->share_b ? 0 : sn_round_up(j->kit.nr * words, SN_GEMM_LINE));
     j->scratch_t = j->scratch_x + j->mb * j->ld_x;
     int64_t end = j->scratch_t + (j->segments > 1 && !j->split ? j->mb * j->nb : 0);
     j->scratch_e = end;
@@ -223,7 +228,8 @@ void sn_gemm_prepare(SnGemmJob *j, const SnGemm *gemm, const SnGemmKit *kit, int
         cut_big(j, work);
     cut_segments(j);
     cut_for_threads(j, work, threads);
-    j->direct_b = !j->share_b && j->m.size <= DIRECT_ROWS && j->k.count <= 1 && j->n.count <= 1 &&
+    j->direct_b = j->panel == SN_PANEL_FLOATS && j->elem_b == SN_ELEM_f32 && !j->share_b &&
+                  j->m.size <= DIRECT_ROWS && j->k.count <= 1 && j->n.count <= 1 &&
                   (j->n.count == 0 || j->n.dim[0].b == 1);
     count_tasks(j);
     size_workspace(j);

@@ -5,7 +5,8 @@
 // it.
 //
 // Three ways, by the strides of the innermost extents: adjacent along the panel's width (copies),
-// adjacent along k (8 x 8 transposes in registers), anything else (one by one).
+// adjacent along k (8 x 8 transposes in registers), anything else (one by one). Here are those of f32;
+// narrow elements and pairs are gemm_narrow.c's.
 #include "runtime/core/gemm_pack.h"
 #include <immintrin.h>
 #include <string.h>
@@ -40,13 +41,21 @@ static void pack_copy(const float *src, int64_t sk, int64_t n, int64_t kc, float
 
 // Four elements of row i and four of row i + 4: half the work of the transpose is done by the
 // loads.
-static inline __m256 pair(const float *row, const float *row4) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row)), _mm_loadu_ps(row4), 1);
+static inline __m256 pair(const char *row, const char *row4) {
+    __m128 low = _mm_loadu_ps((const float *)(const void *)row);
+    __m128 high = _mm_loadu_ps((const float *)(const void *)row4);
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+
+// Word k of a row that need not be aligned.
+static inline void move_word(float *to, const char *row, int64_t k) {
+    memcpy(to, row + k * (int64_t)sizeof *to, sizeof *to);
 }
 
 // Four columns k of eight rows: out[j] is column j.
-static inline __attribute__((always_inline)) void transpose_8x4(const float *const row[8],
-                                                                int64_t k, __m256 out[4]) {
+static inline __attribute__((always_inline)) void transpose_8x4(const char *const row[8], int64_t k,
+                                                                __m256 out[4]) {
+    k *= (int64_t)sizeof(float);
     __m256 r0 = pair(row[0] + k, row[4] + k), r1 = pair(row[1] + k, row[5] + k);
     __m256 r2 = pair(row[2] + k, row[6] + k), r3 = pair(row[3] + k, row[7] + k);
     __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpackhi_ps(r0, r1);
@@ -56,8 +65,8 @@ static inline __attribute__((always_inline)) void transpose_8x4(const float *con
 }
 
 // n <= 8 rows, adjacent along k. Missing rows repeat the first and are not stored.
-static void pack_8(const float *src, int64_t si, int64_t n, int64_t kc, float *dst, int64_t width) {
-    const float *row[8];
+static void pack_8(const char *src, int64_t si, int64_t n, int64_t kc, float *dst, int64_t width) {
+    const char *row[8];
     for (int64_t i = 0; i < 8; i++) row[i] = src + (i < n ? i : 0) * si;
     __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane);
@@ -73,12 +82,12 @@ static void pack_8(const float *src, int64_t si, int64_t n, int64_t kc, float *d
         }
     }
     for (; k < kc; k++)
-        for (int64_t i = 0; i < n; i++) dst[k * width + i] = row[i][k];
+        for (int64_t i = 0; i < n; i++) move_word(dst + k * width + i, row[i], k);
 }
 
 // 16 rows, adjacent along k: whole cache lines of the panel are written at once.
-static void pack_16(const float *src, int64_t si, int64_t kc, float *dst, int64_t width) {
-    const float *row[16];
+static void pack_16(const char *src, int64_t si, int64_t kc, float *dst, int64_t width) {
+    const char *row[16];
     for (int64_t i = 0; i < 16; i++) row[i] = src + i * si;
     int64_t k = 0;
     for (; k + 4 <= kc; k += 4) {
@@ -91,14 +100,15 @@ static void pack_16(const float *src, int64_t si, int64_t kc, float *dst, int64_
         }
     }
     for (; k < kc; k++)
-        for (int64_t i = 0; i < 16; i++) dst[k * width + i] = row[i][k];
+        for (int64_t i = 0; i < 16; i++) move_word(dst + k * width + i, row[i], k);
 }
 
-static void pack_transpose(const float *src, int64_t si, int64_t n, int64_t kc, float *dst,
-                           int64_t width) {
+void sn_gemm_pack_words(const void *src, int64_t bytes, int64_t n, int64_t words, float *dst,
+                        int64_t width) {
+    const char *row = src;
     int64_t i = 0;
-    for (; i + 16 <= n; i += 16) pack_16(src + i * si, si, kc, dst + i, width);
-    for (; i < n; i += 8) pack_8(src + i * si, si, min64(8, n - i), kc, dst + i, width);
+    for (; i + 16 <= n; i += 16) pack_16(row + i * bytes, bytes, words, dst + i, width);
+    for (; i < n; i += 8) pack_8(row + i * bytes, bytes, min64(8, n - i), words, dst + i, width);
 }
 
 static void pack_any(const float *src, int64_t si, int64_t sk, int64_t n, int64_t kc, float *dst,
@@ -107,26 +117,70 @@ static void pack_any(const float *src, int64_t si, int64_t sk, int64_t n, int64_
         for (int64_t i = 0; i < n; i++) dst[k * width + i] = src[i * si + k * sk];
 }
 
-void sn_gemm_pack(SnGemmSide side, const SnExtents *rows, const SnExtents *k, const float *src,
-                  int64_t i0, int64_t count, int64_t width, int64_t k0, int64_t kc, float *dst) {
+static void pack_floats(const float *src, int64_t si, int64_t sk, int64_t n, int64_t kc, float *dst,
+                        int64_t width) {
+    if (si == 1 || n == 1)
+        pack_copy(src, sk, n, kc, dst, width);
+    else if (sk == 1 || kc == 1)
+        sn_gemm_pack_words(src, si * (int64_t)sizeof *src, n, kc, dst, width);
+    else
+        pack_any(src, si, sk, n, kc, dst, width);
+}
+
+// What is packed, but for its place: n neighbours of one stretch of rows.
+typedef struct {
+    SnGemmPanel panel;
+    SnGemmMatrix src;
+    const SnExtents *k;
+    bool b;
+    int64_t si, n, k0, end, width;
+    float *dst;
+} Stripe;
+
+// The pair from k on, whose second element lies elsewhere.
+static void pack_split_pair(const Stripe *x, int64_t k) {
+    SnGemmRun first = sn_gemm_run_at(x->k, k, k + 1), second = sn_gemm_run_at(x->k, k + 1, k + 2);
+    int64_t at = x->b ? first.at.b : first.at.a, step = (x->b ? second.at.b : second.at.a) - at;
+    sn_gemm_pack_narrow(x->panel, sn_gemm_from(x->src, at), x->si, step, x->n, 2,
+                        x->dst + sn_gemm_words(x->panel, k - x->k0) * x->width, x->width);
+}
+
+// Stretches of k; in pairs, even ones.
+static void pack_stripe(const Stripe *x) {
+    bool plain = x->panel == SN_PANEL_FLOATS && x->src.elem == SN_ELEM_f32;
+    for (int64_t k = x->k0; k < x->end;) {
+        SnGemmRun r = sn_gemm_run_at(x->k, k, x->end);
+        int64_t sk = x->b ? r.stride.b : r.stride.a, n = r.length;
+        SnGemmMatrix from = sn_gemm_from(x->src, x->b ? r.at.b : r.at.a);
+        float *to = x->dst + sn_gemm_words(x->panel, k - x->k0) * x->width;
+        if (x->panel != SN_PANEL_FLOATS && n % 2 && k + n < x->end) n--;
+        if (n == 0)
+            pack_split_pair(x, k);
+        else if (plain)
+            pack_floats(from.at, x->si, sk, x->n, n, to, x->width);
+        else
+            sn_gemm_pack_narrow(x->panel, from, x->si, sk, x->n, n, to, x->width);
+        k += n ? n : 2;
+    }
+}
+
+void sn_gemm_pack(SnGemmPanel panel, SnGemmSide side, const SnExtents *rows, const SnExtents *k,
+                  SnGemmMatrix src, int64_t i0, int64_t count, int64_t width, int64_t k0,
+                  int64_t kc, float *dst) {
     bool b = side == SN_GEMM_B;
-    if (count < width) memset(dst, 0, (size_t)(width * kc) * sizeof *dst);
+    if (count < width) memset(dst, 0, (size_t)(width * sn_gemm_words(panel, kc)) * sizeof *dst);
     for (int64_t i = i0; i < i0 + count;) {
-        SnGemmRun ri = sn_gemm_run_at(rows, i, i0 + count);
-        int64_t si = b ? ri.stride.b : ri.stride.a;
-        for (int64_t at = k0; at < k0 + kc;) {
-            SnGemmRun rk = sn_gemm_run_at(k, at, k0 + kc);
-            int64_t sk = b ? rk.stride.b : rk.stride.a;
-            const float *from = src + (b ? ri.at.b + rk.at.b : ri.at.a + rk.at.a);
-            float *to = dst + (at - k0) * width + (i - i0);
-            if (si == 1 || ri.length == 1)
-                pack_copy(from, sk, ri.length, rk.length, to, width);
-            else if (sk == 1 || rk.length == 1)
-                pack_transpose(from, si, ri.length, rk.length, to, width);
-            else
-                pack_any(from, si, sk, ri.length, rk.length, to, width);
-            at += rk.length;
-        }
-        i += ri.length;
+        SnGemmRun r = sn_gemm_run_at(rows, i, i0 + count);
+        pack_stripe(&(Stripe){.panel = panel,
+                              .src = sn_gemm_from(src, b ? r.at.b : r.at.a),
+                              .k = k,
+                              .b = b,
+                              .si = b ? r.stride.b : r.stride.a,
+                              .n = r.length,
+                              .k0 = k0,
+                              .end = k0 + kc,
+                              .width = width,
+                              .dst = dst + (i - i0)});
+        i += r.length;
     }
 }

@@ -143,12 +143,13 @@ static bool reach(const SnDim *d, uint32_t n, size_t stride_at, int64_t *low, in
 }
 
 // Whether all elements that the product touches of one matrix lie inside of `bytes`.
-static bool inside(const SnGemm *g, size_t stride_at, int64_t base, int64_t bytes) {
+static bool inside(const SnGemm *g, size_t stride_at, uint32_t elem, int64_t base, int64_t bytes) {
     int64_t low = base, high = base;
     return reach(g->batch, g->nbatch, stride_at, &low, &high) &&
            reach(g->m, g->nm, stride_at, &low, &high) &&
            reach(g->n, g->nn, stride_at, &low, &high) &&
-           reach(g->k, g->nk, stride_at, &low, &high) && low >= 0 && high < bytes / 4;
+           reach(g->k, g->nk, stride_at, &low, &high) && low >= 0 &&
+           high < bytes / sn_elem_info[elem].bytes;
 }
 
 static bool good_dims(const SnDim *d, uint32_t n, int64_t *total) {
@@ -185,12 +186,13 @@ static bool good_gemm_kernel(const SnPlan *p, const SnGemm *g) {
 static bool runs_on_cpu(const SnGemm *g) {
     const uint32_t knows =
         sn_gemm_bit(SN_GEMM_C) | sn_gemm_bit(SN_GEMM_ACC) | sn_gemm_bit(SN_GEMM_EPILOGUE);
-    return !(g->has & ~knows) && !g->function && !g->sums;
+    return !(g->has & ~knows) && !g->function && !g->sums && sn_multiplies(g->elem_a) &&
+           sn_multiplies(g->elem_b);
 }
 
 static bool runs_on_cuda(const SnPlan *p, const SnGemm *g, int64_t total) {
     if (g->has >= sn_gemm_bit(SN_GEMM_PARTS) || !sn_gemm_has(g, SN_GEMM_C) ||
-        sn_gemm_has(g, SN_GEMM_EPILOGUE))
+        sn_gemm_has(g, SN_GEMM_EPILOGUE) || g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32)
         return false;
     return sn_gemm_has(g, SN_GEMM_KERNEL) ? good_gemm_kernel(p, g)
                                           : p->workspace > 0 && good_lt(g, total);
@@ -204,6 +206,9 @@ static SnStatus check_gemms(const PlanCheck *c) {
         uint64_t edges =
             (uint64_t)sn_ukr_sizes(p->mr) * (p->nr / 16); // one for each edge of a tile
         if (edges > p->functions - p->ukr) return FAIL("the micro-kernels");
+        if ((p->features & SN_CPU_BF16) &&
+            (p->ukr_pairs > p->functions || edges > p->functions - p->ukr_pairs))
+            return FAIL("the micro-kernels of pairs");
     }
     for (uint32_t i = 0; i < p->gemms.count; i++) {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
@@ -293,15 +298,17 @@ static SnStatus check_gemm_args(const PlanCheck *c, uint32_t at, const SnCmd *cm
     if (sn_gemm_has(g, SN_GEMM_EPILOGUE))
         nargs += SN_AT(c->plan, SnKernel, kernels)[g->epilogue].nargs;
     bool cuda = c->plan->device == SN_DEVICE_CUDA;
-    if (cmd->nargs != nargs || nargs > SN_MAX_ARGS || (cuda && !good_extras(g, args)))
+    if (cmd->nargs != nargs || nargs > SN_MAX_ARGS || args[0].elem != g->elem_a ||
+        args[1].elem != g->elem_b || (cuda && !good_extras(g, args)))
         return FAIL("arguments of command %u", at);
     if (cuda && !sn_gemm_has(g, SN_GEMM_KERNEL) && !good_lt_args(g, args))
         return FAIL("command %u reaches outside of its buffers", at);
-    bool good = inside(g, offsetof(SnDim, a), g->base_a, args[0].bytes) &&
-                inside(g, offsetof(SnDim, b), g->base_b, args[1].bytes);
+    bool good = inside(g, offsetof(SnDim, a), g->elem_a, g->base_a, args[0].bytes) &&
+                inside(g, offsetof(SnDim, b), g->elem_b, g->base_b, args[1].bytes);
     for (SnGemmPart i = SN_GEMM_C; i <= SN_GEMM_ACC; i++)
         if (sn_gemm_has(g, i))
-            good = good && inside(g, offsetof(SnDim, c), g->base_c, part_bytes(g, args, i));
+            good = good &&
+                   inside(g, offsetof(SnDim, c), SN_ELEM_f32, g->base_c, part_bytes(g, args, i));
     return good ? SN_OK : FAIL("command %u reaches outside of its buffers", at);
 }
 

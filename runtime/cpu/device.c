@@ -206,7 +206,7 @@ static SnStatus allocate_tables(CpuDevice *x, SnError *e) {
 static void prepare_jobs(CpuDevice *x, void (*const *functions)(void), int64_t *shared,
                          int64_t *scratch) {
     const SnPlan *p = x->plan;
-    const SnGemmKit kit = {p->mr, p->nr, functions + p->ukr};
+    const SnGemmKit kit = sn_gemm_kit(p, functions);
     for (uint32_t i = 0; i < p->gemms.count; i++) {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
         SnEpilogueFn epilogue = NULL;

@@ -116,7 +116,7 @@ offers "memplan microbatch" sinter dump m.sn --after m
 offers "cpu" sinter build --target = c
 offers "cpu,sm_100a cpu,sm_120" sinter build --target cpu,sm_1
 offers "autodiff,tidy" sinter opt x.ir --passes = autodiff,t
-offers "native x86-64-v3 x86-64-v4" sinter build --cpu =
+offers "native x86-64-v3 x86-64-v4 x86-64-v4+bf16" sinter build --cpu =
 offers "H100\\ PCIe H100\\ SXM" sinter bench --gpu "H100 "
 offers "" sinter check --kern
 offers "fmt" sinter help f

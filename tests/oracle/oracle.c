@@ -185,12 +185,27 @@ static int64_t total(const SnDim *d, uint32_t n) {
     return t;
 }
 
-static float chain(const SnGemm *g, const float *a, const float *b, int64_t k) {
+// A matrix in memory, read one element at a time.
+typedef struct {
+    const void *at;
+    Elem elem;
+} Matrix;
+static float element_of(const Matrix *x, int64_t i) { return (float)value_at(x->elem, x->at, i); }
+
+// One term of a chain after the other; of two bf16 operands the odd one of a pair first.
+static float chain(const SnGemm *g, const Matrix *a, int64_t a0, const Matrix *b, int64_t b0,
+                   int64_t k) {
+    bool pairs = a->elem == ELEM_bf16 && b->elem == ELEM_bf16;
     float sum = 0;
     for (int64_t from = 0; from < k || from == 0; from += FOLD_SEGMENT) {
         float part = 0;
-        for (int64_t i = from; i < k && i < from + FOLD_SEGMENT; i++)
-            part = fmaf(a[dim_offset(g->k, g->nk, i, 0)], b[dim_offset(g->k, g->nk, i, 1)], part);
+        int64_t to = from + FOLD_SEGMENT < k ? from + FOLD_SEGMENT : k;
+        for (int64_t q = from; q < to + (pairs && to % 2); q++) {
+            int64_t i = pairs ? q ^ 1 : q;
+            float x = i < to ? element_of(a, a0 + dim_offset(g->k, g->nk, i, 0)) : 0;
+            float y = i < to ? element_of(b, b0 + dim_offset(g->k, g->nk, i, 1)) : 0;
+            part = pairs ? scalar_fma_flushed(x, y, part) : fmaf(x, y, part);
+        }
         sum = k <= FOLD_SEGMENT ? part : sum + part;
     }
     return sum;
@@ -205,8 +220,8 @@ static void *part_at(PlanMemory *mem, const Func *f, const SectionCommand *s, Sn
 static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
     const LowerGemm *l = &s->low.gemm;
     const SnGemm *g = &l->gemm;
-    const float *a = (const float *)at_mem(mem, ref_mem(mem, f, s->node, l->a)) + g->base_a;
-    const float *b = (const float *)at_mem(mem, ref_mem(mem, f, s->node, l->b)) + g->base_b;
+    const Matrix a = {at_mem(mem, ref_mem(mem, f, s->node, l->a)), (Elem)g->elem_a};
+    const Matrix b = {at_mem(mem, ref_mem(mem, f, s->node, l->b)), (Elem)g->elem_b};
     float *c = part_at(mem, f, s, SN_GEMM_C);
     const float *acc = part_at(mem, f, s, SN_GEMM_ACC);
     int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn),
@@ -214,13 +229,13 @@ static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
     float *tile = arena_alloc(mem->a, (size_t)(nb * nm * nn) * 4 + 4);
     for (int64_t i = 0; i < nb * nm * nn; i++) {
         int64_t bi = i / (nm * nn), mi = i / nn % nm, ni = i % nn;
-        const float *ap =
-            a + dim_offset(g->batch, g->nbatch, bi, 0) + dim_offset(g->m, g->nm, mi, 0);
-        const float *bp =
-            b + dim_offset(g->batch, g->nbatch, bi, 1) + dim_offset(g->n, g->nn, ni, 1);
+        int64_t ao =
+            g->base_a + dim_offset(g->batch, g->nbatch, bi, 0) + dim_offset(g->m, g->nm, mi, 0);
+        int64_t bo =
+            g->base_b + dim_offset(g->batch, g->nbatch, bi, 1) + dim_offset(g->n, g->nn, ni, 1);
         int64_t co = dim_offset(g->batch, g->nbatch, bi, 2) + dim_offset(g->m, g->nm, mi, 2) +
                      dim_offset(g->n, g->nn, ni, 2);
-        float v = chain(g, ap, bp, nk);
+        float v = chain(g, &a, ao, &b, bo, nk);
         if (acc) v = (g->acc_first && mem->env.first ? 0.0f : acc[co]) + v;
         tile[i] = v;
         if (c) c[co] = v;

@@ -1,6 +1,7 @@
 // Native code against the slow evaluator on kernels that each show one idea of the printer. The
 // texts of tests/codegen run too. Instruction sets, sharing of equal kernels and the bytes of
 // objects are checked at the end.
+#include "runtime/sinter.h"
 #include "tests/unit/cpu_suite.h"
 #include "tests/unit/files.h"
 #include <dirent.h>
@@ -555,12 +556,17 @@ static void test_isa(void **state) {
     Text why = {.arena = a};
     CpuIsa isa;
     assert_false(cpu_isa_resolve(a, "pentium", &isa, &why));
-    assert_string_equal(why.at, "unknown CPU 'pentium'; known are native, x86-64-v3, x86-64-v4");
+    assert_string_equal(why.at, "unknown CPU 'pentium'; known are native, x86-64-v3, "
+                                "x86-64-v4, x86-64-v4+bf16");
     assert_true(cpu_isa_resolve(a, "x86-64-v3", &isa, &why));
     assert_int_equal(isa.features, SN_CPU_AVX2 | SN_CPU_FMA);
     assert_int_equal(isa.lanes, 8);
     assert_true(cpu_isa_resolve(a, "x86-64-v4", &isa, &why));
     assert_int_equal(isa.features, SN_CPU_AVX2 | SN_CPU_FMA | SN_CPU_AVX512);
+    assert_true(cpu_isa_resolve(a, "x86-64-v4+bf16", &isa, &why));
+    assert_int_equal(isa.features, SN_CPU_AVX2 | SN_CPU_FMA | SN_CPU_AVX512 | SN_CPU_BF16);
+    assert_int_equal(isa.here,
+                     (isa.features & ~sn_cpu_features()) == 0); // one machine, asked twice
     assert_true(cpu_isa_resolve(a, "native", &isa, &why));
     assert_true(isa.here);
     arena_free(a);

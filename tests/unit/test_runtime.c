@@ -119,7 +119,18 @@ static void test_plan_damage_is_found(void **state) {
         assert_int_equal(sn_plan_check(p, &e), SN_PLAN);                                           \
         assert_true(e.text[0]);                                                                    \
     } while (0)
+#define ACCEPTED(...)                                                                              \
+    do {                                                                                           \
+        SnError e = {0};                                                                           \
+        memcpy(copy, f->plan, BLOB);                                                               \
+        __VA_ARGS__;                                                                               \
+        assert_int_equal(sn_plan_check(p, &e), SN_OK);                                             \
+    } while (0)
 #define ITEM(T, table) ((T *)(void *)(copy + p->table.offset))
+// A of the product in half of its bytes.
+#define NARROW                                                                                     \
+    ITEM(SnGemm, gemms)->elem_a = SN_ELEM_bf16, ITEM(SnArg, args)[gemm_arg].elem = SN_ELEM_bf16,   \
+                 ITEM(SnArg, args)[gemm_arg].bytes /= 2
     REFUSED(p->magic++);
     REFUSED(p->version++);
     REFUSED(p->size = 10);
@@ -155,6 +166,12 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnGemm, gemms)->sums = SN_SUMS_C);
     REFUSED(ITEM(SnGemm, gemms)->base_a = INT64_MAX);
     REFUSED(ITEM(SnArg, args)[gemm_arg].bytes -= 4); // one element too short
+    REFUSED(ITEM(SnGemm, gemms)->elem_a = SN_ELEMS);
+    REFUSED(ITEM(SnGemm, gemms)->elem_b = SN_ELEM_i32, ITEM(SnArg, args)[gemm_arg + 1].elem = 1);
+    REFUSED(ITEM(SnGemm, gemms)->elem_a = SN_ELEM_bf16);          // its argument is f32
+    REFUSED(ITEM(SnArg, args)[gemm_arg + 1].elem = SN_ELEM_bf16); // the product says f32
+    REFUSED(NARROW, ITEM(SnArg, args)[gemm_arg].bytes -= 2);
+    ACCEPTED(NARROW);
     REFUSED(ITEM(SnArg, args)[gemm_arg + 2].bytes -= 4);
     REFUSED(ITEM(SnSection, sections)->count = 1000);
     REFUSED(ITEM(SnState, states)->bytes = 16);
@@ -165,8 +182,11 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnScalar, scalars)->offset = 62);
     REFUSED(p->nr = 17);
     REFUSED(p->ukr = TINY_FUNCTIONS);
+    REFUSED(p->features = SN_CPU_BF16, p->ukr_pairs = TINY_FUNCTIONS);
+    ACCEPTED(p->features = SN_CPU_BF16, p->ukr_pairs = p->ukr);
     free(copy);
 }
+#undef NARROW
 
 #define ATTEND ITEM(SnAttend, attends)
 #define PART   ITEM(SnAttend, attends)->part[i]
