@@ -116,10 +116,15 @@ static SV to_float(const ScalarOps *o, Elem elem, SV a) {
     unreachable(elem);
 }
 
-// Between i32 and u32 the bits stay: the value wraps. To a narrow type: what it computes in, rounded.
+// Between i32 and u32 the bits stay: the value wraps. To a narrow type: what it computes in, rounded; a u32
+// is first cut to what both hold.
 static SV cast(const ScalarOps *o, Elem elem, Elem to, SV a) {
-    if (elem_is_narrow(to))
-        return elem == to ? a : scalar_round(o, to, cast(o, elem, (Elem)elem_info[to].computes, a));
+    if (elem == to) return a;
+    if (elem_is_narrow(to)) {
+        if (elem == ELEM_u32 && elem_info[to].kind == ELEM_INT)
+            a = prim2(o, P_UMIN, a, word(o, (uint32_t)elem_info[to].high));
+        return scalar_round(o, to, cast(o, elem, (Elem)elem_info[to].computes, a));
+    }
     elem = (Elem)elem_info[elem].computes;
     if (to == ELEM_f32) return to_float(o, elem, a);
     if (to == ELEM_bool) return to_bool(o, elem, a);

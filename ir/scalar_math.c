@@ -304,20 +304,39 @@ SV scalar_pow(const ScalarOps *o, SV x, SV y) {
 
 // ---- narrow types
 
-// The nearest value of a narrow type, ties to even, of one of the type that it computes in. Beyond the
-// largest of a bf16 or f16 that is an infinity, as IEEE 754 has it.
+// Sums of bits: what rounding to nearest even leaves of the last `drop` bits, with its carry.
+static SV rounded_bits(const ScalarOps *o, SV bits, uint32_t drop) {
+    SV odd = prim2(o, P_AND, lshr(o, bits, drop), word(o, 1));
+    bits = iadd(o, bits, iadd(o, odd, word(o, (1u << (drop - 1)) - 1)));
+    return prim2(o, P_AND, bits, word(o, 0u - (1u << drop)));
+}
+
+// The sign stands above the bits that take part. Beyond the largest: the carry makes an infinity.
 static SV round_bf16(const ScalarOps *o, SV x) {
-    SV bits = bits_of(o, x);
-    SV odd = prim2(o, P_AND, lshr(o, bits, 16), word(o, 1));
-    bits = iadd(o, bits, iadd(o, odd, word(o, 0x7fff)));
-    SV r = float_of(o, prim2(o, P_AND, bits, word(o, 0xffff0000u)));
+    SV r = float_of(o, rounded_bits(o, bits_of(o, x), 16));
     return pick(o, feq(o, x, x), r, num(o, NAN));
 }
 
+// Eight bits: `drop` bits of the fraction go. Below `least`, the least normal number, the unit stays the
+// same: that of an f32 at `step`, which is added and taken away. Scaling there and rounding bits would round
+// twice. Beyond the largest, infinity included: the largest.
+static SV round_byte(const ScalarOps *o, SV x, uint32_t drop, float least, float step, float most) {
+    SV a = prim1(o, P_FABS, x), far = num(o, most);
+    SV small = fsub(o, fadd(o, a, num(o, step)), num(o, step));
+    SV y =
+        pick(o, flt(o, a, num(o, least)), small, float_of(o, rounded_bits(o, bits_of(o, a), drop)));
+    y = with_sign(o, pick(o, flt(o, far, y), far, y), bits_of(o, x));
+    return pick(o, feq(o, x, x), y, num(o, NAN));
+}
+
+// The nearest value of a narrow type, ties to even, of one of the type that it computes in.
 SV scalar_round(const ScalarOps *o, Elem narrow, SV x) {
     switch (narrow) {
     case ELEM_bf16: return round_bf16(o, x);
     case ELEM_f16: return prim1(o, P_H2F, prim1(o, P_F2H, x));
+    case ELEM_f8e4m3: return round_byte(o, x, 20, 0x1p-6f, 0x1p14f, 448);
+    case ELEM_f8e5m2: return round_byte(o, x, 21, 0x1p-14f, 0x1p7f, 57344);
+    case ELEM_i8: return prim2(o, P_SMAX, prim2(o, P_SMIN, x, word(o, 127)), word(o, -128u));
     case ELEM_f32:
     case ELEM_i32:
     case ELEM_u32:
@@ -327,10 +346,31 @@ SV scalar_round(const ScalarOps *o, Elem narrow, SV x) {
     unreachable(narrow);
 }
 
+// Exponent and fraction where those of an f32 stand; a product brings the bias from 127 to 7 and makes the
+// fraction of a subnormal a number. All ones are a NaN, there is no infinity.
+static SV widen_e4m3(const ScalarOps *o, SV bits) {
+    SV low = prim2(o, P_AND, bits, word(o, 0x7f)), sign = shl(o, bits, 24);
+    SV y = with_sign(o, fmul(o, float_of(o, shl(o, low, 20)), num(o, 0x1p120f)), sign);
+    return pick(o, prim2(o, P_IEQ, low, word(o, 0x7f)), num(o, NAN), y);
+}
+
+static SV cut_e4m3(const ScalarOps *o, SV x) {
+    SV a = prim1(o, P_FABS, x), small = flt(o, a, num(o, 0x1p-6f));
+    SV units = fmul(o, pick(o, small, a, num(o, 0.0f)), num(o, 0x1p9f));
+    SV normal = isub(o, lshr(o, bits_of(o, a), 20), word(o, (127 - 7) << 3));
+    SV y = pick(o, small, prim1(o, P_F2I_RAW, units), normal);
+    SV sign = prim2(o, P_AND, lshr(o, bits_of(o, x), 24), word(o, 0x80));
+    return pick(o, feq(o, x, x), prim2(o, P_OR, sign, y), word(o, 0x7f));
+}
+
+// An f8e5m2 is the upper half of an f16.
 SV scalar_widen(const ScalarOps *o, Elem elem, SV bits) {
     switch (elem) {
     case ELEM_bf16: return float_of(o, shl(o, bits, 16));
     case ELEM_f16: return prim1(o, P_H2F, bits);
+    case ELEM_f8e4m3: return widen_e4m3(o, bits);
+    case ELEM_f8e5m2: return prim1(o, P_H2F, shl(o, bits, 8));
+    case ELEM_i8: return ashr(o, shl(o, bits, 24), 24);
     case ELEM_f32:
     case ELEM_i32:
     case ELEM_u32:
@@ -344,6 +384,9 @@ SV scalar_cut(const ScalarOps *o, Elem elem, SV x) {
     switch (elem) {
     case ELEM_bf16: return lshr(o, bits_of(o, x), 16);
     case ELEM_f16: return prim1(o, P_F2H, x);
+    case ELEM_f8e4m3: return cut_e4m3(o, x);
+    case ELEM_f8e5m2: return lshr(o, prim1(o, P_F2H, x), 8);
+    case ELEM_i8: return x;
     case ELEM_f32:
     case ELEM_i32:
     case ELEM_u32:

@@ -63,3 +63,23 @@ static inline uint16_t half_of_float(float x) {
         return (uint16_t)(sign | (bits_of_float(float_of_bits(magnitude) + 0.5f) - 0x3f000000));
     return (uint16_t)(sign | (nearest_even(magnitude, 13) - ((127 - 15) << 10)));
 }
+
+// Below the least normal number a whole number of units, as above: `step` has the unit of the result.
+static inline uint8_t byte_of_float(float x, uint32_t drop, float least, float step, float most,
+                                    uint32_t bias) {
+    uint32_t sign = bits_of_float(x) >> 24 & 0x80;
+    float a = float_of_bits(bits_of_float(x) & 0x7fffffff);
+    if (a != a) return (uint8_t)(sign | 0x7f);
+    if (a > most) a = most;
+    if (a < least) return (uint8_t)(sign | (bits_of_float(a + step) - bits_of_float(step)));
+    uint32_t y = nearest_even(bits_of_float(a), drop) - ((127 - bias) << (23 - drop));
+    return (uint8_t)(sign | y);
+}
+
+// Both saturate; the cut to the largest comes first, so that nothing rounds beyond it.
+static inline uint8_t e4m3_of_float(float x) {
+    return byte_of_float(x, 20, 0x1p-6f, 0x1p14f, 448, 7);
+}
+static inline uint8_t e5m2_of_float(float x) {
+    return byte_of_float(x, 21, 0x1p-14f, 0x1p7f, 57344, 15);
+}

@@ -36,9 +36,13 @@ void sn_elem_set(uint32_t elem, void *to, double value) {
     int32_t i = value >= INT32_MAX ? INT32_MAX : value <= INT32_MIN ? INT32_MIN : (int32_t)value;
     uint32_t u = value >= UINT32_MAX ? UINT32_MAX : value <= 0 ? 0 : (uint32_t)value;
     unsigned char b = value != 0;
-    uint16_t bf = bfloat_of_float(to_odd(value)), h = half_of_float(to_odd(value));
-    const void *from[] = {[SN_ELEM_f32] = &f,  [SN_ELEM_i32] = &i,   [SN_ELEM_u32] = &u,
-                          [SN_ELEM_bool] = &b, [SN_ELEM_bf16] = &bf, [SN_ELEM_f16] = &h};
+    float odd = to_odd(value);
+    uint16_t bf = bfloat_of_float(odd), h = half_of_float(odd);
+    uint8_t e4 = e4m3_of_float(odd), e5 = e5m2_of_float(odd);
+    int8_t c = (int8_t)(i > INT8_MAX ? INT8_MAX : i < INT8_MIN ? INT8_MIN : i);
+    const void *from[] = {[SN_ELEM_f32] = &f,     [SN_ELEM_i32] = &i,     [SN_ELEM_u32] = &u,
+                          [SN_ELEM_bool] = &b,    [SN_ELEM_bf16] = &bf,   [SN_ELEM_f16] = &h,
+                          [SN_ELEM_f8e4m3] = &e4, [SN_ELEM_f8e5m2] = &e5, [SN_ELEM_i8] = &c};
     _Static_assert(sizeof from / sizeof *from == SN_ELEMS, "of each element type");
     memcpy(to, from[elem], sn_elem_info[elem].bytes);
 }
@@ -54,6 +58,9 @@ double sn_elem_get(uint32_t elem, const void *from) {
     case SN_ELEM_u32: memcpy(&u, from, sizeof u); return (double)u;
     case SN_ELEM_bf16: memcpy(&h, from, sizeof h); return (double)float_of_bfloat(h);
     case SN_ELEM_f16: memcpy(&h, from, sizeof h); return (double)float_of_half(h);
+    case SN_ELEM_f8e4m3: return (double)float_of_e4m3(*(const uint8_t *)from);
+    case SN_ELEM_f8e5m2: return (double)float_of_e5m2(*(const uint8_t *)from);
+    case SN_ELEM_i8: return *(const int8_t *)from;
     case SN_ELEM_bool:
     case SN_ELEMS: break;
     }

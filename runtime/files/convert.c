@@ -57,9 +57,20 @@ static const struct {
 #undef OPAQUE
 };
 
+// What is for storage is taken from a file of the same type only, as it is: it is not to be rounded unseen.
+static bool is_narrow(uint32_t elem) {
+    uint32_t kind = sn_elem_info[elem].kind, whole = kind == SN_KIND_BOOL ? 1 : 4;
+    return sn_elem_info[elem].bytes < whole;
+}
+LOOP(two_bytes, uint16_t, uint16_t, x[i], 0)
+LOOP(one_byte, uint8_t, uint8_t, x[i], 0)
+
 SnConvert *sn_convert_find(const char *dtype, uint32_t elem) {
-    static const uint32_t made[SN_KINDS] = {sizeof(float), sizeof(uint32_t), sizeof(uint32_t), 1};
-    if (elem >= SN_ELEMS || made[sn_elem_info[elem].kind] != sn_elem_info[elem].bytes) return NULL;
+    if (elem >= SN_ELEMS) return NULL;
+    if (is_narrow(elem))
+        return strcmp(dtype, sn_elem_info[elem].dtype) ? NULL
+               : sn_elem_info[elem].bytes == 2         ? two_bytes
+                                                       : one_byte;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (!strcmp(rows[i].name, dtype)) return rows[i].to[sn_elem_info[elem].kind];
     return NULL;
@@ -81,6 +92,7 @@ const char *sn_convert_fits(uint32_t elem) {
 #undef FLOAT
 #undef OPAQUE
     uint32_t kind = sn_elem_info[elem].kind;
+    if (is_narrow(elem)) return sn_elem_info[elem].dtype;
     return 1 + (kind == SN_KIND_INT || kind == SN_KIND_UINT ? whole : all);
 }
 

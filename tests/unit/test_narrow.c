@@ -15,16 +15,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A float: digits of the significand, the exponent of the least unit, the largest number.
+// A float: digits of the significand, the exponent of the least unit, the largest number, which larger ones
+// become where it saturates. last: all ones of the exponent are numbers, but for all ones of the rest.
 typedef struct {
     Elem elem;
     int digits, unit;
     double most;
+    bool saturates, last;
 } NarrowFloat;
 
 static const NarrowFloat narrow_floats[] = {
-    {ELEM_bf16, 8, -133, 0x1.fep127},
-    {ELEM_f16, 11, -24, 65504},
+    {ELEM_bf16, 8, -133, 0x1.fep127, false, false},
+    {ELEM_f16, 11, -24, 65504, false, false},
+    {ELEM_f8e4m3, 4, -9, 448, true, true},
+    {ELEM_f8e5m2, 3, -16, 57344, true, false},
 };
 enum { NARROW_FLOATS = sizeof narrow_floats / sizeof *narrow_floats };
 
@@ -47,20 +51,23 @@ static double value_of(const NarrowFloat *t, uint32_t stored) {
     int width = 8 * elem_info[t->elem].bytes, fraction = t->digits - 1;
     uint32_t ones = (1u << (width - 1 - fraction)) - 1, exponent = stored >> fraction & ones,
              f = stored & ((1u << fraction) - 1);
-    double x = exponent == ones ? f ? (double)NAN : (double)INFINITY
-               : exponent       ? ldexp((double)(f | 1u << fraction), t->unit + (int)exponent - 1)
-                                : ldexp((double)f, t->unit);
+    bool special = exponent == ones && (!t->last || f == (1u << fraction) - 1);
+    double x = special    ? f ? (double)NAN : (double)INFINITY
+               : exponent ? ldexp((double)(f | 1u << fraction), t->unit + (int)exponent - 1)
+                          : ldexp((double)f, t->unit);
     return stored >> (width - 1) & 1 ? -x : x;
 }
 
 // The nearest of the type, ties to even.
 static double nearest_of(const NarrowFloat *t, double x) {
     int e;
+    if (isinf(x) && t->saturates) return copysign(t->most, x);
     if (!isfinite(x) || x == 0) return x;
     frexp(x, &e);
     int unit = e - t->digits > t->unit ? e - t->digits : t->unit;
     double y = ldexp(rint(ldexp(x, -unit)), unit);
-    return fabs(y) > t->most ? copysign((double)INFINITY, x) : copysign(y, x);
+    double beyond = t->saturates ? t->most : (double)INFINITY;
+    return copysign(fabs(y) > t->most ? beyond : y, x);
 }
 
 static double cast(Elem from, Elem to, double x) {
@@ -91,11 +98,11 @@ static void test_every_value(void **state) {
             // what stands above the stored bits does not count
             uint32_t bits = scalar_from_memory(t->elem, stored | 0xabcd0000u);
             assert_true(same(scalar_from_bits(t->elem, bits), x));
-            if (!isnan(x)) assert_int_equal(scalar_to_memory(t->elem, bits) & 0xffff, stored);
-            uint32_t nan = scalar_to_memory(t->elem, bits);
-            assert_true(!isnan(x) || isnan(value_of(t, nan & 0xffff)));
+            uint32_t all = UINT32_MAX >> (32 - 8 * elem_info[t->elem].bytes);
+            uint32_t back = scalar_to_memory(t->elem, bits) & all;
+            assert_true(isnan(x) ? isnan(value_of(t, back)) : back == stored);
             for (Elem to = 0; to < ELEM_COUNT; to++)
-                if (!same(cast(t->elem, to, x), expected(to, x)))
+                if (to != t->elem && !same(cast(t->elem, to, x), expected(to, x)))
                     fail_msg("%s %g to %s: %g", elem_info[t->elem].name, x, elem_info[to].name,
                              cast(t->elem, to, x));
         }
@@ -121,7 +128,8 @@ static void test_ties(void **state) {
     (void)state;
     for (int i = 0; i < NARROW_FLOATS; i++) {
         const NarrowFloat *t = &narrow_floats[i];
-        for (uint32_t stored = 0; stored < 0x7fff; stored++) {
+        uint32_t last = (1u << (8 * elem_info[t->elem].bytes - 1)) - 1;
+        for (uint32_t stored = 0; stored < last; stored++) {
             double a = value_of(t, stored), b = value_of(t, stored + 1);
             if (!isfinite(a)) break;
             uint32_t middle = to_bits((float)(isfinite(b) ? (a + b) / 2 : t->most));
@@ -153,6 +161,44 @@ static void test_integers(void **state) {
             }
 }
 
+static void test_i8(void **state) {
+    (void)state;
+    static const double whole[] = {0,    1,    -1,   126,        127,        128,          129,
+                                   -127, -128, -129, 2147483647, 4294967295, -2147483648.0};
+    for (uint32_t stored = 0; stored < 256; stored++) {
+        double x = (double)(int8_t)stored;
+        uint8_t at = (uint8_t)stored, back;
+        uint32_t bits = scalar_from_memory(ELEM_i8, stored | 0xabcdef00u);
+        assert_true(scalar_from_bits(ELEM_i8, bits) == x);
+        assert_int_equal(scalar_to_memory(ELEM_i8, bits) & 0xff, stored);
+        assert_true(sn_elem_get(SN_ELEM_i8, &at) == x);
+        sn_elem_set(SN_ELEM_i8, &back, x);
+        assert_int_equal(back, at);
+        assert_true(cast(ELEM_i8, ELEM_i32, x) == x);
+        assert_true(cast(ELEM_i8, ELEM_u32, x) == (double)(uint32_t)(int32_t)x); // wraps
+        assert_true(cast(ELEM_i8, ELEM_bool, x) == (x != 0));
+        assert_true(cast(ELEM_i8, ELEM_f32, x) == x);
+        for (int i = 0; i < NARROW_FLOATS; i++)
+            assert_true(
+                same(cast(ELEM_i8, narrow_floats[i].elem, x), nearest_of(&narrow_floats[i], x)));
+    }
+    for (size_t k = 0; k < sizeof whole / sizeof *whole; k++)
+        for (Elem from = ELEM_i32; from <= ELEM_bool; from++) {
+            double x = whole[k];
+            if (x < elem_info[from].low || x > elem_info[from].high) continue;
+            assert_true(cast(from, ELEM_i8, x) == truncated(x, -128, 127));
+            assert_true(scalar_eval_f64(OP_cast, from, ELEM_i8, x, 0, 0) ==
+                        truncated(x, -128, 127));
+        }
+    for (uint64_t u = 0; u < UINT64_C(1) << 32; u += 65521) {
+        double x = (double)from_bits((uint32_t)u), y = truncated(x, -128, 127);
+        uint8_t at;
+        assert_true(cast(ELEM_f32, ELEM_i8, x) == y);
+        sn_elem_set(SN_ELEM_i8, &at, x);
+        assert_true(sn_elem_get(SN_ELEM_i8, &at) == y);
+    }
+}
+
 // In double a cast to a narrow float keeps the number: finite differences see no steps.
 static void test_double(void **state) {
     (void)state;
@@ -171,11 +217,11 @@ static void test_runtime(void **state) {
     uint64_t seed = 1;
     for (int i = 0; i < NARROW_FLOATS; i++) {
         const NarrowFloat *t = &narrow_floats[i];
-        for (uint32_t stored = 0; stored < 0x10000; stored++) {
-            uint16_t at = (uint16_t)stored, back;
+        for (uint32_t stored = 0; stored < 1u << 8 * elem_info[t->elem].bytes; stored++) {
+            uint16_t at = (uint16_t)stored, back = 0;
             double x = sn_elem_get(t->elem, &at);
             assert_true(same(x, value_of(t, stored)));
-            if (isnan(x)) continue;
+            if (isnan(x) || (t->saturates && isinf(x))) continue;
             sn_elem_set(t->elem, &back, x);
             assert_int_equal(back, at);
             // beside a middle by less than an f32 can say
@@ -187,7 +233,7 @@ static void test_runtime(void **state) {
         for (int k = 0; k < 200000; k++) {
             seed = seed * 6364136223846793005u + 1442695040888963407u;
             double x = ldexp((double)(int64_t)seed, (int)(seed >> 7 & 255) - 190);
-            uint16_t at;
+            uint16_t at = 0;
             sn_elem_set(t->elem, &at, x);
             assert_true(same(value_of(t, at), nearest_of(t, x)));
         }
@@ -242,8 +288,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_value), cmocka_unit_test(test_roundings),
         cmocka_unit_test(test_ties),        cmocka_unit_test(test_integers),
-        cmocka_unit_test(test_double),      cmocka_unit_test(test_runtime),
-        cmocka_unit_test(test_flushed_fma),
+        cmocka_unit_test(test_i8),          cmocka_unit_test(test_double),
+        cmocka_unit_test(test_runtime),     cmocka_unit_test(test_flushed_fma),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,30 @@ struct f16 {
     __device__ __forceinline__ operator float() const { return half_value(bits); }
     __device__ __forceinline__ void operator=(float x) { bits = half_bits(x); }
 };
+struct f8e4m3 { // all ones are a NaN, there is no infinity
+    u8 bits;
+    __device__ __forceinline__ operator float() const {
+        const u32 low = bits & 0x7f, sign = (u32)(bits & 0x80) << 24;
+        const float x = __uint_as_float(low << 20) * 0x1p120f;
+        return __uint_as_float((low == 0x7f ? 0x7fc00000u : __float_as_uint(x)) | sign);
+    }
+    __device__ __forceinline__ void operator=(float x) {
+        const u32 u = __float_as_uint(x), low = u & 0x7fffffff;
+        const float a = fabsf(x);
+        const u32 y = a < 0x1p-6f ? (u32)(a * 0x1p9f) : x == x ? (low >> 20) - (120 << 3) : 0x7f;
+        bits = u >> 24 & 0x80 | y;
+    }
+};
+struct f8e5m2 {
+    u8 bits;
+    __device__ __forceinline__ operator float() const { return half_value((u32)bits << 8); }
+    __device__ __forceinline__ void operator=(float x) { bits = half_bits(x) >> 8; }
+};
+struct i8 {
+    signed char bits;
+    __device__ __forceinline__ operator u32() const { return (int)bits; }
+    __device__ __forceinline__ void operator=(u32 x) { bits = (int)x; }
+};
 
 // Four neighbours, aligned to their size. Bools are bytes in memory.
 static __device__ __forceinline__ void load4(const float *p, float *x) {
@@ -64,6 +88,19 @@ static __device__ __forceinline__ void load4(const f16 *p, float *x) {
     x[0] = half_value(w.x), x[1] = half_value(w.x >> 16);
     x[2] = half_value(w.y), x[3] = half_value(w.y >> 16);
 }
+// Types of one byte: a word of four.
+template <class T, class R> static __device__ __forceinline__ void load4(const T *p, R *x) {
+    union {
+        u32 word;
+        u8 byte[4];
+    } w;
+    w.word = *(const u32 *)p;
+    for (int j = 0; j < 4; j++) {
+        T one;
+        one.bits = w.byte[j];
+        x[j] = one;
+    }
+}
 template <class T> static __device__ __forceinline__ void zero4(T *x) {
     x[0] = x[1] = x[2] = x[3] = 0;
 }
@@ -84,6 +121,18 @@ static __device__ __forceinline__ void store4(bf16 *p, const float *y) {
 static __device__ __forceinline__ void store4(f16 *p, const float *y) {
     *(uint2 *)p = make_uint2(half_bits(y[0]) | half_bits(y[1]) << 16,
                              half_bits(y[2]) | half_bits(y[3]) << 16);
+}
+template <class T, class R> static __device__ __forceinline__ void store4(T *p, const R *y) {
+    union {
+        u32 word;
+        u8 byte[4];
+    } w;
+    for (int j = 0; j < 4; j++) {
+        T one;
+        one = y[j];
+        w.byte[j] = one.bits;
+    }
+    *(u32 *)p = w.word;
 }
 
 // A thread keeps the least element of each output that it stored a NaN to (NaNs only: masks store
