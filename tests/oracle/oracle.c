@@ -39,7 +39,7 @@ static double edge(Elem e, int64_t i) {
     switch ((ElemKind)elem_info[e].kind) {
     case ELEM_FLOAT: return held(e, real[(size_t)i % reals]);
     case ELEM_INT: return held(e, whole[(size_t)i % wholes]);
-    case ELEM_UINT: return (double)(uint32_t)(int64_t)whole[(size_t)i % wholes];
+    case ELEM_UINT: return held(e, (double)(uint32_t)(int64_t)whole[(size_t)i % wholes]);
     case ELEM_BOOL: return (double)(i % 2);
     }
     unreachable(e);
