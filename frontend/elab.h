@@ -454,7 +454,7 @@ Value state_value(Elab *cx, StateId s);
 bool plan_read(Elab *cx, const Define *defs, uint32_t ndefs);
 void plan_check_defines(Elab *cx); // those that nothing used are faults
 bool plan_bind_inputs(Elab *cx);
-// After all functions: the module's demands. A name that selects no value of theirs is a fault.
+// After all functions: the module's demands and what it recomputes. A name that selects no value of theirs is a fault.
 void plan_demands(Elab *cx);
 void plan_name(Elab *cx, Sym name, const Value *v); // the model's text gives v this name
 void plan_options(Elab *cx);

@@ -256,6 +256,7 @@ static bool shape_good(const Elab *cx, const PlanLine *l, const SnLine *k) {
     case SN_LINE_OPTIONS:
     case SN_LINE_AXES: return named;
     case SN_LINE_TYPED: return typed;
+    case SN_LINE_WORD: return one || (l->items.n == 0 && l->has_paths);
     case SN_LINE_NOTHING: return l->items.n == 0;
     }
     unreachable(k->shape);
@@ -270,6 +271,8 @@ static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
                                         [SN_LINE_SCALED] =
                                             "one name, with options in brackets, and a rate",
                                         [SN_LINE_TYPED] = "a type, options by name, or both",
+                                        [SN_LINE_WORD] = "one name, with values in brackets, or "
+                                                         "names after ':'",
                                         [SN_LINE_NOTHING] = "names after ':'"};
     const PlanLine **first = &cx->plan.lines[k - sn_lines];
     bool paths = k->paths == SN_PATHS_MAY || l->has_paths == (k->paths == SN_PATHS_MUST);
@@ -507,6 +510,69 @@ static void read_data(Elab *cx, const PlanLine *l) {
     }
 }
 
+static bool is_word(const Elab *cx, const Expr *e, const char *word) {
+    return e->kind == E_name && !e->name.qualifier && strcmp(str(cx, e->name.name), word) == 0;
+}
+
+// 'every(2)', 'every(2, layer)', 'budget(70GiB)'.
+static void read_recompute_call(Elab *cx, const Expr *e) {
+    const char *how = e->kind == E_call ? str(cx, e->call.name) : "";
+    const CallArgList *args = &e->call.args;
+    bool every = strcmp(how, "every") == 0, budget = strcmp(how, "budget") == 0;
+    bool named = every && args->n == 2 && args->at[1].value->kind == E_name;
+    if ((!every && !budget) || (args->n != 1 && !named) || args->at[0].name) {
+        elab_error(
+            cx, e->loc,
+            "'recompute' takes none, every(N), every(N, axis), budget(BYTES), 'keep : names' "
+            "or ': names'");
+        return;
+    }
+    if (budget) elab_error(cx, e->loc, "'recompute budget' is not compiled yet");
+    plan_give(cx, every ? SN_SET_recompute_every : SN_SET_recompute_budget, args->at[0].value);
+    if (named) cx->m->recompute.axis = args->at[1].value->name.name;
+    cx->m->recompute.loc = e->loc;
+}
+
+static void read_recompute(Elab *cx, const PlanLine *l) {
+    const Expr *e = l->items.n ? l->items.at[0].value : NULL;
+    bool keep = e && is_word(cx, e, "keep");
+    if (e && l->has_paths != keep)
+        elab_error(cx, l->loc,
+                   keep ? "'recompute keep' takes names after ':'"
+                        : "'recompute' takes names after ': ' alone or after 'keep'");
+    else if (l->has_paths)
+        vec_push(cx->arena, &cx->plan.demands, l), cx->plan.named = true;
+    else if (!is_word(cx, e, "none"))
+        read_recompute_call(cx, e);
+}
+
+static DemandKind demand_kind(const Elab *cx, const PlanLine *l) {
+    for (uint32_t k = 0; k < DEMAND_recompute; k++)
+        if (strcmp(str(cx, l->what), demand_names[k]) == 0) return (DemandKind)k;
+    return l->items.n ? DEMAND_keep : DEMAND_recompute;
+}
+
+// What holds of all values. Names that are kept say that the others are not.
+static void set_recompute(Elab *cx) {
+    Recompute *r = &cx->m->recompute;
+    double every = plan_number(cx, SN_SET_recompute_every, 0);
+    double budget = plan_number(cx, SN_SET_recompute_budget, 0);
+    for (uint32_t i = 0; i < cx->plan.demands.n; i++) {
+        const PlanLine *l = cx->plan.demands.at[i];
+        bool keep = demand_kind(cx, l) == DEMAND_keep;
+        if (keep && !cx->plan.set[SN_SET_recompute_every].text && !budget)
+            every = 1, r->loc = l->loc;
+    }
+    if (every > 0 && budget > 0)
+        elab_error(cx, r->loc, "'recompute' is every(N) or budget(BYTES), not both");
+    if (every > 0) r->mode = RECOMPUTE_every, r->number = (int64_t)every;
+    if (budget > 0) r->mode = RECOMPUTE_budget, r->number = (int64_t)fmin(budget, 9e18);
+    bool found = !r->axis;
+    for (uint32_t i = 1; i < cx->m->repeats.n && !found; i++)
+        found = cx->m->repeats.at[i].axis == r->axis;
+    if (!found) elab_error(cx, r->loc, "no 'repeat' goes over '%s'", str(cx, r->axis));
+}
+
 static void read_line(Elab *cx, const PlanLine *l) {
     const char *what = l->is_stage ? "stage" : str(cx, l->what);
     const SnLine *k = sn_line_find(what);
@@ -525,6 +591,7 @@ static void read_line(Elab *cx, const PlanLine *l) {
     if (strcmp(what, "optimizer") == 0) read_optimizer(cx, l);
     if (strcmp(what, "lr") == 0) read_rate(cx, l);
     if (strcmp(what, "precision") == 0) plan_precision(cx, l);
+    if (strcmp(what, "recompute") == 0) read_recompute(cx, l);
     if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
     if (!strcmp(what, "fuse") || !strcmp(what, "nofuse")) {
         vec_push(cx->arena, &cx->plan.demands, l);
@@ -623,15 +690,16 @@ static bool demand(Elab *cx, const Demand *d) {
 }
 
 void plan_demands(Elab *cx) {
+    set_recompute(cx);
     for (uint32_t i = 0; i < cx->plan.demands.n; i++) {
         const PlanLine *l = cx->plan.demands.at[i];
         for (uint32_t k = 0; k < l->paths.n; k++) {
             const Path *p = &l->paths.at[k];
-            Demand d = {p->text, strcmp(str(cx, l->what), "nofuse") == 0, false, p->loc};
+            Demand d = {p->text, (uint8_t)demand_kind(cx, l), false, p->loc};
             bool selects = demand(cx, &d);
             for (uint32_t j = 0; j < cx->plan.names.n; j++) {
                 const ValueName *x = &cx->plan.names.at[j];
-                Demand named = {x->node, d.apart, true, p->loc};
+                Demand named = {x->node, d.kind, true, p->loc};
                 if (path_matches(cx, p->text, str(cx, x->given)) &&
                     !path_matches(cx, p->text, str(cx, x->node)))
                     selects |= demand(cx, &named);

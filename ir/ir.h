@@ -277,12 +277,15 @@ typedef struct {
     uint8_t sample; // 1: the plan's sample axis
 } Axis;
 
-// What the plan demands of named values: that each shares a kernel with a neighbour, or that none does.
+// What the plan demands of named values: that each shares a kernel with a neighbour, or that none does; that
+// the backward pass computes them again, or finds them as the forward pass stored them.
+typedef enum { DEMAND_fuse, DEMAND_nofuse, DEMAND_recompute, DEMAND_keep, DEMAND_KINDS } DemandKind;
+extern const char *const demand_names[DEMAND_KINDS];
 typedef struct {
-    Sym path;   // a pattern of ir/base/path.h
-    bool apart; // 'nofuse', else 'fuse'
-    bool exact; // the path is the whole name of the values: nothing below it
-    Loc loc;    // of the pattern in the plan
+    Sym path;     // a pattern of ir/base/path.h
+    uint8_t kind; // DemandKind
+    bool exact;   // the path is the whole name of the values: nothing below it
+    Loc loc;      // of the pattern in the plan
 } Demand;
 
 // What the plan wishes of numbers. precision.def explains the attributes and their values.
@@ -312,6 +315,20 @@ typedef struct {
     uint8_t format[PRECISIONS]; // Format
     Loc loc;                    // of the pattern, or of the line
 } Precision;
+// Which values that the backward pass reads it computes again, beside what demands say of single ones.
+typedef enum {
+    RECOMPUTE_none,
+    RECOMPUTE_every, // those inside of each `number` rounds of the outermost repeat, or of that over `axis`
+    RECOMPUTE_budget, // as many as leaves a step in `number` bytes
+    RECOMPUTE_MODES
+} RecomputeMode;
+extern const char *const recompute_names[RECOMPUTE_MODES];
+typedef struct {
+    uint32_t mode; // RecomputeMode
+    Sym axis;      // or 0
+    int64_t number;
+    Loc loc; // of the line in the plan
+} Recompute;
 
 typedef struct {
     Arena *arena;
@@ -328,6 +345,7 @@ typedef struct {
     bool whole_step, whole_eval, whole_predict;
     VEC(Demand) demands;
     VEC(Precision) precisions;
+    Recompute recompute;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
     Map axis_map;  // name -> axis

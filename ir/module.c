@@ -56,6 +56,8 @@ const OpInfo op_info[OP_COUNT] = {
 };
 
 const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "any", "all"};
+const char *const demand_names[DEMAND_KINDS] = {"fuse", "nofuse", "recompute", "keep"};
+const char *const recompute_names[RECOMPUTE_MODES] = {"none", "every", "budget"};
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
 const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "gemm",
                                               "gather", "scatter", "copy",    "attend"};
@@ -185,8 +187,9 @@ bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
     const Node *x = node_at(f, n);
     const char *func = sym_str(m->syms, f->name), *name = sym_str(m->syms, x->name);
     if (x->phase != PHASE_F && !strncmp(name, "d.", 2)) name += 2; // autodiff's
-    if (!strcmp(func, "init") || (!d->apart && !strcmp(func, "generate"))) return false;
-    if (x->phase == PHASE_U || (!d->apart && x->phase != PHASE_F)) return false;
+    if (!strcmp(func, "init") || (d->kind != DEMAND_nofuse && !strcmp(func, "generate")))
+        return false;
+    if (x->phase == PHASE_U || (d->kind != DEMAND_nofuse && x->phase != PHASE_F)) return false;
     return op_info[x->op].kind != OPK_LEAF && x->name &&
            (d->exact ? strcmp(sym_str(m->syms, d->path), name) == 0
                      : path_selects(sym_str(m->syms, d->path), name));

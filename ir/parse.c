@@ -652,11 +652,25 @@ static void state_line(IrParser *p) {
     state_tails(p, &p->m->states.at[id]);
 }
 
-static void demand_line(IrParser *p, bool apart) {
-    Demand d = {.path = name(p), .apart = apart};
+// recomputes every 2 in layer
+static void recompute_line(IrParser *p) {
+    Recompute r = {.mode = one_of(p, recompute_names, RECOMPUTE_MODES, "how much is recomputed")};
+    if (r.mode != RECOMPUTE_none) r.number = integer(p, 1, INT64_MAX);
+    if (take_word(p, "in")) r.axis = name(p);
+    if (take(p, '@')) source_range(p, &r.loc);
+    if (!p->failed) p->m->recompute = r;
+}
+
+static bool demand_line(IrParser *p) {
+    Demand d = {.kind = DEMAND_KINDS};
+    for (uint32_t i = 0; i < DEMAND_KINDS && d.kind == DEMAND_KINDS; i++)
+        if (take_word(p, demand_names[i])) d.kind = (uint8_t)i;
+    if (d.kind == DEMAND_KINDS) return false;
+    d.path = name(p);
     d.exact = take_word(p, "exact");
     if (take(p, '@')) source_range(p, &d.loc);
     if (!p->failed) vec_push(p->arena, &p->m->demands, d);
+    return true;
 }
 
 static void precision_line(IrParser *p) {
@@ -688,20 +702,18 @@ static void item(IrParser *p) {
         repeat_line(p);
     else if (take_word(p, "state"))
         state_line(p);
-    else if (take_word(p, "fuse"))
-        demand_line(p, false);
-    else if (take_word(p, "nofuse"))
-        demand_line(p, true);
     else if (take_word(p, "precision"))
         precision_line(p);
+    else if (take_word(p, "recomputes"))
+        recompute_line(p);
     else if (take_word(p, "func"))
         func(p, false);
     else if (take_word(p, "region"))
         func(p, true);
-    else
+    else if (!demand_line(p))
         ERROR(p, p->at,
-              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'precision', "
-              "'func' or 'region'");
+              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', a "
+              "demand, 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

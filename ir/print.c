@@ -244,6 +244,7 @@ static void put_files(IrPrinter *p) {
     const Module *m = p->m;
     for (uint32_t i = 1; i < m->repeats.n; i++) file_number(p, m->repeats.at[i].loc);
     for (StateId i = 0; i < m->states.n; i++) file_number(p, m->states.at[i].loc);
+    file_number(p, m->recompute.loc);
     for (uint32_t i = 0; i < m->demands.n; i++) file_number(p, m->demands.at[i].loc);
     for (uint32_t i = 0; i < m->precisions.n; i++) file_number(p, m->precisions.at[i].loc);
     for (FuncId i = 0; i < m->funcs.n; i++)
@@ -281,7 +282,7 @@ static void put_state(IrPrinter *p, const State *s) {
 }
 
 static void put_demand(IrPrinter *p, const Demand *d) {
-    put(p, d->apart ? "nofuse " : "fuse ");
+    text_printf(p->to, "%s ", demand_names[d->kind]);
     put_name(p, d->path);
     if (d->exact) put(p, " exact");
     put_loc(p, d->loc);
@@ -303,6 +304,14 @@ static void put_precision(IrPrinter *p, const Precision *l) {
     put(p, "\n");
 }
 
+static void put_recompute(IrPrinter *p, const Recompute *r) {
+    text_printf(p->to, "recomputes %s", recompute_names[r->mode]);
+    if (r->mode) text_printf(p->to, " %lld", (long long)r->number);
+    if (r->axis) put(p, " in "), put_name(p, r->axis);
+    put_loc(p, r->loc);
+    put(p, "\n");
+}
+
 void ir_print_module(Text *to, const Module *m) {
     IrPrinter p = printer_new(to, m);
     p.file_numbers.arena = to->arena;
@@ -318,6 +327,7 @@ void ir_print_module(Text *to, const Module *m) {
     if (m->whole_predict) put(&p, "whole predict\n");
     for (uint32_t i = 1; i < m->repeats.n; i++) put_repeat(&p, &m->repeats.at[i]);
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
+    if (m->recompute.mode) put_recompute(&p, &m->recompute);
     for (uint32_t i = 0; i < m->demands.n; i++) put_demand(&p, &m->demands.at[i]);
     for (uint32_t i = 0; i < m->precisions.n; i++) put_precision(&p, &m->precisions.at[i]);
     for (FuncId i = 0; i < m->funcs.n; i++)

@@ -203,6 +203,8 @@ static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
 static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
     Op op = (Op)node_at(x->f, n)->op;
     if (x->apart[n] || x->apart[g->members.at[0]]) return REFUSAL_nofuse;
+    const Node *first = node_at(x->f, g->members.at[0]);
+    if (node_at(x->f, n)->clone && !first->clone && first->phase == PHASE_F) return REFUSAL_clone;
     if (op == OP_contract) return REFUSAL_product;
     if (op == OP_scatter_add) return REFUSAL_scatter;
     if (op == OP_group) return REFUSAL_attention;

@@ -76,11 +76,11 @@ static void record(const Fuse *x, const Demand *d, uint32_t values) {
                (Decision){.done = true,
                           .func = sym_str(x->m->syms, x->f->name),
                           .pass = "fuse",
-                          .rule = d->apart ? "nofuse" : "demand",
+                          .rule = d->kind == DEMAND_nofuse ? "nofuse" : "demand",
                           .subject = sym_str(x->m->syms, d->path),
                           .loc = d->loc},
-               d->apart ? "the plan: %u values stored, each by a kernel of its own"
-                        : "the plan: %u values, none with a kernel of its own",
+               d->kind == DEMAND_nofuse ? "the plan: %u values stored, each by a kernel of its own"
+                                        : "the plan: %u values, none with a kernel of its own",
                values);
 }
 
@@ -88,13 +88,13 @@ void fuse_check_demands(Fuse *x) {
     for (uint32_t i = 0; i < x->m->demands.n; i++) {
         const Demand *d = &x->m->demands.at[i];
         uint32_t values = 0;
-        bool good = true;
-        if (!d->apart && asks_for_attention(x->m, d)) continue;
+        bool good = true, apart = d->kind == DEMAND_nofuse;
+        if (!apart && (d->kind != DEMAND_fuse || asks_for_attention(x->m, d))) continue;
         for (NodeId n = 0; n < x->f->nodes.n && good; n++) {
             if (!is_meant(x, d, n)) continue;
             uint32_t members = x->groups.at[x->group[n]].members.n;
-            CHECK(!d->apart || members == 1, "fuse: '%s' is not kept apart", fuse_name(x, n));
-            good = d->apart || members > 1;
+            CHECK(!apart || members == 1, "fuse: '%s' is not kept apart", fuse_name(x, n));
+            good = apart || members > 1;
             values++;
             if (!good) report(x, d, n);
         }

@@ -146,7 +146,8 @@ static void mark_apart(Fuse *x) {
     for (NodeId n = x->f->nodes.n; m->demands.n && n-- > 0;) {
         const Node *node = node_at(x->f, n);
         for (uint32_t i = 0; i < m->demands.n && node->op != OP_group && node->op != OP_part; i++)
-            x->apart[n] |= m->demands.at[i].apart && demand_selects(m, &m->demands.at[i], x->f, n);
+            x->apart[n] |= m->demands.at[i].kind == DEMAND_nofuse &&
+                           demand_selects(m, &m->demands.at[i], x->f, n);
         bool passes_on = x->apart[n] || (x->beside[n] && !op_is_scalar((Op)node->op));
         for (uint32_t i = 0; passes_on && i < node->n; i++) x->beside[operand(x->f, n, i)] = 1;
     }

@@ -501,7 +501,7 @@ static void keep_apart(AttendSearch *s, Attention *x, const NodeList *body) {
     for (uint32_t i = 0; i < s->m->demands.n; i++) {
         const Demand *d = &s->m->demands.at[i];
         const char *why = said_at(s, d->loc);
-        for (uint32_t k = 0; d->apart && k < body->n; k++)
+        for (uint32_t k = 0; d->kind == DEMAND_nofuse && k < body->n; k++)
             if (demand_selects(s->m, d, s->f, body->at[k]) && !is_view(s, body->at[k]))
                 refuse(x, body->at[k], why);
     }
@@ -694,7 +694,7 @@ static void check_demands(const AttendSearch *s) {
                          .rule = "demand",
                          .subject = sym_str(s->m->syms, d->path),
                          .loc = d->loc};
-        for (uint32_t k = 0; k < s->found.n && !d->apart; k++) {
+        for (uint32_t k = 0; k < s->found.n && d->kind == DEMAND_fuse; k++) {
             if (!is_about(s, d, k)) continue;
             if (s->found.at[k].why)
                 report(s, d, &s->found.at[k]);

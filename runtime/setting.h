@@ -55,6 +55,7 @@ typedef enum {
     SN_LINE_CALL,
     SN_LINE_SCALED,
     SN_LINE_TYPED,
+    SN_LINE_WORD,
     SN_LINE_NOTHING
 } SnShape;
 typedef enum { SN_PATHS_NO, SN_PATHS_MAY, SN_PATHS_MUST } SnPaths;

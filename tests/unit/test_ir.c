@@ -218,8 +218,8 @@ static void test_text_faults(void **state) {
         {"repeat x = 2 func f { %0 = const : f32 inst=1.2 }", "repeat 1 has no round 2", 1, 45},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
-         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'fuse', 'nofuse', 'precision', "
-         "'func' or 'region'",
+         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', a "
+         "demand, 'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
         {"precision w {forward=f64}", "unknown format 'f64'", 1, 22},

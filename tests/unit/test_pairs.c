@@ -21,7 +21,7 @@ static void run_passes(TestModel *t, const char *target, bool unfused, bool libr
                  .unfused = unfused,
                  .library = library};
     t->ledger->keep_pairs = true;
-    Demand all = {.path = sym(t->program->m->syms, "*"), .apart = true};
+    Demand all = {.path = sym(t->program->m->syms, "*"), .kind = DEMAND_nofuse};
     if (apart) vec_push(t->program->m->arena, &t->program->m->demands, all);
     assert_true(pipeline_run(&cx, NULL, NULL, NULL));
     arena_free(cx.scratch);

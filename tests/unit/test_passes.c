@@ -221,6 +221,76 @@ static void test_bundles_keep_every_bit(void **state) {
     if (changed < rounds(100) / 4) fail_msg("bundles in only %u modules", changed);
 }
 
+// What is computed again is drawn: values of this name.
+static void draw_again(PassCase *c) {
+    Func *f = module_find(c->m, "step");
+    uint64_t draw = c->seed * 2654435761u;
+    Sym names[2] = {sym(c->m->syms, "keep"), sym(c->m->syms, "again")};
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        draw = hash_u64(draw, n);
+        node_at(f, n)->name = names[draw >> 20 & 1];
+    }
+    Demand d = {.path = names[1], .kind = DEMAND_recompute};
+    vec_push(c->a, &c->m->demands, d);
+}
+
+// Without the marks the copies are the originals.
+static const char *erased(PassCase *c) {
+    Func *f = module_find(c->m, "step");
+    Func old = *f;
+    f->nodes.at = arena_copy(c->a, old.nodes.at, old.nodes.n * sizeof *old.nodes.at);
+    f->nodes.cap = old.nodes.n;
+    for (NodeId n = 0; n < f->nodes.n; n++) node_at(f, n)->clone = 0;
+    pass_cse(&c->cx);
+    pass_dce(&c->cx);
+    arena_reset(c->cx.scratch);
+    const char *text = text_of(c);
+    *f = old;
+    return text;
+}
+
+// Whatever is computed again: every bit, also once it is fused and planned, where the verifier looks at the
+// memory; and it is the same function.
+static void test_recompute_keeps_every_bit(void **state) {
+    (void)state;
+    uint32_t changed = 0, total = rounds(100);
+    for (uint32_t i = 0; i < total; i++) {
+        PassCase c = new_case((IrGen){.seed = 30000 + i, .nodes = 10 + i % 60, .gradients = true});
+        draw_again(&c);
+        PassHooks hooks = {.verify = true};
+        if (!pipeline_run_list(&c.cx, "dce,autodiff,tidy,layout", &hooks))
+            fail_msg("seed %llu: the passes before fail", (unsigned long long)c.seed);
+        InterpRun before, after;
+        run_start(&before, &c, INTERP_EXACT);
+        run_func(&before, &c, "step");
+        const char *meant = erased(&c);
+        pass_recompute(&c.cx);
+        arena_reset(c.cx.scratch);
+        if (c.diag->errors) { // none of the drawn values is kept
+            end_case(&c);
+            continue;
+        }
+        apply(&c, "recompute", pass_recompute);
+        uint32_t clones = 0;
+        const Func *f = module_find(c.m, "step");
+        for (NodeId n = 0; n < f->nodes.n; n++) clones += node_at(f, n)->clone != 0;
+        changed += clones != 0;
+        if (strcmp(meant, erased(&c)) != 0)
+            fail_msg("seed %llu: another function\n%s\nshould be\n%s", (unsigned long long)c.seed,
+                     erased(&c), meant);
+        run_start(&after, &c, INTERP_EXACT);
+        run_func(&after, &c, "step");
+        compare_runs(&c, "recompute", &before, &after, 0);
+        if (!pipeline_run_list(&c.cx, "chunk,fuse,schedule,memplan", &hooks))
+            fail_msg("seed %llu: the passes after fail", (unsigned long long)c.seed);
+        run_start(&after, &c, INTERP_EXACT);
+        run_func(&after, &c, "step");
+        compare_runs(&c, "recompute and all that follows", &before, &after, 0);
+        end_case(&c);
+    }
+    if (changed < total / 2) fail_msg("values computed again in only %u modules", changed);
+}
+
 static void test_simplify_keeps_the_meaning(void **state) {
     (void)state;
     for (uint32_t i = 0; i < rounds(100); i++) {
@@ -639,6 +709,7 @@ int main(void) {
         cmocka_unit_test(test_ledger_counts_layers),
         cmocka_unit_test(test_ledger_as_json),
         cmocka_unit_test(test_neutral_passes_keep_every_bit),
+        cmocka_unit_test(test_recompute_keeps_every_bit),
         cmocka_unit_test(test_bundles_keep_every_bit),
         cmocka_unit_test(test_simplify_keeps_the_meaning),
         cmocka_unit_test(test_gradient_of_each_scalar),

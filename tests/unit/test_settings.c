@@ -182,6 +182,8 @@ static const char *plan_with(Arena *a, const char *key, const char *value) {
         more = arena_printf(a, "precision loss_scale = dynamic(%s = %s)", name + 11, value);
     else if (l->shape == SN_LINE_TYPED)
         more = arena_printf(a, "%s %s%s%s", line, name, *name ? " = " : "", value);
+    else if (l->shape == SN_LINE_WORD)
+        more = arena_printf(a, "%s %s(%s)", line, name, value);
     else if (l->shape == SN_LINE_OPTIONS)
         more = arena_printf(a, "%s %s = %s", line, name, value);
     else

@@ -1,0 +1,340 @@
+// Recompute: which values of the forward pass the backward pass finds in memory, and which it computes again.
+//
+// What is computed again is written out here: a copy of each such node (`clone`), placed before the first node
+// of the backward pass that reads it, so that the original's memory is free in between. Elementwise nodes that
+// fuse computes in every kernel that reads them are copied only where something below them is. What a copy
+// reads is kept, an input, a state, made of indices, or a copy itself. The chosen values are those of a plan's
+// line 'recompute' (Module.recompute) and of its names (DEMAND_recompute, DEMAND_keep).
+//
+// Bit-neutral: a copy is the same function of the same values. With all marks taken away cse makes of the
+// result what was there before. Not copied are attention (its kernel computes its tiles again anyway), sums
+// into accumulators, and draws and positions, which cost no memory.
+//
+// After all passes that decide what is stored or rounded, before fusion, which keeps copies out of the forward
+// pass's kernels: there they would live as long as the originals. O(nodes + edges).
+#include "passes/fuse.h"
+#include "passes/rewrite.h"
+#include <string.h>
+
+// What becomes of a value of the forward pass.
+typedef enum {
+    FATE_none, // not stored, or not of the forward pass
+    FATE_kept,
+    FATE_again, // computed again where the backward pass needs it
+} Fate;
+
+typedef struct {
+    PassCx *cx;
+    Module *m;
+    Func *f;
+    Arena *a;
+    Users users;
+    const uint8_t *is_inline; // fuse.h: computed in every kernel that reads it
+    uint8_t *read_back;       // the backward pass reads it, through what is inline
+    uint8_t *fate;            // Fate
+    const char **why;         // it is kept
+} Remat;
+
+static const Node *node(const Remat *x, NodeId n) { return node_at(x->f, n); }
+static bool is_forward(const Remat *x, NodeId n) { return node(x, n)->phase == PHASE_F; }
+
+// Lies in memory of its own once the function is fused.
+static bool is_stored(const Remat *x, NodeId n) {
+    uint32_t reads = op_info[node(x, n)->op].reads;
+    return !x->is_inline[n] && reads != READS_STORED && reads != READS_NOTHING;
+}
+
+static bool may_copy(const Remat *x, NodeId n) {
+    return op_info[node(x, n)->op].reads != READS_OWN && node_acc(node(x, n)) < 0 &&
+           node(x, n)->op != OP_part;
+}
+
+// ---- rounds -------------------------------------------------------------------------------------
+
+typedef struct {
+    uint32_t repeat; // 0: outside of all
+    int64_t round;
+} RepeatRound;
+
+// The round of the repeat that the line is about: that over its axis, or the outermost.
+static RepeatRound round_of(const Remat *x, NodeId n) {
+    Inst at = node(x, n)->inst;
+    RepeatRound r = {at.repeat, at.round};
+    Sym axis = x->m->recompute.axis;
+    for (;;) {
+        const Repeat *k = &x->m->repeats.at[r.repeat];
+        if (!r.repeat || (axis && k->axis == axis) || (!axis && !k->parent)) return r;
+        r.round /= k->rounds ? k->rounds : 1;
+        r.repeat = k->parent;
+    }
+}
+
+// Which run of `every` rounds that is.
+static RepeatRound run_of(const Remat *x, NodeId n) {
+    RepeatRound r = round_of(x, n);
+    r.round /= x->m->recompute.mode == RECOMPUTE_every ? x->m->recompute.number : 1;
+    return r;
+}
+
+static bool same_round(RepeatRound a, RepeatRound b) {
+    return a.repeat == b.repeat && a.round == b.round;
+}
+
+// The forward pass reads n outside of its own run of rounds.
+static bool leaves_run(const Remat *x, NodeId n) {
+    RepeatRound own = run_of(x, n);
+    NodeList stack = {0};
+    Map seen = {.arena = x->a};
+    vec_push(x->a, &stack, n);
+    while (stack.n) {
+        NodeId v = stack.at[--stack.n];
+        for (uint32_t i = x->users.first[v]; i < x->users.first[v + 1]; i++) {
+            NodeId u = x->users.list[i];
+            bool fresh;
+            if (!is_forward(x, u)) continue;
+            map_slot(&seen, u + 1, &fresh);
+            if (!fresh) continue;
+            if (x->is_inline[u] || node(x, u)->op == OP_part)
+                vec_push(x->a, &stack, u);
+            else if (!same_round(run_of(x, u), own))
+                return true;
+        }
+    }
+    return false;
+}
+
+// ---- choosing -----------------------------------------------------------------------------------
+
+// What the backward pass reads: directly, or through values that it computes in its own kernels.
+static void mark_read_back(Remat *x) {
+    for (NodeId n = x->f->nodes.n; n-- > 0;) {
+        bool reads = !is_forward(x, n) || (x->read_back[n] && !is_stored(x, n));
+        for (uint32_t i = 0; reads && i < node(x, n)->n; i++)
+            if (is_forward(x, operand(x->f, n, i))) x->read_back[operand(x->f, n, i)] = 1;
+    }
+}
+
+static const Demand *demand_of(const Remat *x, NodeId n) {
+    const Demand *last = NULL; // of several the last one counts
+    for (uint32_t i = 0; i < x->m->demands.n; i++) {
+        const Demand *d = &x->m->demands.at[i];
+        if (d->kind >= DEMAND_recompute && demand_selects(x->m, d, x->f, n)) last = d;
+    }
+    return last;
+}
+
+// A fold of long rows: whoever makes something of its operand again is spared a pass over it.
+static bool is_small(const Remat *x, NodeId n) {
+    enum { LONG_ROW = 64 };
+    return node(x, n)->op == OP_reduce && type_count(type_of(x->m, x->f, operand(x->f, n, 0))) >=
+                                              LONG_ROW * type_count(type_of(x->m, x->f, n));
+}
+
+static void choose(Remat *x, NodeId n) {
+    const Demand *d = demand_of(x, n);
+    x->fate[n] = FATE_kept;
+    if (!may_copy(x, n))
+        x->why[n] = node_acc(node(x, n)) < 0 ? "attention is not computed twice"
+                                             : "it adds to what is there already";
+    else if (x->why[n])
+        return; // a result
+    else if (d && d->kind == DEMAND_keep)
+        x->why[n] = "the plan keeps it";
+    else if (d)
+        x->fate[n] = FATE_again;
+    else if (is_small(x, n))
+        x->why[n] = "next to nothing beside what it is made from";
+    else if (x->m->recompute.mode != RECOMPUTE_every || !round_of(x, n).repeat)
+        x->why[n] = "no part of a round";
+    else if (leaves_run(x, n))
+        x->why[n] = "what follows starts from it";
+    else
+        x->fate[n] = FATE_again;
+}
+
+// ---- copying ------------------------------------------------------------------------------------
+
+typedef struct {
+    Remat *x;
+    Rewrite r;
+    NodeId *copy; // by old id: what the backward pass reads in its place, or NONE: not known yet
+    bool *asked;  // what it reads is known
+    uint32_t copies;
+} Copying;
+
+// Computed again only if something that it reads is: its kernel may as well read what the original's did.
+static void copy_now(Copying *c, NodeId n) {
+    const Remat *x = c->x;
+    bool same = !is_stored(x, n);
+    for (uint32_t i = 0; i < node(x, n)->n; i++)
+        same &= c->copy[operand(x->f, n, i)] == c->r.map[operand(x->f, n, i)];
+    c->copy[n] = c->r.map[n];
+    if (same) return;
+    c->copy[n] = copy_node(&c->r.b, x->f, n, c->copy);
+    node_at(&c->r.to, c->copy[n])->clone = 1;
+    c->copies++;
+}
+
+static bool is_read_as_it_is(const Remat *x, NodeId n) {
+    uint32_t reads = op_info[node(x, n)->op].reads;
+    return !is_forward(x, n) || x->fate[n] == FATE_kept || reads == READS_STORED ||
+           reads == READS_NOTHING || !may_copy(x, n);
+}
+
+// Operands first. The stack stands for the recursion, which may be as deep as the rounds are many.
+static void need(Copying *c, NodeId n) {
+    Remat *x = c->x;
+    NodeList stack = {0};
+    vec_push(x->a, &stack, n);
+    while (stack.n) {
+        NodeId v = stack.at[stack.n - 1];
+        if (c->copy[v] == NONE && is_read_as_it_is(x, v)) c->copy[v] = c->r.map[v];
+        if (c->copy[v] == NONE && !c->asked[v]) {
+            c->asked[v] = true;
+            for (uint32_t i = node(x, v)->n; i-- > 0;)
+                if (c->copy[operand(x->f, v, i)] == NONE)
+                    vec_push(x->a, &stack, operand(x->f, v, i));
+            continue;
+        }
+        if (c->copy[v] == NONE) copy_now(c, v);
+        stack.n--;
+    }
+}
+
+static bool copy_all(Remat *x) {
+    uint32_t count = x->f->nodes.n;
+    Copying c = {.x = x};
+    rewrite_begin(&c.r, x->cx, x->f);
+    c.copy = NEW_ARRAY(x->a, NodeId, count + 1);
+    c.asked = NEW_ARRAY(x->a, bool, count + 1);
+    memset(c.copy, 0xff, sizeof *c.copy * count);
+    for (NodeId n = 0; n < count; n++) {
+        if (is_forward(x, n)) {
+            rewrite_copy(&c.r, n);
+            continue;
+        }
+        for (uint32_t i = 0; i < node(x, n)->n; i++) need(&c, operand(x->f, n, i));
+        rewrite_like(&c.r, n);
+        c.copy[n] = c.r.map[n] = copy_node(&c.r.b, x->f, n, c.copy);
+    }
+    if (c.copies) rewrite_end(&c.r);
+    return c.copies != 0;
+}
+
+// ---- the ledger ---------------------------------------------------------------------------------
+
+// Multiplications and additions of a product.
+static double flops_of(const Remat *x, NodeId n) {
+    if (node(x, n)->op != OP_contract) return 0;
+    const AxisList *axes = &attr_of(x->m, x->f, n)->contract.axes;
+    const Type *t = type_of(x->m, x->f, operand(x->f, n, 0));
+    double flops = 2.0 * (double)type_count(type_of(x->m, x->f, n));
+    for (uint32_t i = 0; i < axes->n; i++) flops *= (double)t->axes[type_find(t, axes->at[i])].size;
+    return flops;
+}
+
+// Those of the products that n is made of, up to what has a line of its own.
+static double flops_below(const Remat *x, NodeId n) {
+    double flops = 0;
+    NodeList stack = {0};
+    Map seen = {.arena = x->a};
+    vec_push(x->a, &stack, n);
+    while (stack.n) {
+        NodeId v = stack.at[--stack.n];
+        flops += flops_of(x, v);
+        for (uint32_t i = 0; i < node(x, v)->n; i++) {
+            NodeId o = operand(x->f, v, i);
+            bool fresh, goes_on = x->fate[o] != FATE_kept && !(x->read_back[o] && is_stored(x, o));
+            map_slot(&seen, o + 1, &fresh);
+            if (fresh && goes_on) vec_push(x->a, &stack, o);
+        }
+    }
+    return flops;
+}
+
+static void record(const Remat *x, NodeId n) {
+    const char *name = sym_str(x->m->syms, node(x, n)->name);
+    Decision d = {.done = x->fate[n] == FATE_again,
+                  .func = sym_str(x->m->syms, x->f->name),
+                  .pass = "recompute",
+                  .rule = x->fate[n] == FATE_again ? "again" : "kept",
+                  .subject = *name ? name : op_info[node(x, n)->op].name,
+                  .bytes = type_bytes(type_of(x->m, x->f, n)),
+                  .loc = node(x, n)->loc};
+    double flops = flops_below(x, n);
+    if (x->fate[n] == FATE_kept)
+        ledger_add(x->cx->ledger, d, "%s", x->why[n]);
+    else if (flops)
+        ledger_add(x->cx->ledger, d, "not kept for the backward pass: products of %.3g GFLOP again",
+                   flops * 1e-9);
+    else
+        ledger_add(x->cx->ledger, d, "not kept for the backward pass: %s again",
+                   op_info[node(x, n)->op].name);
+}
+
+static void mark_met(const Remat *x, bool *met) {
+    for (uint32_t i = 0; i < x->m->demands.n; i++)
+        for (NodeId n = 0; n < x->f->nodes.n && !met[i]; n++)
+            met[i] = x->read_back[n] && is_stored(x, n) && may_copy(x, n) &&
+                     demand_selects(x->m, &x->m->demands.at[i], x->f, n);
+}
+
+// A name that selects nothing that could be chosen about is a mistake.
+static void check_demands(const Module *m, const bool *met) {
+    for (uint32_t i = 0; i < m->demands.n; i++) {
+        const Demand *d = &m->demands.at[i];
+        if (d->kind < DEMAND_recompute || met[i] || diag_has_error(m->diag, d->loc)) continue;
+        diag_error(m->diag, d->loc,
+                   "'%s' names no value that the backward pass reads (sinter explain lists them)",
+                   sym_str(m->syms, d->path));
+    }
+}
+
+// ---- the pass -----------------------------------------------------------------------------------
+
+static bool recompute_func(PassCx *cx, Func *f, bool *met) {
+    bool forward = false, backward = false;
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        uint8_t phase = node_at(f, n)->phase;
+        if (node_at(f, n)->op == OP_grad) return false;
+        forward |= phase == PHASE_F && op_info[node_at(f, n)->op].kind != OPK_LEAF;
+        backward |= phase == PHASE_B || phase == PHASE_W;
+    }
+    if (!forward || !backward) return false;
+    Arena *a = cx->scratch;
+    Remat x = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    x.is_inline = fuse_predict_inline(cx, f);
+    x.read_back = NEW_ARRAY(a, uint8_t, f->nodes.n + 1);
+    x.fate = NEW_ARRAY(a, uint8_t, f->nodes.n + 1);
+    x.why = NEW_ARRAY(a, const char *, f->nodes.n + 1);
+    mark_read_back(&x);
+    for (uint32_t i = 0; i < f->results.n; i++)
+        x.why[f->results.at[i].node] = "a result of the function";
+    mark_met(&x, met);
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        if (!is_forward(&x, n) || !is_stored(&x, n)) continue;
+        choose(&x, n);
+        if (x.read_back[n]) record(&x, n);
+    }
+    return copy_all(&x);
+}
+
+// Copies are there already.
+static bool is_done(const Module *m) {
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
+            if (node_at(m->funcs.at[i], n)->clone) return true;
+    return false;
+}
+
+bool pass_recompute(PassCx *cx) {
+    const Module *m = cx->m;
+    bool changed = false, asked = m->recompute.mode != RECOMPUTE_none;
+    for (uint32_t i = 0; i < m->demands.n; i++) asked |= m->demands.at[i].kind == DEMAND_recompute;
+    if (!asked || is_done(m)) return false;
+    bool *met = NEW_ARRAY(cx->scratch, bool, m->demands.n + 1);
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        if (!m->funcs.at[i]->region) changed |= recompute_func(cx, m->funcs.at[i], met);
+    check_demands(m, met);
+    return changed;
+}

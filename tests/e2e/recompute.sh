@@ -1,0 +1,92 @@
+#!/bin/sh
+# Whatever the backward pass computes again: the same bytes of every state, less memory. Attention kept whole and
+# taken apart, dropout, batch norm with its statistics, accumulation; fused and not; instruction sets; the
+# emulated device.
+. "$(dirname "$0")/common.sh"
+corpus
+mkdir "$work/models"
+cp "$root/tests/e2e/attend/cap.sn" "$work/models/dropped.sn"
+sed 's/layer = 2/layer = 5/' "$root/tests/e2e/attend/causal.sn" >"$work/models/causal.sn"
+cat >"$work/models/normed.sn" <<'end'
+axis vocab = 256, dim = 24, layer = 3
+axis batch, seq
+
+model net(tokens: vocab[batch, seq], targets: vocab[batch, seq]) {
+  param wte[vocab -> dim] ~ normal(0.3), out[dim -> vocab] ~ normal(0.1)
+  x = wte[vocab: tokens]
+  repeat layer as h {
+    param w[dim -> dim2] ~ normal(0.2)
+    state seen[dim] ~ 0
+    if training { seen = seen + mean[batch, seq](x) }
+    u = batchnorm[dim, batch, seq](gelu((x + seen) @[dim] w)[dim2 -> dim]) as norm
+    x = x + u
+  }
+  loss = mean[batch, seq](cross_entropy[vocab](x @[dim] out, targets))
+}
+
+axis dim2 = dim
+
+train {
+  data      text("input.txt", split = 0.9)
+  size      batch = 3, seq = 37
+  optimizer adamw(decay = 0.1)
+  lr        constant(0.01)
+  steps     3
+}
+end
+memory() { "$1" --info | awk '$2 == "temporary" {print $3}'; }
+# build NAME MODEL LINE ARGS...: with that line of the plan
+build() {
+    name=$1 model=$2 line=$3
+    shift 3
+    sed "s/^train {/&\n  $line/" "$work/models/$model.sn" >"$work/$name.sn"
+    "$sinter" build "$work/$name.sn" "$@" -o "$work/$name" --verify-each >"$work/said" 2>&1 || bad "build $name: $(head -1 "$work/said")"
+}
+# compare MODEL LINE ARGS...: checkpoint and memory against the model without the line
+compare() {
+    model=$1 line=$2
+    shift 2
+    build again "$model" "$line" "$@"
+    rm -rf "$work/again.out"
+    train "$work/again" "$work/again.out" --steps 3
+    same "$model with '$line' $*" "$work/$model.out/last" "$work/again.out/last"
+}
+for model in causal dropped normed; do
+    build "$model" "$model" ""
+    train "$work/$model" "$work/$model.out" --steps 3
+    all=$(memory "$work/$model")
+    for line in "recompute every(1)" "recompute every(2)" "recompute : *" "recompute every(1, layer); recompute keep : x"; do
+        compare "$model" "$line"
+        [ "$(memory "$work/again")" -lt "$all" ] && ok || bad "$model: '$line' saves nothing of $all"
+    done
+    compare "$model" "recompute none"
+    [ "$(memory "$work/again")" = "$all" ] && ok || bad "$model: 'recompute none' changes the memory"
+    compare "$model" "" -D recompute.every=1 --no-fuse
+    compare "$model" "recompute every(2)" --passes="$("$sinter" passes | awk '$1 != "recognise" {printf "%s%s", s, $1; s=","}')"
+    for cpu in x86-64-v3 x86-64-v4; do
+        "$work/again" --check-cpu >/dev/null 2>&1 || continue
+        compare "$model" "recompute every(1)" --cpu $cpu
+    done
+done
+compare causal "recompute keep : attn"
+kept=$(memory "$work/again")
+compare causal "recompute every(1)"
+[ "$(memory "$work/again")" -lt "$kept" ] && ok || bad "'keep' keeps nothing"
+compare causal "recompute : attn.q, attn.k; recompute every(3)"
+compare causal "recompute every(1); recompute keep : attn.v"
+
+# on the emulated device attention is taken apart, its scores are computed again
+if "$sinter" build "$work/models/causal.sn" --target sm_90a -o "$work/probe" >"$work/probe.log" 2>&1; then
+    for model in causal normed; do
+        build emulated "$model" "recompute every(1)" --target cpu,sm_90a
+        SINTER_DEVICE=emu:sm_90a train "$work/emulated" "$work/emulated.out" --steps 2
+        train "$work/$model" "$work/two.out" --steps 2
+        same "$model on the emulated device" "$work/two.out/last" "$work/emulated.out/last"
+        rm -rf "$work/emulated.out" "$work/two.out"
+    done
+elif grep -q NVRTC "$work/probe.log"; then
+    echo "skipped the emulated device: $(head -1 "$work/probe.log")"
+else
+    bad "no program for sm_90a: $(head -1 "$work/probe.log")"
+fi
+finish
