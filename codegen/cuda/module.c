@@ -15,15 +15,17 @@ CudaModule *cuda_module_new(Arena *a) {
 typedef struct {
     const char *text;
     const size_t *size;
+    CudaTemplate needs;
 } TemplateText;
 static const TemplateText templates[] = {
-#define TEMPLATE(name) {cuda_template_##name, &cuda_template_##name##_size},
+#define TEMPLATE(name, needs) {cuda_template_##name, &cuda_template_##name##_size, CUDA_##needs},
 #include "codegen/cuda/template/template.def"
 #undef TEMPLATE
 };
 
 static void put_template(CudaBatch *b, CudaTemplate t) {
     if (b->templates >> t & 1) return;
+    if (templates[t].needs != t) put_template(b, templates[t].needs);
     b->templates |= 1u << t;
     if (b->text.n) text_put(&b->text, "\n", 1);
     text_put(&b->text, templates[t].text, *templates[t].size);

@@ -13,12 +13,12 @@ enum { CUDA_BATCH = 24 };
 
 // The files of codegen/cuda/template/, as text.
 typedef enum {
-#define TEMPLATE(name) CUDA_##name,
+#define TEMPLATE(name, needs) CUDA_##name,
 #include "codegen/cuda/template/template.def"
 #undef TEMPLATE
     CUDA_TEMPLATES
 } CudaTemplate;
-#define TEMPLATE(name)                                                                             \
+#define TEMPLATE(name, needs)                                                                      \
     extern const char cuda_template_##name[];                                                      \
     extern const size_t cuda_template_##name##_size;
 #include "codegen/cuda/template/template.def"
@@ -50,7 +50,7 @@ struct CudaModule {
 // Where the next function's text goes: the batch's text, behind a line "// k<number>: comment" whose
 // characters are made harmless. The caller appends `extern "C" __global__ ... k<number>(...) {...}`.
 // The Text stays valid until the next call.
-// uses: the template that it needs beside kernel.cuh, which every batch has.
+// uses: the template that it needs; what that one needs stands in front of it.
 Text *cuda_module_open_function(CudaModule *m, const char *comment, CudaTemplate uses,
                                 uint32_t *function, uint32_t *batch);
 // Appends s with every character outside a safe list replaced by '_': no line ends, no backslashes (which

@@ -73,13 +73,30 @@ static const TemplateUse uses[] = {
      " if (threadIdx.x < total) n[threadIdx.x] = list[threadIdx.x];",
      ""},
     {"gemm", CUDA_gemm, "gemm<P>(env, 0, x, x + 500000, y, y, x);", product},
+    {"mma", CUDA_mma,
+     "__shared__ __align__(128) char z[64 * 128 * 2]; const u32 a = "
+     "(u32)__cvta_generic_to_shared(z);"
+     " float c[4][4] = {}, d[16][4] = {}; u32 w[4][2];"
+     " Rows16<120>::fetch<64, 128>(a, (const bf16 *)x, 120, 0, 60); end_group(); wait_groups<0>();"
+     " __syncthreads(); multiply_rows<bf16, 120>(c, a, 0, a);"
+     " for (int j = 0; j < 4; j++)"
+     "   w[j][0] = Mma<bf16>::pack(c[j][0], c[j][1]), w[j][1] = Mma<bf16>::pack(c[j][2], "
+     "exp_fast(c[j][3]));"
+     " multiply_packed<bf16, 120>(d, w, a);"
+     " for (int j = 0; j < 15; j++) store2(y + 4 * j, d[j][0], d[j][1]), store2((f16 *)n + 2 * j, "
+     "d[j][2], d[j][3]);",
+     ""},
+    // test_cuda_attend.c compiles kernels of these
+    {"attend", CUDA_attend, "n[threadIdx.x] = x[threadIdx.x] == LOWEST ? TILE_none : TILE_all;",
+     ""},
+    {"attend_grad", CUDA_attend_grad, "y[threadIdx.x] = exp_fast(x[threadIdx.x]);", ""},
 };
 enum { USES = sizeof uses / sizeof *uses };
 
 static void files_are_the_table(void **state) {
     (void)state;
     static const char *const names[] = {
-#define TEMPLATE(name) #name ".cuh",
+#define TEMPLATE(name, needs) #name ".cuh",
 #include "codegen/cuda/template/template.def"
 #undef TEMPLATE
     };
