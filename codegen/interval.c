@@ -129,6 +129,9 @@ static Abstract compared_floats(Op op, uint8_t a, uint8_t b) {
 // ---- nodes
 
 static uint32_t elem_of(const IndexBounds *x, NodeId n) { return type_of(x->m, x->f, n)->elem; }
+static bool is_real(const IndexBounds *x, NodeId n) {
+    return elem_info[elem_of(x, n)].kind == ELEM_FLOAT;
+}
 
 static Abstract logical(Op op, uint8_t a, uint8_t b) {
     uint8_t r = 0;
@@ -174,7 +177,7 @@ static Abstract floats(const IndexBounds *x, NodeId n) {
     bool finite = true;
     for (uint32_t i = 0; i < node->n && i < 3; i++) {
         NodeId o = operand(x->f, n, i);
-        in[i] = elem_of(x, o) == ELEM_f32 ? x->value[o].may : FINITE;
+        in[i] = is_real(x, o) ? x->value[o].may : FINITE;
         finite &= is_finite(in[i]);
     }
     switch ((int)node->op) {
@@ -188,6 +191,9 @@ static Abstract floats(const IndexBounds *x, NodeId n) {
     case OP_max: return floating(larger_of(in[0], in[1]));
     case OP_neg: return floating(negative(in[0]));
     case OP_exp: return floating(exponential(in[0]));
+    case OP_cast: // a rounding: zeros, infinities and, but for the largest numbers, the finite stay
+        if (is_real(x, operand(x->f, n, 0))) return floating(in[0]);
+        return floating(FINITE);
     default: return floating(finite ? FINITE : ANY);
     }
 }
@@ -199,9 +205,9 @@ static Abstract scalar(const IndexBounds *x, NodeId n) {
     const Abstract *b = node->n > 1 ? &x->value[operand(x->f, n, 1)] : a;
     uint32_t from = elem_of(x, operand(x->f, n, 0)), to = elem_of(x, n);
     if (op == OP_select) return chosen(x, n);
-    if (op == OP_cast && from == ELEM_bool && to == ELEM_f32)
+    if (op == OP_cast && from == ELEM_bool && is_real(x, n))
         return floating((a->may & FALSE ? ZERO : 0) | (a->may & TRUE ? FINITE : 0));
-    if (to == ELEM_f32) return floats(x, n);
+    if (is_real(x, n)) return floats(x, n);
     if (to == ELEM_bool) {
         if (from == ELEM_f32) return compared_floats(op, a->may, b->may);
         if (from != ELEM_bool) return from == ELEM_i32 ? compared(op, a, b) : condition(EITHER);
@@ -234,16 +240,16 @@ static Abstract renamed(const IndexBounds *x, NodeId n) {
 static Abstract read_elsewhere(const IndexBounds *x, NodeId n) {
     const Node *node = node_at(x->f, n);
     uint8_t may = node->op == OP_pad ? constant(attr_of(x->m, x->f, n)->pad.value) : 0;
-    if (elem_of(x, n) != ELEM_f32) return node->op == OP_rename ? renamed(x, n) : unknown;
+    if (!is_real(x, n)) return node->op == OP_rename ? renamed(x, n) : unknown;
     for (uint32_t i = 0; i < node->n; i++)
-        if (elem_of(x, operand(x->f, n, i)) == ELEM_f32) may |= x->whole[operand(x->f, n, i)].may;
+        if (is_real(x, operand(x->f, n, i))) may |= x->whole[operand(x->f, n, i)].may;
     return floating(is_finite(may) ? ZERO | FINITE : ANY);
 }
 
 static Abstract evaluate(const IndexBounds *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
     const Attr *at = attr_of(x->m, x->f, n);
-    bool is_float = elem_of(x, n) == ELEM_f32;
+    bool is_float = is_real(x, n);
     if (op_is_scalar(op)) return scalar(x, n);
     switch ((int)op) {
     case OP_const:

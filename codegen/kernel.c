@@ -279,7 +279,8 @@ static bool check_tile_store(Finish *f, uint32_t i) {
     const KStore *s = &k->stores.at[i];
     if (k->order != KORDER_strip) FAIL(f, "store %u: only strips store tiles", i);
     if (!check_tile(f, "store", i, s->arg)) return false;
-    if (result_of(k, s->value) != ELEM_f32) FAIL(f, "store %u: a tile is of f32", i);
+    if (elem_info[result_of(k, s->value)].computes != ELEM_f32) // in registers it is that
+        FAIL(f, "store %u: a tile is of f32", i);
     if (s->mask != NONE) FAIL(f, "store %u: a tile is stored whole, without mask", i);
     for (uint32_t q = 0; q < k->folds.n; q++)
         if (k->folds.at[q].phase > s->phase)

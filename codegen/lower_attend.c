@@ -99,15 +99,22 @@ static int64_t stride_in(const AttendMatrix *x, AxisId a) {
     return k < 0 ? 0 : x->view.stride[k];
 }
 
-// x is what is read, y the keys of a product or the result of a sum; features: their axes, in order.
-static bool add_part(AttendParts *p, SnAttendKind kind, uint32_t tile, const AttendMatrix *x,
-                     const AttendMatrix *y, const AxisList *features) {
+// x is what is read, y the keys of a product or the result of a sum; features: their axes, in order. elem: of
+// what the tile holds.
+static bool add_part(AttendParts *p, SnAttendKind kind, uint32_t tile, uint32_t elem,
+                     const AttendMatrix *x, const AttendMatrix *y, const AxisList *features) {
     SnAttend *a = p->a;
     if (a->nparts == SN_ATTEND_PARTS) return false;
     p->to->x[a->nparts] = x->ref;
     p->to->y[a->nparts] = y->ref;
     SnAttendPart *s = &a->part[a->nparts++];
-    *s = (SnAttendPart){.kind = kind, .tile = tile};
+    *s = (SnAttendPart){.kind = kind,
+                        .tile = tile,
+                        .elem_x = x->type->elem,
+                        .elem_y = y->type->elem,
+                        .elem_tile = elem};
+    if (!sn_multiplies(s->elem_x) || !sn_multiplies(s->elem_y) || !sn_multiplies(elem))
+        return false;
     s->base_x = x->view.offset;
     s->base_y = y->view.offset;
     bool rows = kind == SN_ATTEND_KEYS || kind == SN_ATTEND_DENSE; // that y has
@@ -140,7 +147,7 @@ static bool add_product(AttendParts *p, NodeId n) {
     }
     if (!matrix_of(l, a, &x) || !matrix_of(l, b, &y)) return false;
     p->in[p->products++] = n;
-    return add_part(p, SN_ATTEND_PRODUCT, p->products - 1, &x, &y,
+    return add_part(p, SN_ATTEND_PRODUCT, p->products - 1, ELEM_f32, &x, &y,
                     &attr_of(l->m, l->f, n)->contract.axes);
 }
 
@@ -174,7 +181,7 @@ static bool add_sum(AttendParts *p, NodeId n) {
         if (a != p->row && a != p->key && !is_outer(p, a)) features.at[features.n++] = a;
     }
     SnAttendKind kind = has(l, n, p->row) ? SN_ATTEND_KEYS : SN_ATTEND_ROWS;
-    return add_part(p, kind, tile, &x, &y, &features);
+    return add_part(p, kind, tile, type_in(l, w)->elem, &x, &y, &features);
 }
 
 // The keys stand where other parts have features.
@@ -184,7 +191,7 @@ static bool add_dense(AttendParts *p, NodeId n) {
     AxisList keys = {1, {p->key}};
     if (tile == SN_ATTEND_TILES || !matrix_of(p->l, n, &y)) return false;
     AttendMatrix none = {.type = y.type, .ref = y.ref};
-    return add_part(p, SN_ATTEND_DENSE, tile, &none, &y, &keys);
+    return add_part(p, SN_ATTEND_DENSE, tile, ELEM_f32, &none, &y, &keys);
 }
 
 static bool add_parts(AttendParts *p) {

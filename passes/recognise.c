@@ -127,6 +127,13 @@ static bool add_sum(AttendSearch *s, Attention *x, NodeId n) {
     return true;
 }
 
+// A pair of what is summed over several outer indices' rows would be of two strips.
+static bool tears_pairs(const AttendSearch *s, const Attention *x, NodeId t, NodeId y) {
+    const Type *tile = type(s, t);
+    return tile->elem == ELEM_bf16 && type(s, y)->elem == ELEM_bf16 &&
+           tile->axes[type_find(tile, x->row)].size % 2;
+}
+
 // A contraction that reads tile t: sums over keys or over rows.
 static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     NodeId y = operand(s->f, n, operand(s->f, n, 0) == t ? 1 : 0);
@@ -140,6 +147,8 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     if (over_rows && !in_order(x, axes, axes->n - 1))
         return refuse(x, n, "sums its rows in another order");
     if (features(s, x, y) > MAX_FEATURES) return refuse(x, n, "has too many features");
+    if (over_rows && axes->n > 1 && tears_pairs(s, x, t, y))
+        return refuse(x, n, "sums pairs of bf16 over an odd number of rows, several times");
     return add_sum(s, x, n);
 }
 

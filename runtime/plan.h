@@ -273,14 +273,19 @@ typedef enum {
     SN_ATTEND_KINDS
 } SnAttendKind;
 // Strides in elements. step: from row to row, or key to key. outer: 0 where it lacks the axis.
+// Element types: of x and y, each where it is multiplied; of the tile, whose numbers that type holds.
 typedef struct {
     uint32_t kind, tile;
     uint32_t x, y; // arguments of the command
+    uint32_t elem_x, elem_y, elem_tile;
     int64_t base_x, base_y, step_x, step_y;
     int64_t outer_x[SN_ATTEND_OUTER], outer_y[SN_ATTEND_OUTER];
-    uint32_t nf, pad;
+    uint32_t nf;
     SnDim f[SN_GEMM_DIMS]; // a: stride in x, b: in y
 } SnAttendPart;
+static inline bool sn_attend_pairs(const SnAttendPart *p) {
+    return sn_pairs(p->elem_x, p->kind == SN_ATTEND_PRODUCT ? p->elem_y : p->elem_tile);
+}
 typedef struct {
     uint32_t nouter, nparts, tiles;
     uint32_t strip; // rows in one

@@ -6,6 +6,11 @@
 //   ROWS     y += tile^T x    chains over rows go on from strip to strip: a tile is the panel it lies as
 //   DENSE    y += tile        one outer index behind the other
 //
+// Matrices may be narrow. What they are multiplied with in a tile is f32 that the narrow type holds; where
+// both are bf16 the sum is one of pairs (gemm.c), whose panels are packed here, tiles included. Pairs of rows
+// do not straddle strips: strips have an even number of rows, and so have outer indices whose rows are
+// summed one behind the other.
+//
 // Every element has one chain in the order of docs/numerics.md, so no cut changes a bit; keys outside of
 // a hull would add fma(0, v, chain). Sums over rows are taken in order: the strips of a unit run one behind
 // the other in one task where there are units enough for the threads. Else every strip is a task, and
@@ -15,7 +20,7 @@
 // Time O(outer * rows * keys seen * features); memory O(outer * (rows + keys) * features) shared, one strip
 // of tiles for each thread.
 #include "runtime/core/attend.h"
-#include "runtime/core/gemm_pack.h"
+#include "runtime/core/gemm_block.h"
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -37,8 +42,10 @@ static int64_t even_panel(int64_t size, int64_t nr) {
     return SN_GEMM_LANES * sn_ceil_div(vectors, panels);
 }
 
+// Micro-kernels may read or write it where it lies.
 static bool adjacent(const SnAttendPart *p, bool y) {
     int64_t size = 1;
+    if ((y ? p->elem_y : p->elem_x) != SN_ELEM_f32) return false;
     for (uint32_t i = p->nf; i-- > 0;) {
         int64_t stride = y ? p->f[i].b : p->f[i].a;
         if (p->f[i].extent > 1 && stride != size) return false;
@@ -66,19 +73,21 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
     const SnAttendPart *p = &a->part[i];
     SnAttendCut *c = &j->part[i];
     c->f = sn_extents(p->f, p->nf, false);
+    c->panel = sn_gemm_panel(&j->kit, sn_attend_pairs(p));
+    bool floats = c->panel == SN_PANEL_FLOATS;
     if (p->kind == SN_ATTEND_PRODUCT) {
         c->step = (SnExtents){.count = 1, .size = a->keys};
         c->step.dim[0] = (SnDim){a->keys, 0, p->step_y, 0};
         number_own(c, a, p->outer_y);
-        c->size = sn_round_up(a->keys, SN_GEMM_LANES) * c->f.size;
+        c->size = sn_round_up(a->keys, SN_GEMM_LANES) * sn_gemm_words(c->panel, c->f.size);
         return;
     }
     c->nr = even_panel(c->f.size, j->kit.nr);
     c->width = sn_round_up(c->f.size, SN_GEMM_LANES);
     if (p->kind == SN_ATTEND_KEYS) {
-        c->direct = adjacent(p, false);
+        c->direct = floats && adjacent(p, false);
         number_own(c, a, p->outer_x);
-        c->size = a->keys * c->width;
+        c->size = sn_gemm_words(c->panel, a->keys) * c->width;
         if (c->direct) c->count = 0;
         return;
     }
@@ -92,7 +101,7 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
         c->place[k] = p->outer_y[k] ? 0 : c->places;
         if (!p->outer_y[k]) c->places *= a->outer[k];
     }
-    c->direct_x = adjacent(p, false);
+    c->direct_x = floats && adjacent(p, false);
     c->direct = adjacent(p, true) && c->places <= SN_GEMM_SEGMENT;
     number_own(c, a, p->outer_y);
     c->size = c->direct ? 0 : a->keys * c->width;
@@ -126,8 +135,10 @@ static void size_workspace(SnAttendJob *j, int64_t kernel_scratch) {
         at += sn_round_up(c->count * c->size, LINE);
         j->pack_tasks[i] = c->count * pack_blocks(j);
         j->tasks[SN_ATTEND_PACK] += j->pack_tasks[i];
-        if (a->part[i].kind == SN_ATTEND_PRODUCT) x = max64(x, a->strip * c->f.size);
-        if (a->part[i].kind == SN_ATTEND_ROWS) x = max64(x, a->strip * c->width);
+        int64_t features = sn_gemm_words(c->panel, c->f.size);
+        if (a->part[i].kind == SN_ATTEND_PRODUCT) x = max64(x, a->strip * features);
+        if (a->part[i].kind == SN_ATTEND_ROWS)
+            x = max64(x, sn_gemm_words(c->panel, a->strip) * c->width);
         if (a->part[i].kind == SN_ATTEND_KEYS) y = max64(y, a->strip * c->width);
     }
     j->blocks = sn_ceil_div(a->keys, WAIT_BLOCK);
@@ -139,7 +150,7 @@ static void size_workspace(SnAttendJob *j, int64_t kernel_scratch) {
     j->shared = at * (int64_t)sizeof(float);
     j->scratch_x = sn_round_up(a->tiles * a->strip * j->ld, LINE);
     j->scratch_t = j->scratch_x + sn_round_up(x, LINE);
-    j->scratch_sum = j->scratch_t + sn_round_up(a->strip * KEYS_BLOCK, LINE);
+    j->scratch_sum = j->scratch_t + sn_round_up(sn_round_up(a->strip, 2) * KEYS_BLOCK, LINE);
     j->scratch_y = j->scratch_sum + sn_round_up(y, LINE);
     j->scratch_strip = j->scratch_y + sn_round_up(y, LINE);
     j->scratch = j->scratch_strip * (int64_t)sizeof(float) + kernel_scratch;
@@ -149,7 +160,6 @@ void sn_attend_prepare(SnAttendJob *j, const SnAttend *a, const SnHull *hulls, c
                        SnStripFn strip, int64_t kernel_scratch, int64_t threads) {
     *j =
         (SnAttendJob){.attend = a, .hulls = hulls, .kit = *kit, .strip = strip, .threads = threads};
-    j->ukr_sizes = sn_ukr_sizes((uint32_t)kit->mr);
     j->strips = sn_ceil_div(a->rows, a->strip);
     j->ld = sn_round_up(a->keys, SN_GEMM_LANES) + SN_GEMM_LANES; // rows are not in one cache set
     for (uint32_t i = 0; i < a->nparts; i++) cut_part(j, i);
@@ -174,18 +184,24 @@ typedef struct {
     int64_t unit, number; // among the strips of its unit
 } AttendStrip;
 
-static const float *matrix(const AttendRun *cx, uint32_t arg, int64_t base, const int64_t *stride,
-                           const int64_t *outer) {
+static SnGemmMatrix matrix(const AttendRun *cx, uint32_t arg, uint32_t elem, int64_t base,
+                           const int64_t *stride, const int64_t *outer) {
     for (uint32_t i = 0; i < cx->j->attend->nouter; i++) base += stride[i] * outer[i];
-    return (const float *)cx->bufs[arg] + base;
+    return sn_gemm_from((SnGemmMatrix){cx->bufs[arg], elem}, base);
 }
 
-static const float *x_of(const AttendRun *cx, const SnAttendPart *p, const int64_t *outer) {
-    return matrix(cx, p->x, p->base_x, p->outer_x, outer);
+static SnGemmMatrix x_of(const AttendRun *cx, const SnAttendPart *p, const int64_t *outer) {
+    return matrix(cx, p->x, p->elem_x, p->base_x, p->outer_x, outer);
 }
 
+// The keys of a product.
+static SnGemmMatrix keys_of(const AttendRun *cx, const SnAttendPart *p, const int64_t *outer) {
+    return matrix(cx, p->y, p->elem_y, p->base_y, p->outer_y, outer);
+}
+
+// A result.
 static float *y_of(const AttendRun *cx, const SnAttendPart *p, const int64_t *outer) {
-    return (float *)(uintptr_t)matrix(cx, p->y, p->base_y, p->outer_y, outer);
+    return (float *)(uintptr_t)keys_of(cx, p, outer).at;
 }
 
 static SnGemmMatrix floats(const float *at) { return (SnGemmMatrix){at, SN_ELEM_f32}; }
@@ -197,12 +213,23 @@ static float *packed(const AttendRun *cx, const SnAttendCut *c, const int64_t *o
 }
 
 // The micro-kernel for `rows` rows or fewer: their number, and which it is.
-static SnUkrFn ukr_for(const SnAttendJob *j, int64_t left, int64_t lanes, int64_t *rows) {
-    uint32_t mr = (uint32_t)j->kit.mr, e = 0;
-    while (sn_ukr_rows(mr, e) > left) e++;
-    *rows = sn_ukr_rows(mr, e);
-    int64_t vectors = sn_ceil_div(lanes, SN_GEMM_LANES);
-    return (SnUkrFn)j->kit.ukr[(uint64_t)(vectors - 1) * j->ukr_sizes + e];
+static SnUkrFn ukr_for(const SnAttendJob *j, SnGemmPanel panel, int64_t left, int64_t lanes,
+                       int64_t *rows) {
+    uint32_t e;
+    *rows = sn_gemm_panel_rows(&j->kit, left, &e);
+    return sn_gemm_ukr(&j->kit, panel, sn_ceil_div(lanes, SN_GEMM_LANES), e);
+}
+
+// Rows of `words` words, packed one panel of rows behind the other.
+static void pack_strip(const SnAttendJob *j, SnGemmPanel panel, const SnExtents *rows,
+                       const SnExtents *k, SnGemmMatrix from, int64_t row0, int64_t count,
+                       int64_t k0, int64_t kc, float *to) {
+    int64_t words = sn_gemm_words(panel, kc), n;
+    for (int64_t i = 0; i < count; i += n) {
+        uint32_t size;
+        n = sn_gemm_panel_rows(&j->kit, count - i, &size);
+        sn_gemm_pack(panel, SN_GEMM_A, rows, k, from, row0 + i, n, n, k0, kc, to + i * words);
+    }
 }
 
 // ---- phase 0
@@ -219,12 +246,13 @@ static void pack_product(const AttendRun *cx, uint32_t part, const int64_t *oute
     const SnAttendJob *j = cx->j;
     const SnAttendPart *p = &j->attend->part[part];
     const SnAttendCut *c = &j->part[part];
-    const float *y = y_of(cx, p, outer);
+    SnGemmMatrix y = keys_of(cx, p, outer);
     float *to = packed(cx, c, outer);
+    int64_t words = sn_gemm_words(c->panel, c->f.size);
     for (int64_t k = k0; k < k1; k += j->kit.nr) {
         int64_t keys = min64(j->kit.nr, k1 - k);
-        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_B, &c->step, &c->f, floats(y), k, keys,
-                     sn_round_up(keys, SN_GEMM_LANES), 0, c->f.size, to + k * c->f.size);
+        sn_gemm_pack(c->panel, SN_GEMM_B, &c->step, &c->f, y, k, keys,
+                     sn_round_up(keys, SN_GEMM_LANES), 0, c->f.size, to + k * words);
     }
 }
 
@@ -237,10 +265,11 @@ static void pack_keys(const AttendRun *cx, uint32_t part, const int64_t *outer, 
     SnExtents keys = {
         .count = 1, .size = j->attend->keys, .dim = {{j->attend->keys, p->step_x, 0, 0}}};
     float *to = packed(cx, c, outer);
+    int64_t words = sn_gemm_words(c->panel, j->attend->keys);
     for (int64_t f = 0; f < c->f.size; f += c->nr) {
         int64_t lanes = min64(c->nr, c->f.size - f), width = sn_round_up(lanes, SN_GEMM_LANES);
-        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &c->f, &keys, floats(x_of(cx, p, outer)), f, lanes,
-                     width, k0, k1 - k0, to + f * j->attend->keys + k0 * width);
+        sn_gemm_pack(c->panel, SN_GEMM_A, &c->f, &keys, x_of(cx, p, outer), f, lanes, width, k0,
+                     k1 - k0, to + f * words + sn_gemm_words(c->panel, k0) * width);
     }
 }
 
@@ -322,25 +351,23 @@ static void product(const AttendRun *cx, const AttendStrip *s, uint32_t part) {
     const SnAttendJob *j = cx->j;
     const SnAttendPart *p = &j->attend->part[part];
     const SnAttendCut *c = &j->part[part];
-    const float *x = x_of(cx, p, s->outer), *y = packed(cx, c, s->outer);
+    const float *y = packed(cx, c, s->outer);
     float *a = cx->scratch + j->scratch_x, *tile = tile_of(cx, p->tile);
     SnExtents rows = {
         .count = 1, .size = j->attend->rows, .dim = {{j->attend->rows, p->step_x, 0, 0}}};
-    int64_t n, size = c->f.size;
-    for (int64_t i = 0; i < s->rows; i += n) {
-        ukr_for(j, s->rows - i, SN_GEMM_LANES, &n);
-        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &rows, &c->f, floats(x), s->row0 + i, n, n, 0,
-                     size, a + i * size);
-    }
+    int64_t n, words = sn_gemm_words(c->panel, c->f.size);
+    pack_strip(j, c->panel, &rows, &c->f, x_of(cx, p, s->outer), s->row0, s->rows, 0, c->f.size, a);
+    uint32_t before = sn_gemm_enter(c->panel);
     for (int64_t k = s->key0 / j->kit.nr * j->kit.nr; k < s->key1; k += j->kit.nr) {
         int64_t lanes = min64(j->kit.nr, j->attend->keys - k),
                 ldb = sn_round_up(lanes, SN_GEMM_LANES);
         for (int64_t i = 0; i < s->rows; i += n) {
-            SnUkrFn ukr = ukr_for(j, s->rows - i, lanes, &n);
-            ukr(size, a + i * size, n, y + k * size, ldb, NULL, 0, NULL, 0, tile + i * j->ld + k,
+            SnUkrFn ukr = ukr_for(j, c->panel, s->rows - i, lanes, &n);
+            ukr(words, a + i * words, n, y + k * words, ldb, NULL, 0, NULL, 0, tile + i * j->ld + k,
                 j->ld);
         }
     }
+    sn_gemm_leave(c->panel, before);
 }
 
 // One block of keys of a sum over keys: the chains of `to` go on, or start.
@@ -353,23 +380,22 @@ static void keys_block(const AttendRun *cx, const AttendStrip *s, uint32_t part,
     float *a = cx->scratch + j->scratch_t;
     SnExtents rows = {.count = 1, .size = s->rows, .dim = {{s->rows, j->ld, 0, 0}}};
     SnExtents keys = {.count = 1, .size = k1, .dim = {{k1, 1, 0, 0}}};
-    int64_t n, kc = k1 - k0;
-    for (int64_t i = 0; i < s->rows; i += n) {
-        ukr_for(j, s->rows - i, SN_GEMM_LANES, &n);
-        sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &rows, &keys, floats(tile), i, n, n, k0, kc,
-                     a + i * kc);
-    }
-    const float *x = c->direct ? x_of(cx, p, s->outer) : packed(cx, c, s->outer);
+    int64_t n, kc = k1 - k0, wc = sn_gemm_words(c->panel, kc), w0 = sn_gemm_words(c->panel, k0);
+    pack_strip(j, c->panel, &rows, &keys, floats(tile), 0, s->rows, k0, kc, a);
+    const float *x = c->direct ? x_of(cx, p, s->outer).at : packed(cx, c, s->outer);
+    uint32_t before = sn_gemm_enter(c->panel);
     for (int64_t f = 0; f < c->f.size; f += c->nr) {
         int64_t lanes = min64(c->nr, c->f.size - f), width = sn_round_up(lanes, SN_GEMM_LANES);
-        const float *b = c->direct ? x + k0 * p->step_x + f : x + f * j->attend->keys + k0 * width;
+        int64_t words = sn_gemm_words(c->panel, j->attend->keys);
+        const float *b = c->direct ? x + k0 * p->step_x + f : x + f * words + w0 * width;
         int64_t ldb = c->direct ? p->step_x : width;
         for (int64_t i = 0; i < s->rows; i += n) {
-            SnUkrFn ukr = ukr_for(j, s->rows - i, lanes, &n);
+            SnUkrFn ukr = ukr_for(j, c->panel, s->rows - i, lanes, &n);
             float *at = to + i * ldto + f;
-            ukr(kc, a + i * kc, n, b, ldb, start ? NULL : at, ldto, NULL, 0, at, ldto);
+            ukr(wc, a + i * wc, n, b, ldb, start ? NULL : at, ldto, NULL, 0, at, ldto);
         }
     }
+    sn_gemm_leave(c->panel, before);
 }
 
 static void sum_keys(const AttendRun *cx, const AttendStrip *s, uint32_t part) {
@@ -400,27 +426,35 @@ static void rows_block(const AttendRun *cx, const AttendStrip *s, uint32_t part,
     const SnAttendJob *j = cx->j;
     const SnAttendPart *p = &j->attend->part[part];
     const SnAttendCut *c = &j->part[part];
-    const float *tile = tile_of(cx, p->tile) + r * j->ld;
-    const float *x = x_of(cx, p, s->outer) + (s->row0 + r) * p->step_x;
+    const float *a = tile_of(cx, p->tile) + r * j->ld + k0; // a panel as it lies
+    SnGemmMatrix x = sn_gemm_from(x_of(cx, p, s->outer), (s->row0 + r) * p->step_x);
+    SnExtents axis = {.count = 1, .size = rows, .dim = {{rows, p->step_x, 0, 0}}};
     float *to = c->direct ? y_of(cx, p, s->outer) : packed(cx, c, s->outer);
-    int64_t ldto = c->direct ? p->step_y : c->width, n;
+    int64_t ldto = c->direct ? p->step_y : c->width, n, lda = j->ld;
+    int64_t words = sn_gemm_words(c->panel, rows);
+    if (c->panel != SN_PANEL_FLOATS) {
+        SnExtents keys = {.count = 1, .size = k1 - k0, .dim = {{k1 - k0, 1, 0, 0}}};
+        SnExtents strip = {.count = 1, .size = rows, .dim = {{rows, lda, 0, 0}}};
+        float *pack = cx->scratch + j->scratch_t;
+        lda = k1 - k0;
+        sn_gemm_pack(c->panel, SN_GEMM_A, &keys, &strip, floats(a), 0, lda, lda, 0, rows, pack);
+        a = pack;
+    }
     for (int64_t f = 0; f < c->f.size; f += c->nr) {
         int64_t lanes = min64(c->nr, c->f.size - f), ldb = sn_round_up(lanes, SN_GEMM_LANES);
-        const float *b = x + f;
-        if (c->direct_x) {
+        const float *b = c->direct_x ? (const float *)x.at + f : cx->scratch + j->scratch_x;
+        if (c->direct_x)
             ldb = p->step_x;
-        } else {
-            float *pack = cx->scratch + j->scratch_x;
-            SnExtents axis = {.count = 1, .size = rows, .dim = {{rows, p->step_x, 0, 0}}};
-            sn_gemm_pack(SN_PANEL_FLOATS, SN_GEMM_A, &c->f, &axis, floats(x), f, lanes, ldb, 0,
-                         rows, pack);
-            b = pack;
-        }
+        else
+            sn_gemm_pack(c->panel, SN_GEMM_A, &c->f, &axis, x, f, lanes, ldb, 0, rows,
+                         cx->scratch + j->scratch_x);
+        uint32_t before = sn_gemm_enter(c->panel);
         for (int64_t k = k0; k < k1; k += n) {
-            SnUkrFn ukr = ukr_for(j, k1 - k, lanes, &n);
+            SnUkrFn ukr = ukr_for(j, c->panel, k1 - k, lanes, &n);
             float *at = to + k * ldto + f;
-            ukr(rows, tile + k, j->ld, b, ldb, at, ldto, NULL, 0, at, ldto);
+            ukr(words, a + (k - k0), lda, b, ldb, at, ldto, NULL, 0, at, ldto);
         }
+        sn_gemm_leave(c->panel, before);
     }
 }
 

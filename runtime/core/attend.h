@@ -18,6 +18,7 @@ typedef struct {
         own[SN_ATTEND_OUTER]; // weight of an outer index in the number of the matrix that is packed
     int64_t count;            // of those matrices; 0: nothing is packed
     int64_t at, size;         // in the shared workspace: where they start, and each; floats
+    SnGemmPanel panel;        // of what is multiplied
     int64_t nr, width;        // lanes of a panel of features; features up to whole vectors
     int64_t places;           // ROWS: rows that one element of y sums, and what an outer index adds
     int64_t place[SN_ATTEND_OUTER]; //   to the number of its first
@@ -30,7 +31,6 @@ typedef struct {
     const SnHull *hulls; // one for each strip of rows
     SnGemmKit kit;
     SnStripFn strip;
-    uint32_t ukr_sizes;
     SnAttendCut part[SN_ATTEND_PARTS];
     int64_t strips, chain; // strips of rows; outer indices whose strips are summed in order
     int64_t units;         // of which each has chain * strips strips of its own, in order

@@ -324,7 +324,19 @@ static bool part_inside(const SnAttend *a, const SnAttendPart *p, bool y, int64_
     int64_t low = y ? p->base_y : p->base_x, high = low;
     return reach(d, a->nouter + 1, offsetof(SnDim, a), &low, &high) &&
            reach(p->f, p->nf, y ? offsetof(SnDim, b) : offsetof(SnDim, a), &low, &high) &&
-           low >= 0 && high < bytes / 4;
+           low >= 0 && high < bytes / sn_elem_info[y ? p->elem_y : p->elem_x].bytes;
+}
+
+// What is summed is multiplied as it lies, results are f32. Pairs of rows lie in one strip each.
+static bool good_elements(const SnAttend *a, const SnAttendPart *p) {
+    bool product = p->kind == SN_ATTEND_PRODUCT;
+    if (!sn_multiplies(p->elem_x) || !sn_multiplies(p->elem_tile) ||
+        !(product ? sn_multiplies(p->elem_y) : p->elem_y == SN_ELEM_f32))
+        return false;
+    bool several = false; // outer indices whose rows follow each other
+    for (uint32_t i = 0; i < a->nouter; i++) several |= !p->outer_y[i] && a->outer[i] > 1;
+    return p->kind != SN_ATTEND_ROWS || !sn_attend_pairs(p) ||
+           (a->strip % 2 == 0 && (!several || a->rows % 2 == 0));
 }
 
 static bool good_hulls(const SnPlan *p, const SnAttend *a) {
@@ -359,7 +371,7 @@ static SnStatus check_attends(const PlanCheck *c) {
             int64_t work = total;
             const SnAttendPart *part = &a->part[k];
             if (part->kind >= SN_ATTEND_KINDS || part->tile >= a->tiles ||
-                !good_dims(part->f, part->nf, &work) ||
+                !good_elements(a, part) || !good_dims(part->f, part->nf, &work) ||
                 (part->kind == SN_ATTEND_DENSE ? work / total != a->keys
                                                : work / total > SN_GEMM_SEGMENT))
                 return FAIL("part %u of attention %u", k, i);
@@ -376,7 +388,9 @@ static SnStatus check_attend_args(const PlanCheck *c, uint32_t at, const SnCmd *
         return FAIL("arguments of command %u", at);
     for (uint32_t i = 0; i < a->nparts; i++) {
         const SnAttendPart *p = &a->part[i];
-        if (p->x >= cmd->nargs || p->y >= cmd->nargs) return FAIL("arguments of command %u", at);
+        if (p->x >= cmd->nargs || p->y >= cmd->nargs || args[p->x].elem != p->elem_x ||
+            args[p->y].elem != p->elem_y)
+            return FAIL("arguments of command %u", at);
         if (!part_inside(a, p, false, args[p->x].bytes) ||
             !part_inside(a, p, true, args[p->y].bytes))
             return FAIL("command %u reaches outside of its buffers", at);

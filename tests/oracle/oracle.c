@@ -255,12 +255,17 @@ typedef struct {
     int64_t outer[SN_ATTEND_OUTER], rows; // of the kernel: outer x rows
 } WholeAttend;
 
-static float *element(const WholeAttend *w, const SnAttendPart *p, bool y, float *at, int64_t step,
-                      int64_t feature) {
-    at += (y ? p->base_y : p->base_x) + step * (y ? p->step_y : p->step_x);
+static int64_t offset_in(const WholeAttend *w, const SnAttendPart *p, bool y, int64_t step,
+                         int64_t feature) {
+    int64_t at = (y ? p->base_y : p->base_x) + step * (y ? p->step_y : p->step_x);
     for (uint32_t i = 0; i < w->a->nouter; i++)
         at += w->outer[i] * (y ? p->outer_y[i] : p->outer_x[i]);
     return at + dim_offset(p->f, p->nf, feature, y ? 1 : 0);
+}
+static float factor(const WholeAttend *w, const SnAttendPart *p, bool y, const void *at,
+                    int64_t step, int64_t feature) {
+    const Matrix m = {at, (Elem)(y ? p->elem_y : p->elem_x)};
+    return element_of(&m, offset_in(w, p, y, step, feature));
 }
 
 static void set_outer(WholeAttend *w, int64_t number) {
@@ -270,59 +275,75 @@ static void set_outer(WholeAttend *w, int64_t number) {
     }
 }
 
-// A chain in segments of 4096, one addition at a time.
+// A chain in segments of 4096, one addition at a time. In pairs the even element waits for the odd one.
 typedef struct {
-    float chain, total;
+    float chain, total, a, b;
     int64_t n;
 } FmaChain;
-static void chain_add(FmaChain *c, float a, float b) {
+static float pair_end(const FmaChain *c, float a, float b) {
+    return scalar_fma_flushed(c->a, c->b, scalar_fma_flushed(a, b, c->chain));
+}
+static void chain_add(FmaChain *c, bool pairs, float a, float b) {
     if (c->n && c->n % 4096 == 0) c->total += c->chain, c->chain = 0;
-    c->chain = fmaf(a, b, c->chain);
+    if (pairs && c->n % 2)
+        c->chain = pair_end(c, a, b);
+    else if (pairs)
+        c->a = a, c->b = b;
+    else
+        c->chain = fmaf(a, b, c->chain);
     c->n++;
 }
-static float chain_end(const FmaChain *c) { return c->n > 4096 ? c->total + c->chain : c->chain; }
+static float chain_end(const FmaChain *c, bool pairs) {
+    float chain = pairs && c->n % 2 ? pair_end(c, 0, 0) : c->chain;
+    return c->n > 4096 ? c->total + chain : chain;
+}
 
-static void whole_product(WholeAttend *w, const SnAttendPart *p, float *x, float *y, float *tile) {
+static void whole_product(WholeAttend *w, const SnAttendPart *p, const void *x, const void *y,
+                          float *tile) {
+    bool pairs = sn_attend_pairs(p);
     int64_t features = total(p->f, p->nf);
     for (int64_t r = 0; r < w->rows; r++) {
         set_outer(w, r / w->a->rows);
         for (int64_t k = 0; k < w->a->keys; k++) {
             FmaChain c = {0};
             for (int64_t i = 0; i < features; i++)
-                chain_add(&c, *element(w, p, false, x, r % w->a->rows, i),
-                          *element(w, p, true, y, k, i));
-            tile[r * w->a->keys + k] = chain_end(&c);
+                chain_add(&c, pairs, factor(w, p, false, x, r % w->a->rows, i),
+                          factor(w, p, true, y, k, i));
+            tile[r * w->a->keys + k] = chain_end(&c, pairs);
         }
     }
 }
 
-static void whole_keys(WholeAttend *w, const SnAttendPart *p, float *x, float *y,
+static void whole_keys(WholeAttend *w, const SnAttendPart *p, const void *x, float *y,
                        const float *tile) {
+    bool pairs = sn_attend_pairs(p);
     int64_t features = total(p->f, p->nf);
     for (int64_t r = 0; r < w->rows; r++) {
         set_outer(w, r / w->a->rows);
         for (int64_t i = 0; i < features; i++) {
             FmaChain c = {0};
             for (int64_t k = 0; k < w->a->keys; k++)
-                chain_add(&c, tile[r * w->a->keys + k], *element(w, p, false, x, k, i));
-            *element(w, p, true, y, r % w->a->rows, i) = chain_end(&c);
+                chain_add(&c, pairs, tile[r * w->a->keys + k], factor(w, p, false, x, k, i));
+            y[offset_in(w, p, true, r % w->a->rows, i)] = chain_end(&c, pairs);
         }
     }
 }
 
 // A chain for each element of y: rows come in the order of its sum.
-static void whole_rows(PlanMemory *mem, WholeAttend *w, const SnAttendPart *p, float *x, float *y,
-                       const float *tile, int64_t bytes) {
+static void whole_rows(PlanMemory *mem, WholeAttend *w, const SnAttendPart *p, const void *x,
+                       float *y, const float *tile, int64_t bytes) {
+    bool pairs = sn_attend_pairs(p);
     int64_t features = total(p->f, p->nf);
     FmaChain *chains = NEW_ARRAY(mem->a, FmaChain, bytes / 4 + 1);
     for (int64_t r = 0; r < w->rows; r++) {
         set_outer(w, r / w->a->rows);
         for (int64_t k = 0; k < w->a->keys; k++)
             for (int64_t i = 0; i < features; i++) {
-                float *to = element(w, p, true, y, k, i);
-                FmaChain *c = &chains[to - y];
-                chain_add(c, tile[r * w->a->keys + k], *element(w, p, false, x, r % w->a->rows, i));
-                *to = chain_end(c);
+                int64_t to = offset_in(w, p, true, k, i);
+                FmaChain *c = &chains[to];
+                chain_add(c, pairs, tile[r * w->a->keys + k],
+                          factor(w, p, false, x, r % w->a->rows, i));
+                y[to] = chain_end(c, pairs);
             }
     }
 }
@@ -333,7 +354,7 @@ static void whole_dense(WholeAttend *w, const SnAttendPart *p, float *y, const f
     for (int64_t r = 0; r < w->rows; r++) {
         set_outer(w, r / w->a->rows);
         for (int64_t k = 0; k < w->a->keys; k++) {
-            float *to = element(w, p, true, y, r % w->a->rows, k);
+            float *to = y + offset_in(w, p, true, r % w->a->rows, k);
             *to = *to + tile[r * w->a->keys + k];
         }
     }

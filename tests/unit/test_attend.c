@@ -1,6 +1,6 @@
 // Attention in strips (runtime/core/attend.c) against its definition, by equality of bits: random outer axes,
-// strides, features, products and sums over keys and rows, hulls, strips and threads, every instruction
-// set that runs here; longer sums than a segment. Buffers and workspaces are as large as they must be, so that
+// strides, features, element types, products and sums over keys and rows, hulls, strips and threads, every
+// instruction set that runs here, sums in pairs by floats and by words; longer sums than a segment. Buffers and workspaces are as large as they must be, so that
 // a sanitizer sees what is read or written outside.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,8 +23,8 @@ enum { ISAS = sizeof isas / sizeof *isas };
 typedef struct {
     Arena *arena;
     uint32_t n;
-    SnGemmKit kit[ISAS + 1];
-    CpuJit *jit[ISAS + 1];
+    SnGemmKit kit[ISAS + 2];
+    CpuJit *jit[ISAS + 2];
 } AttendWorld;
 
 // ---- Random cases -------------------------------------------------------------------------------
@@ -52,10 +52,11 @@ enum { BUFS = 2 * SN_ATTEND_PARTS };
 typedef struct {
     SnAttend a;
     SnHull *hulls;
-    int64_t outer, count[BUFS]; // outer indices; floats of each argument
-    float *buf[BUFS], *want[BUFS];
-    float *row, *want_row; // what the strip kernel stores
-    int32_t tiles[2];      // that products made, and all
+    int64_t outer, count[BUFS];    // outer indices; elements of each argument
+    float *buf[BUFS], *want[BUFS]; // as numbers
+    void *mem[BUFS];               // as they lie; of f32, buf
+    float *row, *want_row;         // what the strip kernel stores
+    int32_t tiles[3];              // that products made, and all; whether they become bf16
 } AttendCase;
 
 typedef struct {
@@ -105,6 +106,15 @@ static void add_part(AttendCase *c, SnAttendKind kind, uint32_t tile, int64_t fe
         features /= 4;
     }
     if (features > 1 || next() % 2) p->f[p->nf++].extent = features;
+    bool product = kind == SN_ATTEND_PRODUCT;
+    if (c->tiles[2]) { // bf16 mostly
+        static const uint32_t elem[] = {SN_ELEM_bf16, SN_ELEM_bf16, SN_ELEM_bf16, SN_ELEM_f16,
+                                        SN_ELEM_f32};
+        p->elem_x = elem[next() % 5];
+        if (product) p->elem_y = elem[next() % 5];
+        if (!product) p->elem_tile = elem[next() % 5]; // a number that bf16 holds, f32 does too
+        if (p->elem_tile == SN_ELEM_f16) p->elem_tile = SN_ELEM_f32;
+    }
     c->count[2 * i] = lay_out(c, p, false, next() & all);
     c->count[2 * i + 1] = lay_out(c, p, true, kind == SN_ATTEND_KEYS ? all : next() & all);
 }
@@ -114,6 +124,35 @@ static float *new_floats(int64_t n) {
     assert_non_null(to);
     for (int64_t i = 0; i < n; i++) to[i] = value();
     return to;
+}
+
+// The nearest number towards 0 that bf16 holds.
+static float cut(float x) {
+    uint16_t half[2]; // as one word, gcc 12 loses the mask
+    memcpy(half, &x, sizeof x);
+    half[0] = 0;
+    memcpy(&x, half, sizeof x);
+    return x;
+}
+
+// Memory of the element type with the n numbers, which become such that it holds them.
+static void *in_memory(uint32_t elem, float *x, int64_t n) {
+    uint16_t *to = elem == SN_ELEM_f32 ? NULL : malloc((size_t)n * sizeof *to);
+    for (int64_t i = 0; to && i < n; i++) {
+        uint32_t bits;
+        if (elem == SN_ELEM_f16) { // a quarter of a whole number: 11 bits are enough
+            int quarters = (int)pick(-2000, 2000), q = quarters < 0 ? -quarters : quarters, e = 0;
+            for (x[i] = (float)quarters * 0.25f; q >= 2048; e++) q /= 2;
+            while (q && q < 1024) q *= 2, e--;
+            bits = q ? (uint32_t)(e + 23) << 10 | ((uint32_t)q & 1023) : 0;
+            to[i] = (uint16_t)(bits | (quarters < 0 ? 0x8000u : 0));
+            continue;
+        }
+        x[i] = cut(x[i]);
+        memcpy(&bits, x + i, sizeof bits);
+        to[i] = (uint16_t)(bits >> 16);
+    }
+    return to ? (void *)to : x;
 }
 
 static void random_hulls(AttendCase *c) {
@@ -132,7 +171,9 @@ static void case_buffers(AttendCase *c) {
     for (uint32_t i = 0; i < c->a.nouter; i++) c->outer *= c->a.outer[i];
     c->a.args = 2 * c->a.nparts;
     for (uint32_t i = 0; i < c->a.args; i++) {
+        const SnAttendPart *p = &c->a.part[i / 2];
         c->buf[i] = new_floats(c->count[i]);
+        c->mem[i] = in_memory(i % 2 ? p->elem_y : p->elem_x, c->buf[i], c->count[i]);
         c->want[i] = new_floats(c->count[i]);
         memcpy(c->want[i], c->buf[i], (size_t)c->count[i] * sizeof(float));
     }
@@ -143,7 +184,10 @@ static void case_buffers(AttendCase *c) {
 }
 
 static void case_free(AttendCase *c) {
-    for (uint32_t i = 0; i < c->a.args; i++) free(c->buf[i]), free(c->want[i]);
+    for (uint32_t i = 0; i < c->a.args; i++) {
+        if (c->mem[i] != c->buf[i]) free(c->mem[i]);
+        free(c->buf[i]), free(c->want[i]);
+    }
     free(c->row), free(c->want_row), free(c->hulls);
 }
 
@@ -167,21 +211,44 @@ static void strip(void *const *bufs, const SnEnv *env, float *const *tiles, int6
         for (int64_t k = 0; k < lane1 - lane0; k++)
             for (int32_t t = 0; t < n[1]; t++) {
                 float *at = &tiles[t][(r - row0) * ld + k];
-                *at = (k + r + t) % 5 == 0 ? 0.0f : *at * 0.5f + sum * 0.125f;
+                float x = (k + r + t) % 5 == 0 ? 0.0f : *at * 0.5f + sum * 0.125f;
+                *at = n[2] ? cut(x) : x; // all tiles are bf16
             }
     }
 }
 
+// In pairs an even element waits for the odd one behind it, which is added first.
 typedef struct {
-    float chain, total;
+    float chain, total, a, b;
     int64_t n;
+    bool waits;
 } Chain;
-__attribute__((target("fma"))) static void chain_add(Chain *c, bool adds, float a, float b) {
+
+static float flushed(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x; }
+__attribute__((target("fma"))) static float fma_flushed(float a, float b, float acc) {
+    a = flushed(a), b = flushed(b), acc = flushed(acc);
+    float r = fmaf(a, b, acc);
+    if (fabsf(r) > 0x1p-126f) return r;
+    long double sum = (long double)a * (long double)b + (long double)acc;
+    return fabsl(sum) < 0x1p-126L - 0x1p-151L ? copysignf(0, r) : r;
+}
+
+static float pair_end(const Chain *c, float a, float b) {
+    float odd = fma_flushed(a, b, c->chain);
+    return c->waits ? fma_flushed(c->a, c->b, odd) : odd;
+}
+__attribute__((target("fma"))) static void chain_add(Chain *c, bool pairs, bool adds, float a,
+                                                     float b) {
     if (c->n && c->n % 4096 == 0) c->total += c->chain, c->chain = 0;
-    if (adds) c->chain = fmaf(a, b, c->chain);
+    if (adds && !pairs) c->chain = fmaf(a, b, c->chain);
+    if (pairs && c->n % 2 == 0) c->a = a, c->b = b, c->waits = adds;
+    if (pairs && c->n % 2 && (adds || c->waits)) c->chain = pair_end(c, adds ? a : 0, b);
     c->n++;
 }
-static float chain_end(const Chain *c) { return c->n > 4096 ? c->total + c->chain : c->chain; }
+static float chain_end(const Chain *c, bool pairs) {
+    float chain = pairs && c->n % 2 && c->waits ? pair_end(c, 0, 0) : c->chain;
+    return c->n > 4096 ? c->total + chain : chain;
+}
 
 // Where element (outer, step, feature) of x or y of a part lies.
 static int64_t place(const AttendCase *c, const SnAttendPart *p, bool y, int64_t outer,
@@ -207,9 +274,9 @@ static void want_product(AttendCase *c, const SnAttendPart *p, float *tile) {
             Chain sum = {0};
             int64_t o = r / c->a.rows, row = r % c->a.rows;
             for (int64_t f = 0; f < features; f++)
-                chain_add(&sum, true, x[place(c, p, false, o, row, f)],
+                chain_add(&sum, sn_attend_pairs(p), true, x[place(c, p, false, o, row, f)],
                           y[place(c, p, true, o, k, f)]);
-            tile[r * c->a.keys + k] = chain_end(&sum);
+            tile[r * c->a.keys + k] = chain_end(&sum, sn_attend_pairs(p));
         }
 }
 
@@ -223,11 +290,11 @@ static void want_sum(AttendCase *c, const SnAttendPart *p, const float *tile) {
             for (int64_t f = 0; f < features; f++) {
                 int64_t o = r / c->a.rows, row = r % c->a.rows;
                 int64_t to = place(c, p, true, o, keys ? row : k, f);
-                chain_add(&sums[to], sees(c, row, k), tile[r * c->a.keys + k],
+                chain_add(&sums[to], sn_attend_pairs(p), sees(c, row, k), tile[r * c->a.keys + k],
                           x[place(c, p, false, o, keys ? k : row, f)]);
             }
     for (int64_t i = 0; i < c->count[p->y]; i++)
-        if (sums[i].n) c->want[p->y][i] = chain_end(&sums[i]);
+        if (sums[i].n) c->want[p->y][i] = chain_end(&sums[i], sn_attend_pairs(p));
     free(sums);
 }
 
@@ -274,7 +341,7 @@ static unsigned char *workspace(int64_t bytes) {
 static void run(AttendCase *c, const SnGemmKit *kit, int threads) {
     SnAttendJob job;
     void *bufs[BUFS + 2];
-    for (uint32_t i = 0; i < c->a.args; i++) bufs[i] = c->buf[i];
+    for (uint32_t i = 0; i < c->a.args; i++) bufs[i] = c->mem[i];
     bufs[c->a.args] = c->tiles, bufs[c->a.args + 1] = c->row;
     sn_attend_prepare(&job, &c->a, c->hulls, kit, strip, STRIP_SCRATCH, threads);
     AttendPhase x = {.job = &job, .bufs = bufs, .shared = workspace(job.shared)};
@@ -331,31 +398,40 @@ static void random_parts(AttendCase *c) {
         add_part(c, SN_ATTEND_ROWS, next() % c->a.tiles, ONE_OF(1, 5, 16, 24, 48, 64, 80));
 }
 
+// Rows of several outer indices that are summed in pairs are an even number.
+static void check_random(const AttendWorld *w, uint64_t seed, bool narrow) {
+    state = seed * 7919;
+    AttendCase c = {.tiles = {0, 0, narrow}};
+    c.a.nouter = next() % 5;
+    int64_t all = 1;
+    for (uint32_t i = 0; i < c.a.nouter; i++) all *= c.a.outer[i] = ONE_OF(1, 1, 2, 3);
+    c.a.rows = ONE_OF(1, 2, 5, 23, 24, 25, 47, 48, 49, 97);
+    c.a.keys = ONE_OF(1, 2, 15, 16, 17, 47, 49, 127, 128, 129, 257, 300);
+    while (all * c.a.rows * c.a.keys > 20000) c.a.rows = (c.a.rows + 1) / 2; // in time
+    if (narrow && all > 1) c.a.rows += c.a.rows % 2;
+    c.a.strip = (uint32_t)ONE_OF(24, 48);
+    random_parts(&c);
+    check(w, &c, seed);
+}
+
 static void test_random(void **state_) {
-    for (uint64_t seed = 1; seed <= CASES; seed++) {
-        state = seed * 7919;
-        AttendCase c = {0};
-        c.a.nouter = next() % 5;
-        int64_t all = 1;
-        for (uint32_t i = 0; i < c.a.nouter; i++) all *= c.a.outer[i] = ONE_OF(1, 1, 2, 3);
-        c.a.rows = ONE_OF(1, 2, 5, 23, 24, 25, 47, 48, 49, 97);
-        c.a.keys = ONE_OF(1, 2, 15, 16, 17, 47, 49, 127, 128, 129, 257, 300);
-        while (all * c.a.rows * c.a.keys > 20000) c.a.rows = (c.a.rows + 1) / 2; // in time
-        c.a.strip = (uint32_t)ONE_OF(24, 48);
-        random_parts(&c);
-        check(*state_, &c, seed);
-    }
+    for (uint64_t seed = 1; seed <= CASES; seed++) check_random(*state_, seed, false);
+}
+
+static void test_random_narrow(void **state_) {
+    for (uint64_t seed = 1; seed <= CASES; seed += 2) check_random(*state_, seed, true);
 }
 
 // Sums over keys, and over rows of several outer indices, that are longer than a segment.
 static void test_long(void **state_) {
-    for (int kind = 0; kind < 2; kind++) {
-        AttendCase c = {.a = {.nouter = 2, .outer = {2, 2}, .strip = 48, .tiles = 1}, .tiles = {1}};
-        c.a.rows = kind ? 2100 : 3, c.a.keys = kind ? 19 : 4200;
+    for (int kind = 0; kind < 4; kind++) {
+        AttendCase c = {.a = {.nouter = 2, .outer = {2, 2}, .strip = 48, .tiles = 1},
+                        .tiles = {1, 0, kind / 2}};
+        c.a.rows = kind % 2 ? 2100 : 3, c.a.keys = kind % 2 ? 19 : 4201;
         state = 99 + (uint64_t)kind;
         add_part(&c, SN_ATTEND_PRODUCT, 0, 2);
         for (int i = 0; i < 3; i++)
-            add_part(&c, kind ? SN_ATTEND_ROWS : SN_ATTEND_KEYS, 0, ONE_OF(1, 3, 16));
+            add_part(&c, kind % 2 ? SN_ATTEND_ROWS : SN_ATTEND_KEYS, 0, ONE_OF(1, 3, 16));
         check(*state_, &c, 0);
     }
 }
@@ -378,6 +454,34 @@ UKR(2, 2)
 UKR(1, 2)
 static const SnFn in_c[] = {(SnFn)ukr_2_1, (SnFn)ukr_1_1, (SnFn)ukr_2_2, (SnFn)ukr_1_2};
 
+// And of pairs.
+#define PAIRS(rows, vectors)                                                                       \
+    static void pairs_##rows##_##vectors(                                                          \
+        int64_t kc, const float *a, int64_t lda, const float *b, int64_t ldb, const float *from,   \
+        int64_t ldfrom, const float *acc, int64_t ldacc, float *to, int64_t ldto) {                \
+        for (int r = 0; r < (rows); r++)                                                           \
+            for (int lane = 0; lane < 16 * (vectors); lane++) {                                    \
+                float x = from ? from[r * ldfrom + lane] : 0.0f;                                   \
+                for (int64_t k = 0; k < kc; k++)                                                   \
+                    x = pair_of(a + k * lda + r, b + k * ldb + lane, x);                           \
+                to[r * ldto + lane] = acc ? acc[r * ldacc + lane] + x : x;                         \
+            }                                                                                      \
+    }
+static float pair_of(const float *a, const float *b, float chain) {
+    uint32_t x, y;
+    memcpy(&x, a, sizeof x), memcpy(&y, b, sizeof y);
+    float half[4];
+    const uint32_t bits[4] = {x << 16, y << 16, x & 0xffff0000, y & 0xffff0000};
+    memcpy(half, bits, sizeof half);
+    return fma_flushed(half[0], half[1], fma_flushed(half[2], half[3], chain));
+}
+PAIRS(2, 1)
+PAIRS(1, 1)
+PAIRS(2, 2)
+PAIRS(1, 2)
+static const SnFn pairs_in_c[] = {(SnFn)pairs_2_1, (SnFn)pairs_1_1, (SnFn)pairs_2_2,
+                                  (SnFn)pairs_1_2};
+
 // ---- Set-up -------------------------------------------------------------------------------------
 
 static int setup(void **state_) {
@@ -385,6 +489,7 @@ static int setup(void **state_) {
     if (!w) return 1;
     w->arena = arena_new();
     w->kit[w->n++] = (SnGemmKit){.mr = 2, .nr = 32, .ukr = in_c};
+    w->kit[w->n++] = (SnGemmKit){.mr = 2, .nr = 32, .ukr = in_c, .pairs = pairs_in_c};
     for (int i = 0; i < ISAS; i++) {
         Text why = {0};
         CpuIsa isa;
@@ -407,7 +512,7 @@ static int setup(void **state_) {
 
 static int teardown(void **state_) {
     AttendWorld *w = *state_;
-    for (uint32_t i = 1; i < w->n; i++) cpu_jit_free(w->jit[i]);
+    for (uint32_t i = 2; i < w->n; i++) cpu_jit_free(w->jit[i]);
     arena_free(w->arena);
     free(w);
     return 0;
@@ -416,6 +521,7 @@ static int teardown(void **state_) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_random_narrow),
         cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

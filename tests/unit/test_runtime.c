@@ -247,9 +247,27 @@ static void test_attend_damage_is_found(void **state) {
         REFUSED(PART.f[0] = (SnDim){4097, 0, 0, 0});
         REFUSED(PART.f[0].a += 2);
         REFUSED(PART.f[0].b += 2);
-        REFUSED(ITEM(SnArg, args)[arg + 2 * (uint32_t)i].bytes -= 4);
-        REFUSED(ITEM(SnArg, args)[arg + 2 * (uint32_t)i + 1].bytes -= 4);
+        SnArg *x = &ITEM(SnArg, args)[arg + 2 * (uint32_t)i], *y = x + 1;
+        REFUSED(x->bytes -= 4);
+        REFUSED(y->bytes -= 4);
+        REFUSED(PART.elem_x = SN_ELEMS);
+        REFUSED(PART.elem_x = SN_ELEM_bf16); // its argument is f32
+        REFUSED(y->elem = SN_ELEM_bf16);
+        REFUSED(PART.elem_tile = SN_ELEM_i32);
+        ACCEPTED(x->elem = SN_ELEM_bf16, PART.elem_x = SN_ELEM_bf16, x->bytes /= 2);
+        REFUSED(x->elem = SN_ELEM_bf16, PART.elem_x = SN_ELEM_bf16, x->bytes = x->bytes / 2 - 2);
+        if (i) REFUSED(y->elem = SN_ELEM_bf16, PART.elem_y = SN_ELEM_bf16); // a result
     }
+    // Pairs of rows are of one strip, and of one outer index.
+    SnAttendPart *rows = &ATTEND->part[2];
+    SnArg *of_rows = &ITEM(SnArg, args)[arg + 4];
+#define PAIRS of_rows->elem = SN_ELEM_bf16, rows->elem_x = rows->elem_tile = SN_ELEM_bf16
+    ACCEPTED(PAIRS);
+    ACCEPTED(PAIRS, ATTEND->rows = 1);
+    ACCEPTED(PAIRS, ATTEND->outer[0] = 2);
+    REFUSED(PAIRS, ATTEND->outer[0] = 2, ATTEND->rows = 1);
+    REFUSED(PAIRS, ATTEND->strip = 47);
+#undef PAIRS
     REFUSED(HULL->first = 1);
     REFUSED(HULL->first = -SN_ATTEND_HULL);
     REFUSED(HULL->first = SN_ATTEND_HULL);
