@@ -542,9 +542,10 @@ static bool type_contract(Rule *r) {
 // ---- index
 
 static bool need_index(const Rule *r, const Type *idx, AxisId axis) {
-    if ((kind_of(idx) != ELEM_INT && kind_of(idx) != ELEM_UINT) || elem_is_narrow(idx->elem))
+    if (kind_of(idx) != ELEM_INT && kind_of(idx) != ELEM_UINT)
         return FAIL(r, "the index of '%s' is %s, expected integers", op_name(r),
                     elem_name(idx->elem));
+    if (!need_wide(r, idx)) return false;
     if (type_find(idx, axis) >= 0)
         return FAIL(r, "the index of '%s' has the indexed axis '%s' itself", op_name(r),
                     axis_name(r->m, axis));

@@ -168,6 +168,11 @@ static NodeId gen_reduce(Gen *g) {
 static NodeId gen_contract(Gen *g) {
     NodeId x = gen_pick(g, ELEM_f32), y = gen_pick(g, ELEM_f32);
     if (x == NONE || y == NONE) return NONE;
+    if (g->o.multiplied && gen_chance(g, 50)) {
+        Elem e = gen_chance(g, 70) ? ELEM_bf16 : ELEM_f16;
+        x = ir_cast(&g->b, x, e);
+        y = ir_cast(&g->b, y, gen_chance(g, 20) ? ELEM_f16 : gen_chance(g, 70) ? e : ELEM_f32);
+    }
     Attr a = {.kind = ATTR_contract};
     const Type *tx = gen_type(g, x), *ty = gen_type(g, y);
     int64_t k = 1;
@@ -272,6 +277,32 @@ static NodeId gen_view(Gen *g) {
     }
 }
 
+// A value rounded, moved while it is narrow, and what it is then as an f32.
+static NodeId gen_narrow(Gen *g) {
+    static const Elem elems[] = {ELEM_bf16, ELEM_bf16, ELEM_f16, ELEM_f8e4m3, ELEM_f8e5m2, ELEM_i8};
+    Elem e = elems[gen_below(g, 6)];
+    NodeId x = gen_pick(g, gen_chance(g, 50) ? e : ELEM_f32);
+    if (x == NONE) x = gen_pick(g, ELEM_f32);
+    if (x == NONE) return NONE;
+    x = ir_cast(&g->b, x, e);
+    Attr at = {.kind = ATTR_gather};
+    NodeId y = NONE;
+    switch (gen_below(g, 4)) {
+    case 0: y = gen_op(g, OP_select, gen_pick(g, ELEM_bool), x, gen_pick(g, e)); break;
+    case 1: y = gen_copy(g, x); break;
+    case 2:
+        if (!gen_type(g, x)->n) break;
+        at.gather.axis = gen_type(g, x)->axes[gen_below(g, gen_type(g, x)->n)].axis;
+        if (at.gather.axis == g->sample) break;
+        y = gen_try(g, OP_gather, &at, (NodeId[]){x, gen_pick(g, ELEM_i32)}, 2, NONE);
+        break;
+    default: break;
+    }
+    if (y == NONE) y = x;
+    gen_add(g, y);
+    return ir_cast(&g->b, y, ELEM_f32);
+}
+
 // The same node once more, for cse; or a draw, which may be the same one too.
 static NodeId gen_again(Gen *g) {
     NodeId n = gen_below(g, g->b.f->nodes.n);
@@ -297,6 +328,10 @@ static void gen_step(Gen *g) {
     char name[32];
     snprintf(name, sizeof name, "h.%u.v", g->b.f->nodes.n);
     g->b.name = gen_chance(g, 30) ? sym(g->m->syms, name) : 0;
+    if (g->o.narrow && gen_chance(g, 20)) {
+        gen_add(g, gen_narrow(g));
+        return;
+    }
     gen_add(g, steps[gen_below(g, sizeof steps / sizeof steps[0])](g));
 }
 

@@ -324,7 +324,8 @@ static void test_rule_messages(void **state) {
         "state w : f32[a, b] param func f {"
         "%x = input : f32[a, b] {name=x} %y = input : f32[a=1, d] {name=y} "
         "%i = input : i32[d] {name=i} %p = input : bool[a] {name=p} "
-        "%q = input : f32[b, a] {name=q} ";
+        "%q = input : f32[b, a] {name=q} %h = input : bf16[a, b] {name=h} "
+        "%c = input : i8[a] {name=c} ";
     static const struct {
         const char *node, *message;
     } faults[] = {
@@ -332,6 +333,19 @@ static void test_rule_messages(void **state) {
         {"add %x, %i", "operands of 'add' are f32 and i32, they must agree"},
         {"add %p, %p", "'add' of bool, expected numbers"},
         {"exp %i", "'exp' of i32, expected a real"},
+        {"add %h, %h", "'add' of bf16, which is for storage: cast it to f32"},
+        {"lt %h, %h", "'lt' of bf16, which is for storage: cast it to f32"},
+        {"not %c", "'not' of i8, which is for storage: cast it to i32"},
+        {"bitcast %h {to=f16}", "'bitcast' of bf16, which is for storage: cast it to f32"},
+        {"reduce %h {axes=(b)}", "'reduce' of bf16, which is for storage: cast it to f32"},
+        {"scatter_add %h, %i, %h {axis=b}",
+         "'scatter_add' of bf16, which is for storage: cast it to f32"},
+        {"gather %x, %c {axis=a}", "'gather' of i8, which is for storage: cast it to i32"},
+        {"contract %h, %c {axes=(a)}", "'contract' of bf16 and i8, expected reals"},
+        {"contract %h, %h, %h {axes=(a)}", "the accumulator of 'contract' is bf16, expected f32"},
+        {"const : bf16 {value=0.1}", "bf16 cannot hold the constant 0.1"},
+        {"const : f8e4m3 {value=449}", "f8e4m3 cannot hold the constant 449"},
+        {"const : i8 {value=128}", "i8 cannot hold the constant 128"},
         {"not %x", "'not' of f32, expected bool or integers"},
         {"shl %p, %p", "'shl' of bool, expected integers"},
         {"select %x, %x, %x", "the condition of 'select' is f32, expected bool"},

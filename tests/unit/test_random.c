@@ -44,8 +44,12 @@ static void check_with(const OracleOptions *o) {
     Diag *d = diag_new(a);
     uint64_t seed = o->seed;
     bool gpu = o->emulated || o->target, gradients = gpu && seed % 3 == 0;
-    IrGen options = {
-        .seed = seed, .nodes = 6 + (uint32_t)(seed % 40), .gradients = gradients, .twins = gpu};
+    IrGen options = {.seed = seed,
+                     .nodes = 6 + (uint32_t)(seed % 40),
+                     .gradients = gradients,
+                     .twins = gpu,
+                     .narrow = seed % 4 == 1,
+                     .multiplied = seed % 4 == 1 && !gpu};
     Module *m = irgen_module(a, symtab_new(a), d, &options);
     Text why = {.arena = a}, before = {.arena = a};
     ir_print_module(&before, m);
