@@ -11,7 +11,7 @@
 //   elab_random.c  draws, initial values
 //   elab_expr.c    dispatch over expressions;  elab_call.c: calls;  elab_stmt.c: statements
 //   elab_plan.c    the plan half and -D;  elab_precision.c: its lines about precision
-//   elab_train.c   gradients, clipping, optimizers
+//   elab_train.c   gradients, clipping, optimizers;  elab_scale.c: the loss scale
 //   elab_notes.c   warnings, and what is told of each parameter
 //
 // An axis of the language is an AxisId of the IR: one per place of declaration and extent. An axis
@@ -227,6 +227,14 @@ typedef struct {
     Loc loc;
 } LossScale;
 
+// The loss scale in the step that is built.
+typedef struct {
+    bool on;
+    LossScale plan;
+    StateId steps, state, run, held; // but for the first only where the scale moves
+    NodeId now;                      // the scale
+} LossScaling;
+
 // A place where the number of samples in a step had to be known at build.
 typedef struct {
     Loc at, inner; // in the user's text; in that of std.sn, or the same
@@ -282,6 +290,7 @@ struct Elab {
     bool aborted;     // the budget is spent: everything evaluates to an error
     bool optimizing;  // inside an optimizer: states are moments
     NodeId ok;        // scalar: this step may change states
+    LossScaling scale;
     uint32_t work, serial, nesting;
     AxisId sample;
     int64_t sample_size; // in this function
@@ -483,6 +492,14 @@ bool path_matches(Elab *cx, Sym pattern, const char *path);
 const char *rate_name(Elab *cx, const PlanLine *l); // "lr", or "lr.GROUP"
 void train_finish(Elab *cx);                        // after the model's body, in MODE_step
 void train_results(Elab *cx); // losses, metrics or outputs as results of the function
+
+// ---- elab_scale.c -------------------------------------------------------------------------------
+bool scale_begin(Elab *cx);               // reads the plan; false, reported: a name is taken
+NodeId scale_loss(Elab *cx, NodeId loss); // what derivatives are taken of: loss itself when off
+NodeId scale_inverse(Elab *cx);           // what scaled gradients are multiplied by
+Value scale_step(Elab *cx);               // 'step' of an optimizer
+// When all states are assigned. good: loss and norm are finite; rates: they are.
+void scale_end(Elab *cx, NodeId good, NodeId rates);
 
 // ---- elab_notes.c -------------------------------------------------------------------------------
 void warn_of_plan(Elab *cx);   // after train_finish

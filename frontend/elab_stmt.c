@@ -329,7 +329,8 @@ static void exec_assign(Elab *cx, const Stmt *s) {
 
 // Results of every step and evaluation, and the other keys of a line of metrics.jsonl.
 static bool is_reserved(const char *name) {
-    const char *all[] = {"loss", "grad_norm", "lr", "kind", "step", "samples", "seconds"};
+    const char *all[] = {"loss", "grad_norm", "lr",      "loss_scale",
+                         "kind", "step",      "samples", "seconds"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(name, all[i]) == 0) return true;
     return strncmp(name, "lr.", 3) == 0; // of a group

@@ -1,7 +1,8 @@
 // The rest of the step after the model's body: total loss, gradients, clipping, schedule,
 // optimizers.
 //
-//   g    = d loss / d w                              op grad, which autodiff replaces
+//   g    = d loss / d w                              op grad, which autodiff replaces; with a loss scale
+//                                                    elab_scale.c has what stands around it
 //   norm = sqrt(sum of g^2 over all parameters)      added in the order of the states
 //   ok   = isfinite(loss) and isfinite(norm) and isfinite(lr)   every rate, with its largest factor
 //   g    = g * min(1, clip / (norm + 1e-6))          (Pascanu et al. 2013); with a 'clip' line
@@ -307,6 +308,14 @@ static NodeId square_sum(Elab *cx, NodeId g) {
     return all.n ? ir_reduce(cx->b, REDUCE_sum, square, &all) : square;
 }
 
+static void unscale_gradients(Elab *cx, NodeId *grads, const StateId *params, uint32_t n) {
+    NodeId inverse = scale_inverse(cx);
+    for (uint32_t i = 0; i < n; i++) {
+        at_state(cx, params[i]);
+        grads[i] = ir_binary(cx->b, OP_mul, grads[i], inverse);
+    }
+}
+
 // The norm of all gradients together, a result of every step.
 static NodeId gradient_norm(Elab *cx, const NodeId *grads, const StateId *params, uint32_t n) {
     NodeId sum = NONE;
@@ -466,22 +475,35 @@ static void update_all(Elab *cx, NodeId loss) {
         elab_error(cx, cx->model->name_loc, "the plan has no 'optimizer' line");
         return;
     }
+    if (!scale_begin(cx)) return;
+    loss = scale_loss(cx, loss);
     cx->b->phase = PHASE_W;
     for (uint32_t i = 0; i < n; i++) {
         at_state(cx, params[i]);
         grads[i] = ir_grad(cx->b, loss, params[i]);
     }
     cx->b->phase = PHASE_U;
+    if (cx->scale.on) unscale_gradients(cx, grads, params, n);
     NodeId norm = gradient_norm(cx, grads, params, n);
     require_finite(cx, norm);
+    NodeId good = cx->ok;
     if (plan_number(cx, SN_SET_clip, 0) > 0) clip_gradients(cx, norm, grads, params, n);
+    cx->ok = NONE;
     Rate *rates = all_rates(cx);
+    NodeId rates_ok = cx->ok;
+    if (!rates) return;
+    at_step(cx, "ok", (Loc){0});
+    cx->ok = ir_binary(cx->b, OP_and, good, rates_ok);
+    Value step = cx->step;
+    if (cx->scale.on) cx->step = scale_step(cx);
     cx->optimizing = true;
     // The model's bodies are done: axes that they declared are now those of parameters only.
     for (AxisId a = 0; a < cx->axis_info.n; a++) cx->axis_info.at[a].depth = 0;
-    bool good = rates != NULL;
-    for (uint32_t i = 0; i < n && good; i++) good = update(cx, params[i], grads[i], rates);
+    bool updated = true;
+    for (uint32_t i = 0; i < n && updated; i++) updated = update(cx, params[i], grads[i], rates);
     cx->optimizing = false;
+    cx->step = step;
+    if (updated) scale_end(cx, good, rates_ok);
 }
 
 void train_finish(Elab *cx) {
@@ -490,9 +512,6 @@ void train_finish(Elab *cx) {
         return;
     }
     if (!freeze_states(cx)) return;
-    LossScale scale;
-    if (plan_loss_scale(cx, &scale))
-        elab_error(cx, scale.loc, "'precision loss_scale' is not compiled yet");
     train_results(cx);
     NodeId loss = cx->b->f->results.at[0].node;
     cx->ok = NONE;

@@ -17,13 +17,14 @@ enum {
 // ---- numbers and times --------------------------------------------------------------------------
 
 // So many digits behind the point; from `least` to `most`. Others have one digit before the point and an
-// exponent, so that no number is zeros only or takes more than 17 columns.
+// exponent, so that no number is zeros only or takes more than 17 columns. -1: as few digits as are needed, six at
+// most.
 typedef struct {
     int digits;
     double least, most;
 } NumberFormat;
 static const NumberFormat in_loss = {4, 1e-3, 1e6}, in_norm = {3, 1e-2, 1e6}, in_rate = {3, 1, 0},
-                          in_ms = {1, 1, 1e9}, in_part_of_ms = {3, 1e-3, 1},
+                          in_scale = {-1, 0, 0}, in_ms = {1, 1, 1e9}, in_part_of_ms = {3, 1e-3, 1},
                           in_samples = {1, 0.1, 1e12}, in_tokens = {0, 1, 1e12};
 
 static void number(char to[32], double x, NumberFormat f) {
@@ -31,6 +32,8 @@ static void number(char to[32], double x, NumberFormat f) {
     bool plain = isinf(x) || (size < f.most && (size >= f.least || x == 0));
     if (isnan(x))
         snprintf(to, 32, "nan"); // has no sign
+    else if (f.digits < 0)
+        snprintf(to, 32, "%g", x);
     else
         snprintf(to, 32, plain ? "%.*f" : "%.*e", plain || f.digits < 3 ? f.digits : f.digits - 1,
                  x);
@@ -91,6 +94,7 @@ typedef enum {
     ITEM_loss,
     ITEM_norm,
     ITEM_rate,
+    ITEM_scale,
     ITEM_took,
     ITEM_speed,
     ITEM_left
@@ -105,7 +109,8 @@ static const struct {
     const NumberFormat *form;
 } known[] = {{"loss", "loss", ITEM_loss, &in_loss},
              {"grad_norm", "norm", ITEM_norm, &in_norm},
-             {"lr", "lr", ITEM_rate, &in_rate}};
+             {"lr", "lr", ITEM_rate, &in_rate},
+             {"loss_scale", "scale", ITEM_scale, &in_scale}};
 enum { KNOWN = sizeof known / sizeof *known };
 
 static bool is_own(const SnNumber *x) {
@@ -138,7 +143,8 @@ static void item(const SnStepLine *l, RowItem i, char to[TEXT]) {
     case ITEM_step: snprintf(to, TEXT, "step %" PRIu64 "/%" PRIu64, l->step, l->total); return;
     case ITEM_loss:
     case ITEM_norm:
-    case ITEM_rate: known_number(l, i, to); return;
+    case ITEM_rate:
+    case ITEM_scale: known_number(l, i, to); return;
     case ITEM_took:
         number(x, l->took * 1e3, l->took < 1e-3 ? in_part_of_ms : in_ms);
         if (!isnan(l->took)) snprintf(to, TEXT, "%s ms", x);
@@ -249,8 +255,8 @@ static void put_bar(SnText *to, double share, int columns, bool colour) {
 
 void sn_line_bar(SnText *to, const SnStepLine *l, int columns, bool colour) {
     // In order of importance; behind the second of them come the bar, then the model's own numbers.
-    static const RowItem order[] = {ITEM_loss,  ITEM_left, ITEM_norm,
-                                    ITEM_speed, ITEM_rate, ITEM_took};
+    static const RowItem order[] = {ITEM_loss, ITEM_left,  ITEM_norm, ITEM_speed,
+                                    ITEM_rate, ITEM_scale, ITEM_took};
     double share = l->total && l->step < l->total ? (double)l->step / (double)l->total : 1;
     char text[TEXT], loss[TEXT];
     bool fits[ITEMS] = {false};

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 enum { EXIT_USER = 1, EXIT_USAGE = 2, EXIT_MACHINE = 3 };
+enum { MOST_SKIPPED = 100 }; // steps in a row that the loss scale may answer for
 
 typedef struct {
     const char *program, *typed; // for messages; how it is called
@@ -49,6 +50,7 @@ typedef struct {
     bool claimed;      // the folder that is saved in,
     int lock;          // with this; -1: it has no locks
     uint64_t saved;    // step of the last checkpoint, UINT64_MAX: none
+    int skipped;       // steps in a row that changed nothing but the loss scale
     bool open;         // a step was started and is not yet reported,
     SnProgress opened; // this one
     double mark;       // when the last step was reported, or the open one started
@@ -440,12 +442,15 @@ static SnStatus evaluate(Run *r) {
     return SN_OK;
 }
 
-// What a step must give as finite numbers to change anything (frontend/elab_train.c).
+// What a step must give as finite numbers to change anything (frontend/elab_train.c). Of what the loss scale
+// may be too large for, a step is skipped and the scale falls (frontend/elab_scale.c).
 typedef struct {
     const char *result, *what;
+    bool scaled;
 } Finite;
-static const Finite must_be_finite[] = {
-    {"loss", "loss"}, {"grad_norm", "norm of the gradient"}, {"lr", "learning rate"}};
+static const Finite must_be_finite[] = {{"loss", "loss", true},
+                                        {"grad_norm", "norm of the gradient", true},
+                                        {"lr", "learning rate", false}};
 
 static double step_result(const Run *r, const char *name, int back) {
     double x = sn_trainer_result(r->trainer, name, false, back);
@@ -456,43 +461,56 @@ static double step_result(const Run *r, const char *name, int back) {
 // there already. A device that runs ahead may have changed it since; then nothing is saved.
 static SnStatus diverged(Run *r, uint64_t step, const Finite *f, double value, bool ahead) {
     static const char *const sections[] = {"init", "prologue", "micro", "update"};
-    char nan[600] = "SINTER_FIND_NAN=on names the first NaN", kept[PATH_MAX + 64];
+    char nan[600] = "SINTER_FIND_NAN=on names the first NaN", kept[PATH_MAX + 64], row[64] = "";
     SnStatus s = sn_exec_wait(r->exec, &r->e); // a fault says more than the number it left
     if (s) return s;
     (void)sn_exec_first_nan(r->exec, sections, 4, nan, sizeof nan);
     r->sick = true;
-    if (!ahead) {
-        sn_trainer_take_back(r->trainer);
-        save(r, 0);
-    }
+    if (r->skipped) // they count as steps of the scale, and one ahead may have changed more
+        save(r, 0), snprintf(row, sizeof row, ", number %d in a row that was skipped", r->skipped);
+    else if (!ahead)
+        sn_trainer_take_back(r->trainer), save(r, 0);
     if (r->saved == UINT64_MAX)
         snprintf(kept, sizeof kept, "nothing has been saved");
     else
         snprintf(kept, sizeof kept, "the last checkpoint is of step %" PRIu64, r->saved);
     return sn_fail(&r->e, SN_USER,
                    "the %s is %g in step %" PRIu64
-                   ": training has diverged; the step changed nothing, %s; %s",
-                   f->what, value, step, kept, nan);
+                   "%s: training has diverged; the step changed nothing, %s; %s",
+                   f->what, value, step, row, kept, nan);
 }
 
-static SnStatus check_result(Run *r, uint64_t step, const Finite *f, int back) {
+// The step changed nothing but the scale, which says what became of it.
+static SnStatus skip(Run *r, uint64_t step, const Finite *f, double value, int back) {
+    sn_report_clear(&r->report);
+    printf("step %" PRIu64 "  skipped, scale %g\n", step, step_result(r, "loss_scale", back));
+    return ++r->skipped < MOST_SKIPPED ? SN_OK : diverged(r, step, f, value, back > 0);
+}
+
+static SnStatus check_result(Run *r, uint64_t step, const Finite *f, int back, bool *skipped) {
+    bool scaled = f->scaled && sn_plan_output(r->plan, "update", "loss_scale");
     if (!sn_plan_output(r->plan, "update", f->result)) return SN_OK;
     double value = step_result(r, f->result, back);
-    return isfinite(value) ? SN_OK : diverged(r, step, f, value, back > 0);
+    if (isfinite(value) || (scaled && *skipped)) return SN_OK;
+    if (!scaled) return r->skipped = 0, diverged(r, step, f, value, back > 0);
+    *skipped = true;
+    return skip(r, step, f, value, back);
 }
 
 static SnStatus check_finite(Run *r, uint64_t step, int back) {
     SnStatus s = SN_OK;
+    bool skipped = false;
     for (size_t i = 0; i < sizeof must_be_finite / sizeof *must_be_finite && !s; i++)
-        s = check_result(r, step, &must_be_finite[i], back);
+        s = check_result(r, step, &must_be_finite[i], back, &skipped);
     for (uint32_t i = 0; i < r->plan->outputs.count && !s; i++) { // the rates of groups
-        Finite f = {SN_STRING(r->plan, SN_AT(r->plan, SnPort, outputs)[i].name), "learning rate"};
+        Finite f = {.result = SN_STRING(r->plan, SN_AT(r->plan, SnPort, outputs)[i].name)};
         char what[160];
         if (strncmp(f.result, "lr.", 3)) continue;
         snprintf(what, sizeof what, "learning rate '%.128s'", f.result);
         f.what = what;
-        s = check_result(r, step, &f, back);
+        s = check_result(r, step, &f, back, &skipped);
     }
+    if (!skipped) r->skipped = 0;
     return s;
 }
 

@@ -1,0 +1,98 @@
+#!/bin/sh
+# The loss scale of a run: what is told of skipped steps, that checkpoints keep it through kill -9, that threads,
+# instruction sets and devices do not change it, and how a run ends that skips for ever. The rule itself is tested
+# step by step in tests/unit/test_scale.c.
+. "$(dirname "$0")/common.sh"
+corpus
+tiny="-D layer=1 -D dim=16 -D head=2 -D vocab=256 -D size.seq=8 -D size.batch=4 -D micro=2"
+# build NAME LINE OPTIONS...: bytes with that line in its plan
+build() {
+    name=$1
+    sed "s/^train {/train {\n  $2/" "$root/models/bytes.sn" >"$work/$name.sn"
+    shift 2
+    # shellcheck disable=SC2086
+    "$sinter" build "$work/$name.sn" -o "$work/$name" $tiny "$@" >"$work/log" 2>&1 || bad "$name: $(tail -2 "$work/log")"
+}
+has() { grep -q -- "$2" "$1" && ok || bad "no '$2' in $(tail -5 "$1")"; }
+
+# ---- a scale at the end of f32: gradients overflow by themselves, now and then
+line='precision loss_scale = dynamic(init = 1e38, every = 3, hysteresis = 2)'
+build moves "$line"
+steps=24
+train "$work/moves" "$work/whole" --steps $steps --save-every 5 --log "$work/log.whole" --print-every 1
+has "$work/whole.log" '^step 1  skipped, scale 1e+38$'
+has "$work/whole.log" '^step 2  skipped, scale 5e+37$'
+has "$work/whole.log" '^step 2/24 .* lr [0-9.e-]*  scale 5e+37 '
+skips=$(grep -c skipped "$work/whole.log")
+{ [ "$skips" -gt 3 ] && [ "$skips" -lt $steps ]; } && ok || bad "$skips of $steps steps were skipped"
+[ "$(grep -c '"loss_scale":[0-9.e+]*[,}]' "$work/log.whole/metrics.jsonl")" = $steps ] && ok || bad "scales in the log"
+
+# ---- interrupted
+i=0
+while [ $i -lt 3 ]; do
+    resume=
+    ls "$work"/killed/step-*.safetensors >/dev/null 2>&1 && resume="--resume $work/killed"
+    # shellcheck disable=SC2086
+    "$work/moves" --data "$work/text" --out "$work/killed" $resume --steps $steps --save-every 1 --eval-batches 1 \
+        >"$work/killed.log" 2>&1 &
+    pid=$!
+    at=$((i * 8 + 4))
+    when ls "$work/killed/step-000000$(printf %02d $at).safetensors"
+    kill -9 $pid 2>/dev/null || true
+    wait $pid 2>/dev/null || true
+    i=$((i + 1))
+done
+train "$work/moves" "$work/killed" --resume "$work/killed" --steps $steps --save-every 5
+same "resumed after kill -9" "$work/whole/last" "$work/killed/last"
+
+# ---- the same bits everywhere
+train "$work/moves" "$work/threads" --steps $steps --threads 3
+same "threads" "$work/whole/last" "$work/threads/last"
+for cpu in x86-64-v3 x86-64-v4; do
+    build $cpu "$line" --cpu $cpu
+    "$work/$cpu" --check-cpu >/dev/null 2>&1 || continue
+    train "$work/$cpu" "$work/$cpu.out" --steps $steps
+    same "$cpu" "$work/whole/last" "$work/$cpu.out/last"
+done
+build unfused "$line" --no-fuse
+train "$work/unfused" "$work/unfused.out" --steps $steps
+same "not fused" "$work/whole/last" "$work/unfused.out/last"
+# shellcheck disable=SC2086
+if "$sinter" build "$work/moves.sn" -o "$work/cuda" $tiny --target cpu,sm_90a >"$work/probe.log" 2>&1; then
+    train "$work/cuda" "$work/cuda.out" --device emu:sm_90a --steps 5
+    train "$work/moves" "$work/five" --steps 5
+    same "emulated device" "$work/five/last" "$work/cuda.out/last"
+    has "$work/cuda.out.log" '^step 2  skipped, scale 5e+37$'
+else
+    echo "skipped the emulated device: $(head -1 "$work/probe.log")"
+fi
+
+# ---- a scale that does not move skips as well; the norm's end is no scale's fault where there is none
+build fixed 'precision loss_scale = 2e38'
+train "$work/fixed" "$work/fixed.out" --steps 3 --print-every 1
+has "$work/fixed.out.log" '^step 1  skipped, scale 2e+38$'
+
+# ---- for ever
+build ever 'precision loss_scale = dynamic(init = 3e38, backoff = 0.9999)'
+code=0
+"$work/ever" --data "$work/text" --out "$work/ever.out" --steps 200 >"$work/ever.log" 2>&1 || code=$?
+[ $code = 1 ] && ok || bad "exit $code of a run that skips for ever"
+has "$work/ever.log" 'in step 100, number 100 in a row that was skipped: training has diverged'
+has "$work/ever.log" 'the last checkpoint is of step 100'
+[ "$(grep -c '  skipped, ' "$work/ever.log")" = 100 ] && ok || bad "lines of skipped steps"
+
+# ---- a rate that is no number is no reason to skip
+build rate 'precision loss_scale = 1024'
+{ sed 's/^  lr .*/  lr late(peak = 0.001)/' "$work/rate.sn" && echo 'fn late_lr(peak) = peak / (3 - step)'; } >"$work/late.sn"
+# shellcheck disable=SC2086
+"$sinter" build "$work/late.sn" -o "$work/late" $tiny >"$work/log" 2>&1 || bad "late: $(tail -2 "$work/log")"
+code=0
+"$work/late" --data "$work/text" --steps 5 >"$work/late.log" 2>&1 || code=$?
+[ $code = 1 ] && ok || bad "exit $code of a run whose rate is infinite"
+has "$work/late.log" 'the learning rate is inf in step 3: training has diverged; the step changed nothing'
+
+# ---- other plans' checkpoints say what is missing
+build without ''
+"$work/without" --data "$work/text" --resume "$work/whole" --steps 30 >"$work/without.log" 2>&1 && bad "resumed" || ok
+has "$work/without.log" "the model lacks 4 states: 'loss_scale"
+finish
