@@ -3,17 +3,20 @@
 // logits, and attention's batched products. It exists because a speed is only known against a
 // yardstick in the same run on the same machine.
 //
-//   bench_gemm [--repeat N] [--threads T] [--cpu NAME] [--only TEXT] [--clock cpu]
+//   bench_gemm [--type f32|bf16] [--repeat N] [--threads T] [--cpu NAME] [--only TEXT] [--clock cpu]
 //
 // Each repetition runs ours, then oneDNN, shape by shape; the table shows medians in milliseconds,
 // their ratio (oneDNN / ours: above 1 we are faster), and sums weighted by how often the step runs
-// the shape. Operands change with each repetition within a ring larger than the caches, as in a
+// the shape. Of bf16 there is no oneDNN; the last column is the rate beside that of the micro-kernel alone,
+// on panels in the first level cache, on as many threads one after another: by vdpbf16ps, or, where the
+// processor or the level has none, by the f32 micro-kernel, which the first line says. Operands change with each repetition within a ring larger than the caches, as in a
 // step, where every layer has weights of its own. --clock cpu counts the process's time instead of
 // the clock on the wall: on a busy machine the better measure for one thread, meaningless for
 // several.
 #include "codegen/cpu/cpu.h"
-#include "runtime/core/gemm.h"
+#include "runtime/core/gemm_block.h"
 #include "runtime/core/pool.h"
+#include "runtime/elem.h"
 #include "tools/yardstick.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +59,8 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct {
     int repeat, threads;
+    uint32_t elem;  // of A and B
+    double ceiling; // GFLOP/s of the micro-kernel on one thread
     const char *cpu, *only;
     clockid_t clock;
     SnGemmKit kit;
@@ -90,10 +95,16 @@ static void *take(size_t bytes) {
     return p;
 }
 
-static float *filled(int64_t n) {
-    float *p = take((size_t)n * sizeof *p);
+static void *filled(uint32_t elem, int64_t n) {
+    char *p = take((size_t)n * sn_elem_info[elem].bytes);
     uint32_t x = 1;
-    for (int64_t i = 0; i < n; i++) p[i] = (float)((x = x * 1664525u + 1013904223u) >> 20) * 1e-4f;
+    for (int64_t i = 0; i < n; i++) {
+        float f = (float)((x = x * 1664525u + 1013904223u) >> 20) * 1e-4f;
+        if (elem == SN_ELEM_f32)
+            memcpy(p + i * (int64_t)sizeof f, &f, sizeof f);
+        else
+            memcpy(p + i * 2, (const char *)&f + 2, 2);
+    }
     return p;
 }
 
@@ -114,6 +125,7 @@ static void ours_prepare(const GemmBench *b, const BenchShape *s, Ours *o) {
     g->m[0] = (SnDim){s->m, s->a_k ? s->k : 1, 0, s->n};
     g->n[0] = (SnDim){s->n, 0, s->b_k ? s->k : 1, 1};
     g->k[0] = (SnDim){s->k, s->a_k ? 1 : s->m, s->b_k ? 1 : s->n, 0};
+    g->elem_a = g->elem_b = b->elem;
     sn_gemm_prepare(&o->job, g, &b->kit, b->threads, NULL);
     o->shared = take((size_t)o->job.shared);
     o->scratch = take((size_t)b->threads * sizeof *o->scratch);
@@ -136,7 +148,33 @@ static void ours_free(const GemmBench *b, Ours *o) {
     free(o->scratch), free(o->shared);
 }
 
+// ---- The micro-kernel alone -----------------------------------------------------------------------
+
+// GFLOP/s of one thread: the largest tile over 384 words of k.
+static double measure_ceiling(const GemmBench *b) {
+    enum { WORDS = 384, CALLS = 4000, ROUNDS = 5 };
+    const SnGemmKit *kit = &b->kit;
+    SnGemmPanel panel = sn_gemm_panel(kit, b->elem == SN_ELEM_bf16);
+    SnUkrFn ukr = sn_gemm_ukr(kit, panel, kit->nr / SN_GEMM_LANES, 0);
+    float *a = filled(SN_ELEM_f32, WORDS * kit->mr), *x = filled(SN_ELEM_f32, WORDS * kit->nr);
+    float *to = filled(SN_ELEM_f32, kit->mr * kit->nr);
+    double ms[ROUNDS], k = WORDS * (panel == SN_PANEL_PAIRS ? 2 : 1);
+    for (int r = 0; r < ROUNDS; r++) {
+        double t = now_ms(b->clock);
+        for (int i = 0; i < CALLS; i++) {
+            uint32_t before = sn_gemm_enter(panel);
+            ukr(WORDS, a, kit->mr, x, kit->nr, NULL, 0, NULL, 0, to, kit->nr);
+            sn_gemm_leave(panel, before);
+        }
+        ms[r] = now_ms(b->clock) - t;
+    }
+    free(a), free(x), free(to);
+    return 2 * (double)(kit->mr * kit->nr) * k * CALLS / median(ms, ROUNDS) * 1e-6;
+}
+
 // ---- The table ----------------------------------------------------------------------------------
+
+static bool compares(const GemmBench *b) { return b->elem == SN_ELEM_f32 && yardstick_available(); }
 
 static void bench_shape(const GemmBench *b, const BenchShape *s, double *ours_ms,
                         double *theirs_ms) {
@@ -144,13 +182,13 @@ static void bench_shape(const GemmBench *b, const BenchShape *s, double *ours_ms
     double ours[MAX_REPEAT], theirs[MAX_REPEAT];
     int ring = s->n > 10000 || s->k > 10000 || s->m > 10000 ? 1 : RING;
     for (int r = 0; r < ring; r++) {
-        bufs[r][0] = filled(s->batch * s->m * s->k);
-        bufs[r][1] = filled(s->batch * s->k * s->n);
-        bufs[r][2] = filled(s->batch * s->m * s->n);
+        bufs[r][0] = filled(b->elem, s->batch * s->m * s->k);
+        bufs[r][1] = filled(b->elem, s->batch * s->k * s->n);
+        bufs[r][2] = filled(SN_ELEM_f32, s->batch * s->m * s->n);
     }
     Ours o;
     const GemmShape product = {s->batch, s->m, s->n, s->k, s->a_k, s->b_k};
-    Yardstick *d = yardstick_available() ? yardstick_new(&product, b->threads) : NULL;
+    Yardstick *d = compares(b) ? yardstick_new(&product, b->threads) : NULL;
     ours_prepare(b, s, &o);
     for (int i = -1; i < b->repeat; i++) { // the first round warms up
         memcpy(o.bufs, bufs[(i + 1) % ring], sizeof o.bufs);
@@ -172,9 +210,11 @@ static void bench_shape(const GemmBench *b, const BenchShape *s, double *ours_ms
 }
 
 static void bench_all(const GemmBench *b) {
-    double sum = 0, sum_theirs = 0, flops = 0;
-    printf("%-10s %6s %6s %6s %6s %5s | %9s %8s | %9s %8s | %s\n", "product", "batch", "m", "n",
-           "k", "times", "ours ms", "GFLOP/s", "oneDNN ms", "GFLOP/s", "ratio");
+    double sum = 0, sum_theirs = 0, flops = 0, all = b->ceiling * b->threads;
+    const char *head =
+        b->elem == SN_ELEM_f32 ? "oneDNN ms  GFLOP/s | ratio" : "of the micro-kernel's";
+    printf("%-10s %6s %6s %6s %6s %5s | %9s %8s | %s\n", "product", "batch", "m", "n", "k", "times",
+           "ours ms", "GFLOP/s", head);
     for (int i = 0; i < SHAPES; i++) {
         const BenchShape *s = &shapes[i];
         if (b->only && !strstr(s->name, b->only)) continue;
@@ -182,15 +222,17 @@ static void bench_all(const GemmBench *b) {
         bench_shape(b, s, &ours, &theirs);
         printf("%-10s %6lld %6lld %6lld %6lld %5d | %9.3f %8.1f", s->name, (long long)s->batch,
                (long long)s->m, (long long)s->n, (long long)s->k, s->times, ours, f / ours * 1e-6);
-        if (yardstick_available())
-            printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
+        if (compares(b)) printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
+        if (b->elem != SN_ELEM_f32) printf(" | %.3f", f / ours * 1e-6 / all);
         putchar('\n');
         fflush(stdout);
         sum += ours * s->times, sum_theirs += theirs * s->times, flops += f * s->times;
     }
     printf("step, %d thread%s: ours %.1f ms (%.1f GFLOP/s)", b->threads, b->threads > 1 ? "s" : "",
            sum, flops / sum * 1e-6);
-    if (yardstick_available())
+    if (b->elem != SN_ELEM_f32)
+        printf(", %.3f of the micro-kernel's rate", flops / sum * 1e-6 / all);
+    if (compares(b))
         printf(", oneDNN %.1f ms (%.1f GFLOP/s), ratio %.3f", sum_theirs, flops / sum_theirs * 1e-6,
                sum_theirs / sum);
     putchar('\n');
@@ -205,6 +247,10 @@ static bool options(GemmBench *b, int argc, char **argv) {
             b->threads = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--cpu"))
             b->cpu = argv[i + 1];
+        else if (!strcmp(argv[i], "--type") && !strcmp(argv[i + 1], "bf16"))
+            b->elem = SN_ELEM_bf16;
+        else if (!strcmp(argv[i], "--type") && !strcmp(argv[i + 1], "f32"))
+            b->elem = SN_ELEM_f32;
         else if (!strcmp(argv[i], "--only"))
             b->only = argv[i + 1];
         else if (!strcmp(argv[i], "--clock") && !strcmp(argv[i + 1], "cpu"))
@@ -218,34 +264,48 @@ static bool options(GemmBench *b, int argc, char **argv) {
 static CpuJit *load_kit(Arena *a, GemmBench *b, Text *why) {
     CpuIsa isa;
     if (!cpu_isa_resolve(a, b->cpu, &isa, why)) return NULL;
+    if (!isa.here) {
+        text_printf(why, "this machine cannot run %s", isa.name);
+        return NULL;
+    }
     double t0 = now_ms(CLOCK_MONOTONIC);
     CpuModule *m = cpu_module_new(a, &isa);
     CpuGemm g = cpu_add_gemm(m);
     CpuJit *jit = cpu_jit(m, why);
     cpu_module_free(m);
     if (!jit) return NULL;
-    uint32_t n = sn_ukr_sizes(g.mr) * g.nr / SN_GEMM_LANES;
-    SnFn *ukr = NEW_ARRAY(a, SnFn, n);
-    for (uint32_t f = 0; f < n; f++) ukr[f] = cpu_jit_function(jit, g.ukr + f);
-    b->kit = (SnGemmKit){.mr = g.mr, .nr = g.nr, .ukr = ukr};
+    uint32_t n = g.ukr + sn_ukr_sizes(g.mr) * g.nr / SN_GEMM_LANES;
+    if (isa.features & SN_CPU_BF16) n = g.pairs + sn_ukr_sizes(g.mr) * g.nr / SN_GEMM_LANES;
+    SnFn *all = NEW_ARRAY(a, SnFn, n);
+    for (uint32_t f = 0; f < n; f++) all[f] = cpu_jit_function(jit, f);
+    const SnPlan plan = {
+        .mr = g.mr, .nr = g.nr, .ukr = g.ukr, .ukr_pairs = g.pairs, .features = isa.features};
+    b->kit = sn_gemm_kit(&plan, all);
     printf("%s, tile %u x %u, %u micro-kernels compiled in %.0f ms\n", isa.name, g.mr, g.nr, n,
            now_ms(CLOCK_MONOTONIC) - t0);
+    b->ceiling = measure_ceiling(b);
+    printf("micro-kernel of %s: %.1f GFLOP/s a thread\n",
+           b->elem == SN_ELEM_f32 ? "f32"
+           : b->kit.pairs         ? "bf16 by vdpbf16ps"
+                                  : "bf16 widened to f32 (AVX512-BF16 is not used here)",
+           b->ceiling);
     return jit;
 }
 
 int main(int argc, char **argv) {
     GemmBench b = {.repeat = 7, .threads = 1, .cpu = "native", .clock = CLOCK_MONOTONIC};
     if (!options(&b, argc, argv)) {
-        fprintf(stderr, "usage: bench_gemm [--repeat N] [--threads T] [--cpu NAME] [--only TEXT] "
-                        "[--clock cpu]\n");
+        fprintf(stderr,
+                "usage: bench_gemm [--type f32|bf16] [--repeat N] [--threads T] [--cpu NAME] "
+                "[--only TEXT] [--clock cpu]\n");
         return 2;
     }
     Arena *a = arena_new();
-    Text why = {0};
+    Text why = {.arena = a};
     CpuJit *jit = load_kit(a, &b, &why);
     b.pool = jit ? sn_pool_new(b.threads) : NULL;
     if (!b.pool) {
-        fprintf(stderr, "bench_gemm: %s\n", jit ? "no threads" : "no code");
+        fprintf(stderr, "bench_gemm: %s\n", jit ? "no threads" : why.at ? why.at : "no code");
         return 2;
     }
     bench_all(&b);
