@@ -529,8 +529,8 @@ static const char *unfit_node(const Lowering *l, const StripShape *x, NodeId n) 
 }
 
 static const char *unfit_result(const Type *t, const StripShape *x, uint32_t tile) {
-    if (tile != NONE) {
-        if (t->elem != ELEM_f32) return "a tile of another type than f32";
+    if (tile != NONE) { // a narrow one is the f32 that it is in registers
+        if (elem_info[t->elem].computes != ELEM_f32) return "a tile of another type than f32";
         return only_axes(t, &x->rows, &x->lanes) ? NULL
                                                  : "a tile with an axis that is no row's or lane's";
     }

@@ -1,4 +1,4 @@
-// oracle [--emulated=sm_90a [--device=cuda:0] [--loose] [--library]] FILE.ir...: the op matrix from the command line.
+// oracle [--passes=LIST] [--emulated=sm_90a [--device=cuda:0] [--loose] [--library]] FILE.ir...: the op matrix from the command line.
 // Each file's functions run through the exact interpreter, the kernel evaluator and native code for v3
 // and, where this machine has them, v4 and its bf16; or, as the last link, the emulated CUDA device or a GPU. All bits
 // must agree; --loose: 1e-4 relative, for what a GPU's library computes in another order.
@@ -15,14 +15,17 @@ static bool check_one(const char *path, const OracleOptions *o, const char *link
     return false;
 }
 
-static bool check_native(const char *path, Arena *a) {
+static bool check_native(const char *path, const char *passes, Arena *a) {
     static const char *const isas[] = {"x86-64-v3", "x86-64-v4", "x86-64-v4+bf16"};
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         CpuIsa isa;
         Text why = {.arena = a};
         if (!cpu_isa_resolve(a, isas[i], &isa, &why)) return false;
-        OracleOptions o = {
-            .cpu = isas[i], .seed = 1 + i, .threads = 1 + (int)i, .skip_native = !isa.here};
+        OracleOptions o = {.passes = passes,
+                           .cpu = isas[i],
+                           .seed = 1 + i,
+                           .threads = 1 + (int)i,
+                           .skip_native = !isa.here};
         if (!isa.here) printf("skipped %s for %s: this machine cannot run it\n", path, isas[i]);
         if (!check_one(path, &o, isas[i], a)) return false;
     }
@@ -36,6 +39,7 @@ static bool check_emulated(const char *path, const OracleOptions *o, Arena *a) {
 static bool take_option(const char *arg, OracleOptions *o) {
     if (strcmp(arg, "--loose") == 0) return o->loose = true;
     if (strcmp(arg, "--library") == 0) return o->library = o->loose = true;
+    if (strncmp(arg, "--passes=", 9) == 0) return (o->passes = arg + 9) != NULL;
     if (strncmp(arg, "--device=", 9) == 0) return (o->device = arg + 9) != NULL;
     if (strncmp(arg, "--emulated=", 11) != 0) return false;
     o->emulated = arg + 11;
@@ -44,7 +48,8 @@ static bool take_option(const char *arg, OracleOptions *o) {
 
 static int usage(const char *what) {
     fprintf(stderr,
-            "oracle: %s; usage: oracle [--emulated=sm_90a [--device=cuda:0] [--loose] [--library]] "
+            "oracle: %s; usage: oracle [--passes=LIST] [--emulated=sm_90a [--device=cuda:0] "
+            "[--loose] [--library]] "
             "FILE.ir...\n",
             what);
     return 2;
@@ -65,7 +70,8 @@ int main(int argc, char **argv) {
     }
     for (int i = first; i < argc; i++) {
         Arena *a = arena_new();
-        failed += !(o.emulated ? check_emulated(argv[i], &o, a) : check_native(argv[i], a));
+        failed +=
+            !(o.emulated ? check_emulated(argv[i], &o, a) : check_native(argv[i], o.passes, a));
         arena_free(a);
     }
     arena_free(all);

@@ -435,12 +435,23 @@ typedef struct {
     Text *why;
 } OracleCheck;
 
-static void state_values(const OracleCheck *c, StateId s, double *out) {
+// A sum that f adds to: env.first must make it zero. One that f only reads is a state as others are.
+static bool starts_at_zero(const OracleCheck *c, const Func *f, StateId s) {
+    if (c->m->states.at[s].kind != STATE_accum) return false;
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_assign && attr_of(c->m, f, n)->assign.state == s) return true;
+    return false;
+}
+
+// Moments are not negative, so that a root of one is a number.
+static void state_values(const OracleCheck *c, const Func *f, StateId s, double *out) {
     const State *st = &c->m->states.at[s];
-    if (st->kind == STATE_accum)
-        memset(out, 0, sizeof *out * (size_t)type_count(type_at(c->m, st->type)));
-    else
-        draw(c->m, sym_str(c->m->syms, st->path), st->type, 0, c->o->seed, out);
+    int64_t n = type_count(type_at(c->m, st->type));
+    draw(c->m, sym_str(c->m->syms, st->path), st->type, 0, c->o->seed, out);
+    for (int64_t i = 0; i < n; i++) {
+        if (st->kind == STATE_moment) out[i] = fabs(out[i]);
+        if (starts_at_zero(c, f, s)) out[i] = 0;
+    }
 }
 
 typedef struct {
@@ -455,7 +466,7 @@ static bool expect(OracleCheck *c, const Func *f, Expected *e) {
     in.user = &c->source;
     in.seed = 77;
     in.step = 3;
-    for (StateId s = 0; s < c->m->states.n; s++) state_values(c, s, in.states[s].at);
+    for (StateId s = 0; s < c->m->states.n; s++) state_values(c, f, s, in.states[s].at);
     e->results = NEW_ARRAY(c->a, Tensor, f->results.n + 1);
     bool ok = interp_run(&in, f, e->results, NULL, c->why);
     e->states = in.states;
@@ -497,10 +508,10 @@ static void fill_inputs(const OracleCheck *c, const Func *f,
     }
     for (StateId s = 0; s < c->m->states.n; s++) {
         const State *st = &c->m->states.at[s];
-        if (st->kind == STATE_accum) continue; // env.first must make them zero
+        if (starts_at_zero(c, f, s)) continue;
         const Type *t = type_at(c->m, st->type);
         double *v = NEW_ARRAY(c->a, double, type_count(t) + 1);
-        state_values(c, s, v);
+        state_values(c, f, s, v);
         to_bytes((Elem)t->elem, v, type_count(t), place(user, &st->mem, type_bytes(t)));
     }
 }
@@ -548,10 +559,10 @@ typedef struct {
     bool failed;
 } Remote;
 
-static void give_states(const OracleCheck *c, Remote *r) {
+static void give_states(const OracleCheck *c, const Func *f, Remote *r) {
     for (StateId s = 0; s < c->m->states.n; s++) {
         const State *st = &c->m->states.at[s];
-        if (st->kind == STATE_accum) continue;
+        if (starts_at_zero(c, f, s)) continue;
         r->failed |=
             sn_exec_write(r->exec, st->mem.region, st->mem.offset, at_mem(&r->host, &st->mem),
                           type_bytes(type_at(c->m, st->type)), NULL) != SN_OK;
@@ -598,7 +609,7 @@ static bool check_emulated(OracleCheck *c, Expected *expected) {
         SnEnv env = {.first = 1, .step = 3, .seed = 77};
         SnError e = {0};
         fill_inputs(c, f, in_memory, &r.host);
-        give_states(c, &r);
+        give_states(c, f, &r);
         give_inputs(&r, name);
         if (sn_exec_run(x.exec, name, &env, &e) || sn_exec_wait(x.exec, &e)) {
             text_printf(c->why, "%s %s, function '%s': %s", how.device ? how.device : "emulated",
