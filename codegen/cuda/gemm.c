@@ -1,26 +1,14 @@
-// Products that cuBLASLt cannot take, as a kernel: the template is template/gemm.cuh; here its tile is chosen
-// and its constants are written.
+// Products that cuBLASLt cannot take, as a kernel: two operands of one 16-bit type by tensor cores (gemm_mma.c),
+// all others in f32 by fused multiply-adds, with the CPU's bits (gemm_fma.c). The templates are in template/.
 //
 // SnExtents and strides are constants of the text; each operand is read along whichever of its directions is
-// adjacent, 16 bytes at a time where alignment allows (buffers are aligned to 64). The sums are those of
-// docs/numerics.md (Contractions), whatever the tile. Constant time per product.
-#include "codegen/cuda/extents.h"
-#include "codegen/cuda/module.h"
+// adjacent, 16 bytes at a time where alignment allows (buffers are aligned to 64). Constant time per product.
+#include "codegen/cuda/gemm.h"
 #include <string.h>
 
-enum { SEGMENT = 4096, PROCESSORS = 132 };
+// ---- what is asked for --------------------------------------------------------------------------
 
-// ---- the shape ----------------------------------------------------------------------------------
-
-typedef struct {
-    SnExtents batch, m, n, k;
-    int64_t base[3];
-    bool swapped; // rows are B's: A and B of the text are the other way round
-    bool add, add_first;
-    bool bias, bias_rows; // a value for each n, which are the rows when swapped
-} GemmExtents;
-
-static GemmExtents shape_of(const SnGemm *g) {
+static GemmExtents extents_of(const SnGemm *g) {
     SnExtents m = sn_extents(g->m, g->nm, false), n = sn_extents(g->n, g->nn, false);
     bool s =
         extents_unit(&m, IN_C) && !extents_unit(&n, IN_C); // lanes of a warp store along memory
@@ -29,7 +17,8 @@ static GemmExtents shape_of(const SnGemm *g) {
                      .add = sn_gemm_has(g, SN_GEMM_ACC),
                      .add_first = g->acc_first != 0,
                      .bias = sn_gemm_has(g, SN_GEMM_BIAS),
-                     .bias_rows = s};
+                     .bias_rows = s,
+                     .elem = {s ? g->elem_b : g->elem_a, s ? g->elem_a : g->elem_b, g->elem_c}};
     x.batch = sn_extents(g->batch, g->nbatch, s);
     x.m = s ? sn_extents(g->n, g->nn, s) : m;
     x.n = s ? sn_extents(g->m, g->nm, s) : n;
@@ -37,8 +26,7 @@ static GemmExtents shape_of(const SnGemm *g) {
     return x;
 }
 
-// Offsets fit 32 bits.
-static bool narrow(const GemmExtents *x, int which) {
+bool gemm_narrow(const GemmExtents *x, int which) {
     const SnExtents *all[] = {&x->batch, &x->m, &x->n, &x->k};
     int64_t far = x->base[which];
     for (int i = 0; i < 4; i++)
@@ -49,64 +37,43 @@ static bool narrow(const GemmExtents *x, int which) {
     return far <= INT32_MAX;
 }
 
-// Four neighbours along x start at a multiple of four elements: x is adjacent and everything else
-// moves by multiples of four.
-static bool vectors(const GemmExtents *x, const SnExtents *along, int which) {
+static bool all_narrow(const GemmExtents *x) {
+    return gemm_narrow(x, IN_A) && gemm_narrow(x, IN_B) && gemm_narrow(x, IN_C);
+}
+
+bool gemm_simple(const GemmExtents *x) {
+    return all_narrow(x) && x->batch.count < 2 && x->m.count < 2 && x->n.count < 2 &&
+           x->k.count < 2;
+}
+
+bool gemm_vectors(const GemmExtents *x, const SnExtents *along, int which, int64_t count) {
     const SnExtents *all[] = {&x->batch, &x->m, &x->n, &x->k};
-    if (!extents_unit(along, which) || along->dim[along->count - 1].extent % 4 ||
-        x->base[which] % 4)
+    if (!extents_unit(along, which) || along->dim[along->count - 1].extent % count ||
+        x->base[which] % count)
         return false;
     for (int i = 0; i < 4; i++)
         for (uint32_t d = 0; d < all[i]->count; d++)
             if (!(all[i] == along && d + 1 == along->count) &&
-                extent_stride(&all[i]->dim[d], which) % 4)
+                extent_stride(&all[i]->dim[d], which) % count)
                 return false;
     return true;
 }
 
-// ---- tiles --------------------------------------------------------------------------------------
-
-typedef struct {
-    uint32_t bm, bn, bk, tm, tn; // of a block, and of a thread
-    uint32_t speed;              // fmas per time, roughly: what shared memory bandwidth allows
-} Tile;
-static const Tile tiles[] = {
-    {128, 128, 8, 8, 8, 100}, {128, 64, 16, 8, 4, 85}, {64, 128, 16, 4, 8, 85},
-    {64, 64, 16, 4, 4, 65},   {128, 32, 16, 8, 4, 60}, {32, 128, 16, 4, 8, 60},
-    {64, 32, 16, 4, 4, 50},   {32, 64, 16, 4, 4, 50},  {32, 32, 16, 2, 4, 40},
-    {64, 16, 16, 4, 2, 40},   {16, 64, 16, 2, 4, 40},  {128, 8, 16, 4, 2, 35},
-    {8, 128, 16, 2, 4, 35},   {64, 8, 16, 4, 2, 30},   {8, 64, 16, 2, 4, 30},
-    {16, 16, 16, 2, 2, 25},   {8, 32, 16, 1, 4, 20},   {32, 8, 16, 4, 1, 20},
-};
-
-static uint32_t threads_of(const Tile *t) { return t->bm / t->tm * (t->bn / t->tn); }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t blocks_of(const GemmExtents *x, const Tile *t) {
-    return x->batch.size * ceil_div(x->m.size, t->bm) * ceil_div(x->n.size, t->bn);
+const SnExtents *gemm_rows(const GemmExtents *x, int which) {
+    return which == IN_A ? &x->m : &x->n;
 }
 
-// Waves of blocks over the processors of a big device, times the time of a block. A thread that also
-// keeps totals has no room for 64 chains.
-static const Tile *choose_tile(const GemmExtents *x) {
-    const Tile *best = NULL;
-    double least = 0;
-    for (uint32_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
-        const Tile *t = &tiles[i];
-        if (x->k.size > SEGMENT && t->tm * t->tn > 32) continue;
-        double waves = (double)ceil_div(blocks_of(x, t), PROCESSORS);
-        double cost = waves * t->bm * t->bn / t->speed;
-        if (!best || cost < least) best = t, least = cost;
-    }
-    return best;
+bool gemm_along_k(const GemmExtents *x, int which) {
+    return extents_unit(&x->k, which) && !extents_unit(gemm_rows(x, which), which);
 }
 
-// Blocks that share a processor. Two leave a thread of 256 at most 128 registers; unasked, ptxas
-// spills to fit a third. 64 sums and the arithmetic of nested or wide indices need more.
-static int resident(const GemmExtents *x, const Tile *t) {
-    bool simple = narrow(x, IN_A) && narrow(x, IN_B) && narrow(x, IN_C) && x->batch.count < 2 &&
-                  x->m.count < 2 && x->n.count < 2 && x->k.count < 2;
-    uint32_t sums = t->tm * t->tn * (x->k.size > SEGMENT ? 2 : 1);
-    return simple || sums < 64 ? 2 : 1;
+int64_t gemm_blocks(const GemmExtents *x, uint32_t bm, uint32_t bn) {
+    return x->batch.size * sn_ceil_div(x->m.size, bm) * sn_ceil_div(x->n.size, bn);
+}
+
+double gemm_cost(const GemmExtents *x, uint32_t bm, uint32_t bn, uint32_t speed) {
+    double waves = (double)sn_ceil_div(gemm_blocks(x, bm, bn), GEMM_PROCESSORS);
+    return waves * bm * bn / speed;
 }
 
 // ---- text ---------------------------------------------------------------------------------------
@@ -135,64 +102,48 @@ static void put_walk(Text *to, const char *name, int64_t base, const SnExtents *
     text_printf(to, "; }\n");
 }
 
-// Neighbours that a thread owns together, as in the template.
-static uint32_t group(uint32_t t) { return t < 4 ? t : 4; }
-
 static const char *truth(bool x) { return x ? "true" : "false"; }
 
-static void put_constants(Text *to, const GemmExtents *x, const Tile *t) {
-    bool wide = !narrow(x, IN_A) || !narrow(x, IN_B) || !narrow(x, IN_C);
+void gemm_put_constants(Text *to, const GemmExtents *x) {
+    bool wide = !all_narrow(x);
     text_printf(to, "    typedef %s Off;\n    typedef %s Place;\n", wide ? "i64" : "int",
                 wide ? "u64" : "u32");
     text_printf(to, "    static constexpr u32 M = %lld, N = %lld, K = %lld;\n",
                 (long long)x->m.size, (long long)x->n.size, (long long)x->k.size);
-    text_printf(to, "    static constexpr u32 BM = %u, BN = %u, BK = %u, TM = %u, TN = %u;\n",
-                t->bm, t->bn, t->bk, t->tm, t->tn);
     text_printf(to, "    static constexpr bool ACC = %s, ACC_FIRST = %s;\n", truth(x->add),
                 truth(x->add && x->add_first));
     text_printf(to, "    static constexpr bool BIAS = %s, BIAS_ROWS = %s;\n", truth(x->bias),
                 truth(x->bias && x->bias_rows));
 }
 
-static void put_operand(Text *to, const GemmExtents *x, int which) {
-    const SnExtents *rows = which == IN_A ? &x->m : &x->n;
-    bool along_k = extents_unit(&x->k, which) && !extents_unit(rows, which);
+void gemm_put_operand(Text *to, const GemmExtents *x, int which, uint32_t width) {
     text_printf(to, "    struct %c {\n", 'A' + which);
-    text_printf(to, "        static constexpr u32 WIDTH = %d;\n",
-                vectors(x, along_k ? &x->k : rows, which) ? 4 : 1);
-    text_printf(to, "        static constexpr bool ALONG_K = %s;\n", truth(along_k));
+    text_printf(to, "        static constexpr u32 WIDTH = %u;\n", width);
+    text_printf(to, "        static constexpr bool ALONG_K = %s;\n", truth(gemm_along_k(x, which)));
     put_walk(to, "batch", x->base[which], &x->batch, which);
-    put_walk(to, "row", 0, rows, which);
+    put_walk(to, "row", 0, gemm_rows(x, which), which);
     put_walk(to, "k", 0, &x->k, which);
     text_printf(to, "    };\n");
 }
 
-static void put_result(Text *to, const GemmExtents *x, const Tile *t) {
-    text_printf(to, "    struct C {\n        static constexpr u32 WIDTH = %d;\n",
-                group(t->tn) == 4 && vectors(x, &x->n, IN_C) ? 4 : 1);
+void gemm_put_result(Text *to, const GemmExtents *x, uint32_t width) {
+    text_printf(to, "    struct C {\n        static constexpr u32 WIDTH = %u;\n", width);
     put_walk(to, "batch", x->base[IN_C], &x->batch, IN_C);
     put_walk(to, "row", 0, &x->m, IN_C);
     put_walk(to, "column", 0, &x->n, IN_C);
     text_printf(to, "    };\n");
 }
 
-// What the template wants to know: equal products have equal texts. Products that differ only in the
-// outermost extent of the batch do too: no index is reduced by it, so it is in the grid alone.
-static void put_product(Text *to, const GemmExtents *x, const Tile *t) {
-    put_constants(to, x, t);
-    put_operand(to, x, IN_A);
-    put_operand(to, x, IN_B);
-    put_result(to, x, t);
-}
-
-static void put_kernel(Text *to, const GemmExtents *x, const Tile *t, uint32_t function) {
-    text_printf(to, "extern \"C\" __global__ void __launch_bounds__(%u, %d) k%u(", threads_of(t),
-                resident(x, t), function);
-    text_printf(to, "const Env *env, const u32 place, const float *__restrict__ %c, ",
-                x->swapped ? 'B' : 'A');
-    text_printf(to, "const float *__restrict__ %c, float *C%s%s) {\n", x->swapped ? 'A' : 'B',
-                x->add ? ", const float *acc" : "", x->bias ? ", const float *bias" : "");
-    text_printf(to, "    gemm<Gemm%u>(env, place, A, B, C, %s, %s);\n}\n", function,
+static void put_kernel(Text *to, const GemmExtents *x, const GemmKernel *k, uint32_t function) {
+    text_printf(to, "extern \"C\" __global__ void __launch_bounds__(%u, %d) k%u(", k->threads,
+                k->resident, function);
+    text_printf(to, "const Env *env, const u32 place, const %s *__restrict__ %c, ",
+                k->element[x->swapped], x->swapped ? 'B' : 'A');
+    text_printf(to, "const %s *__restrict__ %c, %s *C", k->element[!x->swapped],
+                x->swapped ? 'A' : 'B', k->element[2]);
+    if (x->add) text_printf(to, ", const %s *acc", k->element[2]);
+    if (x->bias) text_printf(to, ", const %s *bias", k->element[2]);
+    text_printf(to, ") {\n    %s<Gemm%u>(env, place, A, B, C, %s, %s);\n}\n", k->function, function,
                 x->add ? "acc" : "nullptr", x->bias ? "bias" : "nullptr");
 }
 
@@ -210,30 +161,35 @@ static bool fits(const GemmExtents *x, Text *why) {
     return true;
 }
 
+// Sums of tensor cores have an order of their own, which is asked for by operands that are narrow.
+static bool by_tensor_cores(const GemmExtents *x) {
+    return x->elem[0] == x->elem[1] && x->elem[0] != SN_ELEM_f32;
+}
+
 bool cuda_add_gemm(CudaModule *m, const SnGemm *g, const char *name, CudaLaunch *launch,
                    Text *why) {
-    GemmExtents x = shape_of(g);
+    GemmExtents x = extents_of(g);
     if (!fits(&x, why)) return false;
-    const Tile *t = choose_tile(&x);
-    if (blocks_of(&x, t) > INT32_MAX) {
+    Text product = {.arena = m->arena};
+    GemmKernel k = by_tensor_cores(&x) ? gemm_mma(&x, &product) : gemm_fma(&x, &product);
+    int64_t blocks = gemm_blocks(&x, k.bm, k.bn);
+    if (blocks > INT32_MAX) {
         text_printf(why, "a product with more tiles than a grid has blocks");
         return false;
     }
-    Text product = {.arena = m->arena};
-    put_product(&product, &x, t);
     uint32_t *slot;
     const CudaPrinted *same = cuda_module_find(m, &product, &slot);
     if (same) {
         *launch = same->launch;
-        launch->grid[0] = (uint32_t)blocks_of(&x, t); // the one thing that the text does not hold
+        launch->grid[0] = (uint32_t)blocks; // the one thing that the text does not hold
         return true;
     }
-    *launch = (CudaLaunch){.grid = {(uint32_t)blocks_of(&x, t), 1, 1}, .block = threads_of(t)};
-    Text *to = cuda_module_open_function(m, name, CUDA_gemm, &launch->function, &launch->batch);
+    *launch = (CudaLaunch){.grid = {(uint32_t)blocks, 1, 1}, .block = k.threads};
+    Text *to = cuda_module_open_function(m, name, k.uses, &launch->function, &launch->batch);
     text_printf(to, "struct Gemm%u {\n", launch->function);
     text_put(to, product.at, product.n);
     text_printf(to, "};\n");
-    put_kernel(to, &x, t, launch->function);
+    put_kernel(to, &x, &k, launch->function);
     CudaPrinted p = {product.at, product.n, *launch};
     vec_push(m->arena, &m->printed, p);
     *slot = m->printed.n;

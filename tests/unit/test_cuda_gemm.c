@@ -1,4 +1,4 @@
-// Products as CUDA kernels of ours. Their texts, compiled for every target: no spills, no stack, no
+// Products as CUDA kernels of ours, in f32 (test_cuda_gemm_mma.c: by tensor cores). Their texts, compiled for every target: no spills, no stack, no
 // warnings; equal products share a function. Their bits, on the emulated device: those of runtime/core/gemm.c,
 // which tests/unit/test_gemm.c holds to the definition. And what they say of a NaN.
 #include <setjmp.h>
@@ -11,94 +11,15 @@
 #include "codegen/cuda/module.h"
 #include "codegen/cuda/nvrtc.h"
 #include "runtime/core/gemm.h"
+#include "runtime/elem.h"
 #include "runtime/emulator/engine/emu.h"
-#include "tests/unit/products.h"
+#include "tests/unit/product_shapes.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static Product plain(int64_t m, int64_t n, int64_t k) {
-    Product p = {.batch = 1, .m = m, .n = n, .k = k, .count = {m * k, k * n, m * n}};
-    p.g = (SnGemm){.nm = 1,
-                   .nn = 1,
-                   .nk = 1,
-                   .m = {{m, k, 0, n}},
-                   .n = {{n, 0, 1, 1}},
-                   .k = {{k, 1, n, 0}},
-                   .has = sn_gemm_bit(SN_GEMM_C)};
-    return p;
-}
-
-static Product transposed(int64_t m, int64_t n, int64_t k) {
-    Product p = plain(m, n, k);
-    p.g.m[0].a = 1, p.g.k[0].a = m;
-    p.g.k[0].b = 1, p.g.n[0].b = k;
-    return p;
-}
-
-// q [b, s, h, d] times k [b, s, h, d] over d, to [b, h, s, s].
-static Product scores(int64_t b, int64_t s, int64_t h, int64_t d) {
-    int64_t all = b * s * h * d;
-    Product p = {.batch = b * h, .m = s, .n = s, .k = d, .count = {all, all, b * h * s * s}};
-    p.g = (SnGemm){.nbatch = 2,
-                   .nm = 1,
-                   .nn = 1,
-                   .nk = 1,
-                   .batch = {{b, s * h * d, s * h * d, h * s * s}, {h, d, d, s * s}},
-                   .m = {{s, h * d, 0, s}},
-                   .n = {{s, 0, h * d, 1}},
-                   .k = {{d, 1, 1, 0}},
-                   .has = sn_gemm_bit(SN_GEMM_C)};
-    return p;
-}
-
-static Product with_acc(Product p, bool first) {
-    p.g.has |= sn_gemm_bit(SN_GEMM_ACC);
-    p.g.acc_first = first;
-    return p;
-}
-
-static Product moved(Product p, int64_t a, int64_t b, int64_t c) {
-    p.g.base_a = a, p.g.base_b = b, p.g.base_c = c;
-    p.count[0] += a, p.count[1] += b, p.count[2] += c;
-    return p;
-}
-
-// Four extents for everything, none of which fold.
-static Product nested(int64_t scale) {
-    Product p = {.batch = 24, .m = 120 * scale, .n = 120 * scale, .k = 120};
-    SnGemm *g = &p.g;
-    static const int64_t extent[4] = {2, 3, 4, 5};
-    SnDim *all[4] = {g->batch, g->m, g->n, g->k};
-    int64_t at[3] = {1, 1, 1};
-    for (int d = 3; d >= 0; d--)
-        for (int r = 3; r >= 0; r--) {
-            SnDim *x = &all[r][d];
-            x->extent =
-                r == 0 && d == 3 ? 1 : extent[d] * (d == 3 && (r == 1 || r == 2) ? scale : 1);
-            if (r != 2) x->a = at[0], at[0] *= x->extent;
-            if (r != 1) x->b = at[1], at[1] *= x->extent;
-            if (r != 3) x->c = at[2], at[2] *= x->extent;
-        }
-    g->nbatch = g->nm = g->nn = g->nk = 4;
-    for (int w = 0; w < 3; w++) p.count[w] = at[w];
-    g->has = sn_gemm_bit(SN_GEMM_C);
-    return p;
-}
-
-// Offsets beyond 32 bits.
-static Product far_apart(Product p) {
-    p.g.m[0].a = (int64_t)1 << 26;
-    p.g.n[0].b = ((int64_t)1 << 25) + 1;
-    return p;
-}
-
-// A product for each of `batch` elements that lie one behind the other.
-static Product batched(Product p, int64_t batch) {
-    p.batch = batch;
-    p.g.nbatch = 1;
-    p.g.batch[0] = (SnDim){batch, p.count[0], p.count[1], p.count[2]};
-    for (int w = 0; w < 3; w++) p.count[w] *= batch;
+static Product typed(Product p, uint32_t a, uint32_t b, uint32_t c) {
+    p.g.elem_a = a, p.g.elem_b = b, p.g.elem_c = c;
     return p;
 }
 
@@ -121,9 +42,15 @@ static uint32_t small_products(Product *to) {
     to[n++] = nested(1);
     to[n++] = batched(plain(1, 4, 8), 6); // one text, two grids
     to[n++] = batched(plain(1, 4, 8), 24);
+    to[n++] = typed(plain(40, 48, 12), SN_ELEM_bf16, SN_ELEM_f32, SN_ELEM_f32);
+    to[n++] = typed(transposed(33, 17, 30), SN_ELEM_f32, SN_ELEM_f16, SN_ELEM_f32);
+    to[n++] = typed(by_columns(plain(33, 16, 31)), SN_ELEM_f16, SN_ELEM_bf16, SN_ELEM_f32);
+    to[n++] = typed(with_acc(plain(40, 48, 12), true), SN_ELEM_f32, SN_ELEM_bf16, SN_ELEM_f32);
+    to[n++] = typed(plain(40, 48, 12), SN_ELEM_f16, SN_ELEM_f32, SN_ELEM_bf16);
+    to[n++] = typed(transposed(33, 17, 30), SN_ELEM_bf16, SN_ELEM_f32, SN_ELEM_f16);
     return n;
 }
-enum { SMALL = 16, RANDOM = 40 };
+enum { SMALL = 22, RANDOM = 40 };
 
 static uint32_t large_products(Product *to) {
     uint32_t n = 0;
@@ -321,25 +248,28 @@ static void on_cpu(CpuMachine *w, const SnGemm *g, void *const *bufs, const SnEn
     free(scratch);
 }
 
-static float value(void) {
+static float value(uint32_t elem) {
     switch (product_next() % 16) {
     case 0: return 0.0f;
     case 1: return -0.0f;
     case 2: return 1e-40f;  // subnormal
     case 3: return -3e-23f; // products underflow
-    case 4: return 1e15f;
+    case 4: return elem == SN_ELEM_f16 ? 6e4f : 1e15f;
     }
     return (float)(int32_t)product_next() * 0x1p-31f - 0.5f;
 }
 
-// A buffer of n floats on the device, written or not; *host: a copy in this process.
-static uint64_t upload(CpuMachine *w, int64_t n, bool written, float **host) {
-    uint64_t bytes = (uint64_t)n * sizeof(float), at = emu_alloc(w->device, bytes);
+static uint64_t size_of(uint32_t elem) { return sn_elem_info[elem].bytes; }
+
+// A buffer of n elements on the device, written or not; *host: a copy in this process.
+static uint64_t upload(CpuMachine *w, uint32_t elem, int64_t n, bool written, void **host) {
+    uint64_t bytes = (uint64_t)n * size_of(elem), at = emu_alloc(w->device, bytes);
     assert_true(at != 0);
-    float *to = emu_host(w->device, at, bytes);
+    char *to = emu_host(w->device, at, bytes);
     assert_non_null(to);
     if (written) {
-        for (int64_t i = 0; i < n; i++) to[i] = value();
+        for (uint64_t i = 0; i < bytes; i += size_of(elem))
+            sn_elem_set(elem, to + i, (double)value(elem));
         emu_mark(w->device, at, bytes, true);
     }
     *host = aligned_alloc(64, (size_t)(bytes + 127) / 64 * 64);
@@ -348,20 +278,32 @@ static uint64_t upload(CpuMachine *w, int64_t n, bool written, float **host) {
     return at;
 }
 
+static bool nan_at(uint32_t elem, const void *x, int64_t i) {
+    return isnan(sn_elem_get(elem, (const char *)x + (uint64_t)i * size_of(elem))) != 0;
+}
+
+static void put_nan(uint32_t elem, void *x, int64_t i) {
+    const float nan = NAN;
+    const uint16_t narrow = 0x7fff;
+    memcpy((char *)x + (uint64_t)i * size_of(elem),
+           elem == SN_ELEM_f32 ? (const void *)&nan : &narrow, size_of(elem));
+}
+
 // Once more with a NaN in the middle of A: the fault word names the first element of C that became one.
 // before: C without it.
-static void check_fault(CpuMachine *w, EmuLaunch *l, const Product *p, const float *before) {
+static void check_fault(CpuMachine *w, EmuLaunch *l, const Product *p, const void *before) {
     const uint64_t *param = l->params;
+    uint32_t elem_a = p->g.elem_a, elem_c = p->g.elem_c;
     SnCudaEnv *env = (void *)emu_host(w->device, param[0], sizeof *env);
-    float *a = (void *)emu_host(w->device, param[2], (uint64_t)p->count[0] * sizeof *a);
-    const float *c = (void *)emu_host(w->device, param[4], (uint64_t)p->count[2] * sizeof *c);
+    void *a = emu_host(w->device, param[2], (uint64_t)p->count[0] * size_of(elem_a));
+    const void *c = emu_host(w->device, param[4], (uint64_t)p->count[2] * size_of(elem_c));
     EmuFault fault;
     if (env->fault != UINT64_MAX) fail_msg("%s: there is no NaN", l->kernel);
-    a[p->count[0] / 2] = NAN;
+    put_nan(elem_a, a, p->count[0] / 2);
     if (!emu_launch(w->device, l, NULL, &fault)) fail_msg("%s: %s", l->kernel, fault.text);
     uint64_t want = UINT64_MAX;
     for (int64_t i = p->count[2]; i-- > 0;)
-        if (c[i] != c[i] && before[i] == before[i])
+        if (nan_at(elem_c, c, i) && !nan_at(elem_c, before, i))
             want = (uint64_t)(PLACE + 2) << SN_FAULT_ELEMENT | (uint64_t)i;
     if (env->fault != want)
         fail_msg("%s: the fault word is %llx, not %llx", l->kernel, (unsigned long long)env->fault,
@@ -369,16 +311,35 @@ static void check_fault(CpuMachine *w, EmuLaunch *l, const Product *p, const flo
     w->faults += want != UINT64_MAX;
 }
 
+// What the CPU computes to host[2]; it stores f32, which is rounded here.
+static void expected(CpuMachine *w, const Product *p, void *const *host, const void *acc,
+                     const SnEnv *env) {
+    SnGemm g = p->g;
+    uint32_t elem = g.elem_c;
+    float *c = elem == SN_ELEM_f32 ? host[2] : calloc((size_t)p->count[2], sizeof *c);
+    assert_non_null(c);
+    g.elem_c = SN_ELEM_f32;
+    for (int64_t i = 0; elem != SN_ELEM_f32 && i < p->count[2]; i++)
+        c[i] = (float)sn_elem_get(elem, (char *)host[2] + (uint64_t)i * size_of(elem));
+    on_cpu(w, &g, (void *const[]){host[0], host[1], c, (void *)(uintptr_t)acc}, env);
+    if (elem == SN_ELEM_f32) return;
+    for (int64_t i = 0; i < p->count[2]; i++)
+        sn_elem_set(elem, (char *)host[2] + (uint64_t)i * size_of(elem), (double)c[i]);
+    free(c);
+}
+
 static void run_product(CpuMachine *w, const EmuModule *module, const CudaLaunch *launch,
                         const Product *p, const char *what, bool in_place) {
     char symbol[16];
-    float *host[4];
+    void *host[4];
     uint64_t param[6], bytes[4];
+    const uint32_t elem[4] = {p->g.elem_a, p->g.elem_b, p->g.elem_c, p->g.elem_c};
     bool add = sn_gemm_has(&p->g, SN_GEMM_ACC);
     SnCudaEnv env = {{.first = (int32_t)(product_next() % 2), .step = 1}, UINT64_MAX};
     for (int i = 0; i < 4; i++) {
-        bytes[i] = (uint64_t)p->count[i < 3 ? i : 2] * sizeof(float);
-        param[2 + i] = upload(w, p->count[i < 3 ? i : 2], i != 2 || in_place, &host[i]);
+        bytes[i] = (uint64_t)p->count[i < 3 ? i : 2] * size_of(elem[i]);
+        bool written = i != 2 || in_place || elem[i] != SN_ELEM_f32;
+        param[2 + i] = upload(w, elem[i], p->count[i < 3 ? i : 2], written, &host[i]);
     }
     param[0] = emu_alloc(w->device, sizeof env);
     memcpy(emu_host(w->device, param[0], sizeof env), &env, sizeof env);
@@ -404,7 +365,7 @@ static void run_product(CpuMachine *w, const EmuModule *module, const CudaLaunch
     assert_int_equal(emu_function_info(l.function).param_bytes, add ? 48 : 40);
     EmuFault fault;
     if (!emu_launch(w->device, &l, NULL, &fault)) fail_msg("%s: %s", what, fault.text);
-    on_cpu(w, &p->g, (void *const[]){host[0], host[1], host[2], host[in_place ? 2 : 3]}, &env.env);
+    expected(w, p, host, host[in_place ? 2 : 3], &env.env);
     if (memcmp(host[2], emu_host(w->device, param[4], bytes[2]), bytes[2]) != 0)
         fail_msg("%s: other bits than the CPU's", what);
     check_fault(w, &l, p, host[2]);

@@ -23,6 +23,9 @@ typedef struct {
 
 static const char product[] =
     "struct P {\n"
+    "    using InA = float;\n"
+    "    using InB = float;\n"
+    "    using Out = float;\n"
     "    using Off = int;\n"
     "    using Place = u32;\n"
     "    static constexpr u32 M = 100, N = 60, K = 5000;\n"
@@ -44,6 +47,37 @@ static const char product[] =
     "    };\n"
     "    struct C {\n"
     "        static constexpr u32 WIDTH = 4;\n"
+    "        static __device__ Off batch(u32 i) { return Off(i) * 6000; }\n"
+    "        static __device__ Off row(u32 i) { return Off(i) * 60; }\n"
+    "        static __device__ Off column(u32 i) { return Off(i); }\n"
+    "    };\n"
+    "};\n";
+
+static const char mma_product[] =
+    "struct P {\n"
+    "    using In = bf16;\n"
+    "    using Out = bf16;\n"
+    "    using Off = int;\n"
+    "    using Place = u32;\n"
+    "    static constexpr u32 M = 100, N = 60, K = 5000;\n"
+    "    static constexpr u32 BM = 64, BN = 64, WM = 2, WN = 2;\n"
+    "    static constexpr bool ACC = true, ACC_FIRST = true, BIAS = true, BIAS_ROWS = false;\n"
+    "    struct A {\n"
+    "        static constexpr u32 WIDTH = 8;\n"
+    "        static constexpr bool ALONG_K = true;\n"
+    "        static __device__ Off batch(u32 i) { return Off(i) * 500000; }\n"
+    "        static __device__ Off row(u32 i) { return Off(i) * 5000; }\n"
+    "        static __device__ Off k(u32 i) { return Off(i); }\n"
+    "    };\n"
+    "    struct B {\n"
+    "        static constexpr u32 WIDTH = 1;\n"
+    "        static constexpr bool ALONG_K = false;\n"
+    "        static __device__ Off batch(u32 i) { return 0; }\n"
+    "        static __device__ Off row(u32 i) { return Off(i); }\n"
+    "        static __device__ Off k(u32 i) { return Off(i) * 61; }\n"
+    "    };\n"
+    "    struct C {\n"
+    "        static constexpr u32 WIDTH = 2;\n"
     "        static __device__ Off batch(u32 i) { return Off(i) * 6000; }\n"
     "        static __device__ Off row(u32 i) { return Off(i) * 60; }\n"
     "        static __device__ Off column(u32 i) { return Off(i); }\n"
@@ -86,6 +120,10 @@ static const TemplateUse uses[] = {
      " for (int j = 0; j < 15; j++) store2(y + 4 * j, d[j][0], d[j][1]), store2((f16 *)n + 2 * j, "
      "d[j][2], d[j][3]);",
      ""},
+    {"gemm_mma", CUDA_gemm_mma,
+     "const bf16 *a = (const bf16 *)x; gemm_mma<P>(env, 0, a, a + 500000, (bf16 *)y, (bf16 *)y, "
+     "a);",
+     mma_product},
     // test_cuda_attend.c compiles kernels of these
     {"attend", CUDA_attend, "n[threadIdx.x] = x[threadIdx.x] == LOWEST ? TILE_none : TILE_all;",
      ""},

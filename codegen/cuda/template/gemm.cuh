@@ -1,4 +1,4 @@
-// A product of matrices with any strides: C = A B, + acc, + bias. A block computes a tile of C, its
+// A product of matrices with any strides and types: C = A B, + acc, + bias, in f32. A block computes a tile of C, its
 // threads small rectangles of that, through tiles of A and B in shared memory that are filled one step
 // ahead.
 //
@@ -15,6 +15,8 @@
 // B is read as its columns: both operands are a set of rows that are K long. P is the product:
 //
 //   struct P {
+//       typedef float InA; typedef bf16 InB;      // what A and B are: float, bf16 or f16
+//       typedef float Out;                        // what C, acc and bias are
 //       typedef int Off;                          // of an element: int or i64
 //       typedef u32 Place;                        // the same without a sign
 //       static constexpr u32 M, N, K;
@@ -34,32 +36,54 @@
 //
 // A grid of one block for each tile of each batch, BM / TM * BN / TN threads each. Needs kernel.cuh.
 
+// The nearest that the type holds.
+static __device__ __forceinline__ float nearest(const float *, float x) { return x; }
+static __device__ __forceinline__ float nearest(const f16 *, float x) { return x; } // when stored
+static __device__ __forceinline__ float nearest(const bf16 *, float x) {
+    u32 r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(x), "f"(0.0f));
+    return __uint_as_float(r & 0xffff0000u);
+}
+
 // N neighbours, which are aligned.
-template <u32 N> static __device__ __forceinline__ void read(const float *p, float *x) {
-    if constexpr (N == 4) {
+template <u32 N, class T> static __device__ __forceinline__ void read(const T *p, float *x) {
+    if constexpr (N == 4)
         load4(p, x);
-    } else if constexpr (N == 2) {
+    else
+        x[0] = *p;
+}
+template <u32 N> static __device__ __forceinline__ void read_shared(const float *p, float *x) {
+    if constexpr (N == 2) {
         const float2 w = *(const float2 *)p;
         x[0] = w.x, x[1] = w.y;
     } else {
-        x[0] = *p;
+        read<N>(p, x);
     }
 }
-template <u32 N> static __device__ __forceinline__ void write(float *p, const float *y) {
+template <u32 N, class T> static __device__ __forceinline__ void write(T *p, const float *y) {
+    float z[N];
+#pragma unroll
+    for (u32 i = 0; i < N; i++) z[i] = nearest(p, y[i]);
     if constexpr (N == 4)
-        store4(p, y);
+        store4(p, z);
     else
-        *p = y[0];
+        *p = z[0];
 }
 
 // N neighbours in registers, all x.
 template <u32 N> struct Word;
 template <> struct Word<1> {
     typedef float type;
+    template <class T> static __device__ __forceinline__ float load(const T *p) { return *p; }
     static __device__ __forceinline__ float all(float x) { return x; }
 };
 template <> struct Word<4> {
     typedef float4 type;
+    template <class T> static __device__ __forceinline__ float4 load(const T *p) {
+        float x[4];
+        load4(p, x);
+        return make_float4(x[0], x[1], x[2], x[3]);
+    }
     static __device__ __forceinline__ float4 all(float x) { return make_float4(x, x, x, x); }
 };
 
@@ -103,8 +127,9 @@ template <u32 BLOCK, u32 T> struct GemmRows {
 };
 
 template <class P>
-__device__ __forceinline__ void gemm(const Env *env, u32 place, const float *A, const float *B,
-                                     float *C, const float *acc, const float *bias) {
+__device__ __forceinline__ void gemm(const Env *env, u32 place, const typename P::InA *A,
+                                     const typename P::InB *B, typename P::Out *C,
+                                     const typename P::Out *acc, const typename P::Out *bias) {
     typedef GemmTile<P> Tile;
     typedef typename P::Off Off;
     constexpr u32 BM = P::BM, BN = P::BN, BK = P::BK, TM = P::TM, TN = P::TN;
@@ -150,10 +175,7 @@ __device__ __forceinline__ void gemm(const Env *env, u32 place, const float *A, 
                 if constexpr (Tile::RAGGED_K) load_a[p] = Word<SideA::WIDTH>::all(-0.0f);
                 if (!Tile::RAGGED_K || k < P::K)
                     if (!SideA::UNEVEN || e < SideA::ALL) {
-                        if constexpr (SideA::WIDTH == 1)
-                            load_a[p] = A[at_a[p] + P::A::k(k)];
-                        else
-                            load_a[p] = *(const float4 *)(A + at_a[p] + P::A::k(k));
+                        load_a[p] = Word<SideA::WIDTH>::load(A + at_a[p] + P::A::k(k));
                     }
             }
 #pragma unroll
@@ -164,10 +186,7 @@ __device__ __forceinline__ void gemm(const Env *env, u32 place, const float *A, 
                 if constexpr (Tile::RAGGED_K) load_b[p] = Word<SideB::WIDTH>::all(0.0f);
                 if (!Tile::RAGGED_K || k < P::K)
                     if (!SideB::UNEVEN || e < SideB::ALL) {
-                        if constexpr (SideB::WIDTH == 1)
-                            load_b[p] = B[at_b[p] + P::B::k(k)];
-                        else
-                            load_b[p] = *(const float4 *)(B + at_b[p] + P::B::k(k));
+                        load_b[p] = Word<SideB::WIDTH>::load(B + at_b[p] + P::B::k(k));
                     }
             }
         }
@@ -177,14 +196,16 @@ __device__ __forceinline__ void gemm(const Env *env, u32 place, const float *A, 
                 float x[TM], y[TN];
 #pragma unroll
                 for (u32 i = 0; i < TM; i += RowsA::GROUP)
-                    read<RowsA::GROUP>(&share_a[(step - 1) & 1][k][i / RowsA::GROUP * RowsA::APART +
-                                                                   ty * RowsA::GROUP],
-                                       x + i);
+                    read_shared<RowsA::GROUP>(
+                        &share_a[(step - 1) & 1][k]
+                                [i / RowsA::GROUP * RowsA::APART + ty * RowsA::GROUP],
+                        x + i);
 #pragma unroll
                 for (u32 i = 0; i < TN; i += RowsB::GROUP)
-                    read<RowsB::GROUP>(&share_b[(step - 1) & 1][k][i / RowsB::GROUP * RowsB::APART +
-                                                                   tx * RowsB::GROUP],
-                                       y + i);
+                    read_shared<RowsB::GROUP>(
+                        &share_b[(step - 1) & 1][k]
+                                [i / RowsB::GROUP * RowsB::APART + tx * RowsB::GROUP],
+                        y + i);
 #pragma unroll
                 for (u32 i = 0; i < TM; i++)
 #pragma unroll

@@ -8,8 +8,9 @@
 //   B k x 8                 register j: column g, rows 2t + 8 j and the next; of 32 bits: row t + 4 j
 //   C, D 16 x 8 of f32      register j: row g + 8 (j >> 1), column 2t + (j & 1)
 //
-// Products are summed by fused multiply-adds over increasing k from c on. A GPU sums in an order of its
-// own: results agree within the rounding of the sum, not bit for bit.
+// Products are summed by fused multiply-adds over increasing k from c on, of bf16 in pairs, the odd one first,
+// where subnormal numbers are zero: as the CPU's products are (docs/numerics.md, Contractions), so that the two can be
+// compared. A GPU sums in an order of its own: results agree within the rounding of the sum, not bit for bit.
 #include "runtime/emulator/engine/lanes.h"
 
 typedef struct {
@@ -60,6 +61,18 @@ static float *result_at(Tiles *x, uint32_t j, uint32_t k) {
     return &x->c[k / 4 + 8 * (j >> 1)][k % 4 * 2 + (j & 1)];
 }
 
+enum { FLUSH_SUBNORMAL = 0x8040 }; // of MXCSR: operands that are subnormal are 0, and results
+
+// odd: 1 takes the odd k of a pair first. A function of its own, so that nothing is moved out of its mode.
+static __attribute__((noinline)) void multiply(Tiles *x, uint32_t depth, uint32_t odd) {
+    for (uint32_t m = 0; m < 16; m++) {
+        __m256 s = _mm256_load_ps(x->c[m]);
+        for (uint32_t k = 0; k < depth; k++)
+            s = _mm256_fmadd_ps(_mm256_set1_ps(x->a[m][k ^ odd]), _mm256_load_ps(x->b[k ^ odd]), s);
+        _mm256_store_ps(x->c[m], s);
+    }
+}
+
 // r: d[4], a[], b[], c[4]. aux: MatrixType, k in bits 8 to 15.
 void op_mma(Cx *c, const Insn *i) {
     Tiles x;
@@ -71,12 +84,10 @@ void op_mma(Cx *c, const Insn *i) {
     for (uint32_t j = 0; j < 4; j++)
         for (uint32_t k = 0; k < LANES; k++)
             *result_at(&x, j, k) = ((const f32a *)place(c, sum[j]))[k];
-    for (uint32_t m = 0; m < 16; m++) {
-        __m256 s = _mm256_load_ps(x.c[m]);
-        for (uint32_t k = 0; k < depth; k++)
-            s = _mm256_fmadd_ps(_mm256_set1_ps(x.a[m][k]), _mm256_load_ps(x.b[k]), s);
-        _mm256_store_ps(x.c[m], s);
-    }
+    const uint32_t mode = _mm_getcsr();
+    if (type == MATRIX_bf16) _mm_setcsr(mode | FLUSH_SUBNORMAL);
+    multiply(&x, depth, type == MATRIX_bf16);
+    _mm_setcsr(mode);
     for (uint32_t j = 0; j < 4; j++)
         for (uint32_t k = 0; k < LANES; k++) ((f32a *)place(c, i->r[j]))[k] = *result_at(&x, j, k);
 }
