@@ -36,6 +36,7 @@ const FunctionInfo *lower_function_info(uint32_t function);
 // A product with what a library's call can compute besides, and nothing else.
 typedef struct {
     bool known;
+    Elem elem; // of what is stored, and of bias, aux and sums
     SnFunction function;
     SnSums sums;
     LowerParts parts; // without the accumulator, which is the product's own

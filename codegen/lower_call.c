@@ -1,5 +1,5 @@
 // What a gemm group computes besides its product, if that is what cuBLASLt's calls can do along: a bias, a
-// function of ir/epilogue.def, sums of rows. The group's meaning is its body; this only reads it.
+// function of ir/epilogue.def, sums of rows, and last the rounding to a type for storage. The group's meaning is its body; this only reads it.
 // passes/fuse_library.c makes such groups. O(nodes of the body).
 #include "codegen/lower_value.h"
 #include "ir/epilogue.h"
@@ -10,11 +10,18 @@ static LowerRef arg_ref(const Lowering *l, NodeId n) {
     return (LowerRef){false, (uint32_t)attr_of(l->m, l->f, n)->arg.index};
 }
 
-// n = product + bias: the operand that is the bias, or NONE.
+// What n is made of by a cast between floats; else n.
+static NodeId uncast(const Lowering *l, NodeId n) {
+    if (node_at(l->f, n)->op != OP_cast) return n;
+    NodeId o = operand(l->f, n, 0);
+    return elem_info[type_of(l->m, l->f, o)->elem].kind == ELEM_FLOAT ? o : n;
+}
+
+// n = product + bias: the operand that is the bias, as it lies in memory, or NONE.
 static NodeId bias_of(const Lowering *l, NodeId n, NodeId product, const AxisList *columns) {
     if (node_at(l->f, n)->op != OP_add) return NONE;
     NodeId a = operand(l->f, n, 0), b = operand(l->f, n, 1);
-    NodeId bias = a == product ? b : a;
+    NodeId bias = uncast(l, a == product ? b : a);
     if ((a != product && b != product) || !is_arg(l, bias)) return NONE;
     const Type *t = type_of(l->m, l->f, bias);
     if (t->n != columns->n || t->n == 0) return NONE;
@@ -74,14 +81,20 @@ static bool add_function(const Lowering *l, NodeId n, LowerRef ref, NodeId contr
 }
 
 LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns, bool swapped) {
-    LowerCall c = {.known = true};
-    NodeId v = contract, gradient = NONE;
+    LowerCall c = {.known = true, .elem = ELEM_f32};
+    NodeId v = contract, gradient = NONE, bias = NONE;
     for (NodeId n = contract + 1; n < l->f->nodes.n && v == contract; n++) {
-        NodeId bias = bias_of(l, n, contract, columns);
+        bias = bias_of(l, n, contract, columns);
         if (bias == NONE) continue;
         lower_part(&c.parts, SN_GEMM_BIAS, arg_ref(l, bias));
         v = n;
     }
+    // Rounded, it is all that is stored.
+    if (l->f->results.n == 1 && uncast(l, l->f->results.at[0].node) == v)
+        v = l->f->results.at[0].node;
+    c.elem = (Elem)type_of(l->m, l->f, v)->elem;
+    c.known = bias == NONE || type_of(l->m, l->f, bias)->elem == c.elem;
+    if (node_at(l->f, contract)->n == 3) c.known &= c.elem == ELEM_f32;
     bool stores_v = false;
     LowerRef of_v = {0};
     for (uint32_t i = 0; i < l->f->results.n; i++) {

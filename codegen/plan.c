@@ -193,12 +193,6 @@ static bool same_launch(const SnKernel *a, const SnKernel *b) {
 static void give_gemm(Writer *w, SnGemm *g, Loc loc, const char *what) {
     SnKernel kernel = {.name = 0};
     Text why = {.arena = w->a};
-    if (g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32) {
-        text_printf(&why, "a product of %s and %s on this device", elem_info[g->elem_a].name,
-                    elem_info[g->elem_b].name);
-        refuse(w, loc, &why);
-        return;
-    }
     if (!w->info->gemm(w->info->user, g, what, loc, &kernel, &why)) refuse(w, loc, &why);
     if (!kernel.block) return; // the library
     g->has |= sn_gemm_bit(SN_GEMM_KERNEL);
@@ -229,7 +223,7 @@ static void add_gemm(Writer *w, const Func *f, const SectionCommand *s, const ch
     for (SnGemmPart i = SN_GEMM_C; i <= SN_GEMM_SUM; i++)
         if (parts.has & sn_gemm_bit(i)) push_ref(w, f, s, parts.part[i]);
     g.has = parts.has;
-    if (call) g.function = l->call.function, g.sums = l->call.sums;
+    if (call) g.function = l->call.function, g.sums = l->call.sums, g.elem_c = l->call.elem;
     if (low->kernel && !call) {
         g.has |= sn_gemm_bit(SN_GEMM_EPILOGUE);
         g.epilogue = add_kernel(w, low->kernel, false);

@@ -166,18 +166,23 @@ static bool feeds_updates(Fuse *x, NodeId n) {
     return found;
 }
 
-// n adds a state to the product that opened group g, and is all that reads it. The state has the last
-// axes of the product, all of which come from one operand: a value for each column.
-static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
-    NodeId product = g->members.at[0];
-    if (node_at(x->f, n)->op != OP_add || g->members.n != 1 || x->need[product] ||
-        node_at(x->f, n)->type != node_at(x->f, product)->type ||
-        x->users.first[product + 1] - x->users.first[product] != 1)
+// What n rounds to a type for storage, or widens from one; n itself where it does neither.
+static NodeId uncast(const Fuse *x, NodeId n) {
+    if (node_at(x->f, n)->op != OP_cast) return n;
+    NodeId o = operand(x->f, n, 0);
+    uint32_t from = type_of(x->m, x->f, o)->elem, to = type_of(x->m, x->f, n)->elem;
+    return elem_info[from].computes == elem_info[to].computes ? o : n;
+}
+
+// n adds a state to the product, which has its type. The state has the last axes of the product, all of
+// which come from one operand: a value for each column; and it lies in the type of what is stored.
+static bool adds_bias(const Fuse *x, NodeId n, NodeId product, uint32_t stored) {
+    if (node_at(x->f, n)->op != OP_add || node_at(x->f, n)->type != node_at(x->f, product)->type)
         return false;
-    NodeId a = operand(x->f, n, 0), b = operand(x->f, n, 1), bias = a == product ? b : a;
+    NodeId a = operand(x->f, n, 0), b = operand(x->f, n, 1), bias = uncast(x, a == product ? b : a);
     const Type *t = type_of(x->m, x->f, product), *v = type_of(x->m, x->f, bias);
     if ((a != product && b != product) || node_at(x->f, bias)->op != OP_state || v->n == 0 ||
-        v->n > t->n || v->elem != t->elem)
+        v->n > t->n || v->elem != stored)
         return false;
     bool left = false, right = false; // which operands have the other axes, or the bias's
     for (uint32_t i = 0; i < t->n; i++) {
@@ -199,6 +204,20 @@ static bool is_bias(const Fuse *x, NodeId n, const FuseGroup *g) {
     return true;
 }
 
+// What a product's call stores in the product's place, which nothing else reads: the product, or its sum with
+// a bias, rounded to a type for storage or not.
+static bool is_call(const Fuse *x, NodeId n, const FuseGroup *g) {
+    NodeId product = g->members.at[0], sum = uncast(x, n);
+    if (g->members.n != 1 || x->need[product] ||
+        x->users.first[product + 1] - x->users.first[product] != 1)
+        return false;
+    if (sum != n && node_at(x->f, product)->n == 3)
+        return false; // what is added to is f32, and so is the sum
+    if (sum == product) return true;
+    return (sum == n || x->is_inline[sum]) &&
+           adds_bias(x, sum, product, type_of(x->m, x->f, n)->elem);
+}
+
 // Why node n cannot be computed in group g. All that n reads comes from g or earlier.
 static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_member) {
     Op op = (Op)node_at(x->f, n)->op;
@@ -209,7 +228,7 @@ static Refusal cannot_join(Fuse *x, NodeId n, const FuseGroup *g, bool reads_mem
     if (op == OP_scatter_add) return REFUSAL_scatter;
     if (op == OP_group) return REFUSAL_attention;
     if (g->closed) return REFUSAL_complete;
-    if (g->kind == GROUP_gemm && x->cx->target->epilogue == EPILOGUE_bias && !is_bias(x, n, g))
+    if (g->kind == GROUP_gemm && x->cx->target->epilogue == EPILOGUE_bias && !is_call(x, n, g))
         return REFUSAL_bias_only;
     if (g->reads + x->closure[n].reads > MAX_READS) return REFUSAL_arguments;
     if (g->members.n >= MAX_MEMBERS) return REFUSAL_members;

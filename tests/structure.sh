@@ -34,7 +34,7 @@ arrows runtime/core "$shared|runtime/core/"
 arrows runtime/files "$shared|runtime/files/"
 arrows runtime/cpu "$shared|runtime/core/|runtime/cpu/"
 arrows runtime/cuda "$shared|runtime/core/device\.h\"|runtime/files/folder\.h\"|runtime/cuda/"
-arrows runtime/emulator "runtime/core/(gemm|pool)\.h\"|runtime/cuda/api\.|runtime/emulator/"
+arrows runtime/emulator "runtime/(elem|narrow)\.h\"|runtime/core/(gemm|pool)\.h\"|runtime/cuda/api\.|runtime/emulator/"
 arrows runtime/emulator/engine 'runtime/core/pool\.h"|runtime/emulator/engine/'
 # What is included from the compiler's own headers by system-style brackets would slip through.
 sources ir frontend passes codegen runtime | xargs grep -HnE '# *include <(ir|frontend|passes|codegen|runtime)/' \

@@ -32,6 +32,6 @@ typedef struct {
     uint32_t align_a, align_b, align_c;
 } CudaLt;
 
-// False with the reason in *why, in words of the product (A, B, C, m, n, k): no single call can do it.
-// Epilogues and accumulators are not looked at.
+// False with the reason in *why, in words of the product (A, B, C, m, n, k): no single call can do it, or none
+// of these types and alignments. Epilogues and accumulators are not looked at.
 bool cuda_lt_plan(const SnGemm *g, CudaLt *out, Text *why);

@@ -186,13 +186,12 @@ static bool good_gemm_kernel(const SnPlan *p, const SnGemm *g) {
 static bool runs_on_cpu(const SnGemm *g) {
     const uint32_t knows =
         sn_gemm_bit(SN_GEMM_C) | sn_gemm_bit(SN_GEMM_ACC) | sn_gemm_bit(SN_GEMM_EPILOGUE);
-    return !(g->has & ~knows) && !g->function && !g->sums && sn_multiplies(g->elem_a) &&
-           sn_multiplies(g->elem_b);
+    return !(g->has & ~knows) && !g->function && !g->sums && g->elem_c == SN_ELEM_f32;
 }
 
 static bool runs_on_cuda(const SnPlan *p, const SnGemm *g, int64_t total) {
     if (g->has >= sn_gemm_bit(SN_GEMM_PARTS) || !sn_gemm_has(g, SN_GEMM_C) ||
-        sn_gemm_has(g, SN_GEMM_EPILOGUE) || g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32)
+        sn_gemm_has(g, SN_GEMM_EPILOGUE))
         return false;
     return sn_gemm_has(g, SN_GEMM_KERNEL) ? good_gemm_kernel(p, g)
                                           : p->workspace > 0 && good_lt(g, total);
@@ -213,6 +212,8 @@ static SnStatus check_gemms(const PlanCheck *c) {
     for (uint32_t i = 0; i < p->gemms.count; i++) {
         const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
         int64_t total = 1;
+        if (!sn_multiplies(g->elem_a) || !sn_multiplies(g->elem_b) || !sn_multiplies(g->elem_c))
+            return FAIL("types of matrix product %u", i);
         if (!good_dims(g->batch, g->nbatch, &total) || !good_dims(g->m, g->nm, &total) ||
             !good_dims(g->n, g->nn, &total) || !good_dims(g->k, g->nk, &total))
             return FAIL("extents of matrix product %u", i);
@@ -233,8 +234,9 @@ static int64_t part_bytes(const SnGemm *g, const SnArg *args, SnGemmPart part) {
     return sn_gemm_has(g, part) ? args[sn_gemm_arg(g, part)].bytes : -1;
 }
 
-static bool good_vector(int64_t bytes, int64_t n) {
-    return bytes < 0 || (bytes % 4 == 0 && bytes / 4 == n);
+static bool good_vector(const SnGemm *g, int64_t bytes, int64_t n) {
+    int64_t size = sn_elem_info[g->elem_c].bytes;
+    return bytes < 0 || (bytes % size == 0 && bytes / size == n);
 }
 
 // What a call computes besides its product: each with the argument that it needs, and no other.
@@ -243,10 +245,11 @@ static bool good_extras(const SnGemm *g, const SnArg *args) {
     bool bias = sn_gemm_has(g, SN_GEMM_BIAS), aux = sn_gemm_has(g, SN_GEMM_AUX);
     bool acc = sn_gemm_has(g, SN_GEMM_ACC);
     if (g->function >= SN_FUNCTIONS || g->sums >= SN_SUMS) return false;
-    if (!good_vector(part_bytes(g, args, SN_GEMM_BIAS), n)) return false;
+    if (!good_vector(g, part_bytes(g, args, SN_GEMM_BIAS), n)) return false;
     if (aux && part_bytes(g, args, SN_GEMM_AUX) != part_bytes(g, args, SN_GEMM_C)) return false;
     if (sn_gemm_has(g, SN_GEMM_SUM) != (g->sums != SN_SUMS_NONE)) return false;
-    if (!good_vector(part_bytes(g, args, SN_GEMM_SUM), g->sums == SN_SUMS_A ? m : n)) return false;
+    if (!good_vector(g, part_bytes(g, args, SN_GEMM_SUM), g->sums == SN_SUMS_A ? m : n))
+        return false;
     if ((g->function || g->sums) && sn_gemm_has(g, SN_GEMM_KERNEL)) return false;
     switch ((SnFunction)g->function) {
     case SN_FUNCTION_NONE: return !aux && (!g->sums || (g->sums != SN_SUMS_C && !bias));
@@ -260,28 +263,29 @@ static bool good_extras(const SnGemm *g, const SnArg *args) {
 
 // A matrix of `rows` neighbours, `cols` of them ld apart, in each element of the batch: all of it lies
 // inside of `bytes`.
-static bool holds(int64_t base, int64_t rows, int64_t cols, int64_t ld, int64_t batch,
-                  int64_t stride, int64_t bytes) {
+static bool holds(uint32_t elem, int64_t base, int64_t rows, int64_t cols, int64_t ld,
+                  int64_t batch, int64_t stride, int64_t bytes) {
     int64_t last = base, far;
     return base >= 0 && stride >= 0 && !__builtin_mul_overflow(cols - 1, ld, &far) &&
            !__builtin_add_overflow(last, far, &last) &&
            !__builtin_mul_overflow(batch - 1, stride, &far) &&
            !__builtin_add_overflow(last, far, &last) &&
-           !__builtin_add_overflow(last, rows, &last) && last <= bytes / 4;
+           !__builtin_add_overflow(last, rows, &last) && last <= bytes / sn_elem_info[elem].bytes;
 }
 
 static bool good_lt_args(const SnGemm *g, const SnArg *args) {
     const SnLt *l = &g->lt;
     const SnArg *a = &args[l->swap ? 1 : 0], *b = &args[l->swap ? 0 : 1];
     int64_t base_a = l->swap ? g->base_b : g->base_a, base_b = l->swap ? g->base_a : g->base_b;
-    bool good = holds(base_a, l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k, l->lda,
-                      l->batch, l->stride_a, a->bytes) &&
-                holds(base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb,
-                      l->batch, l->stride_b, b->bytes) &&
-                holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
+    uint32_t elem_a = l->swap ? g->elem_b : g->elem_a, elem_b = l->swap ? g->elem_a : g->elem_b;
+    bool good = holds(elem_a, base_a, l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k,
+                      l->lda, l->batch, l->stride_a, a->bytes) &&
+                holds(elem_b, base_b, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols,
+                      l->ldb, l->batch, l->stride_b, b->bytes) &&
+                holds(g->elem_c, g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
                       part_bytes(g, args, SN_GEMM_C));
     if (sn_gemm_has(g, SN_GEMM_ACC))
-        good = good && holds(g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
+        good = good && holds(g->elem_c, g->base_c, l->rows, l->cols, l->ldc, l->batch, l->stride_c,
                              part_bytes(g, args, SN_GEMM_ACC));
     bool aux = sn_gemm_has(g, SN_GEMM_AUX);
     bool extras = sn_gemm_has(g, SN_GEMM_BIAS) || g->function || g->sums;
@@ -298,17 +302,19 @@ static SnStatus check_gemm_args(const PlanCheck *c, uint32_t at, const SnCmd *cm
     if (sn_gemm_has(g, SN_GEMM_EPILOGUE))
         nargs += SN_AT(c->plan, SnKernel, kernels)[g->epilogue].nargs;
     bool cuda = c->plan->device == SN_DEVICE_CUDA;
-    if (cmd->nargs != nargs || nargs > SN_MAX_ARGS || args[0].elem != g->elem_a ||
-        args[1].elem != g->elem_b || (cuda && !good_extras(g, args)))
-        return FAIL("arguments of command %u", at);
+    bool types = cmd->nargs == nargs && nargs <= SN_MAX_ARGS && args[0].elem == g->elem_a &&
+                 args[1].elem == g->elem_b;
+    for (uint32_t i = 2; types && i < sn_gemm_arg(g, SN_GEMM_EPILOGUE); i++)
+        types = args[i].elem == g->elem_c;
+    if (!types || (cuda && !good_extras(g, args))) return FAIL("arguments of command %u", at);
     if (cuda && !sn_gemm_has(g, SN_GEMM_KERNEL) && !good_lt_args(g, args))
         return FAIL("command %u reaches outside of its buffers", at);
     bool good = inside(g, offsetof(SnDim, a), g->elem_a, g->base_a, args[0].bytes) &&
                 inside(g, offsetof(SnDim, b), g->elem_b, g->base_b, args[1].bytes);
     for (SnGemmPart i = SN_GEMM_C; i <= SN_GEMM_ACC; i++)
         if (sn_gemm_has(g, i))
-            good = good &&
-                   inside(g, offsetof(SnDim, c), SN_ELEM_f32, g->base_c, part_bytes(g, args, i));
+            good =
+                good && inside(g, offsetof(SnDim, c), g->elem_c, g->base_c, part_bytes(g, args, i));
     return good ? SN_OK : FAIL("command %u reaches outside of its buffers", at);
 }
 

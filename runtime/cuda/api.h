@@ -51,7 +51,7 @@ enum { // cublasStatus_t
     SN_LT_ARCH_MISMATCH = 8, SN_LT_EXECUTION_FAILED = 13, SN_LT_INTERNAL_ERROR = 14,
     SN_LT_NOT_SUPPORTED = 15
 };
-enum { SN_LT_R_32F = 0 };       // cudaDataType
+enum { SN_LT_R_32F = 0, SN_LT_R_16F = 2, SN_LT_R_16BF = 14 }; // cudaDataType
 enum { SN_LT_COMPUTE_32F = 68, SN_LT_COMPUTE_32F_PEDANTIC = 69 }; // cublasComputeType_t
 enum { SN_LT_OP_N = 0, SN_LT_OP_T = 1 };                         // cublasOperation_t
 enum { // cublasLtMatmulDescAttributes_t

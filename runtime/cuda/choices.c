@@ -1,6 +1,6 @@
 // See choices.h. The file is text, so that it can be read and compared:
 //
-//   sinter cublaslt 1, NVIDIA H100 80GB HBM3, sm_90, library 130100
+//   sinter cublaslt 2, NVIDIA H100 80GB HBM3, sm_90, library 130100
 //   SUM ALGORITHM NS FIRST TRIED KEY          for each product, the newest first
 //
 // SUM is FNV-1a (64 bits) over the first line and the rest of its own, so a line that was torn, changed
@@ -193,7 +193,8 @@ static void parse(SnLtChoices *c, char *text, size_t n) {
     SnLtKnown known;
     if (!head || strcmp(head, c->head)) {
         snprintf(c->note, sizeof c->note,
-                 "'%.300s' is ignored: it is not of this device and library", c->path);
+                 "'%.300s' is ignored: it is not of this device and library, or of another version",
+                 c->path);
         return;
     }
     for (char *line; (line = next_line(&text, end));) {
@@ -242,7 +243,7 @@ static void read_file(SnLtChoices *c) {
 SnStatus sn_choices_open(const SnLtOwner *owner, SnLtChoices **out, SnError *e) {
     SnLtChoices *c = calloc(1, sizeof *c);
     if (!c) return sn_fail(e, SN_MACHINE, "out of memory");
-    snprintf(c->head, sizeof c->head, "sinter cublaslt 1, %s, sm_%d, library %zu", owner->device,
+    snprintf(c->head, sizeof c->head, "sinter cublaslt 2, %s, sm_%d, library %zu", owner->device,
              owner->sm, owner->library);
     if (!sn_folder_cache(c->folder, sizeof c->folder) ||
         !make_path(owner, c->folder, c->path, sizeof c->path))

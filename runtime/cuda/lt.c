@@ -3,11 +3,12 @@
 // The plan holds each call's shape (SnLt). Here the descriptors are made once, and an algorithm is chosen
 // once for each distinct shape and alignment: what was measured before on this device with this library
 // (choices.h), if the library still takes it, else the library's first choice that fits the workspace.
-// Nothing is measured unasked: the algorithm decides bits, and a run must be repeatable. Products are
-// computed in f32 without TF32.
+// Nothing is measured unasked: the algorithm decides bits, and a run must be repeatable. Operands are
+// multiplied as they are, f32 without TF32, and summed in f32.
 #include "runtime/cuda/choices.h"
 #include "runtime/cuda/cuda.h"
 #include "runtime/cuda/measure.h"
+#include "runtime/elem.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 // What decides an algorithm.
 typedef struct {
     SnLt shape;
+    uint32_t elem[3];  // of A and B, as the library has them, and of all else
     uint32_t align[6]; // of A, B, C, D, bias or sums, aux in bytes; 0: there is none
     uint32_t epilogue; // the library's number
     bool acc;
@@ -88,11 +90,16 @@ void sn_lt_free(SnLtPool *p, SnLtCall *c) {
     free(c);
 }
 
+// The library's number of a type; sn_plan_check has let no other in.
+static int type_of(uint32_t elem) {
+    return elem == SN_ELEM_bf16 ? SN_LT_R_16BF : elem == SN_ELEM_f16 ? SN_LT_R_16F : SN_LT_R_32F;
+}
+
 // A matrix as it lies in memory: `rows` neighbours, `cols` of them ld apart.
-static SnStatus make_layout(const SnCudaApi *api, int64_t rows, int64_t cols, int64_t ld,
-                            int64_t batch, int64_t stride, SnLtLayout *to, SnError *e) {
+static SnStatus make_layout(const SnCudaApi *api, uint32_t elem, int64_t rows, int64_t cols,
+                            int64_t ld, int64_t batch, int64_t stride, SnLtLayout *to, SnError *e) {
     int32_t count = (int32_t)batch;
-    SnStatus s = check(api->lt_layout_create(to, SN_LT_R_32F, (uint64_t)rows, (uint64_t)cols, ld),
+    SnStatus s = check(api->lt_layout_create(to, type_of(elem), (uint64_t)rows, (uint64_t)cols, ld),
                        "a layout", e);
     if (!s && batch > 1)
         s = check(api->lt_layout_set(*to, SN_LT_LAYOUT_BATCH_COUNT, &count, sizeof count),
@@ -178,15 +185,17 @@ static SnStatus add_epilogue(const SnCudaApi *api, SnLtDesc desc, const SnLt *l,
     return s;
 }
 
-static SnStatus make_all(const SnCudaApi *api, const SnLt *l, SnLtCall *c, SnError *e) {
+static SnStatus make_all(const SnCudaApi *api, const Key *k, SnLtCall *c, SnError *e) {
+    const SnLt *l = &k->shape;
     SnStatus s = make_desc(api, l, &c->desc, e);
     if (!s)
-        s = make_layout(api, l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k, l->lda,
-                        l->batch, l->stride_a, &c->a, e);
+        s = make_layout(api, k->elem[0], l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k,
+                        l->lda, l->batch, l->stride_a, &c->a, e);
     if (!s)
-        s = make_layout(api, l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols, l->ldb,
-                        l->batch, l->stride_b, &c->b, e);
-    if (!s) s = make_layout(api, l->rows, l->cols, l->ldc, l->batch, l->stride_c, &c->c, e);
+        s = make_layout(api, k->elem[1], l->trans_b ? l->cols : l->k, l->trans_b ? l->k : l->cols,
+                        l->ldb, l->batch, l->stride_b, &c->b, e);
+    if (!s)
+        s = make_layout(api, k->elem[2], l->rows, l->cols, l->ldc, l->batch, l->stride_c, &c->c, e);
     return s;
 }
 
@@ -206,13 +215,14 @@ static void key_text(const Key *k, char to[SN_LT_KEY]) {
     const SnLt *l = &k->shape;
     const uint32_t *align = k->align;
     snprintf(to, SN_LT_KEY,
-             "%lld x %lld x %lld x %lld, %c%c, ld %lld %lld %lld, stride %lld %lld %lld, "
-             "align %u %u %u %u %u %u%s%s",
-             (long long)l->batch, (long long)l->rows, (long long)l->cols, (long long)l->k,
-             l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n', (long long)l->lda, (long long)l->ldb,
-             (long long)l->ldc, (long long)l->stride_a, (long long)l->stride_b,
-             (long long)l->stride_c, align[0], align[1], align[2], align[3], align[4], align[5],
-             k->acc ? ", acc" : "", epilogue_name(k->epilogue));
+             "%s x %s to %s, %lld x %lld x %lld x %lld, %c%c, ld %lld %lld %lld, "
+             "stride %lld %lld %lld, align %u %u %u %u %u %u%s%s",
+             sn_elem_info[k->elem[0]].name, sn_elem_info[k->elem[1]].name,
+             sn_elem_info[k->elem[2]].name, (long long)l->batch, (long long)l->rows,
+             (long long)l->cols, (long long)l->k, l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n',
+             (long long)l->lda, (long long)l->ldb, (long long)l->ldc, (long long)l->stride_a,
+             (long long)l->stride_b, (long long)l->stride_c, align[0], align[1], align[2], align[3],
+             align[4], align[5], k->acc ? ", acc" : "", epilogue_name(k->epilogue));
 }
 
 // Up to `want` algorithms that fit the workspace, the library's first choice first; at least one.
@@ -294,12 +304,16 @@ static SnStatus choose(SnLtPool *p, SnLtCall *c, const Key *key, SnError *e) {
     return s;
 }
 
+static uint64_t bytes_of(uint32_t elem, int64_t n) {
+    return (uint64_t)n * sn_elem_info[elem].bytes;
+}
+
 SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtCall **out,
                        SnError *e) {
     SnLtCall *x = calloc(1, sizeof *x);
     if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
-    uint64_t a = args[0] + (uint64_t)(g->base_a * 4), b = args[1] + (uint64_t)(g->base_b * 4);
-    uint64_t to_c = (uint64_t)(g->base_c * 4);
+    uint64_t a = args[0] + bytes_of(g->elem_a, g->base_a);
+    uint64_t b = args[1] + bytes_of(g->elem_b, g->base_b), to_c = bytes_of(g->elem_c, g->base_c);
     uint64_t aux = sn_gemm_has(g, SN_GEMM_AUX) ? args[sn_gemm_arg(g, SN_GEMM_AUX)] + to_c : 0;
     uint64_t vector = sn_gemm_has(g, SN_GEMM_BIAS)  ? args[sn_gemm_arg(g, SN_GEMM_BIAS)]
                       : sn_gemm_has(g, SN_GEMM_SUM) ? args[sn_gemm_arg(g, SN_GEMM_SUM)]
@@ -313,11 +327,14 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtC
     Key key;
     memset(&key, 0, sizeof key); // compared as bytes
     key.shape = g->lt;
+    key.elem[0] = g->lt.swap ? g->elem_b : g->elem_a;
+    key.elem[1] = g->lt.swap ? g->elem_a : g->elem_b;
+    key.elem[2] = g->elem_c;
     key.acc = x->acc;
     key.epilogue = epilogue_of(g);
     const uint64_t at[] = {x->at_a, x->at_b, x->at_c, x->at_d, vector, aux};
     for (int i = 0; i < 6; i++) key.align[i] = i < 4 || at[i] ? alignment(at[i]) : 0;
-    SnStatus s = make_all(p->api, &g->lt, x, e);
+    SnStatus s = make_all(p->api, &key, x, e);
     if (!s && key.epilogue != SN_LT_EPILOGUE_DEFAULT)
         s = add_epilogue(p->api, x->desc, &g->lt, key.epilogue, vector, aux, e);
     if (!s) s = choose(p, x, &key, e);

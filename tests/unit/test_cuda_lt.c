@@ -200,11 +200,94 @@ static void bases_and_alignment(void **unused) {
     assert_true(t.align_a == 16 && t.align_b == 4 && t.align_c == 64);
 }
 
+// ---- types --------------------------------------------------------------------------------------
+
+static SnGemm square(int64_t n, int64_t ld) {
+    return (SnGemm){.nm = 1,
+                    .nn = 1,
+                    .nk = 1,
+                    .m = {{n, ld, 0, ld}},
+                    .n = {{n, 0, 1, 1}},
+                    .k = {{n, 1, ld, 0}}};
+}
+
+// What the library's manual has, and nothing else.
+static void types(void **unused) {
+    (void)unused;
+    static const SnElem all[] = {SN_ELEM_f32, SN_ELEM_bf16, SN_ELEM_f16};
+    CudaLt t;
+    Text why;
+    for (int i = 0; i < 27; i++) {
+        SnGemm g = square(16, 16);
+        g.elem_a = all[i / 9], g.elem_b = all[i / 3 % 3], g.elem_c = all[i % 3];
+        bool same = g.elem_a == g.elem_b, kept = g.elem_c == g.elem_a;
+        bool good = same && (kept || g.elem_c == SN_ELEM_f32);
+        if (plan(&g, &t, &why) != good) fail_msg("types %d", i);
+    }
+    SnGemm g = square(16, 16);
+    g.elem_b = SN_ELEM_f16;
+    assert_false(plan(&g, &t, &why));
+    assert_string_equal(why.at, "cuBLASLt does not multiply f32 by f16 to f32");
+}
+
+static void expect_refusal(SnGemm g, const char *text) {
+    CudaLt t;
+    Text why;
+    g.elem_a = g.elem_b = SN_ELEM_bf16;
+    assert_false(plan(&g, &t, &why));
+    assert_string_equal(why.at, text);
+    g.elem_a = g.elem_b = SN_ELEM_f32; // which takes any multiple of four bytes
+    assert_true(plan(&g, &t, &why));
+}
+
+// Two bytes an element: what lies one behind the other starts at multiples of 16 bytes.
+static void aligned_to_tensor_cores(void **unused) {
+    (void)unused;
+    CudaLt t;
+    Text why;
+    SnGemm g = square(50, 52); // C is f32: 52 are enough for it
+    expect_refusal(g,
+                   "B has columns at multiples of 104 bytes, not of 16 as products of bf16 need");
+    g = square(50, 56);
+    g.elem_a = g.elem_b = SN_ELEM_bf16;
+    assert_true(plan(&g, &t, &why));
+    g.elem_c = SN_ELEM_bf16, g.m[0].c = 50;
+    assert_false(plan(&g, &t, &why));
+    assert_string_equal(
+        why.at, "C has columns at multiples of 100 bytes, not of 16 as products of bf16 need");
+    g = square(16, 16);
+    g.base_a = 4;
+    expect_refusal(g, "A starts at multiples of 8 bytes, not of 16 as products of bf16 need");
+    g = square(16, 16);
+    g.nbatch = 1, g.batch[0] = (SnDim){3, 260, 256, 256};
+    expect_refusal(g,
+                   "A has a batch at multiples of 520 bytes, not of 16 as products of bf16 need");
+}
+
+// One column has no next one, so its length need not be aligned.
+static void single_columns(void **unused) {
+    (void)unused;
+    CudaLt t;
+    Text why;
+    SnGemm g = {.nm = 1, .nn = 1, .nk = 1, .m = {{1, 0, 0, 0}}, .n = {{24, 0, 1, 1}}};
+    g.k[0] = (SnDim){13, 1, 24, 0};
+    g.elem_a = g.elem_b = g.elem_c = SN_ELEM_f16;
+    assert_true(plan(&g, &t, &why));
+    assert_true(t.lda % 8 == 0 && t.ldb % 8 == 0 && t.ldc % 8 == 0);
+    Product p = {.g = g, .batch = 1, .m = 1, .n = 24, .k = 13, .count = {13, 13 * 24, 24}};
+    check_call(&p, &t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_products),     cmocka_unit_test(known_layouts),
-        cmocka_unit_test(attention),           cmocka_unit_test(outer_extent),
+        cmocka_unit_test(random_products),
+        cmocka_unit_test(known_layouts),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(outer_extent),
         cmocka_unit_test(bases_and_alignment),
+        cmocka_unit_test(types),
+        cmocka_unit_test(aligned_to_tensor_cores),
+        cmocka_unit_test(single_columns),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "runtime/core/gemm.h"
+#include "runtime/elem.h"
 #include "tests/unit/emulated.h"
 #include <math.h>
 #include <stdio.h>
@@ -32,9 +33,10 @@ static float value(void) {
 // ---- a problem ----------------------------------------------------------------------------------
 
 typedef struct { // stored: rows x cols with strides; order as in the layout
-    int64_t rows, cols, ld, batch_stride, floats;
+    int64_t rows, cols, ld, batch_stride, floats; // elements, whatever their type
     int32_t order;
-    float *host;
+    uint32_t elem;
+    float *host; // values, as floats
     uint64_t device;
     SnLtLayout layout;
 } Mat;
@@ -48,6 +50,7 @@ typedef struct {
     int32_t batch, ta, tb;
     float alpha, beta;
     uint32_t epilogue;
+    uint32_t elem_in, elem_out; // SnElem of A and B; of all else
     Mat a, b, c, d, aux, bias;
     SnLtHeuristic found[4];
     int count;
@@ -57,9 +60,50 @@ static float *at(const Mat *x, int64_t b, int64_t r, int64_t c) {
     return x->host + b * x->batch_stride + (x->order ? r * x->ld + c : c * x->ld + r);
 }
 
+static int type_of(uint32_t elem) {
+    return elem == SN_ELEM_bf16 ? SN_LT_R_16BF : elem == SN_ELEM_f16 ? SN_LT_R_16F : SN_LT_R_32F;
+}
+
+// The device's side of a matrix from the host's, or the other way round: n elements from `at` on.
+static void send(const LtCase *t, const Mat *x, int64_t from, int64_t n) {
+    size_t size = sn_elem_info[x->elem].bytes;
+    char *bytes = malloc((size_t)n * size);
+    assert_non_null(bytes);
+    for (int64_t i = 0; i < n; i++) {
+        static const uint16_t narrow_nan = 0x7fff;
+        float f = x->host[from + i];
+        sn_elem_set(x->elem, bytes + (size_t)i * size, (double)f);
+        if (isnan(f))
+            memcpy(bytes + (size_t)i * size,
+                   size == 4 ? (void *)&f : (void *)(uintptr_t)&narrow_nan, size);
+    }
+    OK(t->x.api->copy_to_device(x->device + (uint64_t)from * size, bytes, (size_t)n * size,
+                                t->x.a));
+    OK(t->x.api->stream_synchronize(t->x.a));
+    free(bytes);
+}
+static void fetch(const LtCase *t, Mat *x, int64_t from, int64_t n) {
+    size_t size = sn_elem_info[x->elem].bytes;
+    char *bytes = malloc((size_t)n * size);
+    assert_non_null(bytes);
+    OK(t->x.api->copy_to_host(bytes, x->device + (uint64_t)from * size, (size_t)n * size, t->x.a));
+    OK(t->x.api->stream_synchronize(t->x.a));
+    for (int64_t i = 0; i < n; i++)
+        x->host[from + i] = (float)sn_elem_get(x->elem, bytes + (size_t)i * size);
+    free(bytes);
+}
+
+// The nearest number of the type.
+static float rounded(uint32_t elem, float x) {
+    char bytes[4];
+    sn_elem_set(elem, bytes, (double)x);
+    return (float)sn_elem_get(elem, bytes);
+}
+
 // Fills a matrix with random values on both sides; what lies between its elements is NaN.
-static void make(LtCase *t, Mat *x, int64_t rows, int64_t cols, int64_t pad, int32_t order) {
-    *x = (Mat){.rows = rows, .cols = cols, .order = order};
+static void make_typed(LtCase *t, Mat *x, uint32_t elem, int64_t rows, int64_t cols, int64_t pad,
+                       int32_t order) {
+    *x = (Mat){.rows = rows, .cols = cols, .order = order, .elem = elem};
     x->ld = (order ? cols : rows) + pad;
     x->batch_stride = x->ld * (order ? rows : cols) + 4 * (pad & 1);
     x->floats = x->batch_stride * t->batch;
@@ -68,14 +112,18 @@ static void make(LtCase *t, Mat *x, int64_t rows, int64_t cols, int64_t pad, int
     for (int64_t i = 0; i < x->floats; i++) x->host[i] = NAN;
     for (int64_t b = 0; b < t->batch; b++)
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t c = 0; c < cols; c++) *at(x, b, r, c) = value();
-    x->device = device_floats(&t->x, (size_t)x->floats);
-    device_put(&t->x, x->device, x->host, (size_t)x->floats);
+            for (int64_t c = 0; c < cols; c++) *at(x, b, r, c) = rounded(elem, value());
     const SnCudaApi *api = t->x.api;
-    OK(api->lt_layout_create(&x->layout, SN_LT_R_32F, (uint64_t)rows, (uint64_t)cols, x->ld));
+    OK(api->mem_alloc(&x->device, (size_t)x->floats * sn_elem_info[elem].bytes));
+    send(t, x, 0, x->floats);
+    OK(api->lt_layout_create(&x->layout, type_of(elem), (uint64_t)rows, (uint64_t)cols, x->ld));
     OK(api->lt_layout_set(x->layout, SN_LT_LAYOUT_ORDER, &order, sizeof order));
     OK(api->lt_layout_set(x->layout, SN_LT_LAYOUT_BATCH_COUNT, &t->batch, sizeof t->batch));
     OK(api->lt_layout_set(x->layout, SN_LT_LAYOUT_BATCH_STRIDE, &x->batch_stride, 8));
+}
+
+static void make(LtCase *t, Mat *x, int64_t rows, int64_t cols, int64_t pad, int32_t order) {
+    make_typed(t, x, t->elem_out, rows, cols, pad, order);
 }
 
 static void drop(LtCase *t, Mat *x) {
@@ -109,8 +157,8 @@ static void set_ops(LtCase *t) {
 }
 
 static void make_operands(LtCase *t, int64_t pad, int32_t order) {
-    make(t, &t->a, t->ta ? t->k : t->m, t->ta ? t->m : t->k, pad, order);
-    make(t, &t->b, t->tb ? t->n : t->k, t->tb ? t->k : t->n, pad, order & 1);
+    make_typed(t, &t->a, t->elem_in, t->ta ? t->k : t->m, t->ta ? t->m : t->k, pad, order);
+    make_typed(t, &t->b, t->elem_in, t->tb ? t->n : t->k, t->tb ? t->k : t->n, pad, order & 1);
     make(t, &t->c, t->m, t->n, pad, order);
     make(t, &t->d, t->m, t->n, pad, order);
     set_ops(t);
@@ -177,7 +225,7 @@ static void get_result(LtCase *t) {
     for (int64_t b = 0; b < t->batch; b++)
         for (int64_t i = 0; i < (t->d.order ? t->m : t->n); i++) {
             int64_t at0 = b * t->d.batch_stride + i * t->d.ld, n = t->d.order ? t->n : t->m;
-            OK(device_get(&t->x, t->d.host + at0, t->d.device + (uint64_t)at0 * 4, (size_t)n));
+            fetch(t, &t->d, at0, n);
         }
 }
 
@@ -378,6 +426,119 @@ static void epilogues(void **state) {
     device_close(&t.x);
 }
 
+// ---- 16-bit operands ----------------------------------------------------------------------------
+
+static float flushed(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x; }
+
+// docs/numerics.md, Contractions: of two bf16 in pairs, the odd one first, subnormal numbers are 0.
+__attribute__((target("fma"))) static float dot_pairs(const float *x, const float *y, int64_t k) {
+    float total = 0;
+    for (int64_t s = 0; s < k; s += 4096) {
+        float chain = 0;
+        int64_t end = k < s + 4096 ? k : s + 4096;
+        for (int64_t i = s; i < end; i++) {
+            int64_t l = i ^ 1; // the other one of the pair
+            float a = l < end ? flushed(x[l]) : 0, b = l < end ? flushed(y[l]) : 0;
+            chain = flushed(fmaf(a, b, chain));
+        }
+        total = k <= 4096 ? chain : total + chain;
+    }
+    return total;
+}
+
+static float narrow_dot(const LtCase *t, int64_t b, int64_t i, int64_t j) {
+    if (t->elem_in != SN_ELEM_bf16) return dot(t, b, i, j);
+    float *x = malloc(2 * (size_t)t->k * sizeof *x), *y = x + t->k;
+    for (int64_t k = 0; k < t->k; k++) {
+        x[k] = t->ta ? *at(&t->a, b, k, i) : *at(&t->a, b, i, k);
+        y[k] = t->tb ? *at(&t->b, b, j, k) : *at(&t->b, b, k, j);
+    }
+    float sum = dot_pairs(x, y, t->k);
+    free(x);
+    return sum;
+}
+
+static void check_narrow(const LtCase *t) {
+    for (int64_t b = 0; b < t->batch; b++)
+        for (int64_t i = 0; i < t->m; i++)
+            for (int64_t j = 0; j < t->n; j++) {
+                float x = t->alpha * narrow_dot(t, b, i, j);
+                if (t->beta != 0) x = x + t->beta * *at(&t->c, b, i, j);
+                if (t->epilogue == SN_LT_EPILOGUE_BIAS) x = x + t->bias.host[i];
+                expect_bits(rounded(t->elem_out, x), *at(&t->d, b, i, j));
+            }
+}
+
+// Each pair of types, factors and transposes, with a bias and without: the CPU's sum in f32, rounded once.
+static void narrow_products(void **state) {
+    (void)state;
+    static const uint32_t in[] = {SN_ELEM_bf16, SN_ELEM_bf16, SN_ELEM_f16, SN_ELEM_f16};
+    static const uint32_t out[] = {SN_ELEM_bf16, SN_ELEM_f32, SN_ELEM_f16, SN_ELEM_f32};
+    static const float alphas[] = {1, 1, 0.5f}, betas[] = {0, 1, -2};
+    LtCase t;
+    open_lt(&t, 1);
+    for (uint32_t i = 0; i < 48; i++) {
+        t.elem_in = in[i % 4], t.elem_out = out[i % 4];
+        t.batch = (int32_t)pick(1, 2), t.m = 8 * pick(1, 4), t.n = 8 * pick(1, 4);
+        t.k = i % 16 == 15 ? 4104 : 8 * pick(1, 20);
+        if (i % 8 == 5) t.k = pick(1, 40); // pads make up for it
+        t.ta = (int32_t)(i >> 2 & 1), t.tb = (int32_t)(i >> 3 & 1);
+        t.alpha = alphas[i / 4 % 3], t.beta = betas[i / 12 % 3];
+        t.epilogue = i % 3 == 2 ? SN_LT_EPILOGUE_BIAS : SN_LT_EPILOGUE_DEFAULT;
+        if (t.k % 8 && (t.ta || !t.tb)) t.k = 24; // along k they start where they may
+        make_operands(&t, 8, 0);
+        make(&t, &t.bias, 64, 1, 0, 0);
+        set(&t, SN_LT_DESC_BIAS_POINTER, &t.bias.device, sizeof t.bias.device);
+        OK(heuristic(&t));
+        const SnLtHeuristic *h = &t.found[next() % (uint32_t)t.count];
+        OK(matmul(&t, next() % 4 ? &h->algo : NULL, h->workspace));
+        get_result(&t);
+        check_narrow(&t);
+        drop_operands(&t);
+    }
+    assert_string_equal(t.x.api->report(), "");
+    device_close(&t.x);
+}
+
+// What the manual's table does not have, and what is no multiple of 16 bytes.
+static void narrow_products_refused(void **state) {
+    (void)state;
+    static const uint32_t all[] = {SN_ELEM_f32, SN_ELEM_bf16, SN_ELEM_f16};
+    for (int i = 0; i < 81; i++) {
+        LtCase t;
+        open_lt(&t, 1);
+        uint32_t a = all[i / 27], b = all[i / 9 % 3], c = all[i / 3 % 3], d = all[i % 3];
+        t.m = t.n = t.k = 16;
+        set_ops(&t);
+        make_typed(&t, &t.a, a, 16, 16, 0, 0);
+        make_typed(&t, &t.b, b, 16, 16, 0, 0);
+        make_typed(&t, &t.c, c, 16, 16, 0, 0);
+        make_typed(&t, &t.d, d, 16, 16, 0, 0);
+        bool good = a == b && c == d && (d == a || d == SN_ELEM_f32);
+        IS(good ? SN_LT_OK : SN_LT_NOT_SUPPORTED, heuristic(&t));
+        drop_operands(&t);
+        device_close(&t.x);
+    }
+    LtCase t;
+    open_lt(&t, 1);
+    t.elem_in = t.elem_out = SN_ELEM_bf16;
+    t.m = t.n = t.k = 16;
+    make_operands(&t, 4, 0); // columns of 20
+    IS(SN_LT_NOT_SUPPORTED, heuristic(&t));
+    IS(SN_LT_NOT_SUPPORTED, matmul(&t, NULL, 0));
+    drop_operands(&t);
+    make_operands(&t, 0, 0);
+    OK(heuristic(&t));
+    t.b.device += 8;
+    IS(SN_LT_NOT_SUPPORTED, matmul(&t, &t.found[0].algo, 0));
+    t.b.device -= 8;
+    uint32_t align = 8;
+    OK(t.x.api->lt_preference_set(t.preference, SN_LT_PREF_ALIGN_B, &align, sizeof align));
+    IS(SN_LT_NOT_SUPPORTED, heuristic(&t));
+    drop_operands(&t);
+    device_close(&t.x);
+}
+
 // ---- what is refused ----------------------------------------------------------------------------
 
 static void bad_attributes(void **state) {
@@ -423,7 +584,7 @@ static int spoiled(LtCase *t, Bad bad) {
     if (bad == BAD_M) m = 7;
     if (bad == BAD_K) k = 11;
     if (bad == BAD_LD) ld = 7;
-    if (bad == BAD_TYPE) type = 2; // 16 bits
+    if (bad == BAD_TYPE) type = 1; // CUDA_R_64F
     if (bad == BAD_C) k = 16, ld = 9;
     if (bad == BAD_EPILOGUE) t->epilogue = 2; // RELU
     if (bad == BAD_AUX) t->epilogue = SN_LT_EPILOGUE_GELU_AUX;
@@ -708,6 +869,8 @@ int main(void) {
         cmocka_unit_test(accumulates_in_place),
         cmocka_unit_test(same_bits_as_another_kit),
         cmocka_unit_test(epilogues),
+        cmocka_unit_test(narrow_products),
+        cmocka_unit_test(narrow_products_refused),
         cmocka_unit_test(bad_attributes),
         cmocka_unit_test(bad_problems),
         cmocka_unit_test(bad_calls),

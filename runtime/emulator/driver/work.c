@@ -4,6 +4,7 @@
 // What it touches is what the caller's note says, or, without one, what the call's own arguments
 // say; a copy, fill or product has to stay within its note. Before it runs, what it only writes
 // becomes unwritten in the engine's shadow, so that bytes it leaves out count as never written.
+#include "runtime/elem.h"
 #include "runtime/emulator/driver/state.h"
 #include <inttypes.h>
 #include <math.h>
@@ -372,11 +373,12 @@ static bool each_stretch(EmuDriver *d, const Work *w, const DeviceMatrix *x, Str
     bool by_row = x->col == 1; // elements of a row are adjacent
     int64_t n = by_row ? x->cols : x->rows, outer = by_row ? x->rows : x->cols;
     int64_t step = by_row ? x->row : x->col;
+    uint64_t size = sn_elem_info[x->elem].bytes;
     if (step == n) n *= outer, outer = 1;
     for (int64_t b = 0; b < w->product.batch; b++)
         for (int64_t i = 0; i < outer; i++) {
-            uint64_t at = x->address + (uint64_t)(b * x->batch + i * step) * sizeof(float);
-            if (!fn(d, w, at, (uint64_t)n * sizeof(float))) return false;
+            uint64_t at = x->address + (uint64_t)(b * x->batch + i * step) * size;
+            if (!fn(d, w, at, (uint64_t)n * size)) return false;
         }
     return true;
 }
@@ -388,16 +390,17 @@ static bool mark_written(EmuDriver *d, const Work *w, uint64_t base, uint64_t by
 }
 
 static bool no_nan(EmuDriver *d, const Work *w, uint64_t base, uint64_t bytes) {
-    (void)w;
-    const float *x = emu_host(d->device, base, bytes);
+    uint32_t elem = w->product.d.elem;
+    const char *x = emu_host(d->device, base, bytes);
     bool nan = false;
-    for (uint64_t i = 0; x && i < bytes / sizeof *x; i++) nan |= isnan(x[i]) != 0;
+    for (uint64_t i = 0; x && i < bytes; i += sn_elem_info[elem].bytes)
+        nan |= isnan(sn_elem_get(elem, x + i)) != 0;
     return !nan;
 }
 
 static bool check_operands(EmuDriver *d, const Work *w) {
     const LtProduct *p = &w->product;
-    uint64_t bias = (uint64_t)product_bias_length(p) * sizeof(float);
+    uint64_t bias = product_bias_bytes(p);
     if (!each_stretch(d, w, &p->a, check_written) || !each_stretch(d, w, &p->b, check_written))
         return false;
     if (p->beta != 0 && !each_stretch(d, w, &p->c, check_written)) return false;
@@ -415,7 +418,7 @@ static bool find_views(EmuDriver *d, const Work *w, ProductView *v) {
     v->b = matrix_view(d, w, &p->b);
     v->d = matrix_view(d, w, &p->d);
     if (p->beta != 0) v->c = matrix_view(d, w, &p->c);
-    if (p->bias) v->bias = view(d, w, p->bias, (uint64_t)product_bias_length(p) * sizeof(float));
+    if (p->bias) v->bias = view(d, w, p->bias, product_bias_bytes(p));
     if (p->aux.address) v->aux = matrix_view(d, w, &p->aux);
     if (p->workspace_bytes) view(d, w, p->workspace, p->workspace_bytes);
     return !d->error;
@@ -425,8 +428,7 @@ static void mark_results(EmuDriver *d, const Work *w) {
     const LtProduct *p = &w->product;
     each_stretch(d, w, &p->d, mark_written);
     if (product_writes_aux(p->epilogue)) each_stretch(d, w, &p->aux, mark_written);
-    if (product_sums_bias(p->epilogue))
-        emu_mark(d->device, p->bias, (uint64_t)product_bias_length(p) * sizeof(float), true);
+    if (product_sums_bias(p->epilogue)) emu_mark(d->device, p->bias, product_bias_bytes(p), true);
     if (p->workspace_bytes) {
         memset(emu_host(d->device, p->workspace, p->workspace_bytes), 0xff, p->workspace_bytes);
         emu_mark(d->device, p->workspace, p->workspace_bytes, false);
@@ -437,8 +439,9 @@ static void count_product(EmuDriver *d, const LtProduct *p) {
     uint64_t batch = (uint64_t)p->batch, m = (uint64_t)p->m, n = (uint64_t)p->n, k = (uint64_t)p->k;
     d->counts.matmuls++;
     d->counts.matmul_flops += 2 * batch * m * n * k;
-    d->counts.matmul_bytes +=
-        batch * (m * k + k * n + m * n * (p->beta != 0 ? 2 : 1)) * sizeof(float);
+    uint64_t a = sn_elem_info[p->a.elem].bytes, b = sn_elem_info[p->b.elem].bytes;
+    uint64_t c = sn_elem_info[p->d.elem].bytes * (p->beta != 0 ? 2 : 1);
+    d->counts.matmul_bytes += batch * (m * k * a + k * n * b + m * n * c);
 }
 
 static void run_matmul(EmuDriver *d, const Work *w) {

@@ -1,15 +1,17 @@
 // cuBLASLt of the emulated device: descriptors, layouts, the heuristic, and the call.
 //
 // Arguments are checked as the manual says and where it leaves room on the strict side, so that what
-// is accepted here is accepted by the library: f32 only, C laid out as D, epilogues on column-major
-// results, pointers aligned as the algorithm was promised. An algorithm comes from the heuristic and
+// is accepted here is accepted by the library: two operands of one type of f32, bf16 and f16, results of
+// that or of f32, C laid out as D, epilogues on column-major results, pointers aligned as the algorithm
+// was promised, and 16-bit products always as tensor cores want it. An algorithm comes from the heuristic and
 // fits the problem and the device that it was found for; that is noted in its opaque bytes. There
 // are three, which all compute the same bits and differ in what they demand:
 //
 //   split   a workspace of partial sums, 16-byte alignment, long k     wide   16-byte alignment
-//   narrow  4-byte alignment
+//   narrow  4-byte alignment, of f32; else 16
 //
 // Here the product is only put into the stream's queue; product.c computes it.
+#include "runtime/elem.h"
 #include "runtime/emulator/driver/state.h"
 #include <stdlib.h>
 #include <string.h>
@@ -191,8 +193,23 @@ static int find_problem(const EmuDriver *d, Problem *x, SnLtHandle handle, SnLtD
     return x->desc && x->a && x->b && x->c && x->d ? SN_LT_OK : SN_LT_INVALID_VALUE;
 }
 
+// The element type of a layout; SN_ELEMS: none that is multiplied.
+static uint32_t elem_of(int32_t type) {
+    switch (type) {
+    case SN_LT_R_32F: return SN_ELEM_f32;
+    case SN_LT_R_16F: return SN_ELEM_f16;
+    case SN_LT_R_16BF: return SN_ELEM_bf16;
+    }
+    return SN_ELEMS;
+}
+
+// The manual's table of cublasLtMatmul() for sums in f32: A and B of one type, C and D too, which is that or f32.
+static bool known_types(const Problem *x) {
+    return elem_of(x->a->type) < SN_ELEMS && x->a->type == x->b->type && x->c->type == x->d->type &&
+           (x->d->type == x->a->type || x->d->type == SN_LT_R_32F);
+}
+
 static int check_layout(const MatrixLayout *x, const MatrixLayout *d) {
-    if (x->type != SN_LT_R_32F) return SN_LT_NOT_SUPPORTED;
     if (!x->rows || !x->cols || x->rows > INT32_MAX || x->cols > INT32_MAX)
         return SN_LT_INVALID_VALUE;
     if (x->ld < (int64_t)(x->order ? x->cols : x->rows)) return SN_LT_INVALID_VALUE;
@@ -201,6 +218,7 @@ static int check_layout(const MatrixLayout *x, const MatrixLayout *d) {
 
 static int check_layouts(const Problem *x) {
     const MatrixLayout *all[] = {x->a, x->b, x->c, x->d};
+    if (!known_types(x)) return SN_LT_NOT_SUPPORTED;
     for (int i = 0; i < 4; i++) {
         int r = check_layout(all[i], x->d);
         if (r) return r;
@@ -235,13 +253,17 @@ static int check_epilogue(const Problem *x) {
 }
 
 static DeviceMatrix matrix_of(const MatrixLayout *x, bool transpose) {
-    DeviceMatrix m = {.rows = (int64_t)x->rows, .cols = (int64_t)x->cols};
+    DeviceMatrix m = {.elem = elem_of(x->type), .rows = (int64_t)x->rows, .cols = (int64_t)x->cols};
     m.row = x->order ? x->ld : 1;
     m.col = x->order ? 1 : x->ld;
     m.batch = x->batch > 1 ? x->stride : 0;
     if (!transpose) return m;
-    return (DeviceMatrix){
-        .rows = m.cols, .cols = m.rows, .row = m.col, .col = m.row, .batch = m.batch};
+    return (DeviceMatrix){.elem = m.elem,
+                          .rows = m.cols,
+                          .cols = m.rows,
+                          .row = m.col,
+                          .col = m.row,
+                          .batch = m.batch};
 }
 
 // Everything but addresses, factors and workspace.
@@ -256,7 +278,8 @@ static int resolve(const Problem *x, LtProduct *p) {
     p->d = matrix_of(x->d, false);
     p->m = p->d.rows, p->n = p->d.cols, p->k = p->a.cols;
     if (product_writes_aux(p->epilogue) || product_reads_aux(p->epilogue))
-        p->aux = (DeviceMatrix){.rows = p->m,
+        p->aux = (DeviceMatrix){.elem = p->d.elem,
+                                .rows = p->m,
                                 .cols = p->n,
                                 .row = 1,
                                 .col = x->desc->aux_ld,
@@ -281,7 +304,7 @@ static uint64_t mix(uint64_t h, int64_t x) {
 }
 
 static uint64_t hash_matrix(uint64_t h, const DeviceMatrix *x) {
-    h = mix(mix(mix(h, x->rows), x->cols), x->row);
+    h = mix(mix(mix(mix(h, x->elem), x->rows), x->cols), x->row);
     return mix(mix(h, x->col), x->batch);
 }
 
@@ -300,12 +323,12 @@ static SnLtAlgo tag(const EmuDriver *d, int algo, const LtProduct *p) {
 static bool aligned(const DeviceMatrix *x, uint64_t at, uint64_t align) {
     int64_t ld = x->row > x->col ? x->row : x->col;
     uint64_t steps = (uint64_t)ld | (uint64_t)x->batch;
-    return at % align == 0 && steps * sizeof(float) % align == 0;
+    return at % align == 0 && steps * sn_elem_info[x->elem].bytes % align == 0;
 }
 
 // at: addresses, or what the caller promises of them.
 static bool algo_fits(int algo, const LtProduct *p, const uint64_t *at, uint64_t workspace) {
-    uint64_t align = algo == ALGO_NARROW ? 4 : 16;
+    uint64_t align = algo == ALGO_NARROW && p->a.elem == SN_ELEM_f32 ? 4 : 16;
     if (algo == ALGO_SPLIT && (p->k < SPLIT_K || product_sums_bias(p->epilogue))) return false;
     return algo_workspace(algo, p) <= workspace && aligned(&p->a, at[0], align) &&
            aligned(&p->b, at[1], align) && aligned(&p->c, at[2], align) &&
@@ -431,7 +454,7 @@ static int set_extras(LtProduct *p, const Desc *e) {
     bool bias = product_adds_bias(p->epilogue) || product_sums_bias(p->epilogue);
     if (bias) p->bias = e->bias;
     if (p->aux.rows) p->aux.address = e->aux;
-    if (bias && (!p->bias || p->bias % sizeof(float))) return SN_LT_INVALID_VALUE;
+    if (bias && (!p->bias || p->bias % sn_elem_info[p->d.elem].bytes)) return SN_LT_INVALID_VALUE;
     if (p->aux.rows && (!p->aux.address || p->aux.address % 16)) return SN_LT_INVALID_VALUE;
     return SN_LT_OK;
 }
@@ -447,8 +470,7 @@ static void own_ranges(Work *w) {
     if (p->beta != 0) own_matrix(w, &p->c, true, false);
     own_matrix(w, &p->d, false, true);
     bool sums = product_sums_bias(p->epilogue), reads = product_reads_aux(p->epilogue);
-    if (p->bias)
-        work_own(w, p->bias, (uint64_t)product_bias_length(p) * sizeof(float), !sums, sums);
+    if (p->bias) work_own(w, p->bias, product_bias_bytes(p), !sums, sums);
     if (p->aux.rows) own_matrix(w, &p->aux, reads, !reads);
 }
 
@@ -482,7 +504,8 @@ static bool set_operands(LtProduct *p, const void *const *pointers, const void *
     for (int i = 0; i < 4; i++) {
         all[i]->address = (uintptr_t)pointers[i];
         bool used = i != 2 || p->beta != 0;
-        if (used && (!pointers[i] || all[i]->address % sizeof(float))) return false;
+        if (used && (!pointers[i] || all[i]->address % sn_elem_info[all[i]->elem].bytes))
+            return false;
     }
     return true;
 }

@@ -1,11 +1,13 @@
 // Matrix products of the emulated cuBLASLt: the CPU's GEMM, then what the epilogue adds.
 //
-// The driver of runtime/core/gemm.c decides the bits (docs/numerics.md, Contractions). With alpha 1 and
-// beta 0 or 1 it computes D as a whole, C being its accumulator; otherwise it computes the plain
-// product into host memory of its own, and one pass scales and adds. Epilogues are passes over D.
+// The driver of runtime/core/gemm.c decides the bits (docs/numerics.md, Contractions). With alpha 1, beta 0 or
+// 1 and a D of f32 it computes D as a whole, C being its accumulator; otherwise it computes the plain
+// product into host memory of its own, and one pass scales, adds and rounds. Epilogues are passes over D.
 // Time O(batch * m * n * k).
 #include "runtime/emulator/libraries/product.h"
 #include "runtime/cuda/api.h"
+#include "runtime/elem.h"
+#include "runtime/narrow.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +29,33 @@ static bool applies_gelu(uint32_t e) {
     return e == SN_LT_EPILOGUE_GELU || e == SN_LT_EPILOGUE_GELU_BIAS || product_writes_aux(e);
 }
 
-int64_t product_bias_length(const LtProduct *p) {
+static int64_t bias_length(const LtProduct *p) {
     return p->epilogue == SN_LT_EPILOGUE_BGRADB ? p->n : p->m;
+}
+uint64_t product_bias_bytes(const LtProduct *p) {
+    return (uint64_t)bias_length(p) * sn_elem_info[p->d.elem].bytes;
 }
 
 uint64_t matrix_bytes(const DeviceMatrix *x, int64_t batch) {
     int64_t last = (x->rows - 1) * x->row + (x->cols - 1) * x->col + (batch - 1) * x->batch;
-    return (uint64_t)(last + 1) * sizeof(float);
+    return (uint64_t)(last + 1) * sn_elem_info[x->elem].bytes;
+}
+
+// ---- elements -----------------------------------------------------------------------------------
+
+static float get(uint32_t elem, const void *x, int64_t i) {
+    if (elem == SN_ELEM_bf16) return float_of_bfloat(((const uint16_t *)x)[i]);
+    if (elem == SN_ELEM_f16) return float_of_half(((const uint16_t *)x)[i]);
+    return ((const float *)x)[i];
+}
+
+static void put(uint32_t elem, void *x, int64_t i, float value) {
+    if (elem == SN_ELEM_bf16)
+        ((uint16_t *)x)[i] = bfloat_of_float(value);
+    else if (elem == SN_ELEM_f16)
+        ((uint16_t *)x)[i] = half_of_float(value);
+    else
+        ((float *)x)[i] = value;
 }
 
 // ---- the product --------------------------------------------------------------------------------
@@ -64,6 +86,7 @@ static bool make_space(ProductSpace *space, size_t bytes) {
 // The job is run with its outputs at `out`, laid out as p->d, or dense when own_out.
 static SnGemm describe(const LtProduct *p, bool add, bool dense) {
     SnGemm g = {.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
+    g.elem_a = p->a.elem, g.elem_b = p->b.elem;
     int64_t row = dense ? 1 : p->d.row, col = dense ? p->m : p->d.col;
     int64_t batch = dense ? p->m * p->n : p->d.batch;
     g.batch[0] = (SnDim){p->batch, p->a.batch, p->b.batch, batch};
@@ -113,31 +136,27 @@ static float gelu_slope(float x) {
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * GELU_A * (1.0f + 3.0f * GELU_B * x * x);
 }
 
-static float scaled(const LtProduct *p, float sum, const float *c) {
-    float x = p->alpha * sum;
-    return c ? x + p->beta * *c : x;
-}
-
-static float finish(const LtProduct *p, const ProductView *v, int64_t r, float *aux, float x) {
-    if (product_adds_bias(p->epilogue)) x = x + v->bias[r];
-    if (product_writes_aux(p->epilogue)) *aux = x;
+static float finish(const LtProduct *p, const ProductView *v, int64_t r, int64_t aux, float x) {
+    uint32_t elem = p->d.elem;
+    if (product_adds_bias(p->epilogue)) x = x + get(elem, v->bias, r);
+    if (product_writes_aux(p->epilogue)) put(elem, v->aux, aux, x);
     if (applies_gelu(p->epilogue)) x = gelu(x);
-    if (product_reads_aux(p->epilogue)) x = x * gelu_slope(*aux);
+    if (product_reads_aux(p->epilogue)) x = x * gelu_slope(get(elem, v->aux, aux));
     return x;
 }
 
 static void finish_column(const Pass *f, int64_t column) {
     const LtProduct *p = f->p;
     const ProductView *v = f->v;
+    uint32_t elem = p->d.elem;
     int64_t batch = column / p->n, j = column % p->n;
-    float *d = v->d + batch * p->d.batch + j * p->d.col;
-    const float *c = v->c ? v->c + batch * p->c.batch + j * p->c.col : NULL;
-    float *aux = v->aux ? v->aux + batch * p->aux.batch + j * p->aux.col : NULL;
+    int64_t d = batch * p->d.batch + j * p->d.col, c = batch * p->c.batch + j * p->c.col;
+    int64_t aux = batch * p->aux.batch + j * p->aux.col;
     for (int64_t r = 0; r < p->m; r++) {
-        float *to = d + r * p->d.row;
-        float x =
-            f->sums ? scaled(p, f->sums[column * p->m + r], c ? c + r * p->c.row : NULL) : *to;
-        *to = finish(p, v, r, aux ? aux + r * p->aux.row : NULL, x);
+        int64_t to = d + r * p->d.row;
+        float x = f->sums ? p->alpha * f->sums[column * p->m + r] : get(elem, v->d, to);
+        if (f->sums && v->c) x = x + p->beta * get(elem, v->c, c + r * p->c.row);
+        put(elem, v->d, to, finish(p, v, r, aux + r * p->aux.row, x));
     }
 }
 
@@ -147,22 +166,22 @@ static void finish_columns(void *user, int64_t task0, int64_t task1, int thread)
 }
 
 // bias[i] = sum over j of x(i, j), in order.
-static void sum_along(float *bias, const float *x, int64_t n, int64_t step, int64_t count,
-                      int64_t along) {
-    for (int64_t i = 0; i < n; i++) {
+static void sum_along(const LtProduct *p, const ProductView *v, const DeviceMatrix *x,
+                      const void *from, int64_t step, int64_t count, int64_t along) {
+    for (int64_t i = 0; i < bias_length(p); i++) {
         float sum = 0;
-        for (int64_t j = 0; j < count; j++) sum += x[i * step + j * along];
-        bias[i] = sum;
+        for (int64_t j = 0; j < count; j++) sum += get(x->elem, from, i * step + j * along);
+        put(p->d.elem, v->bias, i, sum);
     }
 }
 
 static void sum_bias(const LtProduct *p, const ProductView *v) {
     if (p->epilogue == SN_LT_EPILOGUE_BGRADA)
-        sum_along(v->bias, v->a, p->m, p->a.row, p->k, p->a.col);
+        sum_along(p, v, &p->a, v->a, p->a.row, p->k, p->a.col);
     else if (p->epilogue == SN_LT_EPILOGUE_BGRADB)
-        sum_along(v->bias, v->b, p->n, p->b.col, p->k, p->b.row);
+        sum_along(p, v, &p->b, v->b, p->b.col, p->k, p->b.row);
     else
-        sum_along(v->bias, v->d, p->m, p->d.row, p->n, p->d.col);
+        sum_along(p, v, &p->d, v->d, p->d.row, p->n, p->d.col);
 }
 
 static bool changes_elements(uint32_t e) {
@@ -171,7 +190,7 @@ static bool changes_elements(uint32_t e) {
 
 bool product_run(const LtProduct *p, const ProductView *v, SnPool *pool, ProductSpace *space) {
     float *sums = NULL;
-    bool dense = p->alpha != 1 || (p->beta != 0 && p->beta != 1);
+    bool dense = p->alpha != 1 || (p->beta != 0 && p->beta != 1) || p->d.elem != SN_ELEM_f32;
     if (!run_gemm(p, v, pool, space, dense, &sums)) return false;
     Pass pass = {.p = p, .v = v, .sums = dense ? sums : NULL};
     if (dense || changes_elements(p->epilogue))
