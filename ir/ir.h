@@ -127,8 +127,12 @@ typedef enum {
     GROUP_scatter,
     GROUP_copy,
     GROUP_attend, // products, what is made of their rows, and the sums of that (made by recognise)
+    GROUP_flash,  // the same on tensor cores: ir/flash.h
     GROUP_COUNT
 } GroupKind;
+static inline bool group_is_attention(uint32_t kind) {
+    return kind == GROUP_attend || kind == GROUP_flash;
+}
 extern const char *const reduce_names[REDUCE_COUNT];
 extern const char *const fold_names[FOLD_COUNT];
 extern const char *const group_names[GROUP_COUNT];

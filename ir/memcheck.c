@@ -239,7 +239,7 @@ static bool reads_where_written(const MemoryCheck *c, const Node *group, uint32_
     const Attr *at = attr_at(c->m, group->attr);
     const Func *body = c->m->funcs.at[at->group.body];
     NodeId result = body->results.at[r].node;
-    if (at->group.kind == GROUP_rows || at->group.kind == GROUP_attend)
+    if (at->group.kind == GROUP_rows || group_is_attention(at->group.kind))
         return false; // later phases read whole rows again, strips all keys
     bool columns = at->group.kind == GROUP_columns;
     uint8_t *from = NEW_ARRAY(c->a, uint8_t, body->nodes.n + 1); // 1: the operand, 2: made of it

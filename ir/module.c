@@ -59,8 +59,8 @@ const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "an
 const char *const demand_names[DEMAND_KINDS] = {"fuse", "nofuse", "recompute", "keep"};
 const char *const recompute_names[RECOMPUTE_MODES] = {"none", "every", "budget"};
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
-const char *const group_names[GROUP_COUNT] = {"map",    "rows",    "columns", "gemm",
-                                              "gather", "scatter", "copy",    "attend"};
+const char *const group_names[GROUP_COUNT] = {"map",     "rows", "columns", "gemm", "gather",
+                                              "scatter", "copy", "attend",  "flash"};
 const char *const region_names[REGION_COUNT] = {"none",  "param", "moment", "shadow",
                                                 "accum", "temp",  "input",  "scalar"};
 const char *const state_kind_names[STATE_KINDS] = {"param",   "moment", "stat",

@@ -23,7 +23,7 @@ static bool asks_for_attention(const Module *m, const Demand *d) {
             const Func *f = m->funcs.at[i];
             if (node_at(f, n)->op != OP_group) continue;
             const Attr *at = attr_of(m, f, n);
-            if (at->group.kind == GROUP_attend &&
+            if (group_is_attention(at->group.kind) &&
                 is_of_attention(m, d, m->funcs.at[at->group.body], at))
                 return true;
         }

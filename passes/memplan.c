@@ -42,7 +42,7 @@ static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALI
 // the same memory. Needs equal types and no path from the operand through anything that moves.
 static bool reads_in_place(const MemoryPlan *p, const Node *group, uint32_t index, uint32_t r) {
     const Attr *at = attr_at(p->m, group->attr);
-    if (at->group.kind == GROUP_rows || at->group.kind == GROUP_attend)
+    if (at->group.kind == GROUP_rows || group_is_attention(at->group.kind))
         return false; // phases read rows again, strips all keys
     bool call = at->group.kind == GROUP_gemm && p->cx->target->epilogue == EPILOGUE_bias;
     const Func *body = p->m->funcs.at[at->group.body];

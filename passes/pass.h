@@ -67,6 +67,7 @@ void ledger_print_json(const Ledger *l, const Diag *d, const char *target, Text 
 const char *ledger_class(Arena *a, const char *name);
 
 typedef enum { EPILOGUE_bias, EPILOGUE_any } Epilogue;
+typedef enum { ATTENDS_not, ATTENDS_strips, ATTENDS_tensor } Attends;
 // A row of ir/target.def: all that a pass may know of a target.
 typedef struct {
     const char *name;
@@ -75,7 +76,7 @@ typedef struct {
     double bytes_per_second, flops_per_second; // nominal, for predictions in the ledger
     bool bundles;      // starting a kernel costs: equal ones are started together
     uint32_t epilogue; // Epilogue: what may be computed on the tiles of a matrix product
-    bool attends;      // it has a kernel that keeps attention whole
+    uint32_t attends;  // Attends: which of its kernels keep attention whole
 } Target;
 
 typedef struct {

@@ -15,6 +15,7 @@
 // Bit-neutral. Needs functions cut into micro-batches, and the orders of layout; comes before chunk, which
 // would cut long folds. O(nodes) for each region.
 #include "passes/recognise.h"
+#include "ir/flash.h"
 #include "ir/view.h"
 #include "passes/rewrite.h"
 #include <stdlib.h>
@@ -54,6 +55,10 @@ static const Type *type(const AttendSearch *s, NodeId n) { return type_of(s->m, 
 static bool has(const AttendSearch *s, NodeId n, AxisId a) { return type_find(type(s, n), a) >= 0; }
 static bool is_elementwise(uint32_t op) {
     return op_info[op].reads == READS_SAME || op_info[op].reads == READS_ORDER;
+}
+// Results keep a bound and no bits: sums may run in any order.
+static bool on_tensor_cores(const AttendSearch *s) {
+    return s->cx->target->attends == ATTENDS_tensor;
 }
 static bool is_backward(const AttendSearch *s, NodeId n) { return node(s, n)->phase != PHASE_F; }
 static const AxisList *summed(const AttendSearch *s, NodeId n) {
@@ -141,10 +146,11 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     if (node(s, n)->n == 3) return refuse(x, n, "is added to another sum");
     if (y == t || is_tile(s, x, y)) return refuse(x, n, "multiplies scores with each other");
     bool over_keys = axes->n == 1 && axes->at[0] == x->key && !has(s, y, x->row);
-    bool over_rows = axes->n && axes->at[axes->n - 1] == x->row && !has(s, y, x->key);
+    bool over_rows = list_has(axes, x->row) && !has(s, y, x->key) &&
+                     (on_tensor_cores(s) || axes->at[axes->n - 1] == x->row);
     for (uint32_t i = 0; i < axes->n && over_rows; i++) over_rows = has(s, y, axes->at[i]);
     if (!over_keys && !over_rows) return refuse(x, n, "sums neither over keys alone nor over rows");
-    if (over_rows && !in_order(x, axes, axes->n - 1))
+    if (over_rows && !on_tensor_cores(s) && !in_order(x, axes, axes->n - 1))
         return refuse(x, n, "sums its rows in another order");
     if (features(s, x, y) > MAX_FEATURES) return refuse(x, n, "has too many features");
     if (over_rows && axes->n > 1 && tears_pairs(s, x, t, y))
@@ -241,15 +247,19 @@ static bool flood(AttendSearch *s, Attention *x, uint32_t number) {
     return true;
 }
 
-// The row axis: the last one of w that only the left side of the product has and that y lacks.
+// The row axis: the last one of w that only the left side of the product has and that y lacks; on tensor cores,
+// where rows are many at a time, the longest.
 static AxisId row_axis(const AttendSearch *s, NodeId product, NodeId w, NodeId y, AxisId key) {
     const Type *t = type(s, w);
+    AxisId best = 0;
+    int64_t size = 1;
     for (uint32_t i = t->n; i-- > 0;) {
         AxisId a = t->axes[i].axis;
-        if (a != key && t->axes[i].size > 1 && !has(s, y, a) && is_product(s, product, a, key))
-            return a;
+        if (a == key || t->axes[i].size <= size || has(s, y, a) || !is_product(s, product, a, key))
+            continue;
+        best = a, size = on_tensor_cores(s) ? t->axes[i].size : INT64_MAX;
     }
-    return 0;
+    return best;
 }
 
 static void seed(AttendSearch *s, NodeId n, uint32_t i) {
@@ -351,9 +361,11 @@ typedef struct {
     bool backward;
     uint32_t walk; // that found its body
     NodeList sums;
+    NodeList posts;      // what is made of sums alone before they are stored, where the kernels can
     NodeList body, args; // in order
-    NodeList results;    // in order: sums, and folds over rows that something else reads
-    NodeId made;         // the group, in the function to be
+    NodeList
+        results; // in order: sums or what ends them, and folds over rows that something else reads
+    NodeId made; // the group, in the function to be
 } AttendPart;
 
 typedef struct {
@@ -415,7 +427,7 @@ static void fill(AttendForm *m, AttendPart *p) {
     }
     while (stack.n) {
         NodeId n = stack.at[--stack.n];
-        bool inside = contains(&p->sums, n) || belongs(s, p, n);
+        bool inside = contains(&p->sums, n) || contains(&p->posts, n) || belongs(s, p, n);
         vec_push(s->a, inside ? &p->body : &p->args, n);
         if (inside) m->body[n] = number;
         for (uint32_t i = 0; inside && i < node(s, n)->n; i++) {
@@ -440,7 +452,7 @@ static void keep_folds(AttendForm *m, AttendPart *p) {
             NodeId u = s->users.list[k];
             read |= m->body[u] != p->walk || m->again[u] == p->walk;
         }
-        if (!read || contains(&p->sums, n)) continue;
+        if (!read || contains(&p->results, n)) continue;
         if (node(s, n)->op == OP_reduce)
             vec_push(s->a, &p->results, n);
         else
@@ -465,7 +477,9 @@ static bool waits_for_itself(AttendForm *m, const AttendPart *p) {
     uint32_t walk = ++m->walks;
     for (uint32_t i = 0; i < p->body.n; i++)
         for (uint32_t k = 0; k < node(s, p->body.at[i])->n; k++)
-            if (contains(&p->sums, operand(s->f, p->body.at[i], k))) return true;
+            if (contains(&p->sums, operand(s->f, p->body.at[i], k)) &&
+                !contains(&p->posts, p->body.at[i]))
+                return true;
     for (uint32_t i = 0; i < p->args.n; i++) vec_push(s->a, &stack, p->args.at[i]);
     while (stack.n) {
         NodeId n = stack.at[--stack.n];
@@ -484,13 +498,32 @@ static void give_results(AttendForm *m, const AttendPart *p, uint32_t number) {
     for (uint32_t i = 0; i < p->results.n; i++) m->part[p->results.at[i]] = number;
 }
 
+// On tensor cores a sum is finished before it is stored: multiplied by values of its row, and rounded.
+static NodeId end_of(AttendSearch *s, AttendPart *p, NodeId sum) {
+    for (NodeId end = sum;;) {
+        NodeId next = s->users.first[end] + 1 == s->users.first[end + 1] && !s->result[end]
+                          ? s->users.list[s->users.first[end]]
+                          : NONE;
+        bool takes = next != NONE && is_elementwise(node(s, next)->op) &&
+                     type(s, next)->n == type(s, sum)->n;
+        for (uint32_t i = 0; takes && i < node(s, next)->n; i++) {
+            NodeId o = operand(s->f, next, i);
+            takes = o == end || s->free[o] || (s->owner[o] && is_row(s, p->of, o));
+        }
+        if (!takes) return end;
+        vec_push(s->a, &p->posts, next);
+        end = next;
+    }
+}
+
 static void cut_part(AttendForm *m, Attention *x, bool backward) {
     AttendSearch *s = m->s;
     AttendPart p = {.of = x, .backward = backward, .made = NONE};
     for (uint32_t i = 0; i < x->sums.n; i++)
         if (is_backward(s, x->sums.at[i]) == backward) {
             vec_push(s->a, &p.sums, x->sums.at[i]);
-            vec_push(s->a, &p.results, x->sums.at[i]);
+            vec_push(s->a, &p.results,
+                     on_tensor_cores(s) ? end_of(s, &p, x->sums.at[i]) : x->sums.at[i]);
         }
     if (!p.sums.n) return;
     fill(m, &p);
@@ -516,6 +549,55 @@ static void keep_apart(AttendSearch *s, Attention *x, const NodeList *body) {
     }
 }
 
+static Builder builder_for(Module *m, Func *to, const Node *n) {
+    Builder b = {.m = m, .f = to};
+    builder_like(&b, n);
+    return b;
+}
+
+// The body, and in inner what its nodes are.
+static Func *write_body(AttendForm *m, const AttendPart *p, NodeId *inner, FuncId *id) {
+    AttendSearch *s = m->s;
+    uint32_t number = (uint32_t)(p - m->parts.at);
+    Func *to =
+        func_new(s->m, arena_printf(s->a, "%s.a%u", sym_str(s->m->syms, s->f->name), number), id);
+    to->region = true;
+    for (uint32_t i = 0; i < p->args.n; i++) {
+        NodeId n = p->args.at[i];
+        Builder b = builder_for(s->m, to, node(s, n));
+        inner[n] = ir_arg(&b, i, node(s, n)->type);
+    }
+    for (uint32_t i = 0; i < p->body.n; i++) {
+        NodeId n = p->body.at[i];
+        Builder b = builder_for(s->m, to, node(s, n));
+        inner[n] = copy_node(&b, s->f, n, inner);
+    }
+    for (uint32_t i = 0; i < p->results.n; i++)
+        func_result(s->m, to, "", inner[p->results.at[i]], RESULT_value);
+    return to;
+}
+
+// Whether tensor cores have the form of the part.
+static void check_tensor(AttendForm *m, Attention *x, const AttendPart *p) {
+    AttendSearch *s = m->s;
+    FuncId id;
+    Flash flash;
+    const char *why;
+    NodeId at;
+    NodeId *inner = NEW_ARRAY(s->a, NodeId, s->f->nodes.n + 1);
+    Func *body = write_body(m, p, inner, &id);
+    if (!flash_of(s->a, s->m, body, x->row, x->key, &flash, &why, &at)) {
+        NodeId n = x->products.at[0];
+        for (uint32_t i = 0; i < p->args.n; i++)
+            if (inner[p->args.at[i]] == at) n = p->args.at[i];
+        for (uint32_t i = 0; i < p->body.n; i++)
+            if (inner[p->body.at[i]] == at) n = p->body.at[i];
+        refuse(x, n, why);
+    }
+    CHECK(id + 1 == s->m->funcs.n, "recognise: function %u is not the last one", id);
+    s->m->funcs.n--; // it was to look at
+}
+
 // Both directions, or none.
 static void cut(AttendForm *m, Attention *x) {
     enum { MAX_ARGS = 64 }; // of a command: two for each product and sum, and those of the kernel
@@ -533,6 +615,7 @@ static void cut(AttendForm *m, Attention *x) {
         if (args > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
         if (waits_for_itself(m, &parts[i])) refuse(x, results->at[0], "waits for itself");
         keep_apart(s, x, &parts[i].body);
+        if (on_tensor_cores(s) && !x->why) check_tensor(m, x, &parts[i]);
         give_results(m, &parts[i], before + i + 1);
     }
     for (uint32_t i = 0; x->why && i < count; i++) give_results(m, &parts[i], 0);
@@ -556,35 +639,14 @@ static void mark_live(AttendForm *m, uint8_t *live) {
     }
 }
 
-static Builder builder_for(Module *m, Func *to, const Node *n) {
-    Builder b = {.m = m, .f = to};
-    builder_like(&b, n);
-    return b;
-}
-
 static void write_part(AttendForm *m, AttendPart *p, Rewrite *r, NodeId *inner) {
     AttendSearch *s = m->s;
     FuncId id;
-    uint32_t number = (uint32_t)(p - m->parts.at);
-    Func *to =
-        func_new(s->m, arena_printf(s->a, "%s.a%u", sym_str(s->m->syms, s->f->name), number), &id);
-    to->region = true;
     NodeId args[MAX_OPERANDS];
-    for (uint32_t i = 0; i < p->args.n; i++) {
-        NodeId n = p->args.at[i];
-        Builder b = builder_for(s->m, to, node(s, n));
-        inner[n] = ir_arg(&b, i, node(s, n)->type);
-        args[i] = r->map[n];
-    }
-    for (uint32_t i = 0; i < p->body.n; i++) {
-        NodeId n = p->body.at[i];
-        Builder b = builder_for(s->m, to, node(s, n));
-        inner[n] = copy_node(&b, s->f, n, inner);
-    }
-    for (uint32_t i = 0; i < p->results.n; i++)
-        func_result(s->m, to, "", inner[p->results.at[i]], RESULT_value);
+    write_body(m, p, inner, &id);
+    for (uint32_t i = 0; i < p->args.n; i++) args[i] = r->map[p->args.at[i]];
     Attr attr = {.kind = ATTR_group};
-    attr.group.kind = GROUP_attend;
+    attr.group.kind = on_tensor_cores(s) ? GROUP_flash : GROUP_attend;
     attr.group.body = id;
     attr.group.row = p->of->row;
     attr.group.key = p->of->key;
@@ -668,9 +730,9 @@ static void record(const AttendSearch *s, const Attention *x) {
         ledger_add(s->cx->ledger, d, "kept decomposed: '%s' %s",
                    ledger_class(s->a, name_of(s, x->at)), x->why);
     else
-        ledger_add(s->cx->ledger, d,
-                   "products: %u, sums: %u, in strips of rows; nothing of rows x keys is stored",
-                   x->products.n, x->sums.n);
+        ledger_add(s->cx->ledger, d, "products: %u, sums: %u, %s; nothing of rows x keys is stored",
+                   x->products.n, x->sums.n,
+                   on_tensor_cores(s) ? "on tensor cores" : "in strips of rows");
 }
 
 // Whether a demand is about attention number i + 1: a value of it, or one that would be if nothing stood in
@@ -726,7 +788,8 @@ static bool recognise_func(PassCx *cx, Func *f) {
     m.part = NEW_ARRAY(a, uint32_t, count);
     for (uint32_t i = 0; i < s.found.n; i++) {
         Attention *x = &s.found.at[i];
-        if (!cx->target->attends) refuse(x, x->products.at[0], "has no kernel on this target");
+        if (cx->target->attends == ATTENDS_not)
+            refuse(x, x->products.at[0], "has no kernel on this target");
         if (!x->why) cut(&m, x);
         record(&s, x);
     }

@@ -5,7 +5,7 @@
 
 static const Target targets[] = {
 #define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends)                        \
-    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, attends},
+    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends},
 #include "ir/target.def"
 #undef TARGET
 };
