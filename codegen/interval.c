@@ -21,6 +21,7 @@ struct IndexBounds {
     IndexRange rows, keys; // the rectangle
     Abstract *value;       // by node
     Abstract *whole;       // by node: over all rows and keys; of folds: what comes out
+    NodeId never;          // a condition that is taken to be false, or NONE
 };
 
 static const Abstract unknown = {1, 0, ANY};
@@ -250,6 +251,7 @@ static Abstract evaluate(const IndexBounds *x, NodeId n) {
     Op op = (Op)node_at(x->f, n)->op;
     const Attr *at = attr_of(x->m, x->f, n);
     bool is_float = is_real(x, n);
+    if (n == x->never) return condition(FALSE);
     if (op_is_scalar(op)) return scalar(x, n);
     switch ((int)op) {
     case OP_const:
@@ -287,7 +289,7 @@ static Abstract folded(const IndexBounds *x, NodeId n) {
 IndexBounds *interval_body(Arena *a, const Module *m, const Func *f, AxisId row, int64_t rows,
                            AxisId key, int64_t keys) {
     IndexBounds *x = NEW(a, IndexBounds);
-    *x = (IndexBounds){m, f, row, key, {0, rows - 1}, {0, keys - 1}, NULL, NULL};
+    *x = (IndexBounds){m, f, row, key, {0, rows - 1}, {0, keys - 1}, NULL, NULL, NONE};
     x->value = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
     x->whole = NEW_ARRAY(a, Abstract, f->nodes.n + 1);
     for (NodeId i = 0; i < f->nodes.n; i++) {
@@ -297,9 +299,7 @@ IndexBounds *interval_body(Arena *a, const Module *m, const Func *f, AxisId row,
     return x;
 }
 
-bool interval_adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n, IndexRange rows,
-                           IndexRange keys) {
-    x->rows = rows, x->keys = keys;
+static bool adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n) {
     for (NodeId i = 0; i < x->f->nodes.n; i++) {
         x->value[i] = evaluate(x, i);
         if (node_at(x->f, i)->op == OP_reduce && !folds_nothing(x, i)) return false;
@@ -307,4 +307,16 @@ bool interval_adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n, Inde
     for (uint32_t i = 0; i < n; i++)
         if (x->value[nodes[i]].may != ZERO) return false;
     return true;
+}
+
+bool interval_adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n, IndexRange rows,
+                           IndexRange keys) {
+    x->rows = rows, x->keys = keys;
+    return adds_nothing(x, nodes, n);
+}
+
+bool interval_nothing_without(IndexBounds *x, const NodeId *nodes, uint32_t n, NodeId never) {
+    IndexBounds y = *x; // rows and keys are all of them until the first question
+    y.never = never;
+    return adds_nothing(&y, nodes, n);
 }

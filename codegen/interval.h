@@ -15,3 +15,5 @@ IndexBounds *interval_body(Arena *a, const Module *m, const Func *f, AxisId row,
 // those are finite. O(nodes of the body).
 bool interval_adds_nothing(IndexBounds *x, const NodeId *nodes, uint32_t n, IndexRange rows,
                            IndexRange keys);
+// Whether that holds over all rows and keys where condition `never`, a node of the body, is false.
+bool interval_nothing_without(IndexBounds *x, const NodeId *nodes, uint32_t n, NodeId never);

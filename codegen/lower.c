@@ -512,6 +512,12 @@ static bool same_list(const AxisList *a, const AxisList *b) {
     return a->n == b->n && memcmp(a->at, b->at, a->n * sizeof *a->at) == 0;
 }
 
+static bool is_tile(const StripShape *x, NodeId n) {
+    for (uint32_t i = 0; i < x->tiles; i++)
+        if (x->tile[i] == n) return true;
+    return false;
+}
+
 static const char *unfit_node(const Lowering *l, const StripShape *x, NodeId n) {
     const Type *t = type_of(l->m, l->f, n);
     const Attr *at = attr_of(l->m, l->f, n);
@@ -521,7 +527,7 @@ static const char *unfit_node(const Lowering *l, const StripShape *x, NodeId n) 
         if (!only_axes(t, &x->rows, &x->lanes))
             return "a tile with an axis that is no row's or lane's";
     }
-    if (node_at(l->f, n)->op != OP_reduce) return NULL;
+    if (node_at(l->f, n)->op != OP_reduce || is_tile(x, n)) return NULL;
     if (at->reduce.by != FOLD_row || at->reduce.part || !same_list(&at->reduce.axes, &x->lanes))
         return "a fold that is not over whole rows";
     if (!only_axes(t, &x->rows, NULL)) return "a fold with an axis that is no row's";
@@ -545,9 +551,7 @@ static uint8_t *needed_by_stores(const Lowering *l, const StripShape *x) {
     for (uint32_t i = 0; i < x->tiles; i++)
         if (x->tile[i] != NONE) needed[x->tile[i]] = 1;
     for (NodeId n = l->f->nodes.n; n-- > 0;) {
-        bool tile = false;
-        for (uint32_t i = 0; i < x->tiles; i++) tile |= x->tile[i] == n;
-        for (uint32_t i = 0; needed[n] && !tile && i < node_at(l->f, n)->n; i++)
+        for (uint32_t i = 0; needed[n] && !is_tile(x, n) && i < node_at(l->f, n)->n; i++)
             needed[operand(l->f, n, i)] = 1;
     }
     return needed;
@@ -599,6 +603,9 @@ static void add_strip_stores(Lowering *l, const StripShape *x) {
     }
     for (uint32_t i = first; i < l->k->stores.n; i++)
         if (l->k->stores.at[i].tile) l->k->stores.at[i].phase = last;
+    for (uint32_t i = 0; i < x->marks; i++)
+        x->marked[i] =
+            lower_value(l, x->mark[i], lower_identity(l, type_of(l->m, l->f, x->mark[i])), NONE);
 }
 
 bool build_strip(Lowering *l, const StripShape *x, bool one_lane) {
@@ -615,7 +622,7 @@ bool build_strip(Lowering *l, const StripShape *x, bool one_lane) {
     uint32_t naxes = set_axes(l, &s);
     if (l->failed) return false;
     for (NodeId n = 0; n < l->f->nodes.n; n++)
-        if (needed[n] && node_at(l->f, n)->op == OP_reduce) add_row_fold(l, n);
+        if (needed[n] && node_at(l->f, n)->op == OP_reduce && !is_tile(x, n)) add_row_fold(l, n);
     add_strip_stores(l, x);
     if (lower_collapse(k, naxes, s.outer.n, naxes) != 1) return false;
     k->outers = k->walk = lower_collapse(k, s.outer.n + 1, 0, s.outer.n);
@@ -661,6 +668,11 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
         memset(out, 0, sizeof *out);
         Lowering l = lower_new(a, m, body, acc_operand, node_at(f, group)->loc);
         l.k->name = kernel_name(a, m, f, group, kind);
+        if (kind == GROUP_flash) {
+            bool fits = lower_flash(&l, attr->group.row, attr->group.key, out);
+            if (!fits) text_printf(why, "%s", l.failed);
+            return fits;
+        }
         bool ok = kind == GROUP_gemm ? lower_gemm(&l, one_lane, out)
                   : kind == GROUP_attend
                       ? lower_attend(&l, attr->group.row, attr->group.key, one_lane, out)

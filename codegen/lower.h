@@ -7,6 +7,7 @@
 #pragma once
 #include "codegen/kernel.h"
 #include "ir/epilogue.h"
+#include "ir/flash.h"
 #include "ir/view.h"
 #include "runtime/plan.h"
 
@@ -56,12 +57,53 @@ typedef struct {
     VEC(SnHull) hulls; // by strip of rows
 } LowerAttend;
 
+// A flash group (ir/flash.h) becomes up to three kernels that share its parts. A part is a kernel that nothing runs by
+// itself: what a target prints where its own kernels have the tile in registers. It stores to tile 0, and of a
+// cell weight and derivative to tiles 0 and 1. Lanes are keys, of finish features.
+typedef enum {
+    FLASH_score,  // tile 0: c
+    FLASH_weight, // tile 0: e
+    FLASH_shift,  // tile 0: top
+    FLASH_finish, // tiles 0, 1, 2: a, top, sum
+    FLASH_cell,   // tiles 0, 1: c, dw
+    FLASH_PARTS
+} FlashPartKind;
+enum { FLASH_MASKS = 4 };
+typedef struct {
+    const Kernel *kernel; // NULL: the group has no such part
+    LowerRefs refs;       // one for each of its arguments
+    KId mask
+        [FLASH_MASKS]; // conditions: where one is false a key adds nothing to a row, nor a row to a key
+    uint32_t masks;
+} FlashPart;
+typedef enum { FLASH_forward, FLASH_dq, FLASH_dkv, FLASH_dk, FLASH_dv } FlashKernelKind;
+typedef struct {
+    Flash shape;
+    FlashPart part[FLASH_PARTS];
+    FlashKernelKind kind[3];
+    uint32_t n;
+    double seen; // the part of rows x keys that masks leave, in tiles
+} LowerFlash;
+
+// The arguments of one of the kernels: q, k, v, g (those that there are), results in the order of Flash, then what the
+// parts read.
+typedef struct {
+    LowerRef ref[K_MAX_ARGS];
+    uint32_t n, first_out, part[FLASH_PARTS]; // numbers of arguments
+    uint64_t written;                         // a bit for each
+} FlashArgs;
+FlashArgs flash_args(const LowerFlash *f, FlashKernelKind kind);
+int64_t flash_flops(const LowerFlash *f,
+                    FlashKernelKind kind); // of the products, without hidden tiles
+bool flash_keeps(const Flash *x, const FlashMatrix *m, uint32_t outer); // it has this outer axis
+
 typedef enum {
     LOWER_kernel,
     LOWER_scatter, // a kernel that adds to result 0 in place, which starts as a copy of operand `from`
     LOWER_gemm,
     LOWER_attend,
-    LOWER_copy // the value of an assign goes to the state's place
+    LOWER_flash, // attention on tensor cores: kernels that the target has its own form for
+    LOWER_copy   // the value of an assign goes to the state's place
 } LowerKind;
 typedef struct {
     LowerKind kind;
@@ -72,6 +114,7 @@ typedef struct {
         LowerRef from;
         LowerGemm gemm;
         LowerAttend attend;
+        LowerFlash flash;
     };
 } Lowered;
 
@@ -96,6 +139,9 @@ typedef struct {
     const NodeId *tile; // by number: what it holds before
     const StripStore *store;
     AxisList rows, lanes;
+    const NodeId *mark; // nodes whose ops are wanted: marked[i] is that of mark[i]
+    uint32_t marks;
+    KId *marked;
 } StripShape;
 // refs: the buffers, by number of argument and of result. False with the reason in *why.
 bool lower_strip(Arena *a, const Module *m, const Func *body, const StripShape *shape, Lowered *out,

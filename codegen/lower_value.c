@@ -374,9 +374,9 @@ static KId lower_node(Lowering *l, NodeId n, PosId at, KId mask) {
     const Node *node = node_at(l->f, n);
     const Attr *attr = attr_of(l->m, l->f, n);
     Op op = (Op)node->op;
-    if (op_is_scalar(op)) return lower_map(l, n, at, mask);
     for (uint32_t i = 0; i < K_MAX_TILES; i++)
         if (n == l->tile[i]) return lower_tile(l, n, at, i);
+    if (op_is_scalar(op)) return lower_map(l, n, at, mask);
     if (op == OP_arg) return lower_load(l, n, at, mask);
     if (op == OP_const)
         return lower_const(l, (Elem)type_of(l->m, l->f, n)->elem, attr->constant.value);

@@ -46,6 +46,8 @@ bool build_strip(Lowering *l, const StripShape *x, bool one_lane); // lower.c
 bool lower_attend(Lowering *l, AxisId row, AxisId key, bool one_lane,
                   Lowered *out); // lower_attend.c
 
+bool lower_flash(Lowering *l, AxisId row, AxisId key, Lowered *out); // lower_flash.c
+
 // A gemm group's contraction as a library's call; columns: the axes of the product's n, in order. swapped:
 // A is its second operand.
 LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns, bool swapped);

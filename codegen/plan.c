@@ -41,6 +41,12 @@ SAME(SN_REGION_INPUT, REGION_input);
 SAME(SN_REGION_SCALAR, REGION_scalar);
 SAME(SN_REGIONS, REGION_COUNT);
 
+// What a command of the section being written starts: a kernel that is not yet added, or one that is.
+typedef struct {
+    const Kernel *kernel;
+    uint32_t added;
+} Pending;
+
 struct PlanTables {
     Arena *a;
     const KernelProgram *p;
@@ -49,9 +55,8 @@ struct PlanTables {
     Text strings;
     Map string_at; // hash -> offset + 1
     VEC(SnKernel) kernels;
-    Map kernel_at[2]; // kernel hash -> index + 1; those that take a table apart
-    VEC(const Kernel *)
-    pending; // by command of the section being written: its kernel, not yet added
+    Map kernel_at[2];     // kernel hash -> index + 1; those that take a table apart
+    VEC(Pending) pending; // by command of the section being written
     VEC(SnGemm) gemms;
     VEC(SnAttend) attends;
     VEC(SnHull) hulls;
@@ -257,6 +262,34 @@ static void add_attend(Writer *w, const Func *f, const SectionCommand *s, const 
     add_cmd(w, SN_CMD_ATTEND, SN_WHEN_ALWAYS, w->attends.n - 1, at, what);
 }
 
+// Attention on tensor cores is up to three kernels, one behind the other.
+static void add_flash(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
+    const LowerFlash *l = &s->low.flash;
+    for (uint32_t i = 0; i < l->n; i++) {
+        uint32_t at = w->args.n, n;
+        FlashArgs args = flash_args(l, l->kind[i]);
+        SnKernel k = {.name = put(w, "flash"),
+                      .call = SN_CALL_TASKS,
+                      .nargs = args.n,
+                      .reads = ((UINT64_C(1) << args.n) - 1) & ~args.written,
+                      .writes = args.written,
+                      .tasks = 1,
+                      .flops = flash_flops(l, l->kind[i])};
+        Text why = {.arena = w->a};
+        for (uint32_t j = 0; j < args.n; j++) {
+            push_ref(w, f, s, args.ref[j]);
+            k.bytes += w->args.at[at + j].bytes;
+        }
+        if (!w->info->flash(w->info->user, l, l->kind[i], what, &k, &why))
+            refuse(w, node_at(f, s->node)->loc, &why);
+        for (n = 0; n < w->kernels.n; n++)
+            if (same_launch(&w->kernels.at[n], &k) && w->kernels.at[n].nargs == k.nargs) break;
+        if (n == w->kernels.n) vec_push(w->a, &w->kernels, k);
+        vec_push(w->a, &w->pending, ((Pending){NULL, n}));
+        add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);
+    }
+}
+
 // A scatter adds into its result in place: what it starts from is put there first.
 static void prepare_in_place(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     SnArg from = ref_arg(w, f, s->node, s->low.from),
@@ -281,7 +314,7 @@ static void add_assign(Writer *w, const Func *f, NodeId n, const char *what) {
 static void start_kernel(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     uint32_t at = w->args.n;
     for (uint32_t i = 0; i < s->low.refs.n; i++) push_ref(w, f, s, s->low.refs.at[i]);
-    vec_push(w->a, &w->pending, s->low.kernel);
+    vec_push(w->a, &w->pending, ((Pending){s->low.kernel, 0}));
     add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);
 }
 
@@ -298,6 +331,7 @@ static void add_step(Writer *w, const Func *f, const SectionCommand *s) {
     case LOWER_copy: add_assign(w, f, s->node, what); return;
     case LOWER_gemm: add_gemm(w, f, s, what); return;
     case LOWER_attend: add_attend(w, f, s, what); return;
+    case LOWER_flash: add_flash(w, f, s, what); return;
     case LOWER_scatter:
         prepare_in_place(w, f, s, what);
         start_kernel(w, f, s, what);
@@ -384,11 +418,17 @@ static void add_kernels(Writer *w, uint32_t from) {
             w->cmds.at[to++] = c;
             continue;
         }
-        const Kernel *k = w->pending.at[c.fn];
+        const Kernel *k = w->pending.at[c.fn].kernel;
+        if (!k) {
+            c.fn = w->pending.at[c.fn].added;
+            w->cmds.at[to++] = c;
+            continue;
+        }
         for (; w->info->bundles && c.count < MOST && i + 1 < w->cmds.n; i++) {
             const SnCmd *next = &w->cmds.at[i + 1];
-            if (next->op != SN_CMD_KERNEL || w->pending.at[next->fn]->hash != k->hash ||
-                next->args != c.args + c.nargs || conflict(w, k, &c, next))
+            const Kernel *other = next->op == SN_CMD_KERNEL ? w->pending.at[next->fn].kernel : NULL;
+            if (!other || other->hash != k->hash || next->args != c.args + c.nargs ||
+                conflict(w, k, &c, next))
                 break;
             c.nargs += next->nargs;
             c.count++;

@@ -42,6 +42,9 @@ typedef struct {
     bool (*kernel)(void *user, const Kernel *k, SnKernel *to, Text *why);
     bool bundles; // equal neighbours are started as one command: `to->table` is set then
     bool (*gemm)(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *kernel, Text *why);
+    // Of a flash group: one of its kernels. NULL: the target has none.
+    bool (*flash)(void *user, const LowerFlash *f, FlashKernelKind kind, const char *what,
+                  SnKernel *to, Text *why);
     void (*finish)(void *user, SnPlan *head); // when all are known: the rest of the header
     void *user;
 } PlanInfo;

@@ -97,15 +97,20 @@ bool program_lower(Arena *a, const Module *m, Diag *d, KernelProgram *out) {
     return ok;
 }
 
+static void print_once(Text *to, const Kernel *k, Map *seen) {
+    bool fresh = false;
+    if (k) map_slot(seen, k->hash, &fresh);
+    if (fresh) kernel_print(to, k);
+}
+
 void program_print_kernels(Text *to, const KernelProgram *p) {
     Map seen = {.arena = to->arena};
     for (uint32_t i = 0; i < p->sections.n; i++)
         for (uint32_t j = 0; j < p->sections.at[i].steps.n; j++) {
-            const Kernel *k = p->sections.at[i].steps.at[j].low.kernel;
-            if (!k) continue;
-            bool fresh;
-            map_slot(&seen, k->hash, &fresh);
-            if (fresh) kernel_print(to, k);
+            const Lowered *l = &p->sections.at[i].steps.at[j].low;
+            print_once(to, l->kernel, &seen);
+            for (uint32_t n = 0; l->kind == LOWER_flash && n < FLASH_PARTS; n++)
+                print_once(to, l->flash.part[n].kernel, &seen);
         }
 }
 
@@ -141,6 +146,15 @@ static void print_attend(Text *to, NodeId n, const Lowered *l) {
                 100.0 * (double)seen / ((double)l->attend.hulls.n * (double)a->keys));
 }
 
+static void print_flash(Text *to, NodeId n, const Lowered *l) {
+    const Flash *x = &l->flash.shape;
+    long long outer = 1;
+    for (uint32_t i = 0; i < x->outer.n; i++) outer *= x->size[i];
+    text_printf(to, "  flash  %%%u %lld x %lld x %lld x %lld, %u kernels, %.0f %% of the scores", n,
+                outer, (long long)x->rows, (long long)x->keys, (long long)x->d, l->flash.n,
+                100 * l->flash.seen);
+}
+
 void program_print_plan(Text *to, const KernelProgram *p) {
     for (uint32_t i = 0; i < p->sections.n; i++) {
         const ProgramSection *sec = &p->sections.at[i];
@@ -157,6 +171,7 @@ void program_print_plan(Text *to, const KernelProgram *p) {
                 break;
             case LOWER_gemm: print_gemm(to, s->node, l); break;
             case LOWER_attend: print_attend(to, s->node, l); break;
+            case LOWER_flash: print_flash(to, s->node, l); break;
             case LOWER_kernel:
             case LOWER_scatter:
                 text_printf(to, "  kernel %%%u %s %016llx tasks=%lld", s->node, l->kernel->name,

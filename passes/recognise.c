@@ -153,7 +153,7 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     if (over_rows && !on_tensor_cores(s) && !in_order(x, axes, axes->n - 1))
         return refuse(x, n, "sums its rows in another order");
     if (features(s, x, y) > MAX_FEATURES) return refuse(x, n, "has too many features");
-    if (over_rows && axes->n > 1 && tears_pairs(s, x, t, y))
+    if (over_rows && axes->n > 1 && !on_tensor_cores(s) && tears_pairs(s, x, t, y))
         return refuse(x, n, "sums pairs of bf16 over an odd number of rows, several times");
     return add_sum(s, x, n);
 }

@@ -41,6 +41,10 @@ typedef struct {
 } CudaPlan;
 void cuda_plan(CudaPlan *p, PlanInfo *info);
 
+// A kernel of a flash group; name: for people.
+bool cuda_add_flash(CudaModule *m, const LowerFlash *f, FlashKernelKind kind, const char *name,
+                    CudaLaunch *launch, Text *why);
+
 // ---- compiling
 
 typedef struct {

@@ -151,7 +151,7 @@ static void body(Cu *p) {
     unreachable(p->g->shape);
 }
 
-static Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g) {
+Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g) {
     Cu *p = NEW(a, Cu);
     p->k = k;
     p->a = a;
@@ -165,6 +165,7 @@ static Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g) {
     p->holds = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
     p->there = NEW_ARRAY(a, uint8_t, k->ops.n + 1);
     p->waits = NEW_ARRAY(a, const char *, k->ops.n + 1);
+    p->always = NEW_ARRAY(a, const char *, k->ops.n + 1);
     return p;
 }
 

@@ -9,6 +9,7 @@
 //   print_turn.c   maps that go through shared memory
 //   print_fold.c   halving trees between the threads of a team
 //   print_walk.c   column folds and scatters: a thread owns lanes and walks rows
+//   attend.c       attention on tensor cores: what is made of its scores
 //   print_mem.c     indices, loads, stores, random numbers
 //   print_prim.c    scalar operations
 //
@@ -59,9 +60,12 @@ typedef struct {
     uint8_t *holds;       // by op: kept in registers for later phases
     uint8_t *there;       // by op: the row's value is printed, or held in registers
     const char **waits;   // by op: where its value is already (CU_TURN); NULL: nowhere
+    const char **always;  // by op: a condition under which it is true (attend.c); NULL: none
+    bool fast;            // exp is the processor's
 } Cu;
 
 // print.c
+Cu *cu_new(Arena *a, Text *to, const Kernel *k, const CuGeometry *g);
 void cu_line(Cu *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cu_open(Cu *p);                        // one step further in
 void cu_close(Cu *p);                       // and out, with a brace
@@ -105,6 +109,7 @@ void cu_row_ops(Cu *p);                 // prints the row-level ops of p->need t
 void cu_row_is(Cu *p, KId id, CuVal v); // what a row-level op is
 // The body for the unit whose first lane is `l`, indented; `u`: number of the unit, for held values.
 void cu_unit(Cu *p, const KSweep *s, CuGuard guard);
+void cu_point(Cu *p); // p->need at one lane, `l`: each is cu_at then
 void cu_row_stores(Cu *p, const KSweep *s);
 void cu_open_items(Cu *p); // the loop over the lanes of a unit; cu_close ends it
 void cu_forget_row(Cu *p);

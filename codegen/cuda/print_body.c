@@ -34,6 +34,8 @@ static CuVal print_op(Cu *p, KId id, const char *lane) {
     const KOp *o = &p->k->ops.at[id];
     if (o->kind == KOP_scalar)
         cu_line(p, "// %%%u = %s %s", id, elem_info[o->to].name, op_info[o->op].name);
+    if (p->fast && o->kind == KOP_scalar && o->op == OP_exp)
+        return cu_temp(p, ELEM_f32, arena_printf(p->a, "exp_fast(%s)", cu_at(p, o->a).text));
     switch ((KOpKind)o->kind) {
     case KOP_scalar:
         return cu_val(scalar_expand(&p->ops, (Op)o->op, (Elem)o->elem, (Elem)o->to,
@@ -92,6 +94,9 @@ static void lane_ops(Cu *p) {
             p->lane[id] = (CuVal){arena_printf(p->a, "x%u[%s]", id, item(p)), (Elem)o->to};
         else
             p->lane[id] = print_op(p, id, cu_lane_text(p));
+        if (p->always[id])
+            p->lane[id] = cu_temp(p, ELEM_bool,
+                                  arena_printf(p->a, "%s || %s", p->always[id], p->lane[id].text));
         if (p->holds[id] && !p->there[id]) cu_line(p, "%s = %s;", held, p->lane[id].text);
     }
 }
@@ -193,6 +198,13 @@ void cu_unit(Cu *p, const KSweep *s, CuGuard guard) {
     for (uint32_t i = 0; i < targets; i++)
         if (target_at(p, s, i, &t)) cu_store_unit(p, i, &t, guard);
     memset(p->lane, 0, sizeof *p->lane * p->k->ops.n);
+}
+
+void cu_point(Cu *p) {
+    cu_row_ops(p);
+    for (KId id = 0; id < p->k->ops.n; id++)
+        if (staged(p, id)) cu_stage_load(p, id, GUARD_NONE);
+    lane_ops(p);
 }
 
 void cu_row_stores(Cu *p, const KSweep *s) {

@@ -95,6 +95,15 @@ static bool gemm(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *to,
     return true;
 }
 
+static bool flash(void *user, const LowerFlash *f, FlashKernelKind kind, const char *what,
+                  SnKernel *to, Text *why) {
+    CudaPlan *p = user;
+    CudaLaunch l;
+    if (!cuda_add_flash(p->module, f, kind, what, &l, why)) return false;
+    take_launch(to, &l);
+    return true;
+}
+
 static void finish(void *user, SnPlan *head) {
     const CudaPlan *p = user;
     head->batches = cuda_batches(p->module);
@@ -108,6 +117,7 @@ void cuda_plan(CudaPlan *p, PlanInfo *info) {
     info->kernel = kernel;
     info->bundles = true;
     info->gemm = gemm;
+    info->flash = flash;
     info->finish = finish;
     info->user = p;
 }

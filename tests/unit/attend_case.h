@@ -89,8 +89,8 @@ static CaseTile case_tile(const FlashCase *c, int kernel) {
 static void case_constants(Text *to, const FlashCase *c, int kernel) {
     CaseTile t = case_tile(c, kernel);
     const char *in = c->f16 ? "f16" : "bf16", *out = c->narrow ? in : "float";
-    text_printf(to, "    typedef %s T;\n    typedef %s Out;\n    typedef %s DQ;\n", in, out, out);
-    text_printf(to, "    typedef %s DK;\n    typedef %s DV;\n", out, out);
+    text_printf(to, "    using T = %s;\n    using Out = %s;\n    using DQ = %s;\n", in, out, out);
+    text_printf(to, "    using DK = %s;\n    using DV = %s;\n", out, out);
     text_printf(to, "    static constexpr u32 ROWS = %u, KEYS = %u, OUTER = %u, D = %u, E = %u;\n",
                 c->rows, c->keys, case_outer(c), c->d, c->e);
     text_printf(to, "    static constexpr u32 BM = %u, BN = %u, STAGES = %u;\n", t.bm, t.bn,
