@@ -7,6 +7,7 @@
 #pragma once
 #include "codegen/cuda/module.h"
 #include "passes/pipeline.h"
+#include "runtime/elem.h"
 #include "runtime/emulator/emulator.h"
 #include "runtime/sinter.h"
 #include "tests/unit/files.h"
@@ -146,11 +147,13 @@ static inline uint32_t mixed(uint64_t x) {
 
 // Floats in [-2, 2), integers in [0, range).
 static inline void draw(void *to, uint32_t elem, int64_t bytes, int64_t range, uint64_t seed) {
-    for (int64_t i = 0; i < bytes / 4; i++) {
+    int64_t size = sn_elem_info[elem].bytes;
+    bool real = sn_elem_info[elem].kind == SN_KIND_FLOAT;
+    for (int64_t i = 0; i < bytes / size; i++) {
         uint32_t r = mixed(seed << 32 | (uint64_t)i);
-        float x = (float)(r >> 8) / (float)(1 << 22) - 2;
-        int32_t k = (int32_t)(r % (uint32_t)(range > 0 ? range : 7));
-        memcpy((char *)to + 4 * i, elem == ELEM_f32 ? (const void *)&x : &k, 4);
+        double x = (double)(r >> 8) / (double)(1 << 22) - 2;
+        double k = (double)(r % (uint32_t)(range > 0 ? range : 7));
+        sn_elem_set(elem, (char *)to + i * size, real ? x : k);
     }
 }
 

@@ -234,10 +234,11 @@ static int no_wait(SnCudaEvent event) {
 }
 static void wait_for_no_copy(SnCudaApi *api) { api->event_synchronize = no_wait; }
 
+// Parameters come first, of which mutants.ir has two.
 static int no_copy(uint64_t to, const void *from, size_t bytes, SnCudaStream stream) {
-    return wire.calls++ == 1 ? SN_CU_OK : wire.real->copy_to_device(to, from, bytes, stream);
+    return wire.calls++ == 2 ? SN_CU_OK : wire.real->copy_to_device(to, from, bytes, stream);
 }
-static void second_copy_lost(SnCudaApi *api) { api->copy_to_device = no_copy; }
+static void third_copy_lost(SnCudaApi *api) { api->copy_to_device = no_copy; }
 
 // The first stream that waits is the computing one.
 static int wait_of_computing_lost(SnCudaStream stream, SnCudaEvent event, unsigned flags) {
@@ -260,6 +261,30 @@ static int layout_tall(SnLtLayout *layout, int type, uint64_t rows, uint64_t col
     return wire.real->lt_layout_create(layout, type, rows, cols + (wire.calls++ == 0), ld);
 }
 static void wide_layout(SnCudaApi *api) { api->lt_layout_create = layout_tall; }
+
+// A and B, then C: types of layouts in the order in which a call makes them.
+static int layout_wide(SnLtLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
+    bool result = rows == 24 && cols == 33;
+    return wire.real->lt_layout_create(layout, result ? SN_LT_R_32F : type, rows, cols, ld);
+}
+static void wide_results(SnCudaApi *api) { api->lt_layout_create = layout_wide; }
+
+static int layout_half(SnLtLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
+    return wire.real->lt_layout_create(layout, type == SN_LT_R_16BF ? SN_LT_R_16F : type, rows,
+                                       cols, ld);
+}
+static void other_half(SnCudaApi *api) { api->lt_layout_create = layout_half; }
+
+static int layout_mixed(SnLtLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
+    bool a = rows == 24 && cols == 72;
+    return wire.real->lt_layout_create(layout, a ? SN_LT_R_16F : type, rows, cols, ld);
+}
+static void mixed_types(SnCudaApi *api) { api->lt_layout_create = layout_mixed; }
+
+static int layout_loose(SnLtLayout *layout, int type, uint64_t rows, uint64_t cols, int64_t ld) {
+    return wire.real->lt_layout_create(layout, type, rows, cols, ld + 4);
+}
+static void loose_layout(SnCudaApi *api) { api->lt_layout_create = layout_loose; }
 
 static int bias_next(SnLtDesc desc, int attribute, const void *value, size_t bytes) {
     uint64_t at = 0;
