@@ -262,9 +262,15 @@ static AxisId row_axis(const AttendSearch *s, NodeId product, NodeId w, NodeId y
     return best;
 }
 
+// A product itself, rounded or not: nothing is made of it.
+static bool is_bare(const AttendSearch *s, NodeId w) {
+    while (node(s, w)->op == OP_cast) w = operand(s->f, w, 0);
+    return node(s, w)->op == OP_contract;
+}
+
 static void seed(AttendSearch *s, NodeId n, uint32_t i) {
     NodeId w = operand(s->f, n, i), y = operand(s->f, n, 1 - i), product = s->score[w];
-    if (product == NONE || product == w || s->owner[product]) return;
+    if (product == NONE || is_bare(s, w) || s->owner[product]) return;
     AxisId key = summed(s, n)->at[summed(s, n)->n - 1];
     if (!has(s, product, key) || type(s, product)->elem != ELEM_f32) return;
     AxisId row = row_axis(s, product, w, y, key);
@@ -290,7 +296,7 @@ static void seed(AttendSearch *s, NodeId n, uint32_t i) {
 // from either side.
 static void seed_other(AttendSearch *s, NodeId n, uint32_t i) {
     NodeId w = operand(s->f, n, i), product = s->score[w];
-    if (product == NONE || product == w || s->owner[product] || is_backward(s, product)) return;
+    if (product == NONE || is_bare(s, w) || s->owner[product] || is_backward(s, product)) return;
     NodeId a = operand(s->f, product, 0), b = operand(s->f, product, 1);
     AxisId row = 0, key = 0;
     const Type *t = type(s, product);
