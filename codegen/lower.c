@@ -409,6 +409,47 @@ static bool finish_axes(Lowering *l, const IterationSpace *s, uint32_t naxes) {
     return true;
 }
 
+// ---- windows ------------------------------------------------------------------------------------
+
+// Elements of argument `arg` that the kernel reads: [*first, *end). False where that is not plain: a masked
+// or computed index, strides that go down.
+static bool reads_of(const Kernel *k, uint32_t arg, int64_t *first, int64_t *end) {
+    *first = INT64_MAX, *end = 0;
+    for (KId i = 0; i < k->ops.n; i++) {
+        const KOp *o = &k->ops.at[i];
+        int64_t last = o->index.base;
+        if (o->kind != KOP_load || o->arg != arg) continue;
+        if (o->mask != NONE || o->index.op != NONE || o->index.base < 0) return false;
+        for (uint32_t x = 0; x <= k->outers; x++) {
+            if (o->index.stride[x] < 0) return false;
+            last += o->index.stride[x] * (k->extent[x] - 1);
+        }
+        if (o->index.base < *first) *first = o->index.base;
+        if (last >= *end) *end = last + 1;
+    }
+    return *first < *end;
+}
+
+// Of an operand that is read from some element on, the kernel is given that part: kernels that do the same to
+// different parts, such as the rounds of a classifier, are then one.
+static void give_windows(Lowering *l) {
+    enum { ALIGNED = 64 }; // bytes, what every argument is
+    Kernel *k = l->k;
+    for (uint32_t i = 0; i < k->args.n; i++) {
+        KArg *arg = &k->args.at[i];
+        int64_t first, end, unit = ALIGNED / elem_info[arg->elem].bytes;
+        if (arg->mode != KARG_in || !reads_of(k, i, &first, &end) || end > arg->count) continue;
+        first -= first % unit;
+        if (!first && end == arg->count) continue;
+        for (KId o = 0; o < k->ops.n; o++)
+            if (k->ops.at[o].kind == KOP_load && k->ops.at[o].arg == i)
+                k->ops.at[o].index.base -= first;
+        arg->count = end - first;
+        l->refs.at[i].first = first;
+        l->refs.at[i].count = arg->count;
+    }
+}
+
 static Lowering lower_new(Arena *a, const Module *m, const Func *body, const uint8_t *acc,
                           Loc loc) {
     Lowering l = {.a = a, .m = m, .f = body, .acc = acc};
@@ -681,12 +722,14 @@ bool lower_group(Arena *a, const Module *m, const Func *f, NodeId group, const u
         ok = ok && !l.failed;
         if (ok && out->kind == LOWER_gemm && !out->kernel) return true;
         if (ok) {
+            if (kind != GROUP_attend) give_windows(&l);
             out->kernel = l.k;
             out->refs = l.refs;
             if (kind == GROUP_scatter) {
                 NodeId acc = operand(body, body->results.at[0].node, 0);
                 out->kind = LOWER_scatter;
-                out->from = (LowerRef){false, (uint32_t)attr_of(m, body, acc)->arg.index};
+                out->from = (LowerRef){.result = false,
+                                       .index = (uint32_t)attr_of(m, body, acc)->arg.index};
             }
             return kernel_finish(a, l.k, why);
         }

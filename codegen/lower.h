@@ -11,12 +11,17 @@
 #include "ir/view.h"
 #include "runtime/plan.h"
 
-// An argument of a kernel or GEMM: operand or result `index` of the group.
+// An argument of a kernel or GEMM: operand or result `index` of the group; of a kernel's, `count` elements of
+// it from `first` on, a multiple of 64 bytes (0: all of them).
 typedef struct {
     bool result;
     uint32_t index;
+    int64_t first, count;
 } LowerRef;
 typedef VEC(LowerRef) LowerRefs;
+// The value that it is, and where it lies in a planned function.
+NodeId lowered_node(const Module *m, const Func *f, NodeId group, LowerRef r);
+Mem lowered_place(const Module *m, const Func *f, NodeId group, LowerRef r);
 
 // What a product has beside its operands, as SnGemm.has says, and where: one ref for each part that is an
 // argument, meaningless for others.

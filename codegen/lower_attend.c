@@ -83,14 +83,15 @@ static bool matrix_of(Lowering *l, NodeId n, AttendMatrix *out) {
     uint32_t index;
     out->type = type_in(l, n);
     if (is_result(l->f, n, &index)) {
-        out->ref = (LowerRef){true, index};
+        out->ref = (LowerRef){.result = true, .index = index};
         out->view = (View){.base = n};
         type_strides(out->type, out->view.stride);
         return true;
     }
     if (!ir_view(l->m, l->f, n, &out->view) || node_at(l->f, out->view.base)->op != OP_arg)
         return false;
-    out->ref = (LowerRef){false, (uint32_t)attr_of(l->m, l->f, out->view.base)->arg.index};
+    out->ref = (LowerRef){.result = false,
+                          .index = (uint32_t)attr_of(l->m, l->f, out->view.base)->arg.index};
     return true;
 }
 

@@ -7,7 +7,7 @@
 static bool is_arg(const Lowering *l, NodeId n) { return node_at(l->f, n)->op == OP_arg; }
 
 static LowerRef arg_ref(const Lowering *l, NodeId n) {
-    return (LowerRef){false, (uint32_t)attr_of(l->m, l->f, n)->arg.index};
+    return (LowerRef){.result = false, .index = (uint32_t)attr_of(l->m, l->f, n)->arg.index};
 }
 
 // What n is made of by a cast between floats; else n.
@@ -99,7 +99,7 @@ LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns
     LowerRef of_v = {0};
     for (uint32_t i = 0; i < l->f->results.n; i++) {
         NodeId n = l->f->results.at[i].node;
-        LowerRef ref = {true, i};
+        LowerRef ref = {.result = true, .index = i};
         if (n == v)
             stores_v = true, of_v = ref;
         else if (node_at(l->f, n)->op != OP_reduce)
@@ -108,7 +108,8 @@ LowerCall lower_call(const Lowering *l, NodeId contract, const AxisList *columns
     for (uint32_t i = 0; i < l->f->results.n; i++) {
         NodeId n = l->f->results.at[i].node;
         if (node_at(l->f, n)->op == OP_reduce)
-            c.known &= add_sum(l, n, (LowerRef){true, i}, contract, swapped, gradient, &c);
+            c.known &= add_sum(l, n, (LowerRef){.result = true, .index = i}, contract, swapped,
+                               gradient, &c);
     }
     const FunctionInfo *function = lower_function_info(c.function);
     bool derivative = function && function->of;

@@ -138,7 +138,7 @@ bool flash_keeps(const Flash *x, const FlashMatrix *m, uint32_t outer) {
 static void add_arg(FlashArgs *to, const FlashMatrix *m, bool written) {
     if (!m->there) return;
     to->written |= (uint64_t)written << to->n;
-    to->ref[to->n++] = (LowerRef){m->result, m->index};
+    to->ref[to->n++] = (LowerRef){.result = m->result, .index = m->index};
 }
 
 static void add_refs(FlashArgs *to, const FlashPart *p) {

@@ -23,7 +23,8 @@ static bool matrix_of(Lowering *l, NodeId n, GemmOperand *out) {
     if (!ir_view(l->m, l->f, n, &out->view)) return false;
     if (node_at(l->f, out->view.base)->op != OP_arg) return false;
     out->type = type_of(l->m, l->f, n);
-    out->ref = (LowerRef){false, (uint32_t)attr_of(l->m, l->f, out->view.base)->arg.index};
+    out->ref = (LowerRef){.result = false,
+                          .index = (uint32_t)attr_of(l->m, l->f, out->view.base)->arg.index};
     return true;
 }
 
@@ -139,7 +140,7 @@ static bool take_accumulator(Lowering *l, NodeId contract, LowerGemm *out) {
         return false;
     }
     uint32_t index = (uint32_t)attr_of(l->m, l->f, acc)->arg.index;
-    lower_part(&out->parts, SN_GEMM_ACC, (LowerRef){false, index});
+    lower_part(&out->parts, SN_GEMM_ACC, (LowerRef){.result = false, .index = index});
     out->gemm.acc_first = l->acc[index];
     return true;
 }
@@ -198,7 +199,7 @@ bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
     for (uint32_t i = 0; i < n.n; i++) columns.at[i] = n.axis[i];
     to->call = lower_call(l, contract, &columns, swapped);
     if (plain(l->f, contract)) {
-        lower_part(&to->parts, SN_GEMM_C, (LowerRef){true, 0});
+        lower_part(&to->parts, SN_GEMM_C, (LowerRef){.result = true, .index = 0});
         return true;
     }
     if (to->call.sums) return true; // no kernel on a tile sums rows

@@ -183,7 +183,7 @@ PosId lower_pos_add(Lowering *l, PosId at, AxisId a, ExprId e) {
 
 uint32_t lower_arg(Lowering *l, bool result, uint32_t index, const Type *t, KArgMode mode) {
     vec_push(l->a, &l->k->args, ((KArg){t->elem, mode, type_count(t)}));
-    vec_push(l->a, &l->refs, ((LowerRef){result, index}));
+    vec_push(l->a, &l->refs, ((LowerRef){.result = result, .index = index}));
     return l->k->args.n - 1;
 }
 

@@ -118,18 +118,13 @@ static SnArg node_arg(Writer *w, const Func *f, NodeId n) {
     return arg_of(w, &f->mem.at[n], node_at(f, n)->type, n);
 }
 
-// The node of result number `index` of a group: its parts follow it directly.
-static NodeId result_node(const Writer *w, const Func *f, NodeId group, uint32_t index) {
-    for (NodeId n = group + 1; index && n < f->nodes.n; n++)
-        if (node_at(f, n)->op == OP_part && operand(f, n, 0) == group &&
-            (uint32_t)attr_of(w->m, f, n)->part.index == index)
-            return n;
-    return group;
-}
-
 static SnArg ref_arg(Writer *w, const Func *f, NodeId group, LowerRef r) {
-    return node_arg(w, f,
-                    r.result ? result_node(w, f, group, r.index) : operand(f, group, r.index));
+    NodeId n = lowered_node(w->m, f, group, r);
+    int64_t unit = elem_info[type_of(w->m, f, n)->elem].bytes;
+    SnArg a = node_arg(w, f, n);
+    a.offset += r.first * unit;
+    if (r.count) a.bytes = r.count * unit;
+    return a;
 }
 
 static void refuse(Writer *w, Loc loc, const Text *why) {
@@ -293,7 +288,7 @@ static void add_flash(Writer *w, const Func *f, const SectionCommand *s, const c
 // A scatter adds into its result in place: what it starts from is put there first.
 static void prepare_in_place(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     SnArg from = ref_arg(w, f, s->node, s->low.from),
-          to = ref_arg(w, f, s->node, (LowerRef){true, 0});
+          to = ref_arg(w, f, s->node, (LowerRef){.result = true, .index = 0});
     NodeId acc = operand(f, s->node, s->low.from.index);
     bool accumulator = node_at(f, acc)->op == OP_state &&
                        w->m->states.at[attr_of(w->m, f, acc)->state.state].kind == STATE_accum;

@@ -114,17 +114,24 @@ void program_print_kernels(Text *to, const KernelProgram *p) {
         }
 }
 
-static void print_mem(Text *to, const Mem *mem) {
-    text_printf(to, " %s+%lld", region_names[mem->region], (long long)mem->offset);
+static void print_mem(Text *to, Mem mem) {
+    text_printf(to, " %s+%lld", region_names[mem.region], (long long)mem.offset);
 }
 
-static const Mem *ref_mem(const Func *f, NodeId group, LowerRef r, const Module *m) {
-    if (!r.result) return &f->mem.at[operand(f, group, r.index)];
-    for (NodeId n = group; r.index && n < f->nodes.n; n++)
+NodeId lowered_node(const Module *m, const Func *f, NodeId group, LowerRef r) {
+    if (!r.result) return operand(f, group, r.index);
+    for (NodeId n = group + 1; r.index && n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_part && operand(f, n, 0) == group &&
             (uint32_t)attr_of(m, f, n)->part.index == r.index)
-            return &f->mem.at[n];
-    return &f->mem.at[group];
+            return n;
+    return group;
+}
+
+Mem lowered_place(const Module *m, const Func *f, NodeId group, LowerRef r) {
+    NodeId n = lowered_node(m, f, group, r);
+    Mem mem = f->mem.at[n];
+    mem.offset += r.first * elem_info[type_of(m, f, n)->elem].bytes;
+    return mem;
 }
 
 static void print_gemm(Text *to, NodeId n, const Lowered *l) {
@@ -167,7 +174,7 @@ void program_print_plan(Text *to, const KernelProgram *p) {
             switch (l->kind) {
             case LOWER_copy:
                 text_printf(to, "  copy   %%%u", s->node);
-                print_mem(to, &f->mem.at[operand(f, s->node, 0)]);
+                print_mem(to, f->mem.at[operand(f, s->node, 0)]);
                 break;
             case LOWER_gemm: print_gemm(to, s->node, l); break;
             case LOWER_attend: print_attend(to, s->node, l); break;
@@ -179,7 +186,7 @@ void program_print_plan(Text *to, const KernelProgram *p) {
                 break;
             }
             for (uint32_t r = 0; r < l->refs.n; r++)
-                print_mem(to, ref_mem(f, s->node, l->refs.at[r], p->m));
+                print_mem(to, lowered_place(p->m, f, s->node, l->refs.at[r]));
             text_printf(to, "  \"%s\"\n", name);
         }
     }

@@ -161,13 +161,9 @@ static PlanMemory memory_new(Arena *a, const Module *m) {
     return mem;
 }
 
-static const Mem *ref_mem(const PlanMemory *mem, const Func *f, NodeId group, LowerRef r) {
-    if (!r.result) return &f->mem.at[operand(f, group, r.index)];
-    for (NodeId n = group + 1; r.index && n < f->nodes.n; n++)
-        if (node_at(f, n)->op == OP_part && operand(f, n, 0) == group &&
-            (uint32_t)attr_of(mem->m, f, n)->part.index == r.index)
-            return &f->mem.at[n];
-    return &f->mem.at[group];
+static void *ref_at(const PlanMemory *mem, const Func *f, NodeId group, LowerRef r) {
+    Mem place = lowered_place(mem->m, f, group, r);
+    return at_mem(mem, &place);
 }
 
 // Offset of linear index i over nested dims in matrix `which` (0 a, 1 b, 2 c).
@@ -214,14 +210,14 @@ static float chain(const SnGemm *g, const Matrix *a, int64_t a0, const Matrix *b
 static void *part_at(PlanMemory *mem, const Func *f, const SectionCommand *s, SnGemmPart part) {
     const LowerParts *p = &s->low.gemm.parts;
     if (!(p->has & sn_gemm_bit(part))) return NULL;
-    return at_mem(mem, ref_mem(mem, f, s->node, p->part[part]));
+    return ref_at(mem, f, s->node, p->part[part]);
 }
 
 static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
     const LowerGemm *l = &s->low.gemm;
     const SnGemm *g = &l->gemm;
-    const Matrix a = {at_mem(mem, ref_mem(mem, f, s->node, l->a)), (Elem)g->elem_a};
-    const Matrix b = {at_mem(mem, ref_mem(mem, f, s->node, l->b)), (Elem)g->elem_b};
+    const Matrix a = {ref_at(mem, f, s->node, l->a), (Elem)g->elem_a};
+    const Matrix b = {ref_at(mem, f, s->node, l->b), (Elem)g->elem_b};
     float *c = part_at(mem, f, s, SN_GEMM_C);
     const float *acc = part_at(mem, f, s, SN_GEMM_ACC);
     int64_t nb = total(g->batch, g->nbatch), nm = total(g->m, g->nm), nn = total(g->n, g->nn),
@@ -243,7 +239,7 @@ static bool run_gemm(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
     if (!s->low.kernel) return true;
     void *bufs[K_MAX_ARGS];
     for (uint32_t i = 0; i < s->low.refs.n; i++)
-        bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+        bufs[i] = ref_at(mem, f, s->node, s->low.refs.at[i]);
     KRect all = {(float *[]){tile}, nn, 0, nb * nm, 0, nn};
     return kernel_interp(s->low.kernel, bufs, &mem->env, &all, why);
 }
@@ -369,17 +365,17 @@ static bool run_attend(PlanMemory *mem, const Func *f, const SectionCommand *s, 
         tiles[i] = NEW_ARRAY(mem->a, float, w.rows *w.a->keys + 1);
     for (uint32_t i = 0; i < w.a->nparts; i++)
         if (w.a->part[i].kind == SN_ATTEND_PRODUCT)
-            whole_product(&w, &w.a->part[i], at_mem(mem, ref_mem(mem, f, s->node, l->x[i])),
-                          at_mem(mem, ref_mem(mem, f, s->node, l->y[i])), tiles[w.a->part[i].tile]);
+            whole_product(&w, &w.a->part[i], ref_at(mem, f, s->node, l->x[i]),
+                          ref_at(mem, f, s->node, l->y[i]), tiles[w.a->part[i].tile]);
     void *bufs[K_MAX_ARGS];
     for (uint32_t i = 0; i < s->low.refs.n; i++)
-        bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+        bufs[i] = ref_at(mem, f, s->node, s->low.refs.at[i]);
     const KRect all = {tiles, w.a->keys, 0, w.rows, 0, w.a->keys};
     if (!kernel_interp(s->low.kernel, bufs, &mem->env, &all, why)) return false;
     for (uint32_t i = 0; i < w.a->nparts; i++) {
         const SnAttendPart *p = &w.a->part[i];
-        float *x = at_mem(mem, ref_mem(mem, f, s->node, l->x[i]));
-        float *y = at_mem(mem, ref_mem(mem, f, s->node, l->y[i]));
+        float *x = ref_at(mem, f, s->node, l->x[i]);
+        float *y = ref_at(mem, f, s->node, l->y[i]);
         if (p->kind == SN_ATTEND_KEYS) whole_keys(&w, p, x, y, tiles[p->tile]);
         if (p->kind == SN_ATTEND_ROWS || p->kind == SN_ATTEND_DENSE) {
             NodeId n = s->node;
@@ -407,18 +403,18 @@ static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
     if (s->low.kind == LOWER_gemm) return run_gemm(mem, f, s, why);
     if (s->low.kind == LOWER_attend) return run_attend(mem, f, s, why);
     if (s->low.kind == LOWER_scatter) {
-        const Mem *from = ref_mem(mem, f, s->node, s->low.from),
-                  *to = ref_mem(mem, f, s->node, (LowerRef){true, 0});
+        Mem from = lowered_place(mem->m, f, s->node, s->low.from),
+            to = lowered_place(mem->m, f, s->node, (LowerRef){.result = true, .index = 0});
         size_t bytes = (size_t)type_bytes(type_of(mem->m, f, s->node));
         NodeId acc = operand(f, s->node, s->low.from.index);
         if (mem->env.first && node_at(f, acc)->op == OP_state &&
             mem->m->states.at[attr_of(mem->m, f, acc)->state.state].kind == STATE_accum)
-            memset(at_mem(mem, from), 0, bytes);
-        memmove(at_mem(mem, to), at_mem(mem, from), bytes);
+            memset(at_mem(mem, &from), 0, bytes);
+        memmove(at_mem(mem, &to), at_mem(mem, &from), bytes);
     }
     void *bufs[K_MAX_ARGS];
     for (uint32_t i = 0; i < s->low.refs.n; i++)
-        bufs[i] = at_mem(mem, ref_mem(mem, f, s->node, s->low.refs.at[i]));
+        bufs[i] = ref_at(mem, f, s->node, s->low.refs.at[i]);
     if (kernel_interp(s->low.kernel, bufs, &mem->env, NULL, why)) return true;
     text_printf(why, " (kernel %s)", s->low.kernel->name);
     return false;
