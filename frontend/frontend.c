@@ -10,6 +10,7 @@
 #include "frontend/parse.h"
 #include "ir/base/file.h"
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 enum { MAX_FILES = 64, MAX_FILE_BYTES = 16 << 20 };
@@ -238,6 +239,8 @@ static void run_model(Elab *cx) {
 // The sample axis: its extent is the batch, and the micro-batch divides it.
 static bool resolve_batch(Elab *cx) {
     Program *g = cx->program;
+    cx->m->sweep_above = (int64_t)ceil(plan_number(cx, SN_SET_sweep_above, 0) * (1 << 20));
+    cx->m->sweep_rows = (int64_t)plan_number(cx, SN_SET_sweep_rows, 0);
     g->batch = g->micro = 1;
     g->micro_at = cx->plan.set[SN_SET_micro].loc;
     if (g->no_plan && !cx->plan.sample) return true; // nothing is cut

@@ -350,6 +350,9 @@ typedef struct {
     VEC(Demand) demands;
     VEC(Precision) precisions;
     Recompute recompute;
+    // Products of data and weights with at least so many bytes are to be computed in rounds of at least so many
+    // rows. 0: none are, or the pass sweep has done it.
+    int64_t sweep_above, sweep_rows;
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
     Map axis_map;  // name -> axis

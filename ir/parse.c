@@ -691,6 +691,16 @@ static void precision_line(IrParser *p) {
     if (!p->failed) vec_push(p->arena, &p->m->precisions, l);
 }
 
+static void sweep_line(IrParser *p) {
+    enum { MOST_MIB = 1 << 30 };
+    if (!take_word(p, "above")) ERROR(p, p->at, "expected 'above'");
+    expect(p, '=');
+    p->m->sweep_above = integer(p, 1, (int64_t)MOST_MIB << 20);
+    if (!take_word(p, "rows")) ERROR(p, p->at, "expected 'rows'");
+    expect(p, '=');
+    p->m->sweep_rows = integer(p, 1, INT32_MAX);
+}
+
 static void item(IrParser *p) {
     if (take_word(p, "file"))
         file_line(p);
@@ -706,14 +716,16 @@ static void item(IrParser *p) {
         precision_line(p);
     else if (take_word(p, "recomputes"))
         recompute_line(p);
+    else if (take_word(p, "sweep"))
+        sweep_line(p);
     else if (take_word(p, "func"))
         func(p, false);
     else if (take_word(p, "region"))
         func(p, true);
     else if (!demand_line(p))
         ERROR(p, p->at,
-              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', a "
-              "demand, 'func' or 'region'");
+              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', "
+              "'sweep', a demand, 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

@@ -325,6 +325,9 @@ void ir_print_module(Text *to, const Module *m) {
     if (m->whole_step) put(&p, "whole step\n");
     if (m->whole_eval) put(&p, "whole eval\n");
     if (m->whole_predict) put(&p, "whole predict\n");
+    if (m->sweep_rows)
+        text_printf(to, "sweep above=%lld rows=%lld\n", (long long)m->sweep_above,
+                    (long long)m->sweep_rows);
     for (uint32_t i = 1; i < m->repeats.n; i++) put_repeat(&p, &m->repeats.at[i]);
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
     if (m->recompute.mode) put_recompute(&p, &m->recompute);

@@ -21,6 +21,14 @@ static NodeId memory_of(Fuse *x, NodeId o) {
     return ir_view(x->m, x->f, o, &v) ? v.base : o;
 }
 
+// The rounds of a value (passes/sweep.c) are put together along its own axis. Each is stored in its round: what
+// it is made of would live until the last one else.
+static void mark_rounds(Fuse *x, NodeId n) {
+    const Attr *at = attr_of(x->m, x->f, n);
+    for (uint32_t i = 0; i < at->concat.from.n; i++)
+        if (at->concat.from.at[i] == at->concat.to) x->need[operand(x->f, n, i)] = 1;
+}
+
 static void mark_needed(Fuse *x) {
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         const Node *node = node_at(x->f, n);
@@ -36,6 +44,8 @@ static void mark_needed(Fuse *x) {
             x->need[memory_of(x, operand(x->f, n, 0))] = 1;
         } else if (op == OP_scatter_add || op == OP_assign) {
             x->need[operand(x->f, n, 0)] = 1;
+        } else if (op == OP_concat) {
+            mark_rounds(x, n);
         }
     }
     for (uint32_t i = 0; i < x->f->results.n; i++) x->need[x->f->results.at[i].node] = 1;

@@ -216,10 +216,13 @@ static void test_text_faults(void **state) {
          25},
         {"repeat x = 2 func f { %0 = const : f32 inst=2.0 }", "no repeat 2 before here", 1, 45},
         {"repeat x = 2 func f { %0 = const : f32 inst=1.2 }", "repeat 1 has no round 2", 1, 45},
+        {"sweep rows=2", "expected 'above'", 1, 7},
+        {"sweep above=64", "expected 'rows'", 1, 15},
+        {"sweep above=0 rows=2", "integer out of range, expected 1 to 1125899906842624", 1, 13},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
-         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', a "
-         "demand, 'func' or 'region'",
+         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', "
+         "'sweep', a demand, 'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
         {"precision w {forward=f64}", "unknown format 'f64'", 1, 22},

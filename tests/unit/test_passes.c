@@ -569,6 +569,40 @@ static void test_micro_batches_add_up(void **state) {
     assert_true(cut > n / 4);
 }
 
+// Rounds of every product that can have some, however small: the same but for the order of sums.
+static void test_rounds_add_up(void **state) {
+    (void)state;
+    enum { BATCH = 6 };
+    uint32_t formed = 0, n = rounds(500);
+    for (uint32_t i = 0; i < n; i++) {
+        PassCase c = new_case((IrGen){.seed = 170000 + i,
+                                      .nodes = 8 + i % 40,
+                                      .gradients = true,
+                                      .smooth = true,
+                                      .batch = BATCH});
+        must_verify(&c, "irgen");
+        apply(&c, "simplify", pass_simplify);
+        apply(&c, "autodiff", pass_autodiff);
+        apply(&c, "tidy", pass_tidy);
+        c.cx.micro = BATCH;
+        apply(&c, "microbatch", pass_microbatch);
+        if (!c.diag->errors) {
+            InterpRun whole, parts;
+            uint32_t lines = c.cx.ledger->lines.n;
+            run_cut(&whole, &c, BATCH, BATCH);
+            c.m->sweep_above = 4;
+            c.m->sweep_rows = 1 + i % 3;
+            apply(&c, "sweep", pass_sweep);
+            run_cut(&parts, &c, BATCH, BATCH);
+            compare_runs(&c, "sweep", &whole, &parts, 1e-9);
+            for (; lines < c.cx.ledger->lines.n; lines++)
+                formed += c.cx.ledger->lines.at[lines].done;
+        }
+        end_case(&c);
+    }
+    if (formed < n / 20) fail_msg("only %u of %u modules have rounds", formed, n);
+}
+
 // Any micro-batch gives the evaluation of the samples that there are, whatever stands behind them.
 static void test_evaluations_count_what_exists(void **state) {
     (void)state;
@@ -717,6 +751,7 @@ int main(void) {
         cmocka_unit_test(test_stop_gradient),
         cmocka_unit_test(test_gradients_match_differences),
         cmocka_unit_test(test_micro_batches_add_up),
+        cmocka_unit_test(test_rounds_add_up),
         cmocka_unit_test(test_evaluations_count_what_exists),
         cmocka_unit_test(test_tied_weight_adds_up),
     };
