@@ -278,7 +278,9 @@ static void add_flash(Writer *w, const Func *f, const SectionCommand *s, const c
         if (!w->info->flash(w->info->user, l, l->kind[i], what, &k, &why))
             refuse(w, node_at(f, s->node)->loc, &why);
         for (n = 0; n < w->kernels.n; n++)
-            if (same_launch(&w->kernels.at[n], &k) && w->kernels.at[n].nargs == k.nargs) break;
+            if (same_launch(&w->kernels.at[n], &k) && w->kernels.at[n].nkeys == k.nkeys &&
+                !memcmp(w->kernels.at[n].key, k.key, sizeof k.key))
+                break;
         if (n == w->kernels.n) vec_push(w->a, &w->kernels, k);
         vec_push(w->a, &w->pending, ((Pending){NULL, n}));
         add_cmd(w, SN_CMD_KERNEL, SN_WHEN_ALWAYS, w->pending.n - 1, at, what);

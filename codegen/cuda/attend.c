@@ -22,14 +22,31 @@ typedef struct {
 
 enum { SMALL = 64, LARGE = 128 }; // features
 
-static FlashTile tile_of(const Flash *s, FlashKernelKind kind) {
+// What is made of a score takes many registers.
+static bool is_dear(const LowerFlash *f) {
+    enum { DEAR = 8 }; // adds
+    for (uint32_t i = 0; i < FLASH_PARTS; i++) {
+        const Kernel *k = f->part[i].kernel;
+        for (KId id = 0; k && id < k->ops.n; id++) {
+            const KOp *o = &k->ops.at[id];
+            if (o->kind == KOP_random) return true;
+            if (o->kind == KOP_scalar && o->op != OP_exp && o->lane && op_info[o->op].cost > DEAR)
+                return true;
+        }
+    }
+    return false;
+}
+
+static FlashTile tile_of(const LowerFlash *f, FlashKernelKind kind) {
+    const Flash *s = &f->shape;
     int64_t most = s->d > s->e ? s->d : s->e;
+    bool small = most <= SMALL && !is_dear(f);
     if (kind == FLASH_forward) {
         uint32_t bm = most <= LARGE ? 128 : 64;
         while (bm > 16 && bm / 2 >= s->rows) bm /= 2;
-        return (FlashTile){bm, most <= LARGE ? 64 : 32, 2, most <= SMALL ? 2 : 1};
+        return (FlashTile){bm, most <= LARGE ? 64 : 32, 2, small ? 2 : 1};
     }
-    uint32_t resident = most > SMALL ? 1 : kind == FLASH_dq ? 3 : 2;
+    uint32_t resident = !small ? 1 : kind == FLASH_dq ? 3 : 2;
     return (FlashTile){64, most <= SMALL ? 64 : 32, most <= LARGE ? 2 : 1, resident};
 }
 
@@ -70,7 +87,23 @@ typedef struct {
     const Flash *s;
     FlashKernelKind kind;
     uint32_t row_bytes; // of a Row, at most
+    // Parts without the keys of their random numbers, which are parameters, so that layers share code.
+    Kernel plain[FLASH_PARTS];
+    uint32_t keys[FLASH_PARTS], first_key[FLASH_PARTS], nkeys;
+    uint64_t key[CUDA_MAX_KEYS];
 } FlashPrinter;
+
+static void take_keys(FlashPrinter *x) {
+    for (uint32_t i = 0; i < FLASH_PARTS; i++) {
+        uint64_t keys[CUDA_MAX_KEYS];
+        const Kernel *k = x->f->part[i].kernel;
+        if (!k) continue;
+        x->plain[i] = kernel_without_keys(x->a, k, keys, CUDA_MAX_KEYS - x->nkeys, &x->keys[i]);
+        x->first_key[i] = x->nkeys;
+        memcpy(x->key + x->nkeys, keys, x->keys[i] * sizeof *keys);
+        x->nkeys += x->keys[i];
+    }
+}
 
 // The index along the rows of the matrix, where the part's axes still have it.
 static bool is_row_index(const FlashPrinter *x, const Kernel *k, const KOp *o) {
@@ -120,13 +153,14 @@ static void row_is_there(const FlashPrinter *x, Cu *p) {
             cu_row_is(p, id, (CuVal){"m", ELEM_u32});
 }
 
-static void put_members(FlashPrinter *x, Cu *p) {
+static void put_members(FlashPrinter *x, Cu *p, uint32_t part) {
     bool random = false;
     for (uint32_t i = 0; i < p->k->args.n; i++)
         text_printf(x->to, "        const %s *a%u;\n", cu_memory_type((Elem)p->k->args.at[i].elem),
                     i);
     for (KId id = 0; id < p->k->ops.n; id++) random |= p->k->ops.at[id].kind == KOP_random;
     if (random) text_printf(x->to, "        u64 seed;\n        u32 step;\n        i64 sample;\n");
+    for (uint32_t i = 0; i < x->keys[part]; i++) text_printf(x->to, "        u64 q%u;\n", i);
 }
 
 static void put_row(FlashPrinter *x, Cu *p, const uint8_t *row, const uint8_t *axis) {
@@ -332,16 +366,18 @@ static void put_tile(FlashPrinter *x, const FlashPart *part) {
 
 static void put_part(FlashPrinter *x, uint32_t number) {
     const FlashPart *part = &x->f->part[number];
-    CuGeometry g = {.items = 1, .step = 1, .wide = is_wide(x, part->kernel)};
-    Cu *p = cu_new(x->a, x->to, part->kernel, &g);
-    uint32_t n = part->kernel->ops.n + 1;
+    const Kernel *k = &x->plain[number];
+    CuGeometry g = {.items = 1, .step = 1, .wide = is_wide(x, k)};
+    Cu *p = cu_new(x->a, x->to, k, &g);
+    uint32_t n = k->ops.n + 1;
     uint8_t *need = NEW_ARRAY(x->a, uint8_t, n), *row = NEW_ARRAY(x->a, uint8_t, n);
     uint8_t axis[K_MAX_AXES] = {0};
     p->fast = true;
+    p->keyed = x->keys[number] > 0;
     mark_row(x, p, need, row);
-    for (uint32_t i = 0; i < part->kernel->outers; i++) axis[i] = reads_axis(part->kernel, need, i);
+    for (uint32_t i = 0; i < k->outers; i++) axis[i] = reads_axis(k, need, i);
     text_printf(x->to, "    struct S%u {\n", number);
-    put_members(x, p);
+    put_members(x, p, number);
     put_row(x, p, row, axis);
     put_at(x, p, part, row, axis);
     text_printf(x->to, "    };\n    S%u s%u;\n", number, number);
@@ -389,7 +425,7 @@ static const char *memory(uint32_t elem) { return cu_memory_type((Elem)elem); }
 
 static void put_constants(FlashPrinter *x) {
     const Flash *s = x->s;
-    FlashTile t = tile_of(s, x->kind);
+    FlashTile t = tile_of(x->f, x->kind);
     text_printf(x->to, "    using T = %s;\n", memory(s->elem));
     if (s->out.there) text_printf(x->to, "    using Out = %s;\n", memory(s->out.elem));
     if (s->dq.there) text_printf(x->to, "    using DQ = %s;\n", memory(s->dq.elem));
@@ -509,12 +545,13 @@ static void put_class(FlashPrinter *x) {
 // Its parameters are its arguments, p<number>.
 static void put_signature(FlashPrinter *x, const FlashArgs *args, const char *const *types,
                           uint32_t function) {
-    FlashTile t = tile_of(x->s, x->kind);
+    FlashTile t = tile_of(x->f, x->kind);
     text_printf(x->to,
                 "extern \"C\" __global__ void __launch_bounds__(%u, %u) k%u(const Env *env, "
                 "const u32 place",
                 2 * t.bm, t.resident, function);
     for (uint32_t i = 0; i < args->n; i++) text_printf(x->to, ", %s *p%u", types[i], i);
+    for (uint32_t i = 0; i < x->nkeys; i++) text_printf(x->to, ", u64 q%u", i);
     text_printf(x->to, ") {\n    Flash%u p;\n", function);
 }
 
@@ -525,6 +562,8 @@ static void put_fields(FlashPrinter *x, const FlashArgs *args) {
         bool random = false;
         for (uint32_t j = 0; j < k->args.n; j++)
             text_printf(x->to, "    p.s%u.a%u = p%u;\n", i, j, args->part[i] + j);
+        for (uint32_t j = 0; j < x->keys[i]; j++)
+            text_printf(x->to, "    p.s%u.q%u = q%u;\n", i, j, x->first_key[i] + j);
         for (KId id = 0; id < k->ops.n; id++) random |= k->ops.at[id].kind == KOP_random;
         if (random)
             text_printf(x->to,
@@ -579,7 +618,7 @@ static const char *const *types_of(FlashPrinter *x, const FlashArgs *args) {
 
 static bool set_launch(const FlashPrinter *x, CudaLaunch *to, Text *why) {
     const Flash *s = x->s;
-    FlashTile t = tile_of(s, x->kind);
+    FlashTile t = tile_of(x->f, x->kind);
     int64_t rows = by_keys(x->kind) ? s->keys : s->rows;
     int64_t blocks = (rows + t.bm - 1) / t.bm *
                      (by_keys(x->kind) ? kept_count(s, result_of(s, x->kind)) : outer_count(s));
@@ -591,6 +630,8 @@ static bool set_launch(const FlashPrinter *x, CudaLaunch *to, Text *why) {
     *to = (CudaLaunch){.grid = {(uint32_t)blocks, 1, 1}, .block = 2 * t.bm};
     to->shared = t.bm * (x->kind == FLASH_forward ? q : q + v) + t.stages * t.bn * (q + v);
     if (by_keys(x->kind)) to->shared += t.stages * t.bn * x->row_bytes;
+    to->nkeys = x->nkeys;
+    memcpy(to->key, x->key, x->nkeys * sizeof *x->key);
     return true;
 }
 
@@ -598,17 +639,20 @@ bool cuda_add_flash(CudaModule *m, const LowerFlash *f, FlashKernelKind kind, co
                     CudaLaunch *launch, Text *why) {
     FlashArgs args = flash_args(f, kind);
     Text text = {.arena = m->arena};
-    FlashPrinter x = {m->arena, &text, f, &f->shape, kind, 8};
+    FlashPrinter x = {
+        .a = m->arena, .to = &text, .f = f, .s = &f->shape, .kind = kind, .row_bytes = 8};
     if (args.n >= K_MAX_ARGS) {
         text_printf(why, "an attention with more arguments than a kernel has");
         return false;
     }
+    take_keys(&x);
     put_class(&x);
     if (!set_launch(&x, launch, why)) return false;
     uint32_t *slot;
     const CudaPrinted *same = cuda_module_find(m, &text, &slot);
     if (same) {
-        *launch = same->launch;
+        launch->function = same->launch.function;
+        launch->batch = same->launch.batch;
         return true;
     }
     CudaTemplate uses = kind == FLASH_forward ? CUDA_attend : CUDA_attend_grad;

@@ -402,6 +402,10 @@ static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
     }
     if (s->low.kind == LOWER_gemm) return run_gemm(mem, f, s, why);
     if (s->low.kind == LOWER_attend) return run_attend(mem, f, s, why);
+    if (s->low.kind == LOWER_flash) { // tests/unit/test_flash.c
+        text_printf(why, "attention on tensor cores has bounds and no bits");
+        return false;
+    }
     if (s->low.kind == LOWER_scatter) {
         Mem from = lowered_place(mem->m, f, s->node, s->low.from),
             to = lowered_place(mem->m, f, s->node, (LowerRef){.result = true, .index = 0});

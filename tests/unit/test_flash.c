@@ -1,5 +1,5 @@
 // Attention on tensor cores from the IR to the emulated device: derivatives, the pass flash, recognise, the lowering and the
-// printed kernels, against the interpreter. A case is a function with the softmax of whatever is made of
+// printed kernels, against the interpreter; and that no kernel spills registers. A case is a function with the softmax of whatever is made of
 // q k^T, times v, its products' operands rounded to 16 bits. What the device computes is within twice the error of the
 // decomposed form (the exact interpreter on the same roundings) against double. Without NVRTC only the passes run.
 #include <setjmp.h>
@@ -52,15 +52,15 @@ static const FlashModel models[] = {
      .elem = ELEM_bf16},
     {.name = "window, slopes, f16",
      .batch = 1,
-     .kv = 2,
+     .kv = 1,
      .group = 1,
-     .rows = 70,
-     .keys = 70,
-     .d = 64,
-     .e = 64,
+     .rows = 200,
+     .keys = 200,
+     .d = 16,
+     .e = 24,
      .causal = true,
      .slopes = true,
-     .window = 20,
+     .window = 100,
      .elem = ELEM_f16},
     {.name = "dropout, cap",
      .batch = 2,
@@ -171,6 +171,7 @@ static uint32_t put_scores(Text *to, const FlashModel *x, uint32_t c) {
         uint32_t row = put(to, "iota : i32[seq=%u] {axis=seq}", x->rows);
         uint32_t key = put(to, "iota : i32[key=%u] {axis=key}", x->keys);
         uint32_t far = put(to, "cast %%%u {to=f32}", put(to, "sub %%%u, %%%u", key, row));
+        far = put(to, "mul %%%u, %%%u", far, put_const(to, "f32", 0.01)); // far keys count
         s = put(to, "add %%%u, %%%u", s, put(to, "mul %%%u, %%%u", far, slope));
     }
     if (x->bias)
@@ -421,42 +422,69 @@ static void run_device(FlashRun *r, const FlashModel *x, const Tensor *exact, co
     emulated_close(&e);
 }
 
-static void run_model(const FlashModel *x, const char *target) {
-    Arena *a = arena_new();
+// The module after its derivatives, with its products rounded.
+static FlashRun open_model(Arena *a, const FlashModel *x) {
     FlashRun r = {.a = a, .m = parse(a, x), .ledger = ledger_new(a)};
-    Tensor exact[4], bf[4];
-    Text why = {.arena = a};
     run_passes(&r, "simplify,cse,dce,autodiff,tidy");
     PassCx cx = {
         .m = r.m, .scratch = arena_new(), .ledger = r.ledger, .target = target_find("cuda")};
     round_products(&cx, module_find(r.m, "step"), x);
     arena_free(cx.scratch);
     run_passes(&r, "cse,dce");
+    return r;
+}
+
+static void check_ledger(const FlashRun *r, const FlashModel *x) {
+    Text t = {.arena = r->a};
+    ledger_print(r->ledger, &t);
+    assert_int_equal(r->groups, 0);
+    if (!strstr(t.at, x->refused))
+        fail_msg("%s: the ledger does not say '%s'\n%s", x->name, x->refused, t.at);
+}
+
+// In double, what the passes made means what was there before. Sums, since orders of axes may differ.
+static void check_meaning(const FlashRun *r, const FlashModel *x, const Tensor *exact) {
+    Tensor again[4];
+    evaluate(r->a, r->m, INTERP_F64, again);
+    for (uint32_t i = 0; i < 4; i++) {
+        double most = 0, sum = 0, other = 0;
+        int64_t n = type_count(type_at(r->m, exact[i].type));
+        for (int64_t k = 0; k < n; k++) {
+            most = fmax(most, fabs(exact[i].at[k]));
+            sum += exact[i].at[k], other += again[i].at[k];
+        }
+        if (fabs(sum - other) > 1e-9 * (1 + most) * (double)n)
+            fail_msg("%s: result %u has another meaning: %g, %g", x->name, i, sum, other);
+    }
+}
+
+// Lowered; masks of indices are known, so that hidden tiles are skipped.
+static void lower(FlashRun *r, const FlashModel *x) {
+    if (!program_lower(r->a, r->m, r->m->diag, &r->program))
+        fail_msg("%s: %s", x->name, r->m->diag->items.at[0].text);
+    const ProgramSection *p = &r->program.sections.at[0];
+    for (uint32_t i = 0; i < p->steps.n; i++) {
+        const LowerFlash *f = &p->steps.at[i].low.flash;
+        if (p->steps.at[i].low.kind != LOWER_flash) continue;
+        bool hides = x->causal || x->window || x->ahead;
+        assert_int_equal(f->part[f->shape.grad ? FLASH_cell : FLASH_score].masks, hides);
+        assert_true(hides || f->seen == 1);
+    }
+}
+
+static void run_model(const FlashModel *x, const char *target) {
+    Arena *a = arena_new();
+    FlashRun r = open_model(a, x);
+    Tensor exact[4], bf[4];
+    Text why = {.arena = a};
     evaluate(a, r.m, INTERP_F64, exact);
     evaluate(a, r.m, INTERP_EXACT, bf);
     compile(&r, x);
     if (x->refused) {
-        Text t = {.arena = a};
-        ledger_print(r.ledger, &t);
-        assert_int_equal(r.groups, 0);
-        if (!strstr(t.at, x->refused))
-            fail_msg("%s: the ledger does not say '%s'\n%s", x->name, x->refused, t.at);
+        check_ledger(&r, x);
     } else {
-        // what the passes made of it means the same
-        Tensor again[4];
-        evaluate(a, r.m, INTERP_F64, again);
-        for (uint32_t i = 0; i < 4; i++) {
-            double most = 0, sum = 0, other = 0;
-            for (int64_t k = 0; k < type_count(type_at(r.m, exact[i].type)); k++) {
-                most = fmax(most, fabs(exact[i].at[k]));
-                sum += exact[i].at[k], other += again[i].at[k];
-            }
-            if (fabs(sum - other) >
-                1e-9 * (1 + most) * (double)type_count(type_at(r.m, exact[i].type)))
-                fail_msg("%s: result %u has another meaning: %g, %g", x->name, i, sum, other);
-        }
-        if (!program_lower(a, r.m, r.m->diag, &r.program))
-            fail_msg("%s: %s", x->name, r.m->diag->items.at[0].text);
+        check_meaning(&r, x, exact);
+        lower(&r, x);
         if (cuda_available(&why))
             run_device(&r, x, exact, bf, target);
         else
@@ -470,12 +498,98 @@ static void all_models(void **state) {
     for (uint32_t i = 0; i < MODELS; i++) run_model(&models[i], i % 2 ? "sm_80" : "sm_120");
 }
 
-int main(int argc, char **argv) {
-    (void)argv;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all_models)};
-    if (argc > 1) {
-        run_model(&models[atoi(argv[1])], "sm_80");
-        return 0;
+// ---- registers
+
+// Large ones: the sizes decide tiles.
+static const FlashModel large[] = {
+    {.name = "64, dropout",
+     .batch = 4,
+     .kv = 12,
+     .group = 1,
+     .rows = 1024,
+     .keys = 1024,
+     .d = 64,
+     .e = 64,
+     .causal = true,
+     .dropout = true,
+     .elem = ELEM_bf16,
+     .stored = true},
+    {.name = "128, cap",
+     .batch = 1,
+     .kv = 8,
+     .group = 4,
+     .rows = 2048,
+     .keys = 2048,
+     .d = 128,
+     .e = 128,
+     .causal = true,
+     .cap = true,
+     .window = 512,
+     .elem = ELEM_bf16,
+     .stored = true},
+    {.name = "256, dropout",
+     .batch = 1,
+     .kv = 4,
+     .group = 2,
+     .rows = 512,
+     .keys = 512,
+     .d = 256,
+     .e = 256,
+     .causal = true,
+     .dropout = true,
+     .slopes = true,
+     .elem = ELEM_f16,
+     .stored = true},
+};
+
+static void check_registers(FlashRun *r, const FlashModel *x, const CudaTarget *const *targets,
+                            uint32_t n) {
+    CudaPlan plan = {.module = cuda_module_new(r->a)};
+    PlanInfo info = {.sinter = "test", .model_name = "test", .model_text = ""};
+    Text why = {.arena = r->a};
+    cuda_plan(&plan, &info);
+    if (!plan_collect(r->a, &r->program, &info, r->m->diag))
+        fail_msg("%s: %s", x->name, r->m->diag->items.at[0].text);
+    const CudaCompile how = {targets, n, false, NULL, 2};
+    CudaImages out;
+    if (!cuda_compile(r->a, plan.module, &how, &out, &why)) fail_msg("%s: %s", x->name, why.at);
+    if (out.warnings.n) fail_msg("%s: %s", x->name, out.warnings.at);
+    for (uint32_t t = 0; t < n; t++) {
+        uint32_t most = 0;
+        for (uint32_t i = 0; i < out.reports[t].n; i++) {
+            const CudaReport *f = &out.reports[t].at[i];
+            if (f->stack || f->spill_stores || f->spill_loads)
+                fail_msg("%s on %s: '%s' has %u bytes of stack", x->name, targets[t]->name,
+                         cuda_function_comment(plan.module, f->function), f->stack);
+            if (f->registers > most) most = f->registers;
+        }
+        printf("%s on %s: at most %u registers\n", x->name, targets[t]->name, most);
     }
+}
+
+// In the sampled tier each on one target.
+static void no_spills(void **state) {
+    (void)state;
+    bool all = getenv("SINTER_LONG") != NULL;
+    const CudaTarget *targets[8];
+    uint32_t n = 0;
+    while (cuda_target_at(n)) targets[n] = cuda_target_at(n), n++;
+    for (uint32_t i = 0; i < sizeof large / sizeof *large; i++) {
+        Arena *a = arena_new();
+        Text why = {.arena = a};
+        FlashRun r = open_model(a, &large[i]);
+        compile(&r, &large[i]);
+        lower(&r, &large[i]);
+        if (cuda_available(&why))
+            check_registers(&r, &large[i], all ? targets : targets + (3 * i + 3) % n, all ? n : 1);
+        else
+            printf("skipped registers: %s\n", why.at);
+        arena_free(a);
+    }
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all_models), cmocka_unit_test(no_spills)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
