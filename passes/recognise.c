@@ -47,6 +47,7 @@ typedef struct {
     NodeId *score;    // the product that a node follows from elementwise, or NONE
     uint32_t *owner;  // 1 + number of the attention whose tile or row it is
     uint32_t *passed; // 1 + number of the last attention whose products were looked for here
+    bool tensor;      // for tensor cores
     VEC(Attention) found;
 } AttendSearch;
 
@@ -57,9 +58,7 @@ static bool is_elementwise(uint32_t op) {
     return op_info[op].reads == READS_SAME || op_info[op].reads == READS_ORDER;
 }
 // Results keep a bound and no bits: sums may run in any order.
-static bool on_tensor_cores(const AttendSearch *s) {
-    return s->cx->target->attends == ATTENDS_tensor;
-}
+static bool on_tensor_cores(const AttendSearch *s) { return s->tensor; }
 static bool is_backward(const AttendSearch *s, NodeId n) { return node(s, n)->phase != PHASE_F; }
 static const AxisList *summed(const AttendSearch *s, NodeId n) {
     return &attr_of(s->m, s->f, n)->contract.axes;
@@ -333,10 +332,11 @@ static void seed_all(AttendSearch *s) {
             if (!is_backward(s, n)) seed_other(s, n, i);
 }
 
-static AttendSearch search(PassCx *cx, Func *f) {
+static AttendSearch search(PassCx *cx, Func *f, bool tensor) {
     Arena *a = cx->scratch;
     uint32_t count = f->nodes.n + 1;
-    AttendSearch s = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
+    AttendSearch s = {
+        .cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f), .tensor = tensor};
     s.data = NEW_ARRAY(a, uint8_t, count);
     s.free = NEW_ARRAY(a, uint8_t, count);
     s.result = NEW_ARRAY(a, uint8_t, count);
@@ -349,7 +349,7 @@ static AttendSearch search(PassCx *cx, Func *f) {
 }
 
 const uint8_t *attention_tiles(PassCx *cx, Func *f) {
-    AttendSearch s = search(cx, f);
+    AttendSearch s = search(cx, f, false);
     uint8_t *tiles = NEW_ARRAY(s.a, uint8_t, f->nodes.n + 1);
     for (uint32_t i = 0; i < s.found.n; i++) {
         const Attention *x = &s.found.at[i];
@@ -786,7 +786,7 @@ static bool recognise_func(PassCx *cx, Func *f) {
     Arena *a = cx->scratch;
     for (NodeId n = 0; n < f->nodes.n; n++)
         if (node_at(f, n)->op == OP_group) return false; // they are formed
-    AttendSearch s = search(cx, f);
+    AttendSearch s = search(cx, f, cx->target->attends == ATTENDS_tensor);
     AttendForm m = {.s = &s};
     m.seen = NEW_ARRAY(a, uint32_t, count);
     m.body = NEW_ARRAY(a, uint32_t, count);
