@@ -12,6 +12,9 @@
 // rows (the maximum and the sum of a softmax) go from one to the other. A tile that anything else reads has
 // to be stored, and then nothing is gained: not formed, with the reason and the place in the ledger.
 //
+// Attentions that share a tile, as two that sum the same values do in their derivative, are one. A sum
+// with an accumulator is a sum, and an addition outside: acc + total either way.
+//
 // Bit-neutral. Needs functions cut into micro-batches, and the orders of layout; comes before chunk, which
 // would cut long folds. O(nodes) for each region.
 #include "passes/recognise.h"
@@ -21,18 +24,20 @@
 #include <stdlib.h>
 
 enum {
-    MAX_PRODUCTS = 4,
-    MAX_SUMS = 8,
-    MAX_FEATURES = 4096 // a chain over them is one segment
+    MAX_TILES = 8, // of a part: products, and sums
+    MAX_PARTS = 12,
+    MAX_FEATURES = 4096, // a chain over them is one segment
+    MAX_ARGS = 64        // of a command: two for each product and sum, and those of the kernel
 };
 
 typedef struct {
     AxisId row, key;
-    TypeId tile;    // of the first product: the axes of all tiles
-    AxisList outer; // the others of it, in order
-    NodeList products, nodes, sums;
-    const char *why; // it is not formed, NULL: it is
-    NodeId at;       // what is to blame
+    TypeId tile;                    // of the first product: the axes of all tiles
+    AxisList outer;                 // the others of it, in order
+    NodeList products, nodes, sums; // of both directions
+    const char *why;                // it is not formed, NULL: it is
+    NodeId at;                      // what is to blame
+    bool taken;                     // into another one, which has its tiles
 } Attention;
 
 typedef struct {
@@ -63,13 +68,17 @@ static bool is_backward(const AttendSearch *s, NodeId n) { return node(s, n)->ph
 static const AxisList *summed(const AttendSearch *s, NodeId n) {
     return &attr_of(s->m, s->f, n)->contract.axes;
 }
+static bool contains(const NodeList *v, NodeId n) {
+    for (uint32_t i = 0; i < v->n; i++)
+        if (v->at[i] == n) return true;
+    return false;
+}
 
 // ---- finding ------------------------------------------------------------------------------------
 
 // Operand i of contraction n brings the rows and the other one the keys: a product of this attention.
 static bool is_product(const AttendSearch *s, NodeId n, AxisId row, AxisId key) {
-    if (node(s, n)->op != OP_contract || node(s, n)->n != 2 || !has(s, n, row) || !has(s, n, key))
-        return false;
+    if (node(s, n)->op != OP_contract || !has(s, n, row) || !has(s, n, key)) return false;
     for (uint32_t i = 0; i < 2; i++) {
         NodeId a = operand(s->f, n, i), b = operand(s->f, n, 1 - i);
         if (has(s, a, row) && !has(s, a, key) && has(s, b, key) && !has(s, b, row)) return true;
@@ -104,13 +113,13 @@ static bool refuse(Attention *x, NodeId at, const char *why) {
     return false;
 }
 
-// Elements of n at one row or key and one index of each outer axis.
-static int64_t features(const AttendSearch *s, const Attention *x, NodeId n) {
+// Whether n has few enough elements at one row or key and one index of each outer axis.
+static bool has_few_features(const AttendSearch *s, Attention *x, NodeId n) {
     const Type *t = type(s, n), *tile = type_at(s->m, x->tile);
     int64_t all = 1;
     for (uint32_t i = 0; i < t->n; i++)
         if (type_find(tile, t->axes[i].axis) < 0) all *= t->axes[i].size;
-    return all;
+    return all <= MAX_FEATURES || refuse(x, n, "has too many features");
 }
 
 // The first n of the summed axes are outer ones, in their order.
@@ -124,11 +133,8 @@ static bool in_order(const Attention *x, const AxisList *l, uint32_t n) {
 }
 
 static bool add_sum(AttendSearch *s, Attention *x, NodeId n) {
-    for (uint32_t i = 0; i < x->sums.n; i++)
-        if (x->sums.at[i] == n) return true;
-    if (x->sums.n == MAX_SUMS) return refuse(x, n, "is one sum too many");
-    vec_push(s->a, &x->sums, n);
-    return true;
+    if (!contains(&x->sums, n)) vec_push(s->a, &x->sums, n);
+    return true; // taken
 }
 
 // A pair of what is summed over several outer indices' rows would be of two strips.
@@ -142,7 +148,8 @@ static bool tears_pairs(const AttendSearch *s, const Attention *x, NodeId t, Nod
 static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     NodeId y = operand(s->f, n, operand(s->f, n, 0) == t ? 1 : 0);
     const AxisList *axes = summed(s, n);
-    if (node(s, n)->n == 3) return refuse(x, n, "is added to another sum");
+    if (node(s, n)->n == 3 && operand(s->f, n, 2) == t)
+        return refuse(x, n, "adds to the scores otherwise than as a product");
     if (y == t || is_tile(s, x, y)) return refuse(x, n, "multiplies scores with each other");
     bool over_keys = axes->n == 1 && axes->at[0] == x->key && !has(s, y, x->row);
     bool over_rows = list_has(axes, x->row) && !has(s, y, x->key) &&
@@ -151,10 +158,9 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     if (!over_keys && !over_rows) return refuse(x, n, "sums neither over keys alone nor over rows");
     if (over_rows && !on_tensor_cores(s) && !in_order(x, axes, axes->n - 1))
         return refuse(x, n, "sums its rows in another order");
-    if (features(s, x, y) > MAX_FEATURES) return refuse(x, n, "has too many features");
     if (over_rows && axes->n > 1 && !on_tensor_cores(s) && tears_pairs(s, x, t, y))
         return refuse(x, n, "sums pairs of bf16 over an odd number of rows, several times");
-    return add_sum(s, x, n);
+    return has_few_features(s, x, y) && add_sum(s, x, n);
 }
 
 // Tiles of several outer indices added up, so few that they are one chunk: the derivative of a bias that
@@ -170,10 +176,26 @@ static bool is_outer_sum(const AttendSearch *s, const Attention *x, NodeId n) {
            in_order(x, &a->reduce.axes, a->reduce.axes.n) && count <= fold_chunk(count);
 }
 
+// Node n is of attention `of` already: all of that is of x from now on.
+static void take_all(AttendSearch *s, Attention *x, NodeId n, Attention *of, uint32_t number) {
+    if (on_tensor_cores(s) || of->why || of->row != x->row || of->key != x->key ||
+        !is_tile(s, x, of->products.at[0])) {
+        refuse(x, n, "belongs to two attentions");
+        return;
+    }
+    of->taken = true;
+    for (uint32_t i = 0; i < of->nodes.n; i++) {
+        s->owner[of->nodes.at[i]] = number;
+        vec_push(s->a, &x->nodes, of->nodes.at[i]);
+    }
+    for (uint32_t i = 0; i < of->products.n; i++) vec_push(s->a, &x->products, of->products.at[i]);
+    of->nodes.n = of->products.n = of->sums.n = 0;
+}
+
 static void take_node(AttendSearch *s, Attention *x, NodeId n, uint32_t number) {
     if (s->owner[n] == number) return;
     if (s->owner[n]) {
-        refuse(x, n, "belongs to two attentions");
+        take_all(s, x, n, &s->found.at[s->owner[n] - 1], number);
         return;
     }
     s->owner[n] = number;
@@ -182,12 +204,9 @@ static void take_node(AttendSearch *s, Attention *x, NodeId n, uint32_t number) 
 
 static bool take_product(AttendSearch *s, Attention *x, NodeId n, uint32_t number) {
     if (s->owner[n] == number) return true;
-    if (x->products.n == MAX_PRODUCTS) return refuse(x, n, "is one product too many");
-    vec_push(s->a, &x->products, n);
-    if (features(s, x, operand(s->f, n, 0)) > MAX_FEATURES)
-        return refuse(x, n, "has too many features");
+    if (!s->owner[n]) vec_push(s->a, &x->products, n);
     take_node(s, x, n, number);
-    return !x->why;
+    return !x->why && has_few_features(s, x, operand(s->f, n, 0));
 }
 
 // What reads node t of the attention.
@@ -199,6 +218,7 @@ static bool take_reader(AttendSearch *s, Attention *x, NodeId n, NodeId t, uint3
         return !x->why;
     }
     if (!tile) return true; // rows may be read by anything
+    if (is_tile(s, x, n) && is_product(s, n, x->row, x->key)) return take_product(s, x, n, number);
     if (r->op == OP_contract) return take_sum(s, x, n, t);
     if (r->op == OP_reduce) {
         const Attr *a = attr_of(s->m, s->f, n);
@@ -220,7 +240,10 @@ static bool take_sources(AttendSearch *s, Attention *x, NodeId n, uint32_t numbe
     vec_push(s->a, &stack, n);
     while (stack.n) {
         n = stack.at[--stack.n];
-        for (uint32_t k = 0; k < node(s, n)->n && is_elementwise(node(s, n)->op); k++) {
+        uint32_t first = is_elementwise(node(s, n)->op)  ? 0
+                         : node(s, n)->op == OP_contract ? 2
+                                                         : MAX_OPERANDS;
+        for (uint32_t k = first; k < node(s, n)->n; k++) {
             NodeId o = operand(s->f, n, k);
             if (s->passed[o] == number || s->owner[o] == number || !is_tile(s, x, o)) continue;
             s->passed[o] = number;
@@ -297,6 +320,7 @@ static void seed_other(AttendSearch *s, NodeId n, uint32_t i) {
     NodeId w = operand(s->f, n, i), product = s->score[w];
     if (product == NONE || is_bare(s, w) || s->owner[product] || is_backward(s, product)) return;
     NodeId a = operand(s->f, product, 0), b = operand(s->f, product, 1);
+    if (s->owner[a] || s->owner[b]) return; // a sum of another one
     AxisId row = 0, key = 0;
     const Type *t = type(s, product);
     for (uint32_t k = 0; k < t->n; k++) {
@@ -325,11 +349,11 @@ static void seed_all(AttendSearch *s) {
         }
     }
     for (NodeId n = 0; n < s->f->nodes.n; n++)
-        for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && node(s, n)->n == 2; i++)
-            if (!is_backward(s, n)) seed(s, n, i);
+        for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && !is_backward(s, n); i++)
+            seed(s, n, i);
     for (NodeId n = 0; n < s->f->nodes.n; n++)
-        for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && node(s, n)->n == 2; i++)
-            if (!is_backward(s, n)) seed_other(s, n, i);
+        for (uint32_t i = 0; i < 2 && node(s, n)->op == OP_contract && !is_backward(s, n); i++)
+            seed_other(s, n, i);
 }
 
 static AttendSearch search(PassCx *cx, Func *f, bool tensor) {
@@ -380,14 +404,10 @@ typedef struct {
     // by node: the last walk that came by, that has it inside, that has it outside as well; each has a
     // number of its own, from 1
     uint32_t *seen, *body, *again, walks;
-    uint32_t *part; // by node: 1 + number of the part whose result it is
+    uint8_t *stored; // by node: a product or a sum of the part at hand reads it by strides
+    uint32_t *part;  // by node: 1 + number of the part whose result it is
+    NodeId *sum;     // by node: such a sum without its accumulator, in the function to be
 } AttendForm;
-
-static bool contains(const NodeList *v, NodeId n) {
-    for (uint32_t i = 0; i < v->n; i++)
-        if (v->at[i] == n) return true;
-    return false;
-}
 
 // What is read by strides, down to the memory.
 static bool is_view(const AttendSearch *s, NodeId n) {
@@ -396,10 +416,11 @@ static bool is_view(const AttendSearch *s, NodeId n) {
 }
 
 // Whether node n, which something inside reads, is computed inside too.
-static bool belongs(const AttendSearch *s, const AttendPart *p, NodeId n) {
+static bool belongs(const AttendForm *m, const AttendPart *p, NodeId n) {
+    const AttendSearch *s = m->s;
     const Node *x = node(s, n);
     const Attention *t = p->of;
-    if (op_info[x->op].reads == READS_STORED) return false;
+    if (m->stored[n] || op_info[x->op].reads == READS_STORED) return false;
     if (s->owner[n] == (uint32_t)(t - s->found.at) + 1)
         return !p->backward || x->op != OP_reduce || is_backward(s, n);
     if (s->free[n] || is_view(s, n)) return true;
@@ -414,11 +435,30 @@ static int by_id(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+// Operands that node n inside of a part needs there: an accumulator is added to a sum outside.
+static uint32_t inner_operands(const AttendSearch *s, const AttendPart *p, NodeId n) {
+    return node(s, n)->op == OP_contract && contains(&p->sums, n) ? 2 : node(s, n)->n;
+}
+
+// What products and sums of this direction read beside tiles lies in memory.
+static void mark_stored(AttendForm *m, const AttendPart *p, const NodeList *parts, bool on) {
+    AttendSearch *s = m->s;
+    for (uint32_t i = 0; i < parts->n; i++)
+        for (uint32_t k = 0; k < 2 && node(s, parts->at[i])->op == OP_contract; k++) {
+            NodeId o = operand(s->f, parts->at[i], k);
+            View v;
+            if (is_tile(s, p->of, o) || (is_backward(s, parts->at[i]) && !p->backward)) continue;
+            m->stored[ir_view(s->m, s->f, o, &v) ? v.base : o] = on;
+        }
+}
+
 // What the sums need, and the folds over rows: those that no sum reads would have to read stored tiles.
 static void fill(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
     uint32_t number = p->walk = ++m->walks;
     NodeList stack = {0};
+    mark_stored(m, p, &p->of->products, true);
+    mark_stored(m, p, &p->sums, true);
     for (uint32_t i = 0; i < p->of->nodes.n; i++) {
         NodeId n = p->of->nodes.at[i];
         if (node(s, n)->op != OP_reduce || is_backward(s, n) != p->backward ||
@@ -433,16 +473,18 @@ static void fill(AttendForm *m, AttendPart *p) {
     }
     while (stack.n) {
         NodeId n = stack.at[--stack.n];
-        bool inside = contains(&p->sums, n) || contains(&p->posts, n) || belongs(s, p, n);
+        bool inside = contains(&p->sums, n) || contains(&p->posts, n) || belongs(m, p, n);
         vec_push(s->a, inside ? &p->body : &p->args, n);
         if (inside) m->body[n] = number;
-        for (uint32_t i = 0; inside && i < node(s, n)->n; i++) {
+        for (uint32_t i = 0; inside && i < inner_operands(s, p, n); i++) {
             NodeId o = operand(s->f, n, i);
             if (m->seen[o] == number) continue;
             m->seen[o] = number;
             vec_push(s->a, &stack, o);
         }
     }
+    mark_stored(m, p, &p->of->products, false);
+    mark_stored(m, p, &p->sums, false);
     qsort(p->body.at, p->body.n, sizeof *p->body.at, by_id);
     if (p->args.n) qsort(p->args.at, p->args.n, sizeof *p->args.at, by_id);
 }
@@ -475,6 +517,16 @@ static void keep_read_folds(AttendSearch *s, AttendPart *forward, const AttendPa
     }
 }
 
+// What node n of the function to be waits for: a result of a part for all arguments of that, and for what is
+// added to it.
+static void push_needs(const AttendForm *m, NodeId n, NodeList *to) {
+    const AttendSearch *s = m->s;
+    const AttendPart *p = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
+    for (uint32_t i = 0; p && i < p->args.n; i++) vec_push(s->a, to, p->args.at[i]);
+    for (uint32_t i = p ? inner_operands(s, p, n) : 0; i < node(s, n)->n; i++)
+        vec_push(s->a, to, operand(s->f, n, i));
+}
+
 // Something inside, or an operand, is computed from one of its results; the parts that are formed need all
 // their operands for each of theirs.
 static bool waits_for_itself(AttendForm *m, const AttendPart *p) {
@@ -482,7 +534,7 @@ static bool waits_for_itself(AttendForm *m, const AttendPart *p) {
     NodeList stack = {0};
     uint32_t walk = ++m->walks;
     for (uint32_t i = 0; i < p->body.n; i++)
-        for (uint32_t k = 0; k < node(s, p->body.at[i])->n; k++)
+        for (uint32_t k = 0; k < inner_operands(s, p, p->body.at[i]); k++)
             if (contains(&p->sums, operand(s->f, p->body.at[i], k)) &&
                 !contains(&p->posts, p->body.at[i]))
                 return true;
@@ -492,9 +544,7 @@ static bool waits_for_itself(AttendForm *m, const AttendPart *p) {
         if (m->seen[n] == walk) continue;
         m->seen[n] = walk;
         if (contains(&p->results, n)) return true;
-        const AttendPart *of = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
-        for (uint32_t i = 0; i < (of ? of->args.n : node(s, n)->n); i++)
-            vec_push(s->a, &stack, of ? of->args.at[i] : operand(s->f, n, i));
+        push_needs(m, n, &stack);
     }
     return false;
 }
@@ -506,6 +556,7 @@ static void give_results(AttendForm *m, const AttendPart *p, uint32_t number) {
 
 // On tensor cores a sum is finished before it is stored: multiplied by values of its row, and rounded.
 static NodeId end_of(AttendSearch *s, AttendPart *p, NodeId sum) {
+    if (node(s, sum)->n == 3) return sum; // what it is added to comes first
     for (NodeId end = sum;;) {
         NodeId next = s->users.first[end] + 1 == s->users.first[end + 1] && !s->result[end]
                           ? s->users.list[s->users.first[end]]
@@ -561,6 +612,16 @@ static Builder builder_for(Module *m, Func *to, const Node *n) {
     return b;
 }
 
+// A product or a sum, and an addition where it has an accumulator inside.
+static NodeId write_product(const AttendForm *m, const AttendPart *p, Builder *b, NodeId n,
+                            const NodeId *inner) {
+    const AttendSearch *s = m->s;
+    NodeId in[2] = {inner[operand(s->f, n, 0)], inner[operand(s->f, n, 1)]};
+    NodeId made = ir_node(b, OP_contract, attr_of(s->m, s->f, n), in, 2, node(s, n)->type);
+    return inner_operands(s, p, n) == 2 ? made
+                                        : ir_binary(b, OP_add, inner[operand(s->f, n, 2)], made);
+}
+
 // The body, and in inner what its nodes are.
 static Func *write_body(AttendForm *m, const AttendPart *p, NodeId *inner, FuncId *id) {
     AttendSearch *s = m->s;
@@ -576,7 +637,8 @@ static Func *write_body(AttendForm *m, const AttendPart *p, NodeId *inner, FuncI
     for (uint32_t i = 0; i < p->body.n; i++) {
         NodeId n = p->body.at[i];
         Builder b = builder_for(s->m, to, node(s, n));
-        inner[n] = copy_node(&b, s->f, n, inner);
+        inner[n] = node(s, n)->op == OP_contract ? write_product(m, p, &b, n, inner)
+                                                 : copy_node(&b, s->f, n, inner);
     }
     for (uint32_t i = 0; i < p->results.n; i++)
         func_result(s->m, to, "", inner[p->results.at[i]], RESULT_value);
@@ -604,9 +666,15 @@ static void check_tensor(AttendForm *m, Attention *x, const AttendPart *p) {
     s->m->funcs.n--; // it was to look at
 }
 
+static uint32_t products_in(const AttendPart *p) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < p->of->products.n; i++)
+        count += contains(&p->body, p->of->products.at[i]);
+    return count;
+}
+
 // Both directions, or none.
 static void cut(AttendForm *m, Attention *x) {
-    enum { MAX_ARGS = 64 }; // of a command: two for each product and sum, and those of the kernel
     AttendSearch *s = m->s;
     uint32_t before = m->parts.n;
     cut_part(m, x, false);
@@ -617,8 +685,11 @@ static void cut(AttendForm *m, Attention *x) {
     for (uint32_t i = 0; i < count; i++) {
         NodeList *results = &parts[i].results;
         qsort(results->at, results->n, sizeof *results->at, by_id);
-        uint32_t args = parts[i].args.n + results->n + 2 * (x->products.n + x->sums.n);
-        if (args > MAX_ARGS) refuse(x, results->at[0], "reads too many values");
+        uint32_t sums = parts[i].sums.n, products = products_in(&parts[i]);
+        if (sums > MAX_TILES || products > MAX_TILES || sums + products > MAX_PARTS)
+            refuse(x, parts[i].sums.at[sums - 1], "is one sum too many");
+        if (parts[i].args.n + results->n + 2 * (products + sums) > MAX_ARGS)
+            refuse(x, results->at[0], "reads too many values");
         if (waits_for_itself(m, &parts[i])) refuse(x, results->at[0], "waits for itself");
         keep_apart(s, x, &parts[i].body);
         if (on_tensor_cores(s) && !x->why) check_tensor(m, x, &parts[i]);
@@ -639,9 +710,7 @@ static void mark_live(AttendForm *m, uint8_t *live) {
         NodeId n = stack.at[--stack.n];
         if (live[n]) continue;
         live[n] = 1;
-        const AttendPart *p = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
-        for (uint32_t i = 0; i < (p ? p->args.n : node(s, n)->n); i++)
-            vec_push(s->a, &stack, p ? p->args.at[i] : operand(s->f, n, i));
+        push_needs(m, n, &stack);
     }
 }
 
@@ -664,29 +733,37 @@ static void write_part(AttendForm *m, AttendPart *p, Rewrite *r, NodeId *inner) 
         Attr part = {.kind = ATTR_part};
         part.part.index = i;
         rewrite_like(r, n);
-        r->map[n] =
+        m->sum[n] =
             i == 0 ? p->made : ir_node(&r->b, OP_part, &part, &p->made, 1, node(s, n)->type);
     }
+}
+
+static void write_result(AttendForm *m, Rewrite *r, NodeId *inner, NodeId n) {
+    AttendPart *p = &m->parts.at[m->part[n] - 1];
+    if (p->made == NONE) write_part(m, p, r, inner);
+    rewrite_like(r, n);
+    r->map[n] = m->sum[n];
+    if (inner_operands(m->s, p, n) < node(m->s, n)->n)
+        r->map[n] = ir_binary(&r->b, OP_add, r->map[operand(m->s->f, n, 2)], m->sum[n]);
 }
 
 // Node n after all that it needs.
 static void write_node(AttendForm *m, Rewrite *r, NodeId *inner, NodeId n) {
     AttendSearch *s = m->s;
-    NodeList stack = {0};
+    NodeList stack = {0}, needs = {0};
     vec_push(s->a, &stack, n);
     while (stack.n) {
         n = stack.at[stack.n - 1];
-        AttendPart *p = m->part[n] ? &m->parts.at[m->part[n] - 1] : NULL;
+        needs.n = 0;
+        if (r->map[n] == NONE) push_needs(m, n, &needs);
         uint32_t before = stack.n;
-        for (uint32_t i = 0; r->map[n] == NONE && i < (p ? p->args.n : node(s, n)->n); i++) {
-            NodeId o = p ? p->args.at[i] : operand(s->f, n, i);
-            if (r->map[o] == NONE) vec_push(s->a, &stack, o);
-        }
+        for (uint32_t i = 0; i < needs.n; i++)
+            if (r->map[needs.at[i]] == NONE) vec_push(s->a, &stack, needs.at[i]);
         if (stack.n > before) continue;
         stack.n--;
         if (r->map[n] != NONE) continue;
-        if (p)
-            write_part(m, p, r, inner);
+        if (m->part[n])
+            write_result(m, r, inner, n);
         else
             rewrite_copy(r, n);
     }
@@ -772,7 +849,7 @@ static void check_demands(const AttendSearch *s) {
                          .subject = sym_str(s->m->syms, d->path),
                          .loc = d->loc};
         for (uint32_t k = 0; k < s->found.n && d->kind == DEMAND_fuse; k++) {
-            if (!is_about(s, d, k)) continue;
+            if (s->found.at[k].taken || !is_about(s, d, k)) continue;
             if (s->found.at[k].why)
                 report(s, d, &s->found.at[k]);
             else
@@ -791,9 +868,12 @@ static bool recognise_func(PassCx *cx, Func *f) {
     m.seen = NEW_ARRAY(a, uint32_t, count);
     m.body = NEW_ARRAY(a, uint32_t, count);
     m.again = NEW_ARRAY(a, uint32_t, count);
+    m.stored = NEW_ARRAY(a, uint8_t, count);
     m.part = NEW_ARRAY(a, uint32_t, count);
+    m.sum = NEW_ARRAY(a, NodeId, count);
     for (uint32_t i = 0; i < s.found.n; i++) {
         Attention *x = &s.found.at[i];
+        if (x->taken) continue;
         if (cx->target->attends == ATTENDS_not)
             refuse(x, x->products.at[0], "has no kernel on this target");
         if (!x->why) cut(&m, x);
