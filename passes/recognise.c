@@ -152,13 +152,16 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
         return refuse(x, n, "adds to the scores otherwise than as a product");
     if (y == t || is_tile(s, x, y)) return refuse(x, n, "multiplies scores with each other");
     bool over_keys = axes->n == 1 && axes->at[0] == x->key && !has(s, y, x->row);
-    bool over_rows = list_has(axes, x->row) && !has(s, y, x->key) &&
-                     (on_tensor_cores(s) || axes->at[axes->n - 1] == x->row);
-    for (uint32_t i = 0; i < axes->n && over_rows; i++) over_rows = has(s, y, axes->at[i]);
+    AxisList walked = {0}; // those of one index have no place in an order
+    for (uint32_t i = 0; i < axes->n; i++)
+        if (type(s, t)->axes[type_find(type(s, t), axes->at[i])].size > 1)
+            walked.at[walked.n++] = axes->at[i];
+    bool over_rows = list_has(&walked, x->row) && !has(s, y, x->key) &&
+                     (on_tensor_cores(s) || walked.at[walked.n - 1] == x->row);
     if (!over_keys && !over_rows) return refuse(x, n, "sums neither over keys alone nor over rows");
-    if (over_rows && !on_tensor_cores(s) && !in_order(x, axes, axes->n - 1))
+    if (over_rows && !on_tensor_cores(s) && !in_order(x, &walked, walked.n - 1))
         return refuse(x, n, "sums its rows in another order");
-    if (over_rows && axes->n > 1 && !on_tensor_cores(s) && tears_pairs(s, x, t, y))
+    if (over_rows && walked.n > 1 && !on_tensor_cores(s) && tears_pairs(s, x, t, y))
         return refuse(x, n, "sums pairs of bf16 over an odd number of rows, several times");
     return has_few_features(s, x, y) && add_sum(s, x, n);
 }
