@@ -32,6 +32,10 @@ grep -A2 '^// k[0-9]*: map.h.0.mlp.gelu' "$work/gpt2.cu" | grep -q "^//   .*h.0.
 for pass in "front end" $("$sinter" passes | cut -d' ' -f1); do
     grep -q "^{\"name\":\"$pass\"," "$work/page.html" && ok || bad "no column for $pass"
 done
+kinds=$(sed -n 's/^"kinds":\[\(.*\)\],$/\1/p' "$work/page.html" | tr -d '"')
+for kind in $("$sinter" dump "$root/models/mlp.sn" --after memplan | grep -o 'kind=[a-z]*, body' | sed 's/kind=\(.*\), body/\1/' | sort -u); do
+    case ",$kinds," in *,"$kind",*) ok ;; *) bad "no colour for the kernels $kind" ;; esac
+done
 grep -q '"function":"micro","nodes":' "$work/page.html" && grep -q '"kind":"decision"' "$work/page.html" && ok ||
     bad "no memory plan or no decisions"
 printf 'axis n = 8\nfunc step {\n  %%0 = input : f32[n=8] {name=x}\n  %%1 = exp %%0 : f32[n=8] "</script><b>"\n  output y = %%1\n}\n' >"$work/hostile.ir"
