@@ -90,21 +90,15 @@ static bool is_product(const AttendSearch *s, NodeId n, AxisId row, AxisId key) 
 static bool is_tile(const AttendSearch *s, const Attention *x, NodeId n) {
     const Type *t = type(s, n), *tile = type_at(s->m, x->tile);
     bool same = t->n == tile->n;
-    for (uint32_t i = 0; same && i < t->n; i++) {
-        int k = type_find(tile, t->axes[i].axis);
-        same = k >= 0 && tile->axes[k].size == t->axes[i].size;
-    }
-    return same;
+    for (uint32_t i = 0; same && i < t->n; i++) same = type_find(tile, t->axes[i].axis) >= 0;
+    return same; // sizes too: it is an operand with a tile, or is computed from one
 }
 
 // A value for each row, or for some of the axes of one.
 static bool is_row(const AttendSearch *s, const Attention *x, NodeId n) {
     const Type *t = type(s, n), *tile = type_at(s->m, x->tile);
-    for (uint32_t i = 0; i < t->n; i++) {
-        int k = type_find(tile, t->axes[i].axis);
-        if (t->axes[i].axis == x->key || k < 0 || tile->axes[k].size != t->axes[i].size)
-            return false;
-    }
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->axes[i].axis == x->key || type_find(tile, t->axes[i].axis) < 0) return false;
     return true;
 }
 
@@ -492,8 +486,8 @@ static void fill(AttendForm *m, AttendPart *p) {
     if (p->args.n) qsort(p->args.at, p->args.n, sizeof *p->args.at, by_id);
 }
 
-// Folds over rows that are needed outside of the part become results of it. What else of its body is read
-// outside is computed there again, from them.
+// Folds over rows that are needed outside of the part, in the other direction too, become results of it. What
+// else of its body is read outside is computed there again, from them.
 static void keep_folds(AttendForm *m, AttendPart *p) {
     AttendSearch *s = m->s;
     for (uint32_t i = p->body.n; i-- > 0;) {
@@ -508,15 +502,6 @@ static void keep_folds(AttendForm *m, AttendPart *p) {
             vec_push(s->a, &p->results, n);
         else
             m->again[n] = p->walk;
-    }
-}
-
-// And those that the other direction reads, which makes everything else again.
-static void keep_read_folds(AttendSearch *s, AttendPart *forward, const AttendPart *backward) {
-    for (uint32_t i = 0; i < backward->args.n; i++) {
-        NodeId n = backward->args.at[i];
-        if (contains(&forward->body, n) && !contains(&forward->results, n))
-            vec_push(s->a, &forward->results, n);
     }
 }
 
@@ -684,7 +669,6 @@ static void cut(AttendForm *m, Attention *x) {
     cut_part(m, x, true);
     AttendPart *parts = &m->parts.at[before];
     uint32_t count = m->parts.n - before;
-    if (count == 2) keep_read_folds(s, &parts[0], &parts[1]);
     for (uint32_t i = 0; i < count; i++) {
         NodeList *results = &parts[i].results;
         qsort(results->at, results->n, sizeof *results->at, by_id);

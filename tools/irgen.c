@@ -7,6 +7,7 @@
 // exp(min(x, 2))), since a result of NaNs compares equal to anything. Equal seeds give equal
 // modules.
 #include "tools/irgen.h"
+#include <math.h>
 #include <string.h>
 
 enum { GEN_AXES = 7, GEN_MAX_RANK = 4, GEN_ELEMENTS = 6000, GEN_WORK = 150000 };
@@ -335,6 +336,139 @@ static void gen_step(Gen *g) {
     gen_add(g, steps[gen_below(g, sizeof steps / sizeof steps[0])](g));
 }
 
+// ---- scores of rows and keys, maps and folds of them, and sums: what passes/recognise.c keeps whole
+
+typedef struct {
+    AxisId outer[2], row, key, feat; // outer 0: there is none
+} GenTiles;
+
+static TypeId gen_axes(Gen *g, const AxisId *axes, uint32_t n) {
+    Type t = {.elem = ELEM_f32};
+    for (uint32_t i = 0; i < n; i++)
+        if (axes[i]) t.axes[t.n++] = (TypeAxis){axes[i], g->m->axes.at[axes[i]].size};
+    return type_intern(g->m, &t);
+}
+
+// Data of rows or keys, each feature times a state, so that derivatives go through it. Outer axes in any order,
+// and not all where they may be left out.
+static NodeId gen_data(Gen *g, const GenTiles *t, AxisId place, AxisId feature, bool all) {
+    char name[32];
+    uint32_t first = gen_below(g, 2);
+    AxisId axes[] = {g->sample, t->outer[first], t->outer[1 - first], place, feature};
+    for (int i = 1; i < 3 && !all; i++)
+        if (gen_chance(g, 30)) axes[i] = 0;
+    snprintf(name, sizeof name, "a%u", g->b.f->nodes.n);
+    NodeId x = ir_input(&g->b, name, gen_axes(g, axes, 5), 0);
+    snprintf(name, sizeof name, "aw%u", g->m->states.n);
+    StateId s = state_new(g->m, name, gen_axes(g, &feature, 1), STATE_param, (Loc){0});
+    return ir_binary(&g->b, OP_mul, x, ir_state(&g->b, s));
+}
+
+static NodeId gen_product(Gen *g, NodeId x, NodeId y, const AxisList *over) {
+    double n = 1;
+    for (uint32_t i = 0; i < over->n; i++) n *= (double)g->m->axes.at[over->at[i]].size;
+    return ir_binary(&g->b, OP_mul, ir_contract(&g->b, x, y, over, NONE), gen_number(g, 1 / n));
+}
+
+static NodeId gen_scores(Gen *g, const GenTiles *t, NodeId keys) {
+    NodeId x = gen_data(g, t, t->row, t->feat, true);
+    if (keys == NONE) keys = gen_data(g, t, t->key, t->feat, false);
+    return gen_product(g, x, keys, &(AxisList){1, {t->feat}});
+}
+
+static NodeId gen_fold(Gen *g, ReduceKind kind, NodeId x, AxisId over) {
+    return ir_reduce(&g->b, kind, x, &(AxisList){1, {over}});
+}
+
+// Key 0 is seen by every row.
+static NodeId gen_mask(Gen *g, const GenTiles *t) {
+    static const double far[] = {0, 3, 40};
+    NodeId row = ir_iota(&g->b, t->row, g->m->axes.at[t->row].size),
+           key = ir_iota(&g->b, t->key, g->m->axes.at[t->key].size),
+           n = ir_const(&g->b, ELEM_i32, far[gen_below(g, 3)]);
+    AxisId axes[] = {t->row, t->key};
+    Type wide = *type_at(g->m, gen_axes(g, axes, 2));
+    wide.elem = ELEM_i32;
+    row = ir_expand(&g->b, row, type_intern(g->m, &wide));
+    NodeId causal = ir_binary(&g->b, OP_le, key, row), first = ir_binary(&g->b, OP_le, key, n),
+           near = ir_binary(&g->b, OP_le, row, ir_binary(&g->b, OP_add, key, n));
+    first = ir_expand(&g->b, first, node_at(g->b.f, causal)->type);
+    switch (gen_below(g, 3)) {
+    case 0: return causal;
+    case 1: return ir_binary(&g->b, OP_or, causal, first);
+    default: return ir_binary(&g->b, OP_or, first, ir_binary(&g->b, OP_and, causal, near));
+    }
+}
+
+static NodeId gen_softmax(Gen *g, const GenTiles *t, NodeId x) {
+    if (gen_chance(g, 70)) x = ir_select(&g->b, gen_mask(g, t), x, gen_number(g, -HUGE_VAL));
+    NodeId e =
+        ir_unary(&g->b, OP_exp, ir_binary(&g->b, OP_sub, x, gen_fold(g, REDUCE_max, x, t->key)));
+    return ir_binary(&g->b, OP_div, e, gen_fold(g, REDUCE_sum, e, t->key));
+}
+
+static NodeId gen_tile_step(Gen *g, const GenTiles *t, NodeId x) {
+    static const Op unary[] = {OP_tanh, OP_sin, OP_abs, OP_neg};
+    AxisId dense[] = {t->row, t->key};
+    switch (gen_below(g, 7)) {
+    case 0: return ir_unary(&g->b, unary[gen_below(g, 4)], x);
+    case 1: return ir_binary(&g->b, OP_mul, x, x);
+    case 2: return ir_binary(&g->b, OP_add, x, gen_scores(g, t, NONE));
+    case 3: {
+        NodeId row = gen_fold(g, gen_chance(g, 50) ? REDUCE_max : REDUCE_sum, x, t->key);
+        return ir_binary(&g->b, OP_mul, x, ir_unary(&g->b, OP_tanh, row));
+    }
+    case 4: return ir_select(&g->b, gen_mask(g, t), x, gen_number(g, 0));
+    case 5: {
+        char name[32];
+        snprintf(name, sizeof name, "ad%u", g->m->states.n);
+        StateId s = state_new(g->m, name, gen_axes(g, dense, 2), STATE_param, (Loc){0});
+        return ir_binary(&g->b, OP_add, x, ir_state(&g->b, s));
+    }
+    default: return gen_softmax(g, t, x);
+    }
+}
+
+// The values that are summed are data, the keys themselves, or made of indices; or rows are summed, and outer
+// axes with them.
+static NodeId gen_tile_sum(Gen *g, const GenTiles *t, NodeId x, NodeId keys) {
+    AxisId out = axis_new(g->m, "out", 1 + gen_below(g, 5));
+    AxisList key = {1, {t->key}}, rows = {0};
+    switch (gen_below(g, 6)) {
+    case 0: return gen_product(g, x, keys, &key);
+    case 1: {
+        NodeId at = ir_cast(&g->b, ir_iota(&g->b, t->key, g->m->axes.at[t->key].size), ELEM_f32);
+        return gen_product(g, x, at, &key);
+    }
+    case 2:
+    case 3:
+        for (uint32_t i = 0, first = gen_below(g, 2); i < 2; i++) {
+            AxisId a = t->outer[(first + i) % 2];
+            if (a && gen_chance(g, 60)) rows.at[rows.n++] = a;
+        }
+        rows.at[rows.n++] = t->row;
+        return gen_product(g, x, gen_data(g, t, t->row, out, true), &rows);
+    default: return gen_product(g, x, gen_data(g, t, t->key, out, false), &key);
+    }
+}
+
+static void gen_attention(Gen *g) {
+    static const int64_t rows[] = {2, 3, 5, 49, 50}, keys[] = {1, 2, 5, 60, 130},
+                         feats[] = {1, 2, 8};
+    GenTiles t = {.row = axis_new(g->m, "row", rows[gen_below(g, 5)]),
+                  .key = axis_new(g->m, "key", keys[gen_below(g, g->sample ? 3 : 5)]),
+                  .feat = axis_new(g->m, "feat", feats[gen_below(g, 3)])};
+    for (int i = 0; i < 2; i++)
+        if (gen_chance(g, 50))
+            t.outer[i] = axis_new(g->m, i ? "group" : "head", 1 + gen_below(g, 3));
+    NodeId keys_of = gen_data(g, &t, t.key, t.feat, false), x = gen_scores(g, &t, keys_of);
+    uint32_t steps = gen_below(g, 5), sums = 1 + gen_below(g, 3);
+    for (uint32_t i = 0; i < steps; i++) x = gen_tile_step(g, &t, x);
+    if (gen_chance(g, 60)) x = gen_softmax(g, &t, x);
+    for (uint32_t i = 0; i < sums; i++) gen_add(g, gen_tile_sum(g, &t, x, keys_of));
+    if (gen_chance(g, 10)) gen_add(g, x); // something else reads it, perhaps
+}
+
 // ---- the module
 
 static void gen_leaves(Gen *g) {
@@ -427,7 +561,7 @@ static void gen_loss(Gen *g) {
     g->b.name = sym(g->m->syms, "loss");
     loss = ir_binary(&g->b, OP_mul, loss, gen_number(g, 0.125));
     func_result(g->m, g->b.f, "loss", loss, RESULT_loss);
-    for (StateId s = 0; s < 3; s++) {
+    for (StateId s = 0; s < g->m->states.n; s++) {
         char name[32];
         snprintf(name, sizeof name, "g%u", s);
         func_result(g->m, g->b.f, name, ir_grad(&g->b, loss, s), RESULT_value);
@@ -449,6 +583,7 @@ Module *irgen_module(Arena *a, SymTab *syms, Diag *diag, const IrGen *options) {
     g.b = (Builder){.m = g.m, .f = func_new(g.m, options->gradients ? "step" : "f", NULL)};
     gen_leaves(&g);
     for (uint32_t i = 0; i < options->nodes; i++) gen_step(&g);
+    if (options->attention) gen_attention(&g);
     if (options->gradients)
         gen_loss(&g);
     else

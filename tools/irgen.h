@@ -12,7 +12,8 @@ typedef struct {
     bool smooth; // no jumps: nothing compares, floors or rounds a float
     bool twins; // states with equal updates beside the rest, as an optimizer's (not with gradients)
     bool narrow, multiplied; // narrow types; and they are operands of contractions
-    int64_t batch; // > 0: one axis is the sample axis, of this size, and inputs carry it first
+    bool attention; // and values that are scores, what is made of their rows, and sums of that
+    int64_t batch;  // > 0: one axis is the sample axis, of this size, and inputs carry it first
 } IrGen;
 
 Module *irgen_module(Arena *a, SymTab *syms, Diag *diag, const IrGen *options);

@@ -181,7 +181,8 @@ static void compare_runs(const PassCase *c, const char *what, const InterpRun *x
 static void test_neutral_passes_keep_every_bit(void **state) {
     (void)state;
     for (uint32_t i = 0; i < rounds(100); i++) {
-        PassCase c = new_case((IrGen){.seed = 1000 + i, .nodes = 10 + i % 60});
+        PassCase c =
+            new_case((IrGen){.seed = 1000 + i, .nodes = 10 + i % 60, .attention = i % 4 == 0});
         must_verify(&c, "irgen");
         InterpRun before, after;
         run_start(&before, &c, INTERP_EXACT);
@@ -195,6 +196,43 @@ static void test_neutral_passes_keep_every_bit(void **state) {
         }
         end_case(&c);
     }
+}
+
+static uint32_t regions_of(const PassCase *c, const char *func) {
+    const Func *f = module_find(c->m, func);
+    uint32_t count = 0;
+    for (NodeId n = 0; n < f->nodes.n; n++) count += node_at(f, n)->op == OP_group;
+    return count;
+}
+
+// Attentions of all kinds, forward and with their derivatives, as the model has them and kept whole.
+static void test_attention_keeps_every_bit(void **state) {
+    (void)state;
+    uint32_t forward = 0, backward = 0, n = rounds(60);
+    for (uint32_t i = 0; i < n; i++) {
+        bool gradients = i % 2;
+        const char *f = gradients ? "step" : "f";
+        PassCase c = new_case((IrGen){.seed = 170000 + i,
+                                      .nodes = i % 8,
+                                      .gradients = gradients,
+                                      .smooth = true,
+                                      .attention = true});
+        if (gradients) apply(&c, "autodiff", pass_autodiff);
+        apply(&c, "tidy", pass_tidy);
+        apply(&c, "cse", pass_cse);
+        apply(&c, "layout", pass_layout);
+        InterpRun before, after;
+        run_start(&before, &c, INTERP_EXACT);
+        run_func(&before, &c, f);
+        apply(&c, "recognise", pass_recognise);
+        *(gradients ? &backward : &forward) += regions_of(&c, f) > gradients;
+        run_start(&after, &c, INTERP_EXACT);
+        run_func(&after, &c, f);
+        compare_runs(&c, "recognise", &before, &after, 0);
+        end_case(&c);
+    }
+    if (forward < n / 4 || backward < n / 6)
+        fail_msg("of %u, %u are kept whole, and %u with their derivatives", n, forward, backward);
 }
 
 // The same where the target starts kernels at a cost: only then there are bundles.
@@ -335,11 +373,15 @@ static void test_gradients_match_differences(void **state) {
     (void)state;
     uint32_t steep = 0, n = rounds(100);
     for (uint32_t i = 0; i < n; i++) {
-        PassCase c = new_case(
-            (IrGen){.seed = 90000 + i, .nodes = 10 + i % 40, .gradients = true, .smooth = true});
+        PassCase c = new_case((IrGen){.seed = 90000 + i,
+                                      .nodes = 10 + i % 40,
+                                      .gradients = true,
+                                      .smooth = true,
+                                      .attention = i % 4 == 0});
         if (i % 2) apply(&c, "simplify", pass_simplify);
         apply(&c, "autodiff", pass_autodiff);
         if (i % 3) apply(&c, "tidy", pass_tidy);
+        if (i % 4 == 0) apply(&c, "recognise", pass_recognise);
         InterpRun r;
         run_start(&r, &c, INTERP_F64);
         run_func(&r, &c, "step");
@@ -744,6 +786,7 @@ int main(void) {
         cmocka_unit_test(test_ledger_as_json),
         cmocka_unit_test(test_neutral_passes_keep_every_bit),
         cmocka_unit_test(test_recompute_keeps_every_bit),
+        cmocka_unit_test(test_attention_keeps_every_bit),
         cmocka_unit_test(test_bundles_keep_every_bit),
         cmocka_unit_test(test_simplify_keeps_the_meaning),
         cmocka_unit_test(test_gradient_of_each_scalar),

@@ -38,18 +38,23 @@ static void differentiate(Arena *a, Module *m) {
     arena_free(cx.scratch);
 }
 
-// For GPUs, every third program is a step with its gradients, and the others update many states.
+static bool has_attention_gradients(uint64_t seed) { return seed % 8 == 3; }
+
+// For GPUs, every third program is a step with its gradients, and the others update many states. For the CPU
+// every fourth one has an attention, half of them with its gradients.
 static void check_with(const OracleOptions *o) {
     Arena *a = arena_new();
     Diag *d = diag_new(a);
     uint64_t seed = o->seed;
-    bool gpu = o->emulated || o->target, gradients = gpu && seed % 3 == 0;
+    bool gpu = o->emulated || o->target, attention = !gpu && seed % 4 == 3,
+         gradients = gpu ? seed % 3 == 0 : has_attention_gradients(seed);
     IrGen options = {.seed = seed,
-                     .nodes = 6 + (uint32_t)(seed % 40),
+                     .nodes = attention ? (uint32_t)(seed % 9) : 6 + (uint32_t)(seed % 40),
                      .gradients = gradients,
                      .twins = gpu,
                      .narrow = seed % 4 == 1,
-                     .multiplied = seed % 4 == 1 && !gpu};
+                     .multiplied = seed % 4 == 1 && !gpu,
+                     .attention = attention};
     Module *m = irgen_module(a, symtab_new(a), d, &options);
     Text why = {.arena = a}, before = {.arena = a};
     ir_print_module(&before, m);
@@ -75,8 +80,8 @@ static void test_lowered_programs(void **state) {
     (void)state;
     Size s = size_of_run();
     for (uint32_t i = 0; i < s.count; i++)
-        check_seed(s.first + i, "chunk,layout,fuse,schedule,memplan", false,
-                   i % s.native_every == 0);
+        check_seed(s.first + i, "layout,recognise,chunk,fuse,schedule,memplan", false,
+                   i % s.native_every == 0 || has_attention_gradients(s.first + i));
 }
 
 static void test_each_pass_left_out(void **state) {
