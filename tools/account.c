@@ -230,6 +230,32 @@ AccountLayer account_layer(Arena *a, const SnPlan *p) {
     return (AccountLayer){0};
 }
 
+// ---- attention ----------------------------------------------------------------------------------
+
+// Keys that a row of strip i needs, on average.
+static double needed_keys(const SnHull *h, int64_t i, int64_t strips) {
+    double end = h[i].end, first = h[i].first;
+    if (strips == 1) return end - first;
+    double before = i > 0 ? h[i - 1].end : 2.0 * h[0].end - h[1].end;
+    double next = i + 1 < strips ? h[i + 1].first : 2.0 * h[i].first - h[i - 1].first;
+    if (before < first) before = first;
+    if (before < end) end = (before + end) / 2;
+    if (next > first && next < end) first = (first + next) / 2;
+    return end - first;
+}
+
+double account_attend_needed(const SnPlan *p, const SnAttend *a) {
+    const SnHull *h = &SN_AT(p, SnHull, hulls)[a->hull];
+    int64_t strips = (a->rows + a->strip - 1) / a->strip;
+    double seen = 0, needed = 0;
+    for (int64_t i = 0; i < strips; i++) {
+        int64_t left = a->rows - i * a->strip, rows = left < a->strip ? left : a->strip;
+        seen += (double)rows * (double)(h[i].end - h[i].first);
+        needed += (double)rows * needed_keys(h, i, strips);
+    }
+    return seen > 0 ? sn_attend_flops(p, a) * (needed / seen) : 0;
+}
+
 // ---- the rest -----------------------------------------------------------------------------------
 
 void account_shape(const SnGemm *g, char *to, size_t size) {

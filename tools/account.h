@@ -38,6 +38,10 @@ typedef struct {
 } AccountLayer;
 AccountLayer account_layer(Arena *a, const SnPlan *plan);
 
+// Operations of an attention's products at the keys that its rows need: as far as they follow from the strips'
+// hulls, whose ends are taken to be straight lines between strips, as those of causal masks and windows are.
+double account_attend_needed(const SnPlan *plan, const SnAttend *a);
+
 // "48 x 64 x 64 x 64": batch (left out when 1), rows, columns, sum.
 void account_shape(const SnGemm *g, char *to, size_t size);
 // All regions and cuBLASLt's workspace.

@@ -1,18 +1,19 @@
-// sinter bench MODEL: the figures of a model's training step on this machine, side by side with a yardstick
+// sinter bench MODEL: the figures of a model's training step on this machine, side by side with yardsticks
 // in the same run.
 //
 //   step       one optimizer step of native code, random ids
 //   products   the step's matrix products alone, ours and oneDNN's, on cold operands
-//   build      wall time of `sinter build`, of the executable up to its first step, and its memory
+//   attention  its time in the step, and its rate beside the micro-kernel's own
+//   bound      products by the faster of both, attention's needed work at the micro-kernel's own rate, and the
+//              bytes of all other commands at the rate of a copy
+//   PyTorch    the same step of GPT-2, where a Python with PyTorch is given
+//   memory     the peak by length (bench_memory.c), instead of all else
+//   build      wall time of `sinter build`
 //
-// Every repetition measures the step, our products and oneDNN's products one after another; the table
-// shows medians and ratios of medians. Times vary with what else the machine does, ratios less.
-#include "codegen/cpu/cpu.h"
-#include "codegen/plan.h"
-#include "runtime/core/gemm.h"
-#include "runtime/core/pool.h"
-#include "runtime/sinter.h"
+// Every repetition measures all of them one after another; the table shows medians and ratios of medians.
+// Times vary with what else the machine does, ratios less.
 #include "tools/account.h"
+#include "tools/bench_cpu.h"
 #include "tools/bench_gpu.h"
 #include "tools/clock.h"
 #include "tools/yardstick.h"
@@ -35,60 +36,19 @@ typedef struct {
     SnGemm gemm;   // as the plan has it
     Yardstick *theirs;
     SnGemmJob ours;
+    double took[2][MAX_REPEAT]; // of all its times: ours, theirs
 } BenchEntry;
 
 typedef struct {
+    BenchStep s;
     Driver *d;
     const SnPlan *plan;
-    CpuJit *jit;
-    void (**functions)(void);
     BenchEntry entries[MAX_PRODUCTS];
-    int count;
+    int count, narrow; // products; those of narrower operands are not among the entries
     char *ring;
-    int64_t at;
+    int64_t ring_bytes, at;
     int repeat, threads;
 } CpuBench;
-
-// ---- compiling into this process ----------------------------------------------------------------
-
-static bool load(CpuBench *b) {
-    Driver *d = b->d;
-    Arena *a = d->arena;
-    KernelProgram kernels;
-    Text why = {.arena = a};
-    CpuIsa isa;
-    if (!driver_load(d) || !driver_needs_plan(d) || !driver_passes(d, NULL)) return false;
-    if (!program_lower(a, d->program->m, d->diag, &kernels)) return false;
-    if (!cpu_isa_resolve(a, d->o.cpu ? d->o.cpu : "native", &isa, &why)) {
-        diag_error(d->diag, (Loc){0}, "%s", why.at);
-        return false;
-    }
-    CpuModule *cpu = cpu_module_new(a, &isa);
-    PlanScalar *scalars = NEW_ARRAY(a, PlanScalar, d->program->scalars.n + 1);
-    for (uint32_t i = 0; i < d->program->scalars.n; i++)
-        scalars[i] = (PlanScalar){d->program->scalars.at[i].name, d->program->scalars.at[i].elem,
-                                  d->program->scalars.at[i].value};
-    PlanInfo info = {.sinter = "bench",
-                     .model_name = d->program->model_name,
-                     .model_text = "",
-                     .scalars = scalars,
-                     .scalar_count = d->program->scalars.n};
-    CpuPlan target;
-    size_t size;
-    cpu_plan(cpu, &target, &info);
-    PlanTables *tables = plan_collect(a, &kernels, &info, d->diag);
-    if (!tables) return false;
-    b->plan = plan_write(tables, "", &size);
-    uint32_t n = cpu_functions(cpu);
-    b->jit = cpu_jit(cpu, &why);
-    if (!b->jit) {
-        diag_error(d->diag, (Loc){0}, "%s", why.at);
-        return false;
-    }
-    b->functions = (void (**)(void))arena_alloc(a, sizeof *b->functions * (n + 1));
-    for (uint32_t i = 0; i < n; i++) b->functions[i] = cpu_jit_function(b->jit, i);
-    return true;
-}
 
 // ---- products -----------------------------------------------------------------------------------
 
@@ -103,6 +63,8 @@ static void collect(CpuBench *b, const char *section) {
         const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(b->plan, SnGemm, gemms)[c->fn];
+        b->narrow += g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32;
+        if (g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32) continue;
         GemmShape p = {sn_extent(g->batch, g->nbatch), sn_extent(g->m, g->nm),
                        sn_extent(g->n, g->nn),         sn_extent(g->k, g->nk),
                        g->k[g->nk - 1].a == 1,         g->k[g->nk - 1].b == 1};
@@ -123,11 +85,29 @@ static void plain_gemm(const GemmShape *p, SnGemm *g) {
     g->k[0] = (SnDim){p->k, p->a_k ? 1 : p->m, p->b_k ? 1 : p->n, 0};
 }
 
+static void operand_bytes(const GemmShape *p, int64_t bytes[3]) {
+    bytes[0] = p->batch * p->m * p->k * 4;
+    bytes[1] = p->batch * p->k * p->n * 4;
+    bytes[2] = p->batch * p->m * p->n * 4;
+}
+
+static bool new_ring(CpuBench *b) {
+    b->ring_bytes = RING_BYTES;
+    for (int i = 0; i < b->count; i++) {
+        int64_t bytes[3];
+        operand_bytes(&b->entries[i].p, bytes);
+        int64_t all = bytes[0] + bytes[1] + bytes[2] + 3 * 64;
+        if (all > b->ring_bytes) b->ring_bytes = all;
+    }
+    b->ring = calloc(1, (size_t)b->ring_bytes);
+    return b->ring != NULL;
+}
+
 static void next_operands(CpuBench *b, const GemmShape *p, void *bufs[3]) {
-    const int64_t bytes[3] = {p->batch * p->m * p->k * 4, p->batch * p->k * p->n * 4,
-                              p->batch * p->m * p->n * 4};
+    int64_t bytes[3];
+    operand_bytes(p, bytes);
     for (int i = 0; i < 3; i++) {
-        if (b->at + bytes[i] > RING_BYTES) b->at = 0;
+        if (b->at + bytes[i] > b->ring_bytes) b->at = 0;
         bufs[i] = b->ring + b->at;
         b->at += (bytes[i] + 63) / 64 * 64;
     }
@@ -146,66 +126,38 @@ static void run_tasks(void *user, int64_t t0, int64_t t1, int thread) {
     sn_gemm_run(&r->e->ours, r->phase, r->bufs, &env, t0, t1, r->shared, r->scratch[thread]);
 }
 
-static double time_ours(CpuBench *b, SnPool *pool, void *shared, void **scratch) {
+static double time_ours(CpuBench *b, int round, SnPool *pool, void *shared, void **scratch) {
     double sum = 0;
-    for (int i = 0; i < b->count; i++)
+    for (int i = 0; i < b->count; i++) {
+        double start = clock_now();
         for (int64_t t = 0; t < b->entries[i].times; t++) {
             Running r = {.e = &b->entries[i], .shared = shared, .scratch = scratch};
             next_operands(b, &r.e->p, r.bufs);
-            double start = clock_now();
             for (r.phase = 0; r.phase < SN_GEMM_PHASES; r.phase++)
                 if (r.e->ours.tasks[r.phase])
                     sn_pool_run(pool, r.e->ours.tasks[r.phase], 1, run_tasks, &r);
-            sum += clock_now() - start;
         }
+        double took = clock_now() - start;
+        if (round >= 0) b->entries[i].took[0][round] = took;
+        sum += took;
+    }
     return sum;
 }
 
-static double time_theirs(CpuBench *b) {
+static double time_theirs(CpuBench *b, int round) {
     double sum = 0;
-    for (int i = 0; i < b->count; i++)
+    for (int i = 0; i < b->count && yardstick_available(); i++) {
+        double start = clock_now();
         for (int64_t t = 0; t < b->entries[i].times; t++) {
             void *bufs[3];
             next_operands(b, &b->entries[i].p, bufs);
-            double start = clock_now();
             yardstick_run(b->entries[i].theirs, bufs);
-            sum += clock_now() - start;
         }
-    return sum;
-}
-
-// ---- the step -----------------------------------------------------------------------------------
-
-static void fill_inputs(SnExec *x, const SnPlan *plan) {
-    uint64_t r = 88172645463325252ull;
-    for (uint32_t i = 0; i < plan->inputs.count; i++) {
-        const SnPort *p = &SN_AT(plan, SnPort, inputs)[i];
-        int32_t *at = sn_exec_at(x, p->region, p->offset);
-        for (int64_t k = 0; k < p->bytes / 4; k++) {
-            r ^= r << 13, r ^= r >> 7, r ^= r << 17;
-            if (p->elem == ELEM_f32)
-                ((float *)(void *)at)[k] = (float)(r % 1000) * 1e-3f;
-            else
-                at[k] = (int32_t)(r % (uint64_t)(p->range > 0 ? p->range : 2));
-        }
+        double took = clock_now() - start;
+        if (round >= 0) b->entries[i].took[1][round] = took;
+        sum += took;
     }
-}
-
-static double time_step(SnExec *x, uint32_t step, double micro) {
-    SnEnv env = {.first = 1, .step = step, .seed = 1};
-    sn_exec_set(x, "step", step);
-    sn_exec_set(x, "accum", 1);
-    sn_exec_set(x, "batch", micro);
-    double start = clock_now();
-    sn_exec_run(x, "prologue", &env, NULL);
-    sn_exec_run(x, "micro", &env, NULL);
-    sn_exec_run(x, "update", &env, NULL);
-    return clock_now() - start;
-}
-
-static void must(SnStatus s, const SnError *e) {
-    if (s == SN_OK) return;
-    exit(driver_error(s == SN_MACHINE ? EXIT_MACHINE : 70, "%s", e->text));
+    return sum;
 }
 
 static double flops(const CpuBench *b) {
@@ -218,66 +170,190 @@ static double flops(const CpuBench *b) {
     return f;
 }
 
-static void measure(CpuBench *b, int threads) {
-    SnError e = {0};
-    SnExec *x;
-    must(sn_exec_new(b->plan, (void (*const *)(void))b->functions, threads, &x, &e), &e);
-    SnEnv env = {.first = 1, .step = 1, .seed = 1};
-    for (uint32_t i = 0; i < b->plan->scalars.count; i++) {
-        const SnScalar *s = &SN_AT(b->plan, SnScalar, scalars)[i];
-        sn_exec_set(x, SN_STRING(b->plan, s->name), s->value);
-    }
-    sn_exec_run(x, "init", &env, NULL);
-    fill_inputs(x, b->plan);
+// What can run the products alone: threads, and the memory that they need.
+typedef struct {
+    SnPool *pool;
+    SnGemmKit kit;
+    void *shared, **scratch;
+    int threads;
+} ProductKit;
 
-    SnPool *pool = sn_pool_new(threads);
-    SnGemmKit kit = sn_gemm_kit(b->plan, (const SnFn *)b->functions);
+static ProductKit prepare_products(CpuBench *b, int threads) {
+    ProductKit k = {.pool = sn_pool_new(threads), .threads = threads};
+    k.kit = sn_gemm_kit(b->plan, (const SnFn *)b->s.functions);
     int64_t shared = 64, scratch = 64;
     for (int i = 0; i < b->count; i++) {
         BenchEntry *n = &b->entries[i];
         plain_gemm(&n->p, &n->gemm);
-        sn_gemm_prepare(&n->ours, &n->gemm, &kit, threads, NULL);
+        sn_gemm_prepare(&n->ours, &n->gemm, &k.kit, threads, NULL);
         if (n->ours.shared > shared) shared = n->ours.shared;
         if (n->ours.scratch > scratch) scratch = n->ours.scratch;
         if (yardstick_available()) n->theirs = yardstick_new(&n->p, threads);
     }
-    void *common = aligned_alloc(64, (size_t)((shared + 63) / 64 * 64));
-    void **own = calloc((size_t)threads, sizeof *own);
-    for (int t = 0; own && t < threads; t++)
-        own[t] = aligned_alloc(64, (size_t)((scratch + 63) / 64 * 64));
-    if (!pool || !common || !own) exit(EXIT_MACHINE);
+    k.shared = aligned_alloc(64, (size_t)((shared + 63) / 64 * 64));
+    k.scratch = calloc((size_t)threads, sizeof *k.scratch);
+    for (int t = 0; k.scratch && t < threads; t++)
+        k.scratch[t] = aligned_alloc(64, (size_t)((scratch + 63) / 64 * 64));
+    if (!k.pool || !k.shared || !k.scratch) exit(EXIT_MACHINE);
+    return k;
+}
 
-    double step[MAX_REPEAT], ours[MAX_REPEAT], theirs[MAX_REPEAT], before = 0, after = 0;
-    for (int r = -1; r < b->repeat; r++) { // the first round warms up
-        double s = time_step(x, (uint32_t)(r + 2), (double)b->d->program->micro);
-        double o = time_ours(b, pool, common, own);
-        double t = yardstick_available() ? time_theirs(b) : 0;
-        double loss = sn_exec_result(x, "update", "loss", 0);
-        if (r < 0)
-            before = loss;
-        else
-            step[r] = s, ours[r] = o, theirs[r] = t;
-        after = loss;
-    }
-    double s = clock_median(step, b->repeat), o = clock_median(ours, b->repeat),
-           t = clock_median(theirs, b->repeat);
-    double gf = flops(b) * 1e-9;
-    printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
-    printf("  step                       %8.1f ms   loss %.3f -> %.3f\n", s * 1e3, before, after);
-    printf("  its %d products, ours       %8.1f ms   %.0f GFLOP/s\n", (int)b->count, o * 1e3,
-           gf / o);
-    if (yardstick_available()) {
-        printf("  its %d products, oneDNN     %8.1f ms   %.0f GFLOP/s\n", (int)b->count, t * 1e3,
-               gf / t);
-        printf("  step / oneDNN's products   %8.2f\n", s / t);
-        printf("  oneDNN / ours              %8.2f\n", t / o);
-    }
+static void free_products(CpuBench *b, ProductKit *k) {
     for (int i = 0; i < b->count; i++)
         if (b->entries[i].theirs) yardstick_free(b->entries[i].theirs);
-    for (int i = 0; i < threads; i++) free(own[i]);
-    free(own);
-    free(common);
-    sn_pool_free(pool);
+    for (int t = 0; t < k->threads; t++) free(k->scratch[t]);
+    free(k->scratch);
+    free(k->shared);
+    sn_pool_free(k->pool);
+}
+
+// ---- attention ----------------------------------------------------------------------------------
+
+enum { FORWARD, BACKWARD };
+
+// Sums over rows are derivatives.
+static int direction_of(const SnAttend *a) {
+    for (uint32_t i = 0; i < a->nparts; i++)
+        if (a->part[i].kind == SN_ATTEND_ROWS) return BACKWARD;
+    return FORWARD;
+}
+
+// The needed work of a step, and the time that its commands have taken since the start, by direction.
+typedef struct {
+    double flops[2], seconds[2];
+} AttendCost;
+
+static AttendCost attend_cost(const CpuBench *b, const SnExec *x) {
+    AttendCost c = {0};
+    const SnSection *s = sn_plan_section(b->plan, "micro");
+    const SnCounter *counters = sn_exec_counters(x);
+    for (uint32_t i = 0; s && i < s->count; i++) {
+        const SnCmd *cmd = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
+        if (cmd->op != SN_CMD_ATTEND) continue;
+        const SnAttend *a = &SN_AT(b->plan, SnAttend, attends)[cmd->fn];
+        int at = direction_of(a);
+        c.flops[at] += account_attend_needed(b->plan, a);
+        c.seconds[at] += 1e-9 * (double)counters[s->cmd + i].nanoseconds;
+    }
+    return c;
+}
+
+// ---- the table ----------------------------------------------------------------------------------
+
+// Of each repetition; seconds, or a rate.
+typedef enum {
+    OF_STEP,
+    OF_OURS,
+    OF_THEIRS,
+    OF_FORWARD,
+    OF_BACKWARD,
+    OF_UKR,
+    OF_COPY,
+    OF_TORCH,
+    COLUMNS
+} Column;
+typedef struct {
+    double at[COLUMNS][MAX_REPEAT], loss[2]; // loss: of the first and the last step
+} Times;
+
+static double median(Times *t, Column c, int n) { return clock_median(t->at[c], n); }
+
+static void measure_round(CpuBench *b, SnExec *x, ProductKit *k, BenchTorch *torch, int r,
+                          Times *t) {
+    AttendCost before = attend_cost(b, x);
+    double v[COLUMNS] = {[OF_STEP] = bench_step_run(&b->s, x, (uint32_t)(r + 2))};
+    AttendCost after = attend_cost(b, x);
+    for (int i = 0; i < 2; i++) v[OF_FORWARD + i] = after.seconds[i] - before.seconds[i];
+    if (r < 0) t->loss[0] = sn_exec_result(x, "update", "loss", 0);
+    t->loss[1] = sn_exec_result(x, "update", "loss", 0);
+    v[OF_OURS] = time_ours(b, r, k->pool, k->shared, k->scratch);
+    v[OF_THEIRS] = time_theirs(b, r);
+    v[OF_UKR] = bench_ukr_rate(k->pool, &k->kit);
+    v[OF_COPY] = bench_copy_rate(k->pool, b->ring, RING_BYTES);
+    if (torch) v[OF_TORCH] = bench_torch_step(torch);
+    for (int c = 0; c < COLUMNS && r >= 0; c++) t->at[c][r] = v[c];
+}
+
+static void print_attention(const CpuBench *b, const AttendCost *c, Times *t, double ukr) {
+    static const char *const names[] = {"forward", "backward"};
+    for (int i = 0; i < 2; i++) {
+        double s = median(t, OF_FORWARD + (Column)i, b->repeat);
+        if (c->flops[i] == 0) continue;
+        printf("  attention, %-8s        %8.1f ms   %.0f GFLOP/s of needed work, %.2f of the "
+               "micro-kernel's rate\n",
+               names[i], s * 1e3, c->flops[i] / s * 1e-9, c->flops[i] / s / ukr);
+    }
+}
+
+// By the faster of both, shape by shape.
+static double least_products(CpuBench *b) {
+    double sum = 0;
+    for (int i = 0; i < b->count; i++) {
+        double ours = clock_median(b->entries[i].took[0], b->repeat);
+        double theirs = clock_median(b->entries[i].took[1], b->repeat);
+        sum += yardstick_available() && theirs < ours ? theirs : ours;
+    }
+    return sum;
+}
+
+static void print_bound(CpuBench *b, const AttendCost *c, double step, double ukr, double copy) {
+    Account account;
+    account_step(b->d->arena, b->plan, 1, &account);
+    double bytes = account.total.kernel_bytes + account.total.other_bytes,
+           products = least_products(b), attention = (c->flops[0] + c->flops[1]) / ukr;
+    double bound = products + attention + bytes / copy;
+    printf("  micro-kernel by itself                    %.0f GFLOP/s; copies %.1f GB/s\n",
+           ukr * 1e-9, copy * 1e-9);
+    printf("  bound                      %8.1f ms   products %.1f, attention %.1f, %.0f MB of all "
+           "else %.1f\n",
+           bound * 1e3, products * 1e3, attention * 1e3, bytes * 1e-6, bytes / copy * 1e3);
+    printf("  step / bound               %8.2f\n", step / bound);
+}
+
+static void print_times(CpuBench *b, const AttendCost *c, const BenchTorch *torch, Times *t) {
+    int n = b->repeat;
+    double s = median(t, OF_STEP, n), o = median(t, OF_OURS, n), y = median(t, OF_THEIRS, n);
+    double ukr = median(t, OF_UKR, n), copy = median(t, OF_COPY, n), gf = flops(b) * 1e-9;
+    // medians are taken of sorted times
+    printf("  step                       %8.1f ms   %.1f to %.1f, loss %.3f -> %.3f\n", s * 1e3,
+           t->at[OF_STEP][0] * 1e3, t->at[OF_STEP][n - 1] * 1e3, t->loss[0], t->loss[1]);
+    printf("  its %d products, ours       %8.1f ms   %.0f GFLOP/s\n", b->count, o * 1e3, gf / o);
+    if (yardstick_available()) {
+        printf("  its %d products, oneDNN     %8.1f ms   %.0f GFLOP/s\n", b->count, y * 1e3,
+               gf / y);
+        printf("  step / oneDNN's products   %8.2f\n", s / y);
+        printf("  oneDNN / ours              %8.2f\n", y / o);
+    }
+    print_attention(b, c, t, ukr);
+    if (b->narrow)
+        printf("  %d products of narrower operands are in the step alone: no bound\n", b->narrow);
+    else
+        print_bound(b, c, s, ukr, copy);
+    if (!torch) return;
+    double p = median(t, OF_TORCH, n);
+    if (t->at[OF_TORCH][0] < 0) {
+        puts("  PyTorch ended");
+        return;
+    }
+    printf("  PyTorch %-8s compiled  %8.1f ms   %.1f to %.1f\n  PyTorch / step             %8.2f\n",
+           bench_torch_version(torch), p * 1e3, t->at[OF_TORCH][0] * 1e3,
+           t->at[OF_TORCH][n - 1] * 1e3, p / s);
+}
+
+static void measure(CpuBench *b, int threads) {
+    SnExec *x = bench_step_open(&b->s, threads);
+    sn_exec_profile(x, true);
+    ProductKit k = prepare_products(b, threads);
+    BenchTorch *torch = NULL;
+    printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
+    fflush(stdout);
+    if (b->d->o.torch) torch = bench_torch_start(&b->s, b->d->o.torch, threads, b->narrow > 0);
+    Times *t = NEW(b->d->arena, Times);
+    for (int r = -1; r < b->repeat; r++) measure_round(b, x, &k, torch, r, t); // the first warms up
+    AttendCost c = attend_cost(b, x);
+    print_times(b, &c, torch, t);
+    if (torch) bench_torch_end(torch);
+    free_products(b, &k);
     sn_exec_free(x);
 }
 
@@ -336,30 +412,33 @@ static void bench_builds(CpuBench *b, const char *directory) {
 
 static int bench_cpu(Driver *d) {
     CHECK(d->o.repeat <= MAX_REPEAT, "%d repetitions", d->o.repeat);
-    CpuBench b = {.d = d, .repeat = d->o.repeat};
-    if (!load(&b)) return driver_report(d);
-    collect(&b, "prologue");
-    collect(&b, "micro");
-    collect(&b, "update");
-    b.ring = calloc(1, (size_t)RING_BYTES);
-    if (!b.ring) return EXIT_MACHINE;
+    if (d->o.lengths) return bench_memory(d, d->o.lengths);
+    CpuBench *b = NEW(d->arena, CpuBench);
+    *b = (CpuBench){.d = d, .repeat = d->o.repeat};
+    if (!bench_step_load(&b->s, d)) return driver_report(d);
+    b->plan = b->s.plan;
+    collect(b, "prologue");
+    collect(b, "micro");
+    collect(b, "update");
+    if (!new_ring(b)) return EXIT_MACHINE;
     if (!yardstick_available()) puts("oneDNN was not found when sinter was built: no yardstick");
+    if (!d->o.torch) puts("PyTorch is not measured: --torch PYTHON");
     printf("%s: ", d->program->model_name);
     for (uint32_t i = 0; i < d->o.defs.n; i++)
         printf("-D %s=%s ", d->o.defs.at[i].name, d->o.defs.at[i].value);
-    printf("f32, %.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(&b) * 1e-9,
-           (double)(account_peak(b.plan) - b.plan->workspace) / 1048576);
+    printf("%.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(b) * 1e-9,
+           (double)account_peak(b->plan) / 1048576);
     int least = d->o.threads ? d->o.threads : 1;
     int most = d->o.threads ? d->o.threads : sn_pool_default_threads();
-    for (int t = least; t <= most; t *= 2) measure(&b, t);
+    for (int t = least; t <= most; t *= 2) measure(b, t);
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n > 0) {
         self[n] = 0;
         *strrchr(self, '/') = 0;
-        bench_builds(&b, self);
+        bench_builds(b, self);
     }
-    free(b.ring);
+    free(b->ring);
     return 0;
 }
 
@@ -370,6 +449,8 @@ static int bench(int argc, char **argv) {
     d.ledger = ledger_new(d.arena);
     int rc = driver_arguments(&d, CMD_bench, argc - 1, argv + 1);
     if (rc != ARGUMENTS_READ) return rc;
+    if (d.ncuda && (d.o.lengths || d.o.torch))
+        return usage_error("--lengths and --torch are for the CPU");
     if (d.ncuda > 1 || (d.cpu && d.ncuda)) return usage_error("bench takes one target at a time");
     return d.ncuda ? bench_gpu(&d) : bench_cpu(&d);
 }

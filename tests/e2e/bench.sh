@@ -1,9 +1,29 @@
 #!/bin/sh
-# sinter bench --target sm_XX without a GPU: what is counted is printed and adds up, what is estimated is
+# sinter bench of the CPU: every line is there, and adds up; memory by length, planned and measured; PyTorch where there
+# is none. sinter bench --target sm_XX without a GPU: what is counted is printed and adds up, what is estimated is
 # called so, nothing is called measured; wrong command lines are refused.
 . "$(dirname "$0")/common.sh"
 unset SINTER_DEVICE
 bench() { "$sinter" bench "$root/models/mlp.sn" "$@"; }
+
+# The CPU: the bound is the sum of its parts, and the ratio that of the step to it.
+"$sinter" bench "$root/tests/e2e/attend/causal.sn" -D layer=1 -D dim=96 -D size.seq=300 --threads 2 --repeat 3 >"$work/cpu" 2>&1 || bad "bench: $(cat "$work/cpu")"
+for line in 'step  .* ms  .* to ' 'products, ours  .* GFLOP/s' 'attention, forward .* of the micro-kernel' 'attention, backward .* of the micro-kernel' \
+    'micro-kernel by itself .* copies .* GB/s' 'step / bound ' 'PyTorch is not measured'; do
+    grep -q "$line" "$work/cpu" && ok || bad "no line '$line': $(cat "$work/cpu")"
+done
+awk '/^  step  / { step = $2 } /^  bound  / { gsub(/,/, ""); sum = $5 + $7 + $NF; bound = $2 } /^  step \/ bound/ { ratio = $4 }
+    END { d = sum - bound; e = step / bound - ratio; exit !(bound > 0 && d < 0.21 && d > -0.21 && e < 0.2 * ratio && e > -0.2 * ratio) }' "$work/cpu" ||
+    bad "the bound does not add up: $(cat "$work/cpu")"
+# Memory by length: linear where attention is kept whole, square where it is not, which the table says.
+"$sinter" bench "$root/tests/e2e/attend/causal.sn" -D layer=1 -D dim=8 --lengths 256,512,1024 >"$work/lengths" 2>&1 || bad "lengths: $(cat "$work/lengths")"
+grep -q 'M(1024) - M(512) = .*: at most 2.05' "$work/lengths" && ok || bad "memory: $(cat "$work/lengths")"
+"$sinter" bench "$root/tests/e2e/attend/refused/square.sn" -D layer=1 -D dim=8 --lengths 256,512,1024 >"$work/square" 2>&1 || bad "lengths: $(cat "$work/square")"
+grep -q 'M(1024) - M(512) = .*: MORE than 2.05' "$work/square" && ok || bad "memory of a square: $(cat "$work/square")"
+awk '$1 == 1024 { exit !($3 > 0 && $3 < $2 * 1.3 + 8 && $3 > $2 / 2) }' "$work/square" && ok || bad "measured: $(cat "$work/square")"
+"$sinter" bench "$root/models/gpt2.sn" -D layer=1 -D dim=16 -D head=2 -D hdim=8 -D ff=16 -D vocab=64 -D size.seq=16 -D micro=1 --threads 1 --repeat 1 \
+    --torch false >"$work/torch" 2>&1 || bad "bench with no PyTorch: $(cat "$work/torch")"
+grep -q "PyTorch: 'false' has none" "$work/torch" && ok || bad "no PyTorch: $(cat "$work/torch")"
 
 for target in sm_80 sm_89 sm_90a sm_100a sm_120; do
     bench --target $target --json >"$work/$target" 2>"$work/err" || bad "bench for $target: $(tail -1 "$work/err")"
@@ -58,6 +78,11 @@ refused --target cpu,sm_90a
 refused --target sm_80 --gpu "H100 SXM"
 refused --target sm_80 --gpu nothing
 refused --target sm_80 --repeat 0
+refused --lengths 12,x
+refused --lengths 12,
+refused --lengths 0
+refused --target sm_80 --lengths 12
+refused --target sm_80 --torch python3
 # A device that is asked for and is not there is the machine's fault.
 if ! command -v nvidia-smi >/dev/null; then
     status=0

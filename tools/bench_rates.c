@@ -1,0 +1,51 @@
+// See bench_cpu.h. Rates that a step is held against, from the same run.
+#include "tools/bench_cpu.h"
+#include "tools/clock.h"
+#include <string.h>
+
+enum { DEPTH = 128, CALLS = 4000, MAX_TILE = 16 * 64 };
+
+typedef struct {
+    const SnGemmKit *kit;
+    char *ring;
+    int64_t bytes;
+} RateJob;
+
+// The largest tile, of panels that stay in a first level cache.
+static void ukr_task(void *user, int64_t t0, int64_t t1, int thread) {
+    (void)thread;
+    const RateJob *r = user;
+    int64_t mr = r->kit->mr, nr = r->kit->nr;
+    SnUkrFn ukr = (SnUkrFn)r->kit->ukr[(nr / SN_GEMM_LANES - 1) * sn_ukr_sizes((uint32_t)mr)];
+    _Alignas(64) float a[16 * DEPTH], b[64 * DEPTH], c[MAX_TILE];
+    for (int i = 0; i < 16 * DEPTH; i++) a[i] = 0.5f;
+    for (int i = 0; i < 64 * DEPTH; i++) b[i] = 0.25f;
+    for (int64_t t = t0; t < t1; t++)
+        for (int i = 0; i < CALLS; i++) ukr(DEPTH, a, mr, b, nr, NULL, 0, NULL, 0, c, nr);
+}
+
+double bench_ukr_rate(SnPool *pool, const SnGemmKit *kit) {
+    RateJob r = {.kit = kit};
+    int threads = sn_pool_threads(pool);
+    CHECK(kit->mr <= 16 && kit->nr <= 64, "a tile of %lld x %lld", (long long)kit->mr,
+          (long long)kit->nr);
+    double start = clock_now();
+    sn_pool_run(pool, threads, 1, ukr_task, &r);
+    return 2.0 * (double)(kit->mr * kit->nr) * DEPTH * CALLS * threads / (clock_now() - start);
+}
+
+enum { PIECES = 64 };
+
+static void copy_task(void *user, int64_t t0, int64_t t1, int thread) {
+    (void)thread;
+    const RateJob *r = user;
+    int64_t half = r->bytes / 2, from = half * t0 / PIECES, to = half * t1 / PIECES;
+    memcpy(r->ring + half + from, r->ring + from, (size_t)(to - from));
+}
+
+double bench_copy_rate(SnPool *pool, char *ring, int64_t bytes) {
+    RateJob r = {.ring = ring, .bytes = bytes};
+    double start = clock_now();
+    sn_pool_run(pool, PIECES, 1, copy_task, &r);
+    return (double)(bytes / 2 * 2) / (clock_now() - start);
+}
