@@ -109,8 +109,7 @@ bool page_write(Driver *d) {
     text_printf(&t, "{\"model\":");
     put_string(&t, d->o.input);
     text_printf(&t, ",\"target\":\"%s\",\n\"kinds\":[", d->family);
-    for (int i = 0; i < GROUP_COUNT; i++)
-        text_printf(&t, "%s\"%s\"", i ? "," : "", group_names[i]);
+    for (int i = 0; i < GROUP_COUNT; i++) text_printf(&t, "%s\"%s\"", i ? "," : "", group_names[i]);
     text_printf(&t, "],\n\"passes\":[");
     text_put(&t, d->page.at, d->page.n);
     text_printf(&t, "],\n\"decisions\":[");
