@@ -413,7 +413,10 @@ static NodeId gen_tile_step(Gen *g, const GenTiles *t, NodeId x) {
     switch (gen_below(g, 7)) {
     case 0: return ir_unary(&g->b, unary[gen_below(g, 4)], x);
     case 1: return ir_binary(&g->b, OP_mul, x, x);
-    case 2: return ir_binary(&g->b, OP_add, x, gen_scores(g, t, NONE));
+    case 2: { // the axes of a sum stand as in its first operand
+        NodeId y = gen_scores(g, t, NONE);
+        return gen_chance(g, 50) ? ir_binary(&g->b, OP_add, x, y) : ir_binary(&g->b, OP_add, y, x);
+    }
     case 3: {
         NodeId row = gen_fold(g, gen_chance(g, 50) ? REDUCE_max : REDUCE_sum, x, t->key);
         return ir_binary(&g->b, OP_mul, x, ir_unary(&g->b, OP_tanh, row));

@@ -4,9 +4,10 @@
 # sizes; rows and sums longer than a segment of 4096; and what is formed and refused, by model.
 . "$(dirname "$0")/common.sh"
 corpus
+head -c 5000 "$work/text" >"$work/few"
 all=$("$sinter" passes | awk '{printf "%s%s", s, $1; s=","}')
 apart=$(echo "$all" | tr ',' '\n' | grep -vx recognise | paste -sd,)
-# compare NAME FILE OPTIONS...: the checkpoints of both, and of other threads and instruction sets
+# compare NAME FILE OPTIONS...: the checkpoints of both, what they predict, and other threads and instruction sets
 compare() {
     name=$1
     file=$2
@@ -19,6 +20,11 @@ compare() {
         train "$work/$name" "$work/$name-$t.out" --steps 3 --threads "$t"
         same "$name with $t threads" "$work/$name-apart.out/last" "$work/$name-$t.out/last"
     done
+    for kind in "" -apart; do # what it gives for data, from the same weights
+        "$work/$name$kind" --resume "$work/$name-apart.out" --data "$work/few" --predict "$work/$name$kind.given" \
+            >"$work/said" 2>&1 || bad "$name$kind predicts nothing: $(tail -1 "$work/said")"
+    done
+    same "$name's predictions" "$work/$name-apart.given" "$work/$name.given"
     [ "$more" = 1 ] || return 0
     for cpu in x86-64-v3 x86-64-v4; do
         "$sinter" build "$file" "$@" --cpu $cpu -o "$work/$name-$cpu"
