@@ -18,6 +18,10 @@ add_test(NAME library_products COMMAND oracle --emulated=sm_90a --library ${LIBR
 set_tests_properties(library_products PROPERTIES SKIP_RETURN_CODE 77)
 add_test(NAME op_matrix COMMAND oracle ${OP_FILES} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 
+# Attention kept whole, of narrow operands, likewise: the same values as node by node.
+add_test(NAME attention_types COMMAND oracle --passes=layout,recognise,chunk,fuse,schedule,bundle,memplan
+         tests/passes/recognise/types.ir WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+
 if(TARGET sinter)
   # RUN and CHECK lines in files (tools/check.c), a test for each folder.
   file(GLOB_RECURSE CHECK_FILES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}

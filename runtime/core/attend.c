@@ -42,7 +42,7 @@ static int64_t even_panel(int64_t size, int64_t nr) {
     return SN_GEMM_LANES * sn_ceil_div(vectors, panels);
 }
 
-// Micro-kernels may read or write it where it lies.
+// Micro-kernels may read or write it where it lies; so what is summed in pairs is not.
 static bool adjacent(const SnAttendPart *p, bool y) {
     int64_t size = 1;
     if ((y ? p->elem_y : p->elem_x) != SN_ELEM_f32) return false;
@@ -74,7 +74,6 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
     SnAttendCut *c = &j->part[i];
     c->f = sn_extents(p->f, p->nf, false);
     c->panel = sn_gemm_panel(&j->kit, sn_attend_pairs(p));
-    bool floats = c->panel == SN_PANEL_FLOATS;
     if (p->kind == SN_ATTEND_PRODUCT) {
         c->step = (SnExtents){.count = 1, .size = a->keys};
         c->step.dim[0] = (SnDim){a->keys, 0, p->step_y, 0};
@@ -85,7 +84,7 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
     c->nr = even_panel(c->f.size, j->kit.nr);
     c->width = sn_round_up(c->f.size, SN_GEMM_LANES);
     if (p->kind == SN_ATTEND_KEYS) {
-        c->direct = floats && adjacent(p, false);
+        c->direct = adjacent(p, false);
         number_own(c, a, p->outer_x);
         c->size = sn_gemm_words(c->panel, a->keys) * c->width;
         if (c->direct) c->count = 0;
@@ -101,7 +100,7 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
         c->place[k] = p->outer_y[k] ? 0 : c->places;
         if (!p->outer_y[k]) c->places *= a->outer[k];
     }
-    c->direct_x = floats && adjacent(p, false);
+    c->direct_x = adjacent(p, false);
     c->direct = adjacent(p, true) && c->places <= SN_GEMM_SEGMENT;
     number_own(c, a, p->outer_y);
     c->size = c->direct ? 0 : a->keys * c->width;
