@@ -174,10 +174,8 @@ static inline void fill(void *to, Elem e, int64_t n, int32_t limit, bool tame, u
         if (e == ELEM_i32 && limit) v %= (uint32_t)limit;
         if (e != ELEM_f32 && !limit && next(seed) % 4 == 0)
             v = (uint32_t[]){0, 1, 0x80000000u, UINT32_MAX}[v % 4];
-        if (e == ELEM_bool)
-            ((uint8_t *)to)[i] = v & 1;
-        else
-            memcpy((char *)to + 4 * i, &v, 4);
+        if (e == ELEM_bool) v &= 1;
+        memcpy((char *)to + elem_info[e].bytes * i, &v, elem_info[e].bytes);
     }
 }
 
@@ -220,12 +218,12 @@ static inline void buffers_free(const KernelCase *c, Buffers *b) {
 }
 
 static inline bool same(Elem e, const void *x, const void *y, int64_t i) {
-    if (e == ELEM_bool) return ((const uint8_t *)x)[i] == ((const uint8_t *)y)[i];
-    uint32_t a, b;
-    memcpy(&a, (const char *)x + 4 * i, 4);
-    memcpy(&b, (const char *)y + 4 * i, 4);
-    bool nan = (a & 0x7fffffff) > 0x7f800000 && (b & 0x7fffffff) > 0x7f800000;
-    return a == b || (e == ELEM_f32 && nan);
+    uint32_t a = 0, b = 0, bytes = elem_info[e].bytes;
+    memcpy(&a, (const char *)x + bytes * i, bytes);
+    memcpy(&b, (const char *)y + bytes * i, bytes);
+    if (a == b || elem_info[e].kind != ELEM_FLOAT) return a == b;
+    a = scalar_from_memory(e, a), b = scalar_from_memory(e, b); // as f32
+    return (a & 0x7fffffff) > 0x7f800000 && (b & 0x7fffffff) > 0x7f800000;
 }
 
 static inline void show(const KernelCase *c, Arena *a) {
