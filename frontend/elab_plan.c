@@ -527,7 +527,6 @@ static void read_recompute_call(Elab *cx, const Expr *e) {
             "or ': names'");
         return;
     }
-    if (budget) elab_error(cx, e->loc, "'recompute budget' is not compiled yet");
     plan_give(cx, every ? SN_SET_recompute_every : SN_SET_recompute_budget, args->at[0].value);
     if (named) cx->m->recompute.axis = args->at[1].value->name.name;
     cx->m->recompute.loc = e->loc;

@@ -233,10 +233,11 @@ typedef enum {
     REGION_COUNT
 } Region;
 extern const char *const region_names[REGION_COUNT];
+enum { MEM_ALIGN = 64 };
 typedef struct {
     uint32_t region; // Region
     uint32_t pad;
-    int64_t offset; // bytes, multiple of 64
+    int64_t offset; // bytes, multiple of MEM_ALIGN
 } Mem;
 
 typedef struct {
@@ -331,7 +332,8 @@ typedef struct {
     uint32_t mode; // RecomputeMode
     Sym axis;      // or 0
     int64_t number;
-    Loc loc; // of the line in the plan
+    int64_t promised; // bytes that a step takes with what was chosen for a budget; 0: none was
+    Loc loc;          // of the line in the plan
 } Recompute;
 
 typedef struct {
@@ -361,6 +363,9 @@ typedef struct {
 } Module;
 
 Module *module_new(Arena *a, SymTab *syms, Diag *diag);
+// A copy to try passes on, in another arena: what they do to it the original does not see. It lives no longer
+// than the original and shares its names. Its messages go nowhere.
+Module *module_fork(const Module *m, Arena *a);
 Func *module_find(const Module *m, const char *name); // NULL when absent
 Func *func_new(Module *m, const char *name, FuncId *id);
 AxisId axis_new(Module *m, const char *name, int64_t size); // makes the name unique
@@ -384,6 +389,10 @@ bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n);
 bool precision_selects(const Module *m, const Precision *p, Sym name);
 // What the plan says of an attribute of the value of that name; FORMAT_unset: nothing.
 Format precision_of(const Module *m, PrecisionAttr attr, Sym name);
+
+// The bytes of each region that a planned function, or the module, needs: raises end where it is less.
+void func_regions(const Module *m, const Func *f, int64_t end[REGION_COUNT]);
+void module_regions(const Module *m, int64_t end[REGION_COUNT]);
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }

@@ -183,6 +183,63 @@ StateId state_find(const Module *m, Sym path) {
     return id ? *id : NONE;
 }
 
+static Map map_copy(const Map *from, Arena *a) {
+    Map m = *from;
+    m.arena = a;
+    if (!m.cap) return m;
+    m.keys = arena_copy(a, from->keys, m.cap * sizeof *m.keys);
+    m.vals = arena_copy(a, from->vals, m.cap * sizeof *m.vals);
+    m.used = arena_copy(a, from->used, m.cap * sizeof *m.used);
+    return m;
+}
+
+#define COPY_VEC(a, v)                                                                             \
+    ((v)->at = arena_copy((a), (v)->at, (v)->n * sizeof *(v)->at), (v)->cap = (v)->n)
+
+Module *module_fork(const Module *from, Arena *a) {
+    Module *m = NEW(a, Module);
+    *m = *from;
+    m->arena = a;
+    m->diag = NEW(a, Diag);
+    *m->diag = *from->diag;
+    m->diag->arena = a;
+    COPY_VEC(a, &m->diag->items);
+    COPY_VEC(a, &m->axes);
+    COPY_VEC(a, &m->states);
+    COPY_VEC(a, &m->types);
+    COPY_VEC(a, &m->attrs);
+    COPY_VEC(a, &m->type_next);
+    COPY_VEC(a, &m->attr_next);
+    COPY_VEC(a, &m->funcs);
+    for (FuncId i = 0; i < m->funcs.n; i++) {
+        m->funcs.at[i] = NEW(a, Func);
+        *m->funcs.at[i] = *from->funcs.at[i];
+        COPY_VEC(a, &m->funcs.at[i]->nodes);
+    }
+    m->type_map = map_copy(&from->type_map, a);
+    m->attr_map = map_copy(&from->attr_map, a);
+    m->axis_map = map_copy(&from->axis_map, a);
+    m->axis_last = map_copy(&from->axis_last, a);
+    m->state_map = map_copy(&from->state_map, a);
+    return m;
+}
+
+static void add_place(int64_t end[REGION_COUNT], const Module *m, Mem at, TypeId type) {
+    int64_t last =
+        at.offset + (type_bytes(type_at(m, type)) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+    if (at.region && last > end[at.region]) end[at.region] = last;
+}
+
+void func_regions(const Module *m, const Func *f, int64_t end[REGION_COUNT]) {
+    for (NodeId n = 0; n < f->mem.n; n++) add_place(end, m, f->mem.at[n], node_at(f, n)->type);
+}
+
+void module_regions(const Module *m, int64_t end[REGION_COUNT]) {
+    for (StateId s = 0; s < m->states.n; s++)
+        add_place(end, m, m->states.at[s].mem, m->states.at[s].type);
+    for (FuncId i = 0; i < m->funcs.n; i++) func_regions(m, m->funcs.at[i], end);
+}
+
 bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
     const Node *x = node_at(f, n);
     const char *func = sym_str(m->syms, f->name), *name = sym_str(m->syms, x->name);

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, MAX_SORTED = 6000 };
+enum { MAX_SORTED = 6000 };
 
 typedef struct {
     int64_t bytes, offset;
@@ -34,7 +34,7 @@ typedef struct {
     VEC(Buffer) buffers;
 } MemoryPlan;
 
-static int64_t aligned(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+static int64_t aligned(int64_t bytes) { return (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN; }
 
 // ---- may the group write over this operand? -----------------------------------------------------
 
@@ -393,6 +393,17 @@ static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
     place_temporaries(&p);
 }
 
+// What recompute chose for a budget was priced by these very passes; others may give another plan.
+static void check_promise(const Module *m) {
+    int64_t end[REGION_COUNT] = {0}, bytes = 0, promised = m->recompute.promised;
+    module_regions(m, end);
+    for (int r = 0; r < REGION_COUNT; r++) bytes += end[r];
+    if (promised && bytes != promised)
+        diag_error(m->diag, m->recompute.loc,
+                   "the budget was met with %lld bytes, and with this list of passes it is %lld",
+                   (long long)promised, (long long)bytes);
+}
+
 bool pass_memplan(PassCx *cx) {
     for (FuncId i = 0; i < cx->m->funcs.n; i++)
         if (cx->m->funcs.at[i]->mem.n) return false; // placed already
@@ -405,5 +416,6 @@ bool pass_memplan(PassCx *cx) {
         plan_func(cx, f, &inputs);
         changed = true;
     }
+    check_promise(cx->m);
     return changed;
 }

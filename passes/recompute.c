@@ -12,34 +12,14 @@
 //
 // After all passes that decide what is stored or rounded, before fusion, which keeps copies out of the forward
 // pass's kernels: there they would live as long as the originals. O(nodes + edges).
-#include "passes/fuse.h"
+#include "passes/recompute.h"
 #include "passes/rewrite.h"
 #include <string.h>
-
-// What becomes of a value of the forward pass.
-typedef enum {
-    FATE_none, // not stored, or not of the forward pass
-    FATE_kept,
-    FATE_again, // computed again where the backward pass needs it
-} Fate;
-
-typedef struct {
-    PassCx *cx;
-    Module *m;
-    Func *f;
-    Arena *a;
-    Users users;
-    const uint8_t *is_inline; // fuse.h: computed in every kernel that reads it
-    uint8_t *read_back;       // the backward pass reads it, through what is inline
-    uint8_t *fate;            // Fate
-    const char **why;         // it is kept
-} Remat;
 
 static const Node *node(const Remat *x, NodeId n) { return node_at(x->f, n); }
 static bool is_forward(const Remat *x, NodeId n) { return node(x, n)->phase == PHASE_F; }
 
-// Lies in memory of its own once the function is fused.
-static bool is_stored(const Remat *x, NodeId n) {
+bool remat_is_stored(const Remat *x, NodeId n) {
     uint32_t reads = op_info[node(x, n)->op].reads;
     return !x->is_inline[n] && reads != READS_STORED && reads != READS_NOTHING;
 }
@@ -51,13 +31,7 @@ static bool may_copy(const Remat *x, NodeId n) {
 
 // ---- rounds -------------------------------------------------------------------------------------
 
-typedef struct {
-    uint32_t repeat; // 0: outside of all
-    int64_t round;
-} RepeatRound;
-
-// The round of the repeat that the line is about: that over its axis, or the outermost.
-static RepeatRound round_of(const Remat *x, NodeId n) {
+RepeatRound remat_round(const Remat *x, NodeId n) {
     Inst at = node(x, n)->inst;
     RepeatRound r = {at.repeat, at.round};
     Sym axis = x->m->recompute.axis;
@@ -71,7 +45,7 @@ static RepeatRound round_of(const Remat *x, NodeId n) {
 
 // Which run of `every` rounds that is.
 static RepeatRound run_of(const Remat *x, NodeId n) {
-    RepeatRound r = round_of(x, n);
+    RepeatRound r = remat_round(x, n);
     r.round /= x->m->recompute.mode == RECOMPUTE_every ? x->m->recompute.number : 1;
     return r;
 }
@@ -108,7 +82,7 @@ static bool leaves_run(const Remat *x, NodeId n) {
 // What the backward pass reads: directly, or through values that it computes in its own kernels.
 static void mark_read_back(Remat *x) {
     for (NodeId n = x->f->nodes.n; n-- > 0;) {
-        bool reads = !is_forward(x, n) || (x->read_back[n] && !is_stored(x, n));
+        bool reads = !is_forward(x, n) || (x->read_back[n] && !remat_is_stored(x, n));
         for (uint32_t i = 0; reads && i < node(x, n)->n; i++)
             if (is_forward(x, operand(x->f, n, i))) x->read_back[operand(x->f, n, i)] = 1;
     }
@@ -144,12 +118,12 @@ static void choose(Remat *x, NodeId n) {
         x->fate[n] = FATE_again;
     else if (is_small(x, n))
         x->why[n] = "next to nothing beside what it is made from";
-    else if (x->m->recompute.mode != RECOMPUTE_every || !round_of(x, n).repeat)
+    else if (x->m->recompute.mode == RECOMPUTE_none || (!remat_round(x, n).repeat && x->repeats))
         x->why[n] = "no part of a round";
-    else if (leaves_run(x, n))
+    else if (x->repeats && leaves_run(x, n))
         x->why[n] = "what follows starts from it";
     else
-        x->fate[n] = FATE_again;
+        x->fate[n] = x->m->recompute.mode == RECOMPUTE_every ? FATE_again : FATE_open;
 }
 
 // ---- copying ------------------------------------------------------------------------------------
@@ -165,7 +139,7 @@ typedef struct {
 // Computed again only if something that it reads is: its kernel may as well read what the original's did.
 static void copy_now(Copying *c, NodeId n) {
     const Remat *x = c->x;
-    bool same = !is_stored(x, n);
+    bool same = !remat_is_stored(x, n);
     for (uint32_t i = 0; i < node(x, n)->n; i++)
         same &= c->copy[operand(x->f, n, i)] == c->r.map[operand(x->f, n, i)];
     c->copy[n] = c->r.map[n];
@@ -201,7 +175,7 @@ static void need(Copying *c, NodeId n) {
     }
 }
 
-static bool copy_all(Remat *x) {
+bool remat_copy(Remat *x) {
     uint32_t count = x->f->nodes.n;
     Copying c = {.x = x};
     rewrite_begin(&c.r, x->cx, x->f);
@@ -223,12 +197,11 @@ static bool copy_all(Remat *x) {
 
 // ---- the ledger ---------------------------------------------------------------------------------
 
-// Multiplications and additions of a product.
-static double flops_of(const Remat *x, NodeId n) {
-    if (node(x, n)->op != OP_contract) return 0;
-    const AxisList *axes = &attr_of(x->m, x->f, n)->contract.axes;
-    const Type *t = type_of(x->m, x->f, operand(x->f, n, 0));
-    double flops = 2.0 * (double)type_count(type_of(x->m, x->f, n));
+double remat_flops(const Module *m, const Func *f, NodeId n) {
+    if (node_at(f, n)->op != OP_contract) return 0;
+    const AxisList *axes = &attr_of(m, f, n)->contract.axes;
+    const Type *t = type_of(m, f, operand(f, n, 0));
+    double flops = 2.0 * (double)type_count(type_of(m, f, n));
     for (uint32_t i = 0; i < axes->n; i++) flops *= (double)t->axes[type_find(t, axes->at[i])].size;
     return flops;
 }
@@ -241,10 +214,11 @@ static double flops_below(const Remat *x, NodeId n) {
     vec_push(x->a, &stack, n);
     while (stack.n) {
         NodeId v = stack.at[--stack.n];
-        flops += flops_of(x, v);
+        flops += remat_flops(x->m, x->f, v);
         for (uint32_t i = 0; i < node(x, v)->n; i++) {
             NodeId o = operand(x->f, v, i);
-            bool fresh, goes_on = x->fate[o] != FATE_kept && !(x->read_back[o] && is_stored(x, o));
+            bool fresh,
+                goes_on = x->fate[o] != FATE_kept && !(x->read_back[o] && remat_is_stored(x, o));
             map_slot(&seen, o + 1, &fresh);
             if (fresh && goes_on) vec_push(x->a, &stack, o);
         }
@@ -275,7 +249,7 @@ static void record(const Remat *x, NodeId n) {
 static void mark_met(const Remat *x, bool *met) {
     for (uint32_t i = 0; i < x->m->demands.n; i++)
         for (NodeId n = 0; n < x->f->nodes.n && !met[i]; n++)
-            met[i] = x->read_back[n] && is_stored(x, n) && may_copy(x, n) &&
+            met[i] = x->read_back[n] && remat_is_stored(x, n) && may_copy(x, n) &&
                      demand_selects(x->m, &x->m->demands.at[i], x->f, n);
 }
 
@@ -292,7 +266,8 @@ static void check_demands(const Module *m, const bool *met) {
 
 // ---- the pass -----------------------------------------------------------------------------------
 
-static bool recompute_func(PassCx *cx, Func *f, bool *met) {
+static bool recompute_func(PassCx *cx, FuncId id, FuncId budgeted, bool *met) {
+    Func *f = cx->m->funcs.at[id];
     bool forward = false, backward = false;
     for (NodeId n = 0; n < f->nodes.n; n++) {
         uint8_t phase = node_at(f, n)->phase;
@@ -308,15 +283,36 @@ static bool recompute_func(PassCx *cx, Func *f, bool *met) {
     x.fate = NEW_ARRAY(a, uint8_t, f->nodes.n + 1);
     x.why = NEW_ARRAY(a, const char *, f->nodes.n + 1);
     mark_read_back(&x);
+    for (NodeId n = 0; n < f->nodes.n; n++) x.repeats |= remat_round(&x, n).repeat != 0;
     for (uint32_t i = 0; i < f->results.n; i++)
         x.why[f->results.at[i].node] = "a result of the function";
     mark_met(&x, met);
-    for (NodeId n = 0; n < f->nodes.n; n++) {
-        if (!is_forward(&x, n) || !is_stored(&x, n)) continue;
-        choose(&x, n);
-        if (x.read_back[n]) record(&x, n);
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (is_forward(&x, n) && remat_is_stored(&x, n)) choose(&x, n);
+    if (id == budgeted) remat_meet_budget(&x, id);
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (x.fate[n] == FATE_open) x.fate[n] = FATE_kept, x.why[n] = "the budget is met elsewhere";
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (x.fate[n] && x.read_back[n]) record(&x, n);
+    return remat_copy(&x);
+}
+
+// The function that a budget is about: the one whose forward pass makes most. NONE without a budget.
+static FuncId largest_func(const Module *m) {
+    FuncId best = NONE;
+    int64_t most = -1;
+    for (FuncId i = 0; i < m->funcs.n && m->recompute.mode == RECOMPUTE_budget; i++) {
+        const Func *f = m->funcs.at[i];
+        int64_t bytes = 0;
+        bool backward = false;
+        for (NodeId n = 0; n < f->nodes.n; n++) {
+            uint8_t phase = node_at(f, n)->phase;
+            backward |= phase == PHASE_B || phase == PHASE_W;
+            if (phase == PHASE_F) bytes += type_bytes(type_of(m, f, n));
+        }
+        if (!f->region && backward && bytes > most) most = bytes, best = i;
     }
-    return copy_all(&x);
+    return best;
 }
 
 // Copies are there already.
@@ -333,8 +329,9 @@ bool pass_recompute(PassCx *cx) {
     for (uint32_t i = 0; i < m->demands.n; i++) asked |= m->demands.at[i].kind == DEMAND_recompute;
     if (!asked || is_done(m)) return false;
     bool *met = NEW_ARRAY(cx->scratch, bool, m->demands.n + 1);
+    FuncId budgeted = largest_func(m);
     for (FuncId i = 0; i < m->funcs.n; i++)
-        if (!m->funcs.at[i]->region) changed |= recompute_func(cx, m->funcs.at[i], met);
+        if (!m->funcs.at[i]->region) changed |= recompute_func(cx, i, budgeted, met);
     check_demands(m, met);
     return changed;
 }

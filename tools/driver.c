@@ -429,10 +429,12 @@ static bool cuts_plainly(Driver *d) {
 
 bool driver_check(Driver *d) {
     KernelProgram kernels;
-    bool demands = d->program->m->demands.n > 0; // the passes say whether they can be kept
+    const Module *m =
+        d->program->m; // of demands and a budget the passes say whether they can be kept
+    bool demands = m->demands.n > 0 || m->recompute.mode == RECOMPUTE_budget;
     const char *last = demands ? NULL : "microbatch";
     if (d->resume) return driver_passes(d, last);
-    bool plain = cuts_plainly(d), huge = plain && has_huge_value(d->program->m);
+    bool plain = cuts_plainly(d), huge = plain && has_huge_value(m);
     if (plain && !huge && !demands) return true;
     if (!driver_reload(d, d->family) || !driver_passes(d, huge ? NULL : last)) return false;
     return !huge || program_lower(d->arena, d->program->m, d->diag, &kernels);

@@ -75,6 +75,26 @@ compare causal "recompute every(1)"
 compare causal "recompute : attn.q, attn.k; recompute every(3)"
 compare causal "recompute every(1); recompute keep : attn.v"
 
+# A budget: what is priced is what the run takes, it is kept, less costs never more memory, and no bit changes.
+total() { "$1" --info | awk '$1 == "memory" {s += $3} END {printf "%d", s}'; }
+build all causal ""
+build least causal "recompute every(1)"
+most=$(total "$work/all") least=$(total "$work/least") before=0
+"$sinter" build "$work/models/causal.sn" -D recompute.budget=1 -o "$work/none" >"$work/said" 2>&1 && bad "a budget of a byte"
+floor=$("$sinter" explain "$work/models/causal.sn" -D recompute.budget=$most | awk '/ price /{print $5}' | wc -l)
+[ "$floor" -ge 3 ] && ok || bad "$floor patterns"
+for tenth in 10 8 6 4 2 1; do
+    budget=$((least + (most - least) * tenth / 10))
+    build again causal "recompute budget($budget)"
+    taken=$(total "$work/again")
+    [ "$taken" -le "$budget" ] && ok || bad "a budget of $budget bytes takes $taken"
+    [ "$before" = 0 ] || [ "$taken" -le "$before" ] && ok || bad "$budget bytes take $taken, more took $before"
+    before=$taken
+    "$sinter" explain "$work/again.sn" | grep -q 'recompute  yes  budget .* of '"$budget"' bytes: pattern' && ok || bad "no line for $budget"
+    compare causal "recompute budget($budget)"
+done
+compare causal "recompute budget($(((most + least) / 2))); recompute keep : attn.q; recompute : attn.k" --cpu x86-64-v3
+
 # on the emulated device attention is taken apart, its scores are computed again
 if "$sinter" build "$work/models/causal.sn" --target sm_90a -o "$work/probe" >"$work/probe.log" 2>&1; then
     for model in causal normed; do
