@@ -217,13 +217,27 @@ static void shape_text(const int64_t *size, uint32_t n, const char *dtype, const
     if (used < limit && axes && n) snprintf(to + used, limit - used, " (%s)", axes);
 }
 
+// Which of the model's element types a file's is; SN_ELEMS: none.
+static uint32_t elem_of(const char *dtype) {
+    uint32_t e = 0;
+    while (e < SN_ELEMS && strcmp(sn_elem_info[e].dtype, dtype)) e++;
+    return e;
+}
+
+// A float is read as any other, rounded where it must be: the plan of the run may say now 'moments = bf16'.
+static bool fits_type(const SnState *s, const SnTensorInfo *t) {
+    uint32_t e = elem_of(t->dtype);
+    return e == s->elem || (e < SN_ELEMS && sn_elem_info[e].kind == SN_KIND_FLOAT &&
+                            sn_elem_info[s->elem].kind == SN_KIND_FLOAT);
+}
+
 // False: memory is short.
 static bool compare_state(const SnPlan *p, const SnState *s, const SnSafetensors *st,
                           const SnTensorInfo *t, Wrong *other) {
     const char *name = SN_STRING(p, s->path), *there = sn_st_metadata_of(st, "axes", name);
     char *axes = sn_axes_text(p, s->axis, s->naxes, 0);
     if (!axes) return false;
-    bool same = t->ndim == s->naxes && !strcmp(t->dtype, sn_elem_info[s->elem].dtype) &&
+    bool same = t->ndim == s->naxes && fits_type(s, t) &&
                 !memcmp(t->shape, s->size, s->naxes * sizeof *s->size) &&
                 (!there || !strcmp(there, axes));
     if (!same) {
@@ -275,9 +289,33 @@ static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const S
 
 // ---- reading ------------------------------------------------------------------------------------
 
+// All of a tensor into a state of another element type, summing it. piece: twice SN_ST_PIECE.
+static SnStatus read_converted(SnExec *x, SnSafetensors *st, const SnTensorInfo *t,
+                               const SnState *to, char *piece, SnError *e) {
+    const uint32_t there = elem_of(t->dtype);
+    const SnElemInfo *in = &sn_elem_info[there], *out = &sn_elem_info[to->elem];
+    char *made = piece + SN_ST_PIECE;
+    const uint64_t most = SN_ST_PIECE / 4; // elements, of four bytes at most
+    SnXxh64 sum;
+    sn_xxh64_begin(&sum);
+    for (uint64_t from = 0, all = t->bytes / in->bytes, n; from < all; from += n) {
+        n = all - from < most ? all - from : most;
+        SnStatus s = sn_st_read(st, t, from * in->bytes, n * in->bytes, piece, e);
+        if (s) return s;
+        sn_xxh64_add(&sum, piece, n * in->bytes);
+        for (uint64_t i = 0; i < n; i++)
+            sn_elem_set(to->elem, made + i * out->bytes, sn_elem_get(there, piece + i * in->bytes));
+        s = sn_exec_write(x, to->region, to->offset + (int64_t)(from * out->bytes), made,
+                          (int64_t)(n * out->bytes), e);
+        if (s) return s;
+    }
+    return sn_st_check_sum(st, t, &sum, e);
+}
+
 // All of a tensor into a state, or nowhere, summing it.
 static SnStatus read_tensor(SnExec *x, SnSafetensors *st, const SnTensorInfo *t, const SnState *to,
                             char *piece, SnError *e) {
+    if (to && elem_of(t->dtype) != to->elem) return read_converted(x, st, t, to, piece, e);
     char *host = to ? sn_exec_at(x, to->region, to->offset) : NULL;
     SnXxh64 sum;
     sn_xxh64_begin(&sum);
@@ -295,7 +333,7 @@ static SnStatus read_tensor(SnExec *x, SnSafetensors *st, const SnTensorInfo *t,
 
 // states NULL: nowhere.
 static SnStatus read_tensors(SnExec *x, SnSafetensors *st, const SnState **states, SnError *e) {
-    char *piece = malloc(SN_ST_PIECE);
+    char *piece = malloc(2 * SN_ST_PIECE);
     SnStatus s = piece ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
     for (uint32_t i = 0; i < sn_st_count(st) && !s; i++)
         s = read_tensor(x, st, sn_st_at(st, i), states ? states[i] : NULL, piece, e);
