@@ -389,6 +389,8 @@ bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n);
 bool precision_selects(const Module *m, const Precision *p, Sym name);
 // What the plan says of an attribute of the value of that name; FORMAT_unset: nothing.
 Format precision_of(const Module *m, PrecisionAttr attr, Sym name);
+// The line that says it, or NULL.
+const Precision *precision_from(const Module *m, PrecisionAttr attr, Sym name);
 
 // The bytes of each region that a planned function, or the module, needs: raises end where it is less.
 void func_regions(const Module *m, const Func *f, int64_t end[REGION_COUNT]);

@@ -274,12 +274,17 @@ bool precision_selects(const Module *m, const Precision *p, Sym name) {
     return p->exact ? strcmp(pattern, s) == 0 : path_selects(pattern, s);
 }
 
-Format precision_of(const Module *m, PrecisionAttr attr, Sym name) {
+const Precision *precision_from(const Module *m, PrecisionAttr attr, Sym name) {
     for (uint32_t i = m->precisions.n; i-- > 0;) {
         const Precision *p = &m->precisions.at[i];
-        if (p->format[attr] && precision_selects(m, p, name)) return (Format)p->format[attr];
+        if (p->format[attr] && precision_selects(m, p, name)) return p;
     }
-    return FORMAT_unset;
+    return NULL;
+}
+
+Format precision_of(const Module *m, PrecisionAttr attr, Sym name) {
+    const Precision *p = precision_from(m, attr, name);
+    return p ? (Format)p->format[attr] : FORMAT_unset;
 }
 
 // Records are whole numbers of words; interning hashes them on every new node.

@@ -110,12 +110,40 @@ static Closure closure_of(Fuse *x, NodeId n) {
     return c;
 }
 
+// A cast of a narrow number to f32, which costs nothing where it is read.
+static bool widens(const Fuse *x, NodeId n) {
+    if (node_at(x->f, n)->op != OP_cast) return false;
+    const Type *from = type_of(x->m, x->f, operand(x->f, n, 0)), *to = type_of(x->m, x->f, n);
+    return elem_info[from->elem].kind == ELEM_FLOAT && elem_info[to->elem].kind == ELEM_FLOAT &&
+           elem_info[from->elem].bytes < elem_info[to->elem].bytes;
+}
+
+// A number that is rounded to be stored: nothing else reads it as it was.
+static bool rounds_stored(const Fuse *x, NodeId n) {
+    if (node_at(x->f, n)->op != OP_cast) return false;
+    NodeId o = operand(x->f, n, 0);
+    return elem_info[type_of(x->m, x->f, o)->elem].kind == ELEM_FLOAT &&
+           elem_info[type_of(x->m, x->f, n)->elem].kind == ELEM_FLOAT && !x->is_inline[o] &&
+           !x->is_source[o] && x->users.first[o + 1] - x->users.first[o] == 1;
+}
+
+// Users of n, and behind a widening cast those of the cast.
+static uint32_t count_readers(const Fuse *x, NodeId n) {
+    uint32_t count = 0;
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
+        NodeId u = x->users.list[i];
+        count += widens(x, u) ? count_readers(x, u) : 1;
+    }
+    return count;
+}
+
 // True when some user would compute n many times over: n lacks leading axes of the user (a missing
 // suffix is a value per row, computed once per row).
 static bool is_repeated(Fuse *x, NodeId n) {
     const Type *t = type_of(x->m, x->f, n);
     for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
         const Type *u = type_of(x->m, x->f, x->users.list[i]);
+        if (widens(x, x->users.list[i]) && is_repeated(x, x->users.list[i])) return true;
         if (type_count(u) < 4 * type_count(t)) continue;
         for (uint32_t k = 0; k < t->n && k < u->n; k++)
             if (type_find(t, u->axes[k].axis) < 0) return true;
@@ -123,10 +151,13 @@ static bool is_repeated(Fuse *x, NodeId n) {
     return false;
 }
 
-// True when a user with that many operands, each reading as much as n, would read too much.
-static bool is_crowded(const Fuse *x, NodeId n) {
-    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++)
-        if (x->closure[n].reads * node_at(x->f, x->users.list[i])->n > MAX_READS) return true;
+// True when a user with that many operands, each reading as much as that, would read too much.
+static bool is_crowded(const Fuse *x, NodeId n, uint32_t reads) {
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
+        NodeId u = x->users.list[i];
+        if (reads * node_at(x->f, u)->n > MAX_READS) return true;
+        if (widens(x, u) && is_crowded(x, u, reads)) return true;
+    }
     return false;
 }
 
@@ -139,15 +170,15 @@ static bool may_inline(Fuse *x, NodeId n) {
     if (!op_reads_one(op) || (stored && op_is_scalar(op))) return false;
     const Closure *c = &x->closure[n];
     const Type *t = type_of(x->m, x->f, n);
-    if (is_crowded(x, n)) return false;
+    if (widens(x, n)) return true;
+    if (rounds_stored(x, n) || is_crowded(x, n, c->reads)) return false;
     View v;
     bool alias = op != OP_gather && !op_is_scalar(op) && ir_view(x->m, x->f, n, &v) && v.base != n;
     if (alias && c->cost <= MAX_SCALAR_COST) return true;
     if (c->reads > MAX_INLINE_READS) return false;
     if (t->n == 0 && c->cost > MAX_SCALAR_COST) return false;
     if (c->cost > MAX_SCALAR_COST && is_repeated(x, n)) return false;
-    uint32_t uses = x->users.first[n + 1] - x->users.first[n];
-    return uses <= 1 || (c->n <= 1 && c->cost <= MAX_INLINE_COST);
+    return count_readers(x, n) <= 1 || (c->n <= 1 && c->cost <= MAX_INLINE_COST);
 }
 
 // What 'nofuse' selects, and what it reads, through what is no scalar op and thus no kernel's work.

@@ -69,17 +69,20 @@ static void put_summary(const Explain *x, bool json) {
     for (StateId s = 0; s < x->m->states.n; s++)
         bytes[x->m->states.at[s].kind] += type_bytes(type_at(x->m, x->m->states.at[s].type));
     int64_t moments = bytes[STATE_moment] + bytes[STATE_stat] + bytes[STATE_counter];
+    const char *shadows = "";
+    if (bytes[STATE_shadow])
+        shadows = arena_printf(a, ", their shadows %s", bytes_text(a, bytes[STATE_shadow]));
     if (json)
         text_printf(x->to,
                     "{\"kind\":\"module\",\"target\":\"%s\",\"parameters\":%lld,\"moments\":%lld,"
-                    "\"accumulators\":%lld}\n",
+                    "\"shadows\":%lld,\"accumulators\":%lld}\n",
                     x->target, (long long)bytes[STATE_param], (long long)moments,
-                    (long long)bytes[STATE_accum]);
+                    (long long)bytes[STATE_shadow], (long long)bytes[STATE_accum]);
     else
         text_printf(x->to,
-                    "%s: parameters %s, moments %s, accumulators %s\n\n"
+                    "%s: parameters %s%s, moments %s, accumulators %s\n\n"
                     "%-14s %7s %9s %14s %13s %12s\n",
-                    x->target, bytes_text(a, bytes[STATE_param]), bytes_text(a, moments),
+                    x->target, bytes_text(a, bytes[STATE_param]), shadows, bytes_text(a, moments),
                     bytes_text(a, bytes[STATE_accum]), "function", "kernels", "products",
                     "traffic saved", "stored first", "temporaries");
     for (FuncId i = 0; i < x->m->funcs.n; i++)
