@@ -250,9 +250,16 @@ static bool compare_state(const SnPlan *p, const SnState *s, const SnSafetensors
     return true;
 }
 
-// All that differs, at once. states: which one each tensor of the file is, in their order.
+// A state of the loss scale. A plan may have another one than the file, or none: it is no part of the model.
+static bool is_scale(const char *name) {
+    size_t n = strlen("loss_scale");
+    return !strncmp(name, "loss_scale", n) && (!name[n] || name[n] == '.');
+}
+
+// All that differs, at once. states: which one each tensor of the file is, in their order. *anew: the file
+// lacks a state of the loss scale.
 static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const SnState **states,
-                               SnError *e) {
+                               bool *anew, SnError *e) {
     Wrong missing = {0}, extra = {0}, other = {0};
     char text[1000] = "";
     size_t used = 0;
@@ -261,7 +268,9 @@ static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const S
         const char *name = SN_STRING(p, s->path);
         const SnTensorInfo *t = sn_st_find(st, name);
         if (!is_saved(s)) continue;
-        if (!t)
+        if (!t && is_scale(name))
+            *anew = true;
+        else if (!t)
             wrong_add(&missing, "'%s'", name);
         else if (compare_state(p, s, st, t, &other))
             states[t - sn_st_at(st, 0)] = s;
@@ -269,7 +278,8 @@ static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const S
             return sn_fail(e, SN_MACHINE, "out of memory");
     }
     for (uint32_t i = 0; i < sn_st_count(st); i++)
-        if (!states[i]) wrong_add(&extra, "'%s'", sn_st_at(st, i)->name);
+        if (!states[i] && !is_scale(sn_st_at(st, i)->name))
+            wrong_add(&extra, "'%s'", sn_st_at(st, i)->name);
     const struct {
         const Wrong *w;
         const char *what;
@@ -341,10 +351,25 @@ static SnStatus read_tensors(SnExec *x, SnSafetensors *st, const SnState **state
     return s;
 }
 
-static SnStatus restore(SnExec *x, SnSafetensors *st, bool *damaged, SnError *e) {
+// The first values of a loss scale that the file has none of. All steps so far count as taken.
+static SnStatus begin_scale(SnExec *x, uint64_t step, SnError *e) {
+    const SnPlan *p = sn_exec_plan(x);
+    int32_t steps = step > INT32_MAX ? INT32_MAX : (int32_t)step;
+    SnStatus s = sn_exec_run(x, "init", &(SnEnv){0}, e);
+    for (uint32_t i = 0; i < p->states.count && !s; i++) {
+        const SnState *to = &SN_AT(p, SnState, states)[i];
+        if (!strcmp(SN_STRING(p, to->path), "loss_scale.steps"))
+            s = sn_exec_write(x, to->region, to->offset, &steps, sizeof steps, e);
+    }
+    return s;
+}
+
+static SnStatus restore(SnExec *x, SnSafetensors *st, uint64_t step, bool *damaged, SnError *e) {
     const SnState **states = calloc((size_t)sn_st_count(st) + 1, sizeof *states);
+    bool anew = false;
     if (!states) return sn_fail(e, SN_MACHINE, "out of memory");
-    SnStatus s = compare_states(sn_exec_plan(x), st, states, e);
+    SnStatus s = compare_states(sn_exec_plan(x), st, states, &anew, e);
+    if (!s && anew) s = begin_scale(x, step, e);
     if (!s) {
         s = read_tensors(x, st, states, e);
         *damaged = s == SN_USER;
@@ -362,7 +387,7 @@ SnStatus sn_checkpoint_read(SnExec *x, SnSafetensors *st, SnProgress *at, bool *
     if (!s) s = check_scalars(st, e);
     if (!s && !x) s = read_tensors(NULL, st, NULL, e);
     *damaged = s == SN_USER;
-    if (!s && x) s = restore(x, st, damaged, e);
+    if (!s && x) s = restore(x, st, progress.step, damaged, e);
     if (s || !x) return s;
     const char *data = sn_st_metadata(st, "sinter.data");
     if (data && !(progress.data = strdup(data))) return sn_fail(e, SN_MACHINE, "out of memory");

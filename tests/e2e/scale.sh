@@ -91,8 +91,20 @@ code=0
 [ $code = 1 ] && ok || bad "exit $code of a run whose rate is infinite"
 has "$work/late.log" 'the learning rate is inf in step 3: training has diverged; the step changed nothing'
 
-# ---- other plans' checkpoints say what is missing
+# ---- a checkpoint of a run with another scale, or none, goes on: all steps so far count as taken
 build without ''
-"$work/without" --data "$work/text" --resume "$work/whole" --steps 30 >"$work/without.log" 2>&1 && bad "resumed" || ok
-has "$work/without.log" "the model lacks 4 states: 'loss_scale"
+build power 'precision loss_scale = dynamic(init = 1024, every = 3)'
+train "$work/without" "$work/none" --steps 12
+train "$work/without" "$work/none24" --steps 24
+cp -r "$work/none" "$work/begun"
+train "$work/power" "$work/begun" --resume "$work/begun" --steps 24 --print-every 1
+has "$work/begun.log" '^step 14/24 .* scale 1024 '
+has "$work/begun.log" '^step 15/24 .* scale 2048 '
+cp -r "$work/begun" "$work/ended"
+train "$work/without" "$work/ended" --resume "$work/ended" --steps 30
+train "$work/without" "$work/none30" --resume "$work/none24" --steps 30
+same "a scale for some of the steps" "$work/none30/last" "$work/ended/last"
+cp -r "$work/whole" "$work/other"
+train "$work/power" "$work/other" --resume "$work/other" --steps 26 --print-every 1
+has "$work/other.log" '^step 26/26 .* scale [0-9.]*e+3[78] '
 finish
