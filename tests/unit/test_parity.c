@@ -73,6 +73,7 @@ typedef struct {
     int64_t micro;  // samples in a micro-batch; 0: half the batch
     const char *cpu;
     int threads;
+    const char *more; // -D options
 } How;
 
 static TestModel *start(const ParityReference *r, How how) {
@@ -83,7 +84,8 @@ static TestModel *start(const ParityReference *r, How how) {
         if (!strcmp(r->name, of_tests[i])) folder = "tests/models";
     snprintf(path, sizeof path, "%s/%s.sn", folder, r->name);
     int64_t micro = how.micro ? how.micro : r->batch / 2;
-    snprintf(defines, sizeof defines, "%s micro.batch=%lld", r->defines, (long long)micro);
+    snprintf(defines, sizeof defines, "%s micro.batch=%lld %s", r->defines, (long long)micro,
+             how.more ? how.more : "");
     TestModel *t = model_compile(path, defines);
     assert_non_null(t);
     if (how.gradients) model_keep_gradients(t);
@@ -113,6 +115,7 @@ static void init_states(const TestModel *t, const ParityReference *r) {
         free(from);
         params++;
     }
+    sn_exec_run(t->native.exec, "refresh", &env, NULL); // parameters in other types
     for (uint32_t i = 0; i < sn_st_count(r->file); i++) // and the model has every stored one
         params -= strncmp(sn_st_at(r->file, i)->name, "param.", 6) == 0;
     assert_int_equal(params, 0);
@@ -370,6 +373,104 @@ static void test_bits_of_machines(void **state) {
     }
 }
 
+// ---- narrow types
+
+// One of bf16 and f16 beside torch.autocast, both measured from double precision. u: its unit roundoff.
+typedef struct {
+    const char *name, *defines;
+    double u, scale; // of the loss
+} NarrowType;
+static const NarrowType narrow_types[] = {
+    {"bf16", "precision=bf16", 0x1p-8, 1},
+    {"f16", "precision=f16 precision.loss_scale=1024", 0x1p-11, 1024}};
+enum { NARROW_TYPES = sizeof narrow_types / sizeof *narrow_types };
+
+// How many u autocast's gradient is off, in the worse of the types: a number of the model and the parameter.
+static double autocast_off(SnSafetensors *narrow, const char *model, const char *path) {
+    double most = 0;
+    for (int i = 0; i < NARROW_TYPES; i++) {
+        char key[256];
+        double off;
+        SnError e;
+        snprintf(key, sizeof key, "%s.%s.off.%s", narrow_types[i].name, model, path);
+        const SnTensorInfo *t = sn_st_find(narrow, key);
+        assert_non_null(t);
+        if (sn_st_read(narrow, t, 0, sizeof off, &off, &e)) fail_msg("%s", e.text);
+        most = fmax(most, off / narrow_types[i].u);
+    }
+    return most;
+}
+
+// From double precision at most twice as far as autocast's.
+static void check_narrow_gradients(const TestModel *t, const ParityReference *r,
+                                   SnSafetensors *narrow, const NarrowType *type, double *worst) {
+    double whole = whole_norm(r);
+    for (uint32_t i = 0; i < sn_st_count(r->file); i++) {
+        const SnTensorInfo *info = sn_st_at(r->file, i);
+        if (strncmp(info->name, "grad.", 5)) continue;
+        const char *path = info->name + 5;
+        int64_t n = (int64_t)info->bytes / 4;
+        float *want = read_tensor(r, info), *got = malloc(info->bytes);
+        assert_non_null(got);
+        for (int64_t k = 0; k < n; k++)
+            got[k] = gradient_of(t, info->name, n)[k] / (float)type->scale;
+        double theirs = autocast_off(narrow, r->name, path) * type->u * norm_of(want, n);
+        double off = distance(got, want, n);
+        double limit = is_zero_gradient(path) ? type->u * whole : 2 * theirs;
+        if (!is_zero_gradient(path)) *worst = fmax(*worst, off / theirs);
+        if (!(off <= limit))
+            fail_msg("%s %s: gradient of '%s' is off by %.3g, norm %.3g, allowed %.3g", type->name,
+                     r->name, path, off, norm_of(want, n), limit);
+        free(want);
+        free(got);
+    }
+}
+
+// u/2 for the first loss, 2u for the losses of 20 steps, beside autocast's.
+static void check_narrow(const char *name, SnSafetensors *narrow, const NarrowType *type) {
+    ParityReference r = reference_open(name);
+    TestModel *t = start(&r, (How){.gradients = true, .more = type->defines});
+    Worst w = {0}, first = {0};
+    double losses[20];
+    char key[64], what[64];
+    SnError e;
+    assert_int_equal(r.steps, 20);
+    snprintf(key, sizeof key, "%s.%s.losses", type->name, name);
+    snprintf(what, sizeof what, "%s beside autocast", type->name);
+    const SnTensorInfo *info = sn_st_find(narrow, key);
+    assert_non_null(info);
+    if (sn_st_read(narrow, info, 0, sizeof losses, losses, &e)) fail_msg("%s", e.text);
+    init_states(t, &r);
+    for (int64_t step = 0; step < r.steps; step++) {
+        run_step(t, &r, step);
+        check_loss(&r, what, step, loss_of(t), losses[step], 2 * type->u, &w);
+        if (step) continue;
+        check_loss(&r, what, step, loss_of(t), losses[step], type->u / 2, &first);
+        check_narrow_gradients(t, &r, narrow, type, &w.gradient);
+    }
+    print_message("  %s %s: losses off by %.2f u, then %.2f u; gradients by %.2f of autocast's\n",
+                  name, what, first.loss / type->u, w.loss / type->u, w.gradient);
+    model_free(t);
+    reference_close(&r);
+}
+
+static void test_narrow_types(void **state) {
+    (void)state;
+    static const char *const models[] = {"gpt2", "llama", "bytes", "vit"};
+    SnSafetensors *narrow;
+    SnError e;
+    if (sn_st_open(SOURCE_DIR "/tests/parity/narrow.safetensors", &narrow, &e))
+        fail_msg("%s", e.text);
+    for (size_t i = 0; i < NARROW_TYPES; i++) {
+        TestModel *t = model_compile("models/mlp.sn", narrow_types[i].defines);
+        if (!t) print_message("  skipped: %s is not compiled yet\n", narrow_types[i].name);
+        for (size_t k = 0; t && k < sizeof models / sizeof *models; k++)
+            check_narrow(models[k], narrow, &narrow_types[i]);
+        model_free(t);
+    }
+    sn_st_close(narrow);
+}
+
 // ---- optimizers
 
 // What the bound is part of: the largest of an element's values so far, and of its moves.
@@ -441,7 +542,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_model_is_here), cmocka_unit_test(test_first_step),
         cmocka_unit_test(test_twenty_steps),        cmocka_unit_test(test_cuts_of_the_batch),
-        cmocka_unit_test(test_bits_of_machines),    cmocka_unit_test(test_optimizers),
+        cmocka_unit_test(test_bits_of_machines),    cmocka_unit_test(test_narrow_types),
+        cmocka_unit_test(test_optimizers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
