@@ -77,7 +77,6 @@ typedef struct {
     bool bundles;      // starting a kernel costs: equal ones are started together
     uint32_t epilogue; // Epilogue: what may be computed on the tiles of a matrix product
     uint32_t attends;  // Attends: which of its kernels keep attention whole
-    bool narrow;       // its products take narrow operands
 } Target;
 
 typedef struct {

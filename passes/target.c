@@ -4,8 +4,8 @@
 #include <string.h>
 
 static const Target targets[] = {
-#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, narrow)                \
-    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends, narrow},
+#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends)                        \
+    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends},
 #include "ir/target.def"
 #undef TARGET
 };

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const double F32 = 4; // bytes
-
 // ---- names --------------------------------------------------------------------------------------
 
 static const char *name_of(const SnPlan *p, const SnCmd *c) {
@@ -83,7 +81,7 @@ static void product_cost(const SnGemm *g, AccountLine *l) {
     if (g->sums)
         read +=
             g->sums == SN_SUMS_A ? (double)sn_extent(g->m, g->nm) : (double)sn_extent(g->n, g->nn);
-    l->bytes = operands + F32 * (read + c);
+    l->bytes = operands + sn_elem_info[g->elem_c].bytes * (read + c);
     l->flops = 2 * (double)sn_extent(g->batch, g->nbatch) * (double)sn_extent(g->m, g->nm) *
                (double)sn_extent(g->n, g->nn) * (double)sn_extent(g->k, g->nk);
 }

@@ -62,6 +62,18 @@ for model in $models; do
         same "$model on $target" "$work/$model-cpu2/last" "$work/$model-$target/last"
     done
 done
+# In bf16 and f16: products by cuBLASLt and by tensor cores of our own, attention taken apart.
+apart=$("$sinter" passes | awk '{print $1}' | grep -vxE 'recognise|flash' | paste -sd,)
+for precision in bf16 f16; do
+    # shellcheck disable=SC2086
+    "$sinter" build "$root/models/gpt2.sn" $gpt2 -D precision=$precision --passes="$apart" --target cpu,sm_80,sm_90a -o "$work/$precision" ||
+        bad "build gpt2 in $precision"
+    on cpu "$work/$precision" "$work/$precision-cpu" --steps 3
+    for target in sm_80 sm_90a; do
+        on emu:$target "$work/$precision" "$work/$precision-$target" --steps 3
+        same "gpt2 in $precision on $target" "$work/$precision-cpu/last" "$work/$precision-$target/last"
+    done
+done
 # What the library computes beside its products is rounded its own way: each loss agrees to 1e-4.
 # shellcheck disable=SC2086
 "$sinter" build "$root/models/gpt2.sn" $gpt2 --target sm_90a --cublaslt-epilogues -o "$work/epilogues" ||
