@@ -152,23 +152,12 @@ static bool is_only_kept(const Precise *p, NodeId n) {
     return true;
 }
 
-// Whether the sum of product n with a bias is stored in its place: that is rounded, and once.
-static bool is_biased(const Precise *p, NodeId n) {
-    if (node(p, n)->op != OP_contract || p->users.first[n + 1] - p->users.first[n] != 1)
-        return false;
-    NodeId sum = p->users.list[p->users.first[n]];
-    if (node(p, sum)->op != OP_add || node(p, sum)->phase != PHASE_F || p->inlined[sum])
-        return false;
-    NodeId a = operand(p->f, sum, 0), b = operand(p->f, sum, 1);
-    return parameter_at(p, a == n ? b : a) != NONE;
-}
-
 // The type in which value n is stored; f32: as it is computed.
 static Elem stored_as(Precise *p, NodeId n) {
     const Node *x = node(p, n);
     bool own = op_info[x->op].reads != READS_STORED && op_info[x->op].reads != READS_OWN;
     if (type(p, n)->elem != ELEM_f32 || !type(p, n)->n || x->phase > PHASE_B || p->inlined[n] ||
-        !own || !p->data[n] || p->tiles[n] || p->exact[n] != ELEM_f32 || is_biased(p, n))
+        !own || !p->data[n] || p->tiles[n] || p->exact[n] != ELEM_f32)
         return ELEM_f32;
     Format f = precision_of(p->m, PRECISION_stored, x->name);
     if (!f) return ELEM_f32;
