@@ -198,7 +198,7 @@ void plan_precision_defines(Elab *cx) {
     const SnSettingId fixed = SN_SET_loss_scale, dynamic = SN_SET_loss_scale_init;
     if (cx->plan.set[fixed].text && !cx->plan.set[fixed].loc.file) cx->plan.scale_moves = false;
     for (uint32_t i = dynamic; i <= SN_SET_loss_scale_least; i++)
-        if (cx->plan.set[i].text && !scales_dynamically(cx))
+        if (cx->plan.set[i].text && !cx->plan.set[i].loc.file && !scales_dynamically(cx))
             diag_error(cx->diag, (Loc){0}, "-D %s: the plan has no dynamic loss scale",
                        sn_settings[i].key);
 }

@@ -311,9 +311,10 @@ static void report(const Budget *b, uint32_t least) {
     Loc at = b->x->m->recompute.loc;
     const Price *p = &b->patterns.at[least].price;
     if (diag_has_error(d, at)) return;
-    diag_error(d, at, "a budget of %s cannot be met: %s is the least, at %+.1f %% of time",
+    diag_error(d, at,
+               "a budget of %s cannot be met: %s (%lld bytes) is the least, at %+.1f %% of time",
                bytes_text(b->a, b->x->m->recompute.number), bytes_text(b->a, p->bytes),
-               percent(p->seconds, b->patterns.at[0].price.seconds) - 100);
+               (long long)p->bytes, percent(p->seconds, b->patterns.at[0].price.seconds) - 100);
     diag_note(d, at, "%s of it are parameters, moments, gradients and inputs, %s temporary",
               bytes_text(b->a, b->besides), bytes_text(b->a, p->bytes - b->besides));
 }

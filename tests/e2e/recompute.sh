@@ -81,6 +81,9 @@ build all causal ""
 build least causal "recompute every(1)"
 most=$(total "$work/all") least=$(total "$work/least") before=0
 "$sinter" build "$work/models/causal.sn" -D recompute.budget=1 -o "$work/none" >"$work/said" 2>&1 && bad "a budget of a byte"
+exact=$(sed -n 's/.*error.*(\([0-9]*\) bytes) is the least.*/\1/p' "$work/said")
+"$sinter" build "$work/models/causal.sn" -D recompute.budget="$exact" -o "$work/none" >"$work/said" 2>&1 && ok ||
+    bad "the least budget '$exact': $(head -1 "$work/said")"
 floor=$("$sinter" explain "$work/models/causal.sn" -D recompute.budget=$most | awk '/ price /{print $5}' | wc -l)
 [ "$floor" -ge 3 ] && ok || bad "$floor patterns"
 for tenth in 10 8 6 4 2 1; do

@@ -71,6 +71,9 @@ fi
 build fixed 'precision loss_scale = 2e38'
 train "$work/fixed" "$work/fixed.out" --steps 3 --print-every 1
 has "$work/fixed.out.log" '^step 1  skipped, scale 2e+38$'
+build given "$line" -D precision.loss_scale=2e38
+train "$work/given" "$work/given.out" --steps 3 --print-every 1
+same "a scale given by -D" "$work/fixed.out/last" "$work/given.out/last"
 
 # ---- for ever
 build ever 'precision loss_scale = dynamic(init = 3e38, backoff = 0.9999)'
