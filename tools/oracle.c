@@ -17,6 +17,7 @@ static bool check_one(const char *path, const OracleOptions *o, const char *link
 
 static bool check_native(const char *path, const char *passes, Arena *a) {
     static const char *const isas[] = {"x86-64-v3", "x86-64-v4", "x86-64-v4+bf16"};
+    static bool said[sizeof isas / sizeof *isas]; // once for all files
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         CpuIsa isa;
         Text why = {.arena = a};
@@ -26,7 +27,9 @@ static bool check_native(const char *path, const char *passes, Arena *a) {
                            .seed = 1 + i,
                            .threads = 1 + (int)i,
                            .skip_native = !isa.here};
-        if (!isa.here) printf("skipped %s for %s: this machine cannot run it\n", path, isas[i]);
+        if (!isa.here && !said[i])
+            printf("skipped native code for %s: this machine cannot run it\n", isas[i]);
+        said[i] |= !isa.here;
         if (!check_one(path, &o, isas[i], a)) return false;
     }
     return true;

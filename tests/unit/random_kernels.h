@@ -96,7 +96,7 @@ static inline void add_scalar(KernelGen *g) {
     Elem e = (Elem)pick(g, ELEM_COUNT);
     if (rule == RULE_FLOAT || rule == RULE_PREDICATE || chance(g, 50)) e = ELEM_f32;
     bool whole = e == ELEM_i32 || e == ELEM_u32;
-    if (rule == RULE_CAST) return;
+    if (rule == RULE_CAST || (elem_is_narrow(e) && rule != RULE_SELECT)) return;
     if ((rule == RULE_LOGIC && e == ELEM_f32) || (rule == RULE_ARITH && e == ELEM_bool)) return;
     if (rule == RULE_SHIFT && !whole) return;
     Elem to = rule == RULE_COMPARE || rule == RULE_PREDICATE ? ELEM_bool : e;
@@ -109,7 +109,7 @@ static inline void add_scalar(KernelGen *g) {
 }
 
 static inline void add_row_fold(KernelGen *g) {
-    Elem e = chance(g, 50) ? ELEM_f32 : (Elem)pick(g, ELEM_COUNT);
+    Elem e = chance(g, 50) ? ELEM_f32 : (Elem)elem_info[pick(g, ELEM_COUNT)].computes;
     ReduceKind kind = e == ELEM_bool ? REDUCE_any : (ReduceKind)pick(g, REDUCE_any);
     if (e == ELEM_bool && chance(g, 50)) kind = REDUCE_all;
     if (e == ELEM_f32 && chance(g, 70)) { // a plain sum, whose order shows

@@ -13,6 +13,7 @@
 
 #include "codegen/cuda/geometry.h"
 #include "codegen/cuda/nvrtc.h"
+#include "runtime/elem.h"
 #include "runtime/emulator/engine/emu.h"
 
 enum {
@@ -155,14 +156,19 @@ static void launch_with(const EmulatedGpu *g, const KernelJob *j, const Params *
 
 // Of the NaNs in the outputs of instance z the least key. Those that were there before count only when
 // `before` is NULL: whether the kernel stored them is not known.
+static bool is_nan_at(const KArg *a, const void *buf, int64_t n) {
+    return elem_info[a->elem].kind == ELEM_FLOAT &&
+           isnan(sn_elem_get(a->elem, (const char *)buf + n * elem_info[a->elem].bytes));
+}
+
 static uint64_t least_key(const KernelJob *j, uint32_t z, const Buffers *before,
                           const Buffers *after) {
     const Kernel *k = j->c.k;
     for (uint32_t i = 0; i < k->args.n; i++) {
-        const float *x = after->buf[i], *old = before ? before->buf[i] : NULL;
-        if (k->args.at[i].mode == KARG_in || k->args.at[i].elem != ELEM_f32) continue;
-        for (int64_t n = 0; n < k->args.at[i].count; n++)
-            if (x[n] != x[n] && !(old && old[n] != old[n]))
+        const KArg *a = &k->args.at[i];
+        if (a->mode == KARG_in) continue;
+        for (int64_t n = 0; n < a->count; n++)
+            if (is_nan_at(a, after->buf[i], n) && !(before && is_nan_at(a, before->buf[i], n)))
                 return (uint64_t)(PLACE + z * k->args.n + i) << SN_FAULT_ELEMENT | (uint64_t)n;
     }
     return UINT64_MAX;
