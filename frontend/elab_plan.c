@@ -271,8 +271,8 @@ static bool line_good(Elab *cx, const PlanLine *l, const SnLine *k) {
                                         [SN_LINE_SCALED] =
                                             "one name, with options in brackets, and a rate",
                                         [SN_LINE_TYPED] = "a type, options by name, or both",
-                                        [SN_LINE_WORD] = "one name, with values in brackets, or "
-                                                         "names after ':'",
+                                        [SN_LINE_WORD] = ("one name, with values in brackets, or "
+                                                          "names after ':'"),
                                         [SN_LINE_NOTHING] = "names after ':'"};
     const PlanLine **first = &cx->plan.lines[k - sn_lines];
     bool paths = k->paths == SN_PATHS_MAY || l->has_paths == (k->paths == SN_PATHS_MUST);
@@ -559,7 +559,7 @@ static void set_recompute(Elab *cx) {
     for (uint32_t i = 0; i < cx->plan.demands.n; i++) {
         const PlanLine *l = cx->plan.demands.at[i];
         bool keep = demand_kind(cx, l) == DEMAND_keep;
-        if (keep && !cx->plan.set[SN_SET_recompute_every].text && !budget)
+        if (keep && !cx->plan.set[SN_SET_recompute_every].text && budget <= 0)
             every = 1, r->loc = l->loc;
     }
     if (every > 0 && budget > 0)

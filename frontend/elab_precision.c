@@ -249,7 +249,10 @@ void plan_precision_names(Elab *cx) {
         bool of_values = is_set(p, false), all = strcmp(str(cx, p->path), "*") == 0;
         vec_push(cx->arena, &cx->m->precisions, *p);
         bool found = all || selects_param(cx, p);
-        if (of_values && !all) found |= selects_value(cx, p) | add_given_names(cx, p);
+        if (of_values && !all) {
+            bool value = selects_value(cx, p), named = add_given_names(cx, p);
+            found |= value || named;
+        }
         if (!found)
             elab_error(cx, p->loc, "'%s' matches no parameter%s", str(cx, p->path),
                        of_values ? " or value" : "");

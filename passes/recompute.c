@@ -238,7 +238,7 @@ static void record(const Remat *x, NodeId n) {
     double flops = flops_below(x, n);
     if (x->fate[n] == FATE_kept)
         ledger_add(x->cx->ledger, d, "%s", x->why[n]);
-    else if (flops)
+    else if (flops > 0)
         ledger_add(x->cx->ledger, d, "not kept for the backward pass: products of %.3g GFLOP again",
                    flops * 1e-9);
     else

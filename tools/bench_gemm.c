@@ -169,7 +169,7 @@ static double measure_ceiling(const GemmBench *b) {
         ms[r] = now_ms(b->clock) - t;
     }
     free(a), free(x), free(to);
-    return 2 * (double)(kit->mr * kit->nr) * k * CALLS / median(ms, ROUNDS) * 1e-6;
+    return 2 * (double)(kit->mr * kit->nr) * k * (double)CALLS / median(ms, ROUNDS) * 1e-6;
 }
 
 // ---- The table ----------------------------------------------------------------------------------

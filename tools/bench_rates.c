@@ -31,7 +31,8 @@ double bench_ukr_rate(SnPool *pool, const SnGemmKit *kit) {
           (long long)kit->nr);
     double start = clock_now();
     sn_pool_run(pool, threads, 1, ukr_task, &r);
-    return 2.0 * (double)(kit->mr * kit->nr) * DEPTH * CALLS * threads / (clock_now() - start);
+    double flops = 2.0 * (double)(kit->mr * kit->nr * DEPTH * CALLS) * threads;
+    return flops / (clock_now() - start);
 }
 
 enum { PIECES = 64 };
