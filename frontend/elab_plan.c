@@ -566,6 +566,8 @@ static void set_recompute(Elab *cx) {
         elab_error(cx, r->loc, "'recompute' is every(N) or budget(BYTES), not both");
     if (every > 0) r->mode = RECOMPUTE_every, r->number = (int64_t)every;
     if (budget > 0) r->mode = RECOMPUTE_budget, r->number = (int64_t)fmin(budget, 9e18);
+    if (every > 0 && cx->m->repeats.n <= 1)
+        elab_error(cx, r->loc, "'recompute' counts rounds of a 'repeat', and the model has none");
     bool found = !r->axis;
     for (uint32_t i = 1; i < cx->m->repeats.n && !found; i++)
         found = cx->m->repeats.at[i].axis == r->axis;

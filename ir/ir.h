@@ -234,6 +234,9 @@ typedef enum {
 } Region;
 extern const char *const region_names[REGION_COUNT];
 enum { MEM_ALIGN = 64 };
+static inline int64_t mem_aligned(int64_t bytes) {
+    return (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+}
 typedef struct {
     uint32_t region; // Region
     uint32_t pad;

@@ -225,8 +225,7 @@ Module *module_fork(const Module *from, Arena *a) {
 }
 
 static void add_place(int64_t end[REGION_COUNT], const Module *m, Mem at, TypeId type) {
-    int64_t last =
-        at.offset + (type_bytes(type_at(m, type)) + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
+    int64_t last = at.offset + mem_aligned(type_bytes(type_at(m, type)));
     if (at.region && last > end[at.region]) end[at.region] = last;
 }
 

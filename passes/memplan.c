@@ -34,8 +34,6 @@ typedef struct {
     VEC(Buffer) buffers;
 } MemoryPlan;
 
-static int64_t aligned(int64_t bytes) { return (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN; }
-
 // ---- may the group write over this operand? -----------------------------------------------------
 
 // True when result r of the group reads operand number `index` only where it writes: then both may be
@@ -98,7 +96,7 @@ static void place_states(Module *m) {
         State *st = &m->states.at[s];
         Region r = state_region((StateKind)st->kind);
         st->mem = (Mem){.region = r, .offset = next[r]};
-        next[r] += aligned(type_bytes(type_at(m, st->type)));
+        next[r] += mem_aligned(type_bytes(type_at(m, st->type)));
     }
 }
 
@@ -170,7 +168,7 @@ static void place_inputs(PassCx *cx, Func *f, PlacedInputs *in) {
         int64_t *next = t->n ? &in->input : &in->scalar;
         if (fresh) {
             *unit = (uint32_t)(*next / 4);
-            *next += aligned(type_bytes(t));
+            *next += mem_aligned(type_bytes(t));
         }
         f->mem.at[n] =
             (Mem){.region = t->n ? REGION_input : REGION_scalar, .offset = (int64_t)*unit * 4};
@@ -215,7 +213,7 @@ static void make_buffers(MemoryPlan *p) {
             p->buffers.at[b - 1].to = p->last[n];
             if (p->last[n] <= def) taken[b - 1] = 1;
         } else {
-            Buffer made = {.bytes = aligned(type_bytes(type_of(p->m, p->f, n))),
+            Buffer made = {.bytes = mem_aligned(type_bytes(type_of(p->m, p->f, n))),
                            .from = def,
                            .to = p->last[n]};
             vec_push(p->a, &p->buffers, made);

@@ -118,9 +118,11 @@ static void choose(Remat *x, NodeId n) {
         x->fate[n] = FATE_again;
     else if (is_small(x, n))
         x->why[n] = "next to nothing beside what it is made from";
-    else if (x->m->recompute.mode == RECOMPUTE_none || (!remat_round(x, n).repeat && x->repeats))
+    else if (x->m->recompute.mode == RECOMPUTE_budget && !x->repeats)
+        x->fate[n] = FATE_open; // all of the function is one round
+    else if (x->m->recompute.mode == RECOMPUTE_none || !remat_round(x, n).repeat)
         x->why[n] = "no part of a round";
-    else if (x->repeats && leaves_run(x, n))
+    else if (leaves_run(x, n))
         x->why[n] = "what follows starts from it";
     else
         x->fate[n] = x->m->recompute.mode == RECOMPUTE_every ? FATE_again : FATE_open;

@@ -174,7 +174,11 @@ static void find_between(Budget *b, const Pattern *less, const Pattern *more) {
 }
 
 static void find_patterns(Budget *b) {
-    Pattern none = best_at(b, 0), all = best_at(b, 1e6);
+    int64_t bytes =
+        1; // at the last price any byte is dearer than time, and the sum is far from CUT_NEVER
+    for (uint32_t i = 0; i < b->sample.n; i++)
+        bytes += type_bytes(type_of(b->x->m, b->x->f, b->sample.at[i]));
+    Pattern none = best_at(b, 0), all = best_at(b, (double)(CUT_NEVER / 4) / (double)bytes);
     vec_push(b->a, &b->patterns, none);
     find_between(b, &none, &all);
     if (all.kept < none.kept) vec_push(b->a, &b->patterns, all);
@@ -332,7 +336,10 @@ void remat_meet_budget(Remat *x, FuncId id) {
         if (taken == b.patterns.n && p->price.bytes <= most) taken = i;
     }
     for (uint32_t i = 0; i < b.patterns.n; i++) record_pattern(&b, i, i == taken);
-    if (taken == b.patterns.n) report(&b, least), taken = least;
+    if (taken == b.patterns.n) {
+        report(&b, least);
+        return;
+    }
     int64_t low = 0, high = b.rounds; // fits in high rounds
     Price price = b.patterns.at[taken].price;
     while (taken && high - low > 1) {
