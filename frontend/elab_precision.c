@@ -81,7 +81,8 @@ static Format read_format(Elab *cx, const SnSetting *s, const Expr *e) {
     Format f = format_named(word);
     if (!of_another && !compiled(cx, e->loc, s->key, f)) return FORMAT_unset;
     word = plan_word(cx, s, e);
-    return word ? format_named(word) : FORMAT_unset;
+    f = word ? format_named(word) : FORMAT_unset; // a text or a constant may say it, too
+    return of_another || compiled(cx, e->loc, s->key, f) ? f : FORMAT_unset;
 }
 
 static void read_scale(Elab *cx, const PlanLine *l, const CallArg *a) {

@@ -377,13 +377,15 @@ static bool write_view(Precise *p, NodeId n) {
 
 // ---- narrow states ------------------------------------------------------------------------------
 
-// x rounded up or down, with the odds that make it right on average.
-static NodeId round_by_chance(Precise *p, NodeId x, StateId s) {
+// x rounded up or down, with the odds that make it right on average; below the normal numbers of f16 the cast
+// that follows rounds to nearest.
+static NodeId round_by_chance(Precise *p, NodeId x, StateId s, Elem to) {
     Builder *b = &p->r.b;
     const char *path = sym_str(p->m->syms, p->m->states.at[s].path);
     uint64_t key = hash_u64(hash_bytes(HASH_SEED, path, strlen(path)), ELEM_bf16);
     TypeId bits = typed(p, node_at(b->f, x)->type, ELEM_u32);
-    NodeId low = ir_const(b, ELEM_u32, 0xffff), high = ir_const(b, ELEM_u32, 0xffff0000);
+    uint32_t cut_off = to == ELEM_f16 ? 0x1fff : 0xffff; // what its significand lacks of f32's
+    NodeId low = ir_const(b, ELEM_u32, cut_off), high = ir_const(b, ELEM_u32, ~cut_off);
     NodeId drawn = ir_binary(b, OP_and, ir_random(b, bits, key, 0, false), low);
     NodeId sum = ir_binary(b, OP_add, ir_bitcast(b, x, ELEM_u32), drawn);
     NodeId cut = ir_bitcast(b, ir_binary(b, OP_and, sum, high), ELEM_f32);
@@ -398,7 +400,7 @@ static void write_assign(Precise *p, NodeId n) {
     bool narrow = type(p, operand(p->f, n, 0))->elem == ELEM_f32 && e != ELEM_f32;
     rewrite_like(&p->r, n);
     if (narrow && state->kind != STATE_accum && node(p, n)->phase == PHASE_U)
-        x = round_by_chance(p, x, s);
+        x = round_by_chance(p, x, s, e);
     if (narrow) x = ir_cast(&p->r.b, x, e);
     p->r.map[n] = ir_assign(&p->r.b, s, x);
 }

@@ -6,7 +6,7 @@
 //       const float *a0;                          what the part reads
 //       struct Row { float v3; };                 values of the row, computed once for each
 //       Row row(u32 r, u32 m) const;              r: number of the row in all; m: in its matrix
-//       template <bool ALL> float at(const Row &, u32 m, u32 k, float c0) const;
+//       template <bool ALL> void at(const Row &, u32 m, u32 k, float c0, float &y0) const;
 //   };
 //
 // exp is the processor's, so results keep a bound and no bits (docs/numerics.md). Linear in the ops of the parts.
@@ -291,6 +291,8 @@ static bool put_condition(Ranges *r, KId id) {
         return true;
     }
     if (o->kind != KOP_scalar || r->done[a] != 1 || (b != NONE && r->done[b] != 1)) return false;
+    bool compares = op_info[o->op].rule == RULE_COMPARE;
+    if (compares && o->elem != ELEM_i32) return false; // of conditions there are no ends
     switch ((int)o->op) {
     case OP_lt:
         put(r, "const bool may%u = i%u < j%u, must%u = j%u < i%u;", id, a, b, id, a, b);

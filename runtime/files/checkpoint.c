@@ -252,8 +252,11 @@ static bool compare_state(const SnPlan *p, const SnState *s, const SnSafetensors
 
 // A state of the loss scale. A plan may have another one than the file, or none: it is no part of the model.
 static bool is_scale(const char *name) {
-    size_t n = strlen("loss_scale");
-    return !strncmp(name, "loss_scale", n) && (!name[n] || name[n] == '.');
+    static const char *const names[] = {"loss_scale", "loss_scale.run", "loss_scale.held",
+                                        "loss_scale.steps"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i])) return true;
+    return false;
 }
 
 // All that differs, at once. states: which one each tensor of the file is, in their order. *anew: the file
@@ -268,7 +271,7 @@ static SnStatus compare_states(const SnPlan *p, const SnSafetensors *st, const S
         const char *name = SN_STRING(p, s->path);
         const SnTensorInfo *t = sn_st_find(st, name);
         if (!is_saved(s)) continue;
-        if (!t && is_scale(name))
+        if (!t && s->kind == SN_STATE_COUNTER && is_scale(name))
             *anew = true;
         else if (!t)
             wrong_add(&missing, "'%s'", name);

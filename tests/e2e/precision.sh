@@ -23,7 +23,7 @@ for kind in narrow states; do
         train "$work/$kind" "$work/$kind-$t.out" --steps 8 --threads $t
         same "$kind with $t threads" "$work/$kind.out/last" "$work/$kind-$t.out/last"
     done
-    for cpu in x86-64-v3 x86-64-v4; do
+    for cpu in x86-64-v3 x86-64-v4 x86-64-v4+bf16; do
         build $kind-$cpu $options --cpu $cpu
         if "$work/$kind-$cpu" --check-cpu >/dev/null 2>&1; then
             train "$work/$kind-$cpu" "$work/$kind-$cpu.out" --steps 8
