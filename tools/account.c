@@ -242,7 +242,7 @@ static double needed_keys(const SnHull *h, int64_t i, int64_t strips) {
     return end - first;
 }
 
-double account_attend_needed(const SnPlan *p, const SnAttend *a) {
+void account_attend_needed(const SnPlan *p, const SnAttend *a, double flops[2]) {
     const SnHull *h = &SN_AT(p, SnHull, hulls)[a->hull];
     int64_t strips = (a->rows + a->strip - 1) / a->strip;
     double seen = 0, needed = 0;
@@ -251,7 +251,12 @@ double account_attend_needed(const SnPlan *p, const SnAttend *a) {
         seen += (double)rows * (double)(h[i].end - h[i].first);
         needed += (double)rows * needed_keys(h, i, strips);
     }
-    return seen > 0 ? sn_attend_flops(p, a) * (needed / seen) : 0;
+    double all = seen > 0 ? sn_attend_flops(p, a) * (needed / seen) : 0, features[2] = {0, 0};
+    for (uint32_t i = 0; i < a->nparts; i++)
+        if (a->part[i].kind != SN_ATTEND_DENSE)
+            features[sn_attend_pairs(&a->part[i])] +=
+                (double)sn_extent(a->part[i].f, a->part[i].nf);
+    for (int i = 0; i < 2; i++) flops[i] = all * (features[i] / (features[0] + features[1]));
 }
 
 // ---- the rest -----------------------------------------------------------------------------------

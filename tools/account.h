@@ -40,7 +40,8 @@ AccountLayer account_layer(Arena *a, const SnPlan *plan);
 
 // Operations of an attention's products at the keys that its rows need: as far as they follow from the strips'
 // hulls, whose ends are taken to be straight lines between strips, as those of causal masks and windows are.
-double account_attend_needed(const SnPlan *plan, const SnAttend *a);
+// By how the products sum: [1] in pairs, [0] the others.
+void account_attend_needed(const SnPlan *plan, const SnAttend *a, double flops[2]);
 
 // "48 x 64 x 64 x 64": batch (left out when 1), rows, columns, sum.
 void account_shape(const SnGemm *g, char *to, size_t size);

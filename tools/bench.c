@@ -44,7 +44,9 @@ typedef struct {
     Driver *d;
     const SnPlan *plan;
     BenchEntry entries[MAX_PRODUCTS];
-    int count, narrow; // products; those of narrower operands are not among the entries
+    int count,
+        left; // products; those with an operand in 8 or 16 bits that are not two of bf16: in the step alone
+    bool bf16;
     char *ring;
     int64_t ring_bytes, at;
     int repeat, threads;
@@ -54,7 +56,7 @@ typedef struct {
 
 static bool same_product(const GemmShape *a, const GemmShape *b) {
     return a->batch == b->batch && a->m == b->m && a->n == b->n && a->k == b->k &&
-           a->a_k == b->a_k && a->b_k == b->b_k;
+           a->a_k == b->a_k && a->b_k == b->b_k && a->bf16 == b->bf16;
 }
 
 static void collect(CpuBench *b, const char *section) {
@@ -63,11 +65,19 @@ static void collect(CpuBench *b, const char *section) {
         const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + i];
         if (c->op != SN_CMD_GEMM) continue;
         const SnGemm *g = &SN_AT(b->plan, SnGemm, gemms)[c->fn];
-        b->narrow += g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32;
-        if (g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32) continue;
-        GemmShape p = {sn_extent(g->batch, g->nbatch), sn_extent(g->m, g->nm),
-                       sn_extent(g->n, g->nn),         sn_extent(g->k, g->nk),
-                       g->k[g->nk - 1].a == 1,         g->k[g->nk - 1].b == 1};
+        bool bf16 = sn_pairs(g->elem_a, g->elem_b);
+        b->bf16 |= bf16;
+        if (!bf16 && (g->elem_a != SN_ELEM_f32 || g->elem_b != SN_ELEM_f32)) {
+            b->left++;
+            continue;
+        }
+        GemmShape p = {sn_extent(g->batch, g->nbatch),
+                       sn_extent(g->m, g->nm),
+                       sn_extent(g->n, g->nn),
+                       sn_extent(g->k, g->nk),
+                       g->k[g->nk - 1].a == 1,
+                       g->k[g->nk - 1].b == 1,
+                       bf16};
         int k = 0;
         while (k < b->count && !same_product(&b->entries[k].p, &p)) k++;
         if (k == MAX_PRODUCTS) continue;
@@ -78,7 +88,14 @@ static void collect(CpuBench *b, const char *section) {
 
 // The plain product that oneDNN is given, for our driver: no accumulator, no epilogue.
 static void plain_gemm(const GemmShape *p, SnGemm *g) {
-    *g = (SnGemm){.nbatch = 1, .nm = 1, .nn = 1, .nk = 1, .has = sn_gemm_bit(SN_GEMM_C)};
+    uint32_t elem = p->bf16 ? SN_ELEM_bf16 : SN_ELEM_f32;
+    *g = (SnGemm){.nbatch = 1,
+                  .nm = 1,
+                  .nn = 1,
+                  .nk = 1,
+                  .elem_a = elem,
+                  .elem_b = elem,
+                  .has = sn_gemm_bit(SN_GEMM_C)};
     g->batch[0] = (SnDim){p->batch, p->m * p->k, p->k * p->n, p->m * p->n};
     g->m[0] = (SnDim){p->m, p->a_k ? p->k : 1, 0, p->n};
     g->n[0] = (SnDim){p->n, 0, p->b_k ? p->k : 1, 1};
@@ -86,8 +103,9 @@ static void plain_gemm(const GemmShape *p, SnGemm *g) {
 }
 
 static void operand_bytes(const GemmShape *p, int64_t bytes[3]) {
-    bytes[0] = p->batch * p->m * p->k * 4;
-    bytes[1] = p->batch * p->k * p->n * 4;
+    int64_t width = p->bf16 ? 2 : 4;
+    bytes[0] = p->batch * p->m * p->k * width;
+    bytes[1] = p->batch * p->k * p->n * width;
     bytes[2] = p->batch * p->m * p->n * 4;
 }
 
@@ -218,9 +236,10 @@ static int direction_of(const SnAttend *a) {
     return FORWARD;
 }
 
-// The needed work of a step, and the time that its commands have taken since the start, by direction.
+// The needed work of a step, by how products sum (account_attend_needed), and the time that its commands have
+// taken since the start; both by direction.
 typedef struct {
-    double flops[2], seconds[2];
+    double flops[2][2], seconds[2];
 } AttendCost;
 
 static AttendCost attend_cost(const CpuBench *b, const SnExec *x) {
@@ -232,7 +251,9 @@ static AttendCost attend_cost(const CpuBench *b, const SnExec *x) {
         if (cmd->op != SN_CMD_ATTEND) continue;
         const SnAttend *a = &SN_AT(b->plan, SnAttend, attends)[cmd->fn];
         int at = direction_of(a);
-        c.flops[at] += account_attend_needed(b->plan, a);
+        double flops[2];
+        account_attend_needed(b->plan, a, flops);
+        for (int k = 0; k < 2; k++) c.flops[at][k] += flops[k];
         c.seconds[at] += 1e-9 * (double)counters[s->cmd + i].nanoseconds;
     }
     return c;
@@ -248,6 +269,7 @@ typedef enum {
     OF_FORWARD,
     OF_BACKWARD,
     OF_UKR,
+    OF_PAIRS, // the micro-kernel's, as OF_UKR
     OF_COPY,
     OF_TORCH,
     COLUMNS
@@ -268,20 +290,30 @@ static void measure_round(CpuBench *b, SnExec *x, ProductKit *k, BenchTorch *tor
     t->loss[1] = sn_exec_result(x, "update", "loss", 0);
     v[OF_OURS] = time_ours(b, r, k->pool, k->shared, k->scratch);
     v[OF_THEIRS] = time_theirs(b, r);
-    v[OF_UKR] = bench_ukr_rate(k->pool, &k->kit);
+    v[OF_UKR] = bench_ukr_rate(k->pool, &k->kit, false, CLOCK_MONOTONIC);
+    if (b->bf16) v[OF_PAIRS] = bench_ukr_rate(k->pool, &k->kit, true, CLOCK_MONOTONIC);
     v[OF_COPY] = bench_copy_rate(k->pool, b->ring, RING_BYTES);
     if (torch) v[OF_TORCH] = bench_torch_step(torch);
     for (int c = 0; c < COLUMNS && r >= 0; c++) t->at[c][r] = v[c];
 }
 
-static void print_attention(const CpuBench *b, const AttendCost *c, Times *t, double ukr) {
+// Seconds of attention's needed work at the micro-kernel's rates.
+static double least_attention(const AttendCost *c, int direction, const double ukr[2]) {
+    double s = 0;
+    for (int k = 0; k < 2; k++)
+        if (c->flops[direction][k] > 0) s += c->flops[direction][k] / ukr[k];
+    return s;
+}
+
+static void print_attention(const CpuBench *b, const AttendCost *c, Times *t, const double ukr[2]) {
     static const char *const names[] = {"forward", "backward"};
     for (int i = 0; i < 2; i++) {
         double s = median(t, OF_FORWARD + (Column)i, b->repeat);
-        if (c->flops[i] == 0) continue;
+        double f = c->flops[i][0] + c->flops[i][1];
+        if (f == 0) continue;
         printf("  attention, %-8s        %8.1f ms   %.0f GFLOP/s of needed work, %.2f of the "
                "micro-kernel's rate\n",
-               names[i], s * 1e3, c->flops[i] / s * 1e-9, c->flops[i] / s / ukr);
+               names[i], s * 1e3, f / s * 1e-9, least_attention(c, i, ukr) / s);
     }
 }
 
@@ -296,14 +328,17 @@ static double least_products(CpuBench *b) {
     return sum;
 }
 
-static void print_bound(CpuBench *b, const AttendCost *c, double step, double ukr, double copy) {
+static void print_bound(CpuBench *b, const AttendCost *c, double step, const double ukr[2],
+                        double copy) {
     Account account;
     account_step(b->d->arena, b->plan, 1, &account);
     double bytes = account.total.kernel_bytes + account.total.other_bytes,
-           products = least_products(b), attention = (c->flops[0] + c->flops[1]) / ukr;
+           products = least_products(b),
+           attention = least_attention(c, FORWARD, ukr) + least_attention(c, BACKWARD, ukr);
     double bound = products + attention + bytes / copy;
-    printf("  micro-kernel by itself                    %.0f GFLOP/s; copies %.1f GB/s\n",
-           ukr * 1e-9, copy * 1e-9);
+    printf("  micro-kernel by itself                    %.0f GFLOP/s; ", ukr[0] * 1e-9);
+    if (b->bf16) printf("of bf16 %.0f GFLOP/s; ", ukr[1] * 1e-9);
+    printf("copies %.1f GB/s\n", copy * 1e-9);
     printf("  bound                      %8.1f ms   products %.1f, attention %.1f, %.0f MB of all "
            "else %.1f\n",
            bound * 1e3, products * 1e3, attention * 1e3, bytes * 1e-6, bytes / copy * 1e3);
@@ -313,7 +348,8 @@ static void print_bound(CpuBench *b, const AttendCost *c, double step, double uk
 static void print_times(CpuBench *b, const AttendCost *c, const BenchTorch *torch, Times *t) {
     int n = b->repeat;
     double s = median(t, OF_STEP, n), o = median(t, OF_OURS, n), y = median(t, OF_THEIRS, n);
-    double ukr = median(t, OF_UKR, n), copy = median(t, OF_COPY, n), gf = flops(b) * 1e-9;
+    double ukr[] = {median(t, OF_UKR, n), median(t, OF_PAIRS, n)};
+    double copy = median(t, OF_COPY, n), gf = flops(b) * 1e-9;
     // medians are taken of sorted times
     printf("  step                       %8.1f ms   %.1f to %.1f, loss %.3f -> %.3f\n", s * 1e3,
            t->at[OF_STEP][0] * 1e3, t->at[OF_STEP][n - 1] * 1e3, t->loss[0], t->loss[1]);
@@ -325,8 +361,9 @@ static void print_times(CpuBench *b, const AttendCost *c, const BenchTorch *torc
         printf("  oneDNN / ours              %8.2f\n", y / o);
     }
     print_attention(b, c, t, ukr);
-    if (b->narrow)
-        printf("  %d products of narrower operands are in the step alone: no bound\n", b->narrow);
+    if (b->left)
+        printf("  %d products of other narrow operands than bf16 are in the step alone: no bound\n",
+               b->left);
     else
         print_bound(b, c, s, ukr, copy);
     if (!torch) return;
@@ -347,7 +384,7 @@ static void measure(CpuBench *b, int threads) {
     BenchTorch *torch = NULL;
     printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
     fflush(stdout);
-    if (b->d->o.torch) torch = bench_torch_start(&b->s, b->d->o.torch, threads, b->narrow > 0);
+    if (b->d->o.torch) torch = bench_torch_start(&b->s, b->d->o.torch, threads, b->bf16);
     Times *t = NEW(b->d->arena, Times);
     for (int r = -1; r < b->repeat; r++) measure_round(b, x, &k, torch, r, t); // the first warms up
     AttendCost c = attend_cost(b, x);

@@ -6,6 +6,7 @@
 #include "runtime/core/pool.h"
 #include "runtime/sinter.h"
 #include "tools/driver.h"
+#include <time.h>
 
 // ---- bench_step.c: one optimizer step of native code, random inputs
 
@@ -25,8 +26,9 @@ double bench_step_run(const BenchStep *s, SnExec *x, uint32_t step);
 
 // ---- bench_rates.c
 
-// The micro-kernel's own rate, all threads together: flop/s on operands that stay in the caches.
-double bench_ukr_rate(SnPool *pool, const SnGemmKit *kit);
+// The micro-kernel's own rate, all threads together: flop/s on operands that stay in the caches; of floats, or of
+// pairs of bf16. clock: of the wall or of the process's time.
+double bench_ukr_rate(SnPool *pool, const SnGemmKit *kit, bool pairs, clockid_t clock);
 // Bytes a second, read and written, of copying one half of `ring` into the other with all threads.
 double bench_copy_rate(SnPool *pool, char *ring, int64_t bytes);
 

@@ -7,9 +7,9 @@
 //
 // Each repetition runs ours, then oneDNN, shape by shape; the table shows medians in milliseconds,
 // their ratio (oneDNN / ours: above 1 we are faster), and sums weighted by how often the step runs
-// the shape. Of bf16 there is no oneDNN; the last column is the rate beside that of the micro-kernel alone,
-// on panels in the first level cache, on as many threads one after another: by vdpbf16ps, or, where the
-// processor or the level has none, by the f32 micro-kernel, which the first line says. Operands change with each repetition within a ring larger than the caches, as in a
+// the shape. The last column is our rate beside that of the micro-kernel alone, on panels in the first level
+// cache and on as many threads: of bf16 by vdpbf16ps, or, where the processor or the level has none, by the
+// f32 micro-kernel, which the first line says. Operands change with each repetition within a ring larger than the caches, as in a
 // step, where every layer has weights of its own. --clock cpu counts the process's time instead of
 // the clock on the wall: on a busy machine the better measure for one thread, meaningless for
 // several.
@@ -17,6 +17,8 @@
 #include "runtime/core/gemm_block.h"
 #include "runtime/core/pool.h"
 #include "runtime/elem.h"
+#include "tools/bench_cpu.h"
+#include "tools/clock.h"
 #include "tools/yardstick.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,31 +62,15 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 typedef struct {
     int repeat, threads;
     uint32_t elem;  // of A and B
-    double ceiling; // GFLOP/s of the micro-kernel on one thread
+    double ceiling; // GFLOP/s of the micro-kernel on all threads
     const char *cpu, *only;
     clockid_t clock;
     SnGemmKit kit;
     SnPool *pool;
 } GemmBench;
 
-static double now_ms(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
 // Threads of either side may spin for a while after their work: let them fall asleep.
 static void settle(void) { nanosleep(&(struct timespec){.tv_nsec = SETTLE_US * 1000}, NULL); }
-
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *t, int n) {
-    qsort(t, (size_t)n, sizeof *t, by_value);
-    return n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2;
-}
 
 static void *take(size_t bytes) {
     void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
@@ -148,33 +134,7 @@ static void ours_free(const GemmBench *b, Ours *o) {
     free(o->scratch), free(o->shared);
 }
 
-// ---- The micro-kernel alone -----------------------------------------------------------------------
-
-// GFLOP/s of one thread: the largest tile over 384 words of k.
-static double measure_ceiling(const GemmBench *b) {
-    enum { WORDS = 384, CALLS = 4000, ROUNDS = 5 };
-    const SnGemmKit *kit = &b->kit;
-    SnGemmPanel panel = sn_gemm_panel(kit, b->elem == SN_ELEM_bf16);
-    SnUkrFn ukr = sn_gemm_ukr(kit, panel, kit->nr / SN_GEMM_LANES, 0);
-    float *a = filled(SN_ELEM_f32, WORDS * kit->mr), *x = filled(SN_ELEM_f32, WORDS * kit->nr);
-    float *to = filled(SN_ELEM_f32, kit->mr * kit->nr);
-    double ms[ROUNDS], k = WORDS * (panel == SN_PANEL_PAIRS ? 2 : 1);
-    for (int r = 0; r < ROUNDS; r++) {
-        double t = now_ms(b->clock);
-        for (int i = 0; i < CALLS; i++) {
-            uint32_t before = sn_gemm_enter(panel);
-            ukr(WORDS, a, kit->mr, x, kit->nr, NULL, 0, NULL, 0, to, kit->nr);
-            sn_gemm_leave(panel, before);
-        }
-        ms[r] = now_ms(b->clock) - t;
-    }
-    free(a), free(x), free(to);
-    return 2 * (double)(kit->mr * kit->nr) * k * (double)CALLS / median(ms, ROUNDS) * 1e-6;
-}
-
 // ---- The table ----------------------------------------------------------------------------------
-
-static bool compares(const GemmBench *b) { return b->elem == SN_ELEM_f32 && yardstick_available(); }
 
 static void bench_shape(const GemmBench *b, const BenchShape *s, double *ours_ms,
                         double *theirs_ms) {
@@ -187,32 +147,45 @@ static void bench_shape(const GemmBench *b, const BenchShape *s, double *ours_ms
         bufs[r][2] = filled(SN_ELEM_f32, s->batch * s->m * s->n);
     }
     Ours o;
-    const GemmShape product = {s->batch, s->m, s->n, s->k, s->a_k, s->b_k};
-    Yardstick *d = compares(b) ? yardstick_new(&product, b->threads) : NULL;
+    const GemmShape product = {s->batch, s->m, s->n, s->k, s->a_k, s->b_k, b->elem == SN_ELEM_bf16};
+    Yardstick *d = yardstick_available() ? yardstick_new(&product, b->threads) : NULL;
     ours_prepare(b, s, &o);
     for (int i = -1; i < b->repeat; i++) { // the first round warms up
         memcpy(o.bufs, bufs[(i + 1) % ring], sizeof o.bufs);
         settle();
-        double t0 = now_ms(b->clock);
+        double t0 = clock_read(b->clock);
         ours_run(b, &o);
-        double t1 = now_ms(b->clock);
+        double t1 = clock_read(b->clock);
         settle();
-        double t2 = now_ms(b->clock);
+        double t2 = clock_read(b->clock);
         if (d) yardstick_run(d, bufs[(i + 2) % ring]);
-        double t3 = now_ms(b->clock);
-        if (i >= 0) ours[i] = t1 - t0, theirs[i] = t3 - t2;
+        double t3 = clock_read(b->clock);
+        if (i >= 0) ours[i] = 1e3 * (t1 - t0), theirs[i] = 1e3 * (t3 - t2);
     }
-    *ours_ms = median(ours, b->repeat), *theirs_ms = median(theirs, b->repeat);
+    *ours_ms = clock_median(ours, b->repeat), *theirs_ms = clock_median(theirs, b->repeat);
     ours_free(b, &o);
     if (d) yardstick_free(d);
     for (int r = 0; r < ring; r++)
         for (int i = 0; i < 3; i++) free(bufs[r][i]);
 }
 
+static void measure_ceiling(GemmBench *b) {
+    enum { ROUNDS = 5 };
+    double rate[ROUNDS];
+    for (int r = 0; r < ROUNDS; r++)
+        rate[r] = bench_ukr_rate(b->pool, &b->kit, b->elem == SN_ELEM_bf16, b->clock) * 1e-9;
+    b->ceiling = clock_median(rate, ROUNDS);
+    printf("micro-kernel of %s: %.1f GFLOP/s\n",
+           b->elem == SN_ELEM_f32 ? "f32"
+           : b->kit.pairs         ? "bf16 by vdpbf16ps"
+                                  : "bf16 widened to f32 (AVX512-BF16 is not used here)",
+           b->ceiling);
+}
+
 static void bench_all(const GemmBench *b) {
-    double sum = 0, sum_theirs = 0, flops = 0, all = b->ceiling * b->threads;
-    const char *head =
-        b->elem == SN_ELEM_f32 ? "oneDNN ms  GFLOP/s | ratio" : "of the micro-kernel's";
+    double sum = 0, sum_theirs = 0, flops = 0;
+    const char *head = yardstick_available() ? "oneDNN ms  GFLOP/s | ratio | of the micro-kernel's"
+                                             : "of the micro-kernel's";
     printf("%-10s %6s %6s %6s %6s %5s | %9s %8s | %s\n", "product", "batch", "m", "n", "k", "times",
            "ours ms", "GFLOP/s", head);
     for (int i = 0; i < SHAPES; i++) {
@@ -222,17 +195,16 @@ static void bench_all(const GemmBench *b) {
         bench_shape(b, s, &ours, &theirs);
         printf("%-10s %6lld %6lld %6lld %6lld %5d | %9.3f %8.1f", s->name, (long long)s->batch,
                (long long)s->m, (long long)s->n, (long long)s->k, s->times, ours, f / ours * 1e-6);
-        if (compares(b)) printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
-        if (b->elem != SN_ELEM_f32) printf(" | %.3f", f / ours * 1e-6 / all);
-        putchar('\n');
+        if (yardstick_available())
+            printf(" | %9.3f %8.1f | %.3f", theirs, f / theirs * 1e-6, theirs / ours);
+        printf(" | %.3f\n", f / ours * 1e-6 / b->ceiling);
         fflush(stdout);
         sum += ours * s->times, sum_theirs += theirs * s->times, flops += f * s->times;
     }
-    printf("step, %d thread%s: ours %.1f ms (%.1f GFLOP/s)", b->threads, b->threads > 1 ? "s" : "",
-           sum, flops / sum * 1e-6);
-    if (b->elem != SN_ELEM_f32)
-        printf(", %.3f of the micro-kernel's rate", flops / sum * 1e-6 / all);
-    if (compares(b))
+    printf("step, %d thread%s: ours %.1f ms (%.1f GFLOP/s), %.3f of the micro-kernel's rate",
+           b->threads, b->threads > 1 ? "s" : "", sum, flops / sum * 1e-6,
+           flops / sum * 1e-6 / b->ceiling);
+    if (yardstick_available())
         printf(", oneDNN %.1f ms (%.1f GFLOP/s), ratio %.3f", sum_theirs, flops / sum_theirs * 1e-6,
                sum_theirs / sum);
     putchar('\n');
@@ -268,7 +240,7 @@ static CpuJit *load_kit(Arena *a, GemmBench *b, Text *why) {
         text_printf(why, "this machine cannot run %s", isa.name);
         return NULL;
     }
-    double t0 = now_ms(CLOCK_MONOTONIC);
+    double start = clock_now();
     CpuModule *m = cpu_module_new(a, &isa);
     CpuGemm g = cpu_add_gemm(m);
     CpuJit *jit = cpu_jit(m, why);
@@ -282,13 +254,7 @@ static CpuJit *load_kit(Arena *a, GemmBench *b, Text *why) {
         .mr = g.mr, .nr = g.nr, .ukr = g.ukr, .ukr_pairs = g.pairs, .features = isa.features};
     b->kit = sn_gemm_kit(&plan, all);
     printf("%s, tile %u x %u, %u micro-kernels compiled in %.0f ms\n", isa.name, g.mr, g.nr, n,
-           now_ms(CLOCK_MONOTONIC) - t0);
-    b->ceiling = measure_ceiling(b);
-    printf("micro-kernel of %s: %.1f GFLOP/s a thread\n",
-           b->elem == SN_ELEM_f32 ? "f32"
-           : b->kit.pairs         ? "bf16 by vdpbf16ps"
-                                  : "bf16 widened to f32 (AVX512-BF16 is not used here)",
-           b->ceiling);
+           1e3 * (clock_now() - start));
     return jit;
 }
 
@@ -308,6 +274,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_gemm: %s\n", jit ? "no threads" : why.at ? why.at : "no code");
         return 2;
     }
+    measure_ceiling(&b);
     bench_all(&b);
     sn_pool_free(b.pool);
     cpu_jit_free(jit);

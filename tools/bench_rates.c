@@ -1,12 +1,14 @@
 // See bench_cpu.h. Rates that a step is held against, from the same run.
+#include "runtime/core/gemm_block.h"
 #include "tools/bench_cpu.h"
 #include "tools/clock.h"
 #include <string.h>
 
-enum { DEPTH = 128, CALLS = 4000, MAX_TILE = 16 * 64 };
+enum { WORDS = 128, CALLS = 4000, MAX_TILE = 16 * 64 };
 
 typedef struct {
     const SnGemmKit *kit;
+    SnGemmPanel panel;
     char *ring;
     int64_t bytes;
 } RateJob;
@@ -16,23 +18,28 @@ static void ukr_task(void *user, int64_t t0, int64_t t1, int thread) {
     (void)thread;
     const RateJob *r = user;
     int64_t mr = r->kit->mr, nr = r->kit->nr;
-    SnUkrFn ukr = (SnUkrFn)r->kit->ukr[(nr / SN_GEMM_LANES - 1) * sn_ukr_sizes((uint32_t)mr)];
-    _Alignas(64) float a[16 * DEPTH], b[64 * DEPTH], c[MAX_TILE];
-    for (int i = 0; i < 16 * DEPTH; i++) a[i] = 0.5f;
-    for (int i = 0; i < 64 * DEPTH; i++) b[i] = 0.25f;
+    SnUkrFn ukr = sn_gemm_ukr(r->kit, r->panel, nr / SN_GEMM_LANES, 0);
+    _Alignas(64) float a[16 * WORDS], b[64 * WORDS], c[MAX_TILE];
+    for (int i = 0; i < 16 * WORDS; i++) a[i] = 0.5f;
+    for (int i = 0; i < 64 * WORDS; i++) b[i] = 0.25f;
     for (int64_t t = t0; t < t1; t++)
-        for (int i = 0; i < CALLS; i++) ukr(DEPTH, a, mr, b, nr, NULL, 0, NULL, 0, c, nr);
+        for (int i = 0; i < CALLS; i++) {
+            uint32_t before = sn_gemm_enter(r->panel);
+            ukr(WORDS, a, mr, b, nr, NULL, 0, NULL, 0, c, nr);
+            sn_gemm_leave(r->panel, before);
+        }
 }
 
-double bench_ukr_rate(SnPool *pool, const SnGemmKit *kit) {
-    RateJob r = {.kit = kit};
+double bench_ukr_rate(SnPool *pool, const SnGemmKit *kit, bool pairs, clockid_t clock) {
+    RateJob r = {.kit = kit, .panel = sn_gemm_panel(kit, pairs)};
     int threads = sn_pool_threads(pool);
     CHECK(kit->mr <= 16 && kit->nr <= 64, "a tile of %lld x %lld", (long long)kit->mr,
           (long long)kit->nr);
-    double start = clock_now();
+    double start = clock_read(clock);
     sn_pool_run(pool, threads, 1, ukr_task, &r);
-    double flops = 2.0 * (double)(kit->mr * kit->nr * DEPTH * CALLS) * threads;
-    return flops / (clock_now() - start);
+    int64_t k = WORDS * (r.panel == SN_PANEL_PAIRS ? 2 : 1);
+    double flops = 2.0 * (double)(kit->mr * kit->nr * k * CALLS) * threads;
+    return flops / (clock_read(clock) - start);
 }
 
 enum { PIECES = 64 };

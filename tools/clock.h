@@ -3,11 +3,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-static inline double clock_now(void) { // seconds
+static inline double clock_read(clockid_t clock) { // seconds
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+static inline double clock_now(void) { return clock_read(CLOCK_MONOTONIC); }
 
 static inline int clock_by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;

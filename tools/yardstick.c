@@ -21,12 +21,12 @@ static void must(dnnl_status_t s) {
     exit(3);
 }
 
-static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_t cols,
-                     bool turned) {
+static void describe(dnnl_memory_desc_t *md, int64_t batch, int64_t rows, int64_t cols, bool turned,
+                     dnnl_data_type_t type) {
     dnnl_dims_t dims = {batch, rows, cols},
                 strides = {rows * cols, turned ? 1 : cols, turned ? rows : 1};
     int first = batch == 1;
-    must(dnnl_memory_desc_init_by_strides(md, 3 - first, dims + first, dnnl_f32, strides + first));
+    must(dnnl_memory_desc_init_by_strides(md, 3 - first, dims + first, type, strides + first));
 }
 
 bool yardstick_available(void) { return true; }
@@ -38,9 +38,10 @@ Yardstick *yardstick_new(const GemmShape *p, int threads) {
     omp_set_num_threads(threads);
     must(dnnl_engine_create(&y->engine, dnnl_cpu, 0));
     must(dnnl_stream_create(&y->stream, y->engine, dnnl_stream_default_flags));
-    describe(&y->md[0], p->batch, p->m, p->k, !p->a_k);
-    describe(&y->md[1], p->batch, p->k, p->n, p->b_k);
-    describe(&y->md[2], p->batch, p->m, p->n, false);
+    dnnl_data_type_t type = p->bf16 ? dnnl_bf16 : dnnl_f32;
+    describe(&y->md[0], p->batch, p->m, p->k, !p->a_k, type);
+    describe(&y->md[1], p->batch, p->k, p->n, p->b_k, type);
+    describe(&y->md[2], p->batch, p->m, p->n, false, dnnl_f32);
     dnnl_matmul_desc_t desc;
     must(dnnl_matmul_desc_init(&desc, &y->md[0], &y->md[1], NULL, &y->md[2]));
     dnnl_primitive_desc_t pd;

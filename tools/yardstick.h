@@ -4,10 +4,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// C[batch][m x n] = A * B. a_k, b_k: that operand's elements are adjacent along k.
+// C[batch][m x n] = A * B. a_k, b_k: that operand's elements are adjacent along k. bf16: of A and B; C is f32.
 typedef struct {
     int64_t batch, m, n, k;
-    bool a_k, b_k;
+    bool a_k, b_k, bf16;
 } GemmShape;
 
 typedef struct Yardstick Yardstick;
