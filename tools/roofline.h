@@ -7,12 +7,14 @@
 
 // A row of gpus.def, whose head says what the columns are and where they come from.
 typedef struct {
-    const char *name, *device;
+    const char *name, *short_name, *device;
     uint32_t sm, multiprocessors;
     double f32, tf32, bf16, fp8;                 // TFLOP/s
     double memory, bandwidth;                    // GB, GB/s
     uint32_t l2;                                 // MiB
     uint32_t registers, shared, threads, blocks; // of a multiprocessor; shared in KiB
+    double driver, context;                      // MiB; 0: not known
+    double pcie, h2d, d2h, both, link, nic;      // GB/s; 0: not known, or there is none
 } Gpu;
 
 const Gpu *gpu_at(uint32_t i);         // NULL behind the last
