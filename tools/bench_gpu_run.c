@@ -1,33 +1,12 @@
 // The measuring half of bench_gpu.c: steps on a device, with random inputs.
-#include "ir/ir.h"
 #include "runtime/sinter.h"
 #include "tools/bench_gpu.h"
+#include "tools/bench_inputs.h"
 #include "tools/clock.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_STEPS = 31 };
-
-static uint64_t next_random(uint64_t *r) {
-    *r ^= *r << 13, *r ^= *r >> 7, *r ^= *r << 17;
-    return *r;
-}
-
-// Inputs of a section: floats in [0, 1), ids in their range.
-static void fill_inputs(SnExec *x, const SnPlan *plan, const char *section, uint64_t *r) {
-    for (uint32_t i = 0; i < plan->inputs.count; i++) {
-        const SnPort *p = &SN_AT(plan, SnPort, inputs)[i];
-        if (strcmp(SN_STRING(plan, p->section), section) != 0) continue;
-        int32_t *at = sn_exec_input(x, p);
-        for (int64_t k = 0; k < p->bytes / 4; k++) {
-            uint64_t word = next_random(r) >> 11;
-            if (p->elem == ELEM_f32)
-                ((float *)(void *)at)[k] = (float)(word % 1000) * 1e-3f;
-            else
-                at[k] = (int32_t)(word % (uint64_t)(p->range > 0 ? p->range : 2));
-        }
-    }
-}
 
 typedef struct {
     SnExec *x;
@@ -41,11 +20,11 @@ static SnStatus run_step(BenchRun *r, double *seconds, SnError *e) {
     SnEnv env = {.first = 1, .step = ++r->step, .seed = 1};
     sn_exec_set(r->x, "step", r->step);
     double start = clock_now();
-    fill_inputs(r->x, r->plan, "prologue", &r->random);
+    bench_fill(r->x, r->plan, "prologue", &r->random);
     SnStatus s = sn_exec_run(r->x, "prologue", &env, e);
     for (uint32_t i = 0; i < r->accum && !s; i++) {
         env.first = i == 0;
-        fill_inputs(r->x, r->plan, "micro", &r->random);
+        bench_fill(r->x, r->plan, "micro", &r->random);
         s = sn_exec_run(r->x, "micro", &env, e);
     }
     if (!s) s = sn_exec_run(r->x, "update", &env, e);
@@ -115,7 +94,7 @@ bool gpu_run(Arena *a, const SnProgram *programs, uint32_t accum, double micro, 
     SnError e = {0};
     BenchRun r = {.plan = (const SnPlan *)(const void *)programs[0].plan,
                   .accum = accum,
-                  .random = UINT64_C(88172645463325252)};
+                  .random = BENCH_SEED};
     *out = (GpuRun){0};
     if (repeat > MAX_STEPS) repeat = MAX_STEPS;
     if (!name || !*name) name = "cuda";

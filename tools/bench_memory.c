@@ -12,7 +12,8 @@
 enum { MAX_LENGTHS = 16 };
 
 typedef struct {
-    int64_t length, planned, measured; // bytes; measured 0: there was no room
+    int64_t length, planned, measured; // bytes
+    enum { MEASURED, NO_ROOM, NO_PEAK } how;
 } MemoryRow;
 
 // A field of a file of /proc, in kB; 0: it is not there.
@@ -26,6 +27,7 @@ static int64_t kilobytes(const char *file, const char *field) {
     return value;
 }
 
+// Linux then counts VmHWM from here on; false: it lacks the file, or lets nobody write it.
 static bool clear_peak(void) {
     FILE *f = fopen("/proc/self/clear_refs", "w");
     if (!f) return false;
@@ -43,7 +45,8 @@ static bool row_of(Driver *d, MemoryRow *row) {
     malloc_trim(0);
     int64_t before = kilobytes("/proc/self/status", "VmRSS:");
     int64_t room = kilobytes("/proc/meminfo", "MemAvailable:");
-    if (row->planned / 1024 > room - room / 10 || !clear_peak()) return true;
+    row->how = row->planned / 1024 > room - room / 10 ? NO_ROOM : clear_peak() ? MEASURED : NO_PEAK;
+    if (row->how != MEASURED) return true;
     SnExec *x = bench_step_open(&s, d->o.threads ? d->o.threads : sn_pool_default_threads());
     bench_step_run(&s, x, 1);
     row->measured = (kilobytes("/proc/self/status", "VmHWM:") - before) * 1024;
@@ -102,10 +105,11 @@ int bench_memory(Driver *d, const char *lengths) {
     for (int i = 0; i < n; i++) {
         if (!in_child(d, &rows[i])) return EXIT_USER;
         printf("%10lld %10.0f ", (long long)rows[i].length, mib(rows[i].planned));
-        if (rows[i].measured)
-            printf("%10.0f\n", mib(rows[i].measured));
-        else
-            printf("%10s\n", "no room");
+        switch (rows[i].how) {
+        case MEASURED: printf("%10.0f\n", mib(rows[i].measured)); break;
+        case NO_ROOM: printf("%10s\n", "no room"); break;
+        case NO_PEAK: printf("%10s  /proc/self/clear_refs is not writable\n", "-"); break;
+        }
     }
     print_growth(rows, n);
     return 0;

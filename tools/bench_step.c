@@ -1,6 +1,7 @@
 // See bench_cpu.h. Linear in the model; compiling takes what `sinter build` does without the linker.
 #include "codegen/plan.h"
 #include "tools/bench_cpu.h"
+#include "tools/bench_inputs.h"
 #include "tools/clock.h"
 #include <stdlib.h>
 
@@ -48,21 +49,6 @@ static void must(SnStatus s, const SnError *e) {
     exit(driver_error(s == SN_MACHINE ? EXIT_MACHINE : 70, "%s", e->text));
 }
 
-static void fill_inputs(SnExec *x, const SnPlan *plan) {
-    uint64_t r = 88172645463325252ull;
-    for (uint32_t i = 0; i < plan->inputs.count; i++) {
-        const SnPort *p = &SN_AT(plan, SnPort, inputs)[i];
-        int32_t *at = sn_exec_at(x, p->region, p->offset);
-        for (int64_t k = 0; k < p->bytes / 4; k++) {
-            r ^= r << 13, r ^= r >> 7, r ^= r << 17;
-            if (p->elem == ELEM_f32)
-                ((float *)(void *)at)[k] = (float)(r % 1000) * 1e-3f;
-            else
-                at[k] = (int32_t)(r % (uint64_t)(p->range > 0 ? p->range : 2));
-        }
-    }
-}
-
 SnExec *bench_step_open(const BenchStep *s, int threads) {
     SnError e = {0};
     SnExec *x;
@@ -73,7 +59,8 @@ SnExec *bench_step_open(const BenchStep *s, int threads) {
         sn_exec_set(x, SN_STRING(s->plan, v->name), v->value);
     }
     sn_exec_run(x, "init", &env, NULL);
-    fill_inputs(x, s->plan);
+    uint64_t random = BENCH_SEED;
+    bench_fill(x, s->plan, NULL, &random);
     return x;
 }
 
