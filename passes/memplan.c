@@ -10,7 +10,7 @@
 // those it overlaps in time and is skipped for very long functions.
 // Leaves valid: func->mem has one entry per node, states have theirs.
 #include "ir/view.h"
-#include "passes/pass.h"
+#include "passes/peak.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -368,6 +368,21 @@ static void place_temporaries(MemoryPlan *p) {
                    bound ? 100.0 * (double)(top - bound) / (double)bound : 0.0);
 }
 
+// What must become smaller for the function to need less.
+static void record_peak(PassCx *cx, const Func *f) {
+    Peak p = func_peak(cx->scratch, cx->m, f);
+    if (p.at == NONE) return;
+    ledger_add(cx->ledger,
+               (Decision){.done = true,
+                          .func = sym_str(cx->m->syms, f->name),
+                          .pass = "memplan",
+                          .rule = "peak",
+                          .subject = peak_name(cx->scratch, cx->m, f, p.at),
+                          .bytes = p.bytes,
+                          .loc = node_at(f, p.at)->loc},
+               "alive there: %s", peak_text(cx->scratch, &p, 8));
+}
+
 static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
     Arena *a = cx->scratch;
     MemoryPlan p = {.cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f)};
@@ -389,6 +404,7 @@ static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
     place_assigned(&p);
     make_buffers(&p);
     place_temporaries(&p);
+    if (cx->ledger) record_peak(cx, f);
 }
 
 // What recompute chose for a budget was priced by these very passes; others may give another plan.
