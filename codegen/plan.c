@@ -439,7 +439,8 @@ static void add_kernels(Writer *w, uint32_t from) {
 
 static void add_section(Writer *w, const ProgramSection *sec) {
     const Func *f = w->m->funcs.at[sec->func];
-    SnSection s = {.name = put(w, name_of(w, f->name)), .cmd = w->cmds.n};
+    SnSection s = {
+        .name = put(w, name_of(w, f->name)), .cmd = w->cmds.n, .beside = func_is_beside(w->m, f)};
     for (uint32_t i = 0; i < sec->steps.n; i++) add_step(w, f, &sec->steps.at[i]);
     add_kernels(w, s.cmd);
     s.count = w->cmds.n - s.cmd;

@@ -398,6 +398,10 @@ const Precision *precision_from(const Module *m, PrecisionAttr attr, Sym name);
 // The bytes of each region that a planned function, or the module, needs: raises end where it is less.
 void func_regions(const Module *m, const Func *f, int64_t end[REGION_COUNT]);
 void module_regions(const Module *m, int64_t end[REGION_COUNT]);
+// Runs for --generate or --predict and never while training: its temporaries are no part of a training run's.
+bool func_is_beside(const Module *m, const Func *f);
+// Bytes that a training run takes: states, inputs and scalars, and the temporaries of what it runs.
+int64_t module_training_bytes(const Module *m);
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }

@@ -239,6 +239,21 @@ void module_regions(const Module *m, int64_t end[REGION_COUNT]) {
     for (FuncId i = 0; i < m->funcs.n; i++) func_regions(m, m->funcs.at[i], end);
 }
 
+bool func_is_beside(const Module *m, const Func *f) {
+    const char *name = sym_str(m->syms, f->name);
+    return !strcmp(name, "generate") || !strncmp(name, "predict", 7);
+}
+
+int64_t module_training_bytes(const Module *m) {
+    int64_t end[REGION_COUNT] = {0}, temp[REGION_COUNT] = {0}, bytes = 0;
+    module_regions(m, end);
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        if (!func_is_beside(m, m->funcs.at[i])) func_regions(m, m->funcs.at[i], temp);
+    end[REGION_temp] = temp[REGION_temp];
+    for (int r = 0; r < REGION_COUNT; r++) bytes += end[r];
+    return bytes;
+}
+
 bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
     const Node *x = node_at(f, n);
     const char *func = sym_str(m->syms, f->name), *name = sym_str(m->syms, x->name);

@@ -409,9 +409,7 @@ static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
 
 // What recompute chose for a budget was priced by these very passes; others may give another plan.
 static void check_promise(const Module *m) {
-    int64_t end[REGION_COUNT] = {0}, bytes = 0, promised = m->recompute.promised;
-    module_regions(m, end);
-    for (int r = 0; r < REGION_COUNT; r++) bytes += end[r];
+    int64_t bytes = module_training_bytes(m), promised = m->recompute.promised;
     if (promised && bytes != promised)
         diag_error(m->diag, m->recompute.loc,
                    "the budget was met with %lld bytes, and with this list of passes it is %lld",

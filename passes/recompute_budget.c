@@ -246,7 +246,8 @@ static Price price_of(Budget *b, uint32_t pattern, int64_t rounds) {
         module_regions(m, all);
         func_regions(m, m->funcs.at[b->id], own);
         for (FuncId i = 0; i < m->funcs.n && first; i++)
-            if (i != b->id) func_regions(m, m->funcs.at[i], others);
+            if (i != b->id && !func_is_beside(m, m->funcs.at[i]))
+                func_regions(m, m->funcs.at[i], others);
         if (first) b->others = others[REGION_temp];
         for (int r = 0; r < REGION_COUNT && first; r++)
             if (r != REGION_temp) b->besides += all[r];

@@ -320,8 +320,8 @@ typedef struct {
 typedef struct {
     SnStr name;
     uint32_t cmd, count;
-    uint32_t pad;
-    int64_t temp;
+    uint32_t beside; // 1: for generating and predicting alone, never run while training
+    int64_t temp;    // bytes of region temp that it uses
 } SnSection;
 
 typedef struct {

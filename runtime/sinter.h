@@ -39,6 +39,8 @@ double sn_usable_memory(void);
 // Every offset, count and index of the blob is checked. blob must be 8-byte aligned.
 SnStatus sn_plan_check(const void *blob, SnError *e);
 const SnSection *sn_plan_section(const SnPlan *plan, const char *name); // NULL when absent
+// Bytes of region temp that its sections need, or those of them that training runs.
+int64_t sn_plan_temporary(const SnPlan *plan, bool training);
 const SnPort *sn_plan_input(const SnPlan *plan, const char *section, const char *name);
 const SnPort *sn_plan_output(const SnPlan *plan, const char *section, const char *name);
 const SnScalar *sn_plan_scalar(const SnPlan *plan, const char *name);
@@ -69,6 +71,17 @@ SnStatus sn_exec_tune(const SnProgram *programs, const char *device, int threads
 // That file, there or not. An error: there is no such GPU, or no folder.
 SnStatus sn_device_choices(const SnProgram *programs, const char *device, char *path, size_t size,
                            SnError *e);
+// How a device is opened.
+typedef struct {
+    const char *name; // as for sn_exec_open
+    int threads;
+    bool tune; // as sn_exec_tune
+    bool
+        training; // steps and evaluations alone: generating and predicting are faults, and what they would
+                  // need beside is not taken
+} SnDeviceWish;
+SnStatus sn_exec_open_as(const SnProgram *programs, const SnDeviceWish *wish, SnExec **out,
+                         SnError *e);
 // Whether it is a name of a device at all; NULL is.
 SnStatus sn_device_check(const char *device, SnError *e);
 // The CPU alone, from a plan that sn_plan_check accepted.

@@ -2,6 +2,7 @@
 #include "tools/account.h"
 #include "ir/base/str.h"
 #include "runtime/elem.h"
+#include "runtime/sinter.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -270,7 +271,8 @@ void account_shape(const SnGemm *g, char *to, size_t size) {
 }
 
 int64_t account_peak(const SnPlan *p) {
-    int64_t all = p->workspace;
-    for (int r = 1; r < SN_REGIONS; r++) all += p->region_bytes[r];
+    int64_t all = p->workspace + sn_plan_temporary(p, true);
+    for (int r = 1; r < SN_REGIONS; r++)
+        if (r != SN_REGION_TEMP) all += p->region_bytes[r];
     return all;
 }

@@ -39,6 +39,7 @@ struct SnDevice {
     const SnPlan *plan;
     unsigned char *scalars;
     int64_t bytes;       // of the arena
+    int64_t temporary;   // of it, for region temp
     SnCounter *counters; // one per command; counted when profile is set
     bool profile;
     bool ahead;                     // a run may still be under way when the next one is started
@@ -47,12 +48,7 @@ struct SnDevice {
     char name[128];                 // for people: "2 threads", "NVIDIA H100 80GB HBM3, sm_90"
 };
 
-// open.c: see sn_exec_open and sn_exec_tune.
-typedef struct {
-    const char *name; // NULL: the best there is
-    int threads;
-    bool tune;
-} SnDeviceWish;
+// open.c: see sn_exec_open_as.
 SnStatus sn_device_open(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
                         SnError *e);
 
@@ -64,6 +60,6 @@ SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e);
 // command reads is named too: nobody watches those. False: the plan has no such argument.
 bool sn_nan_watched(const SnPlan *plan, uint32_t arg, int64_t element, char *text, size_t size);
 
-// cpu/device.c. Threads: at least 1. functions: the executable's native code.
-SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,
+// cpu/device.c. functions: the executable's native code.
+SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), const SnDeviceWish *wish,
                        SnDevice **out, SnError *e);

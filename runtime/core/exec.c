@@ -37,30 +37,32 @@ static SnStatus finish(SnDevice *device, int threads, SnExec **out, SnError *e) 
 SnStatus sn_exec_new(const SnPlan *plan, void (*const *functions)(void), int threads, SnExec **out,
                      SnError *e) {
     SnDevice *device;
-    if (threads < 1) threads = 1;
+    const SnDeviceWish wish = {.threads = threads < 1 ? 1 : threads};
     *out = NULL;
-    SnStatus s = sn_cpu_device(plan, functions, threads, &device, e);
-    return s ? s : finish(device, threads, out, e);
+    SnStatus s = sn_cpu_device(plan, functions, &wish, &device, e);
+    return s ? s : finish(device, wish.threads, out, e);
 }
 
-static SnStatus open_device(const SnProgram *programs, const SnDeviceWish *wish, SnExec **out,
-                            SnError *e) {
+SnStatus sn_exec_open_as(const SnProgram *programs, const SnDeviceWish *wish, SnExec **out,
+                         SnError *e) {
     SnDevice *device;
+    SnDeviceWish mine = *wish;
+    if (mine.threads < 1) mine.threads = 1;
     *out = NULL;
-    SnStatus s = sn_device_open(programs, wish, &device, e);
-    return s ? s : finish(device, wish->threads, out, e);
+    SnStatus s = sn_device_open(programs, &mine, &device, e);
+    return s ? s : finish(device, mine.threads, out, e);
 }
 
 SnStatus sn_exec_open(const SnProgram *programs, const char *name, int threads, SnExec **out,
                       SnError *e) {
-    const SnDeviceWish wish = {.name = name, .threads = threads < 1 ? 1 : threads};
-    return open_device(programs, &wish, out, e);
+    const SnDeviceWish wish = {.name = name, .threads = threads};
+    return sn_exec_open_as(programs, &wish, out, e);
 }
 
 SnStatus sn_exec_tune(const SnProgram *programs, const char *name, int threads, SnExec **out,
                       SnError *e) {
-    const SnDeviceWish wish = {.name = name, .threads = threads < 1 ? 1 : threads, .tune = true};
-    return open_device(programs, &wish, out, e);
+    const SnDeviceWish wish = {.name = name, .threads = threads, .tune = true};
+    return sn_exec_open_as(programs, &wish, out, e);
 }
 
 void sn_exec_free(SnExec *x) {
@@ -98,6 +100,7 @@ const SnCounter *sn_exec_counters(const SnExec *x) { return x->device->counters;
 
 void *sn_exec_at(SnExec *x, uint32_t region, int64_t offset) {
     assert(region > SN_REGION_NONE && region < SN_REGIONS);
+    assert(region != SN_REGION_TEMP || offset <= x->device->temporary);
     return x->device->ops->at(x->device, region, offset);
 }
 
@@ -107,6 +110,8 @@ void *sn_exec_input(SnExec *x, const SnPort *port) {
 
 SnStatus sn_exec_read(SnExec *x, uint32_t region, int64_t offset, void *to, int64_t bytes,
                       SnError *e) {
+    if (region == SN_REGION_TEMP && offset + bytes > x->device->temporary)
+        return sn_fail(e, SN_PLAN, "the device was opened for training alone");
     return x->device->ops->read(x->device, region, offset, to, bytes, e);
 }
 
@@ -117,6 +122,8 @@ SnStatus sn_exec_write(SnExec *x, uint32_t region, int64_t offset, const void *f
 
 SnStatus sn_exec_run(SnExec *x, const char *section, const SnEnv *env, SnError *e) {
     const SnSection *s = sn_plan_section(x->plan, section);
+    if (s && s->temp > x->device->temporary)
+        return sn_fail(e, SN_PLAN, "'%s': the device was opened for training alone", section);
     return s ? x->device->ops->run(x->device, s, env, e) : SN_OK;
 }
 

@@ -442,6 +442,23 @@ static SnStatus check_cmd(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
     return FAIL("kind of command %u", at);
 }
 
+// What all its commands use of region temp lies in what it says that it does.
+static SnStatus check_section(const PlanCheck *c, uint32_t at, const SnSection *s) {
+    const SnPlan *p = c->plan;
+    if (!good_string(c, s->name) || s->cmd > p->cmds.count || s->count > p->cmds.count - s->cmd ||
+        s->beside > 1 || !good_place(c, SN_REGION_TEMP, 0, s->temp))
+        return FAIL("section %u", at);
+    for (uint32_t i = s->cmd; i < s->cmd + s->count; i++) {
+        const SnCmd *cmd = &SN_AT(p, SnCmd, cmds)[i];
+        for (uint32_t k = 0; k < cmd->nargs; k++) {
+            const SnArg *a = &SN_AT(p, SnArg, args)[cmd->args + k];
+            if (a->region == SN_REGION_TEMP && a->offset + a->bytes > s->temp)
+                return FAIL("temporaries of section %u", at);
+        }
+    }
+    return SN_OK;
+}
+
 static SnStatus check_commands(const PlanCheck *c) {
     const SnPlan *p = c->plan;
     for (uint32_t i = 0; i < p->args.count; i++) {
@@ -458,9 +475,8 @@ static SnStatus check_commands(const PlanCheck *c) {
         if (s) return s;
     }
     for (uint32_t i = 0; i < p->sections.count; i++) {
-        const SnSection *s = &SN_AT(p, SnSection, sections)[i];
-        if (!good_string(c, s->name) || s->cmd > p->cmds.count || s->count > p->cmds.count - s->cmd)
-            return FAIL("section %u", i);
+        SnStatus s = check_section(c, i, &SN_AT(p, SnSection, sections)[i]);
+        if (s) return s;
     }
     return SN_OK;
 }
@@ -511,6 +527,15 @@ SnStatus sn_plan_check(const void *blob, SnError *e) {
     if (!s) s = check_ports(c, SN_AT(p, SnPort, inputs), p->inputs.count, "input", true);
     if (!s) s = check_ports(c, SN_AT(p, SnPort, outputs), p->outputs.count, "output", false);
     return s;
+}
+
+int64_t sn_plan_temporary(const SnPlan *p, bool training) {
+    int64_t most = 0;
+    for (uint32_t i = 0; i < p->sections.count; i++) {
+        const SnSection *s = &SN_AT(p, SnSection, sections)[i];
+        if (s->temp > most && !(training && s->beside)) most = s->temp;
+    }
+    return most;
 }
 
 const SnSection *sn_plan_section(const SnPlan *p, const char *name) {

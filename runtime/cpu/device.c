@@ -167,7 +167,8 @@ static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError
     int64_t threads = sn_pool_threads(x->pool), at = 0, offset[SN_REGIONS];
     for (int r = 0; r < SN_REGIONS; r++) {
         offset[r] = at;
-        at += sn_round_up(x->plan->region_bytes[r] + 64, PAGE);
+        int64_t bytes = r == SN_REGION_TEMP ? x->device.temporary : x->plan->region_bytes[r];
+        at += sn_round_up(bytes + 64, PAGE);
     }
     // An odd number of lines between scratches keeps threads out of each other's cache sets.
     x->scratch_bytes = sn_round_up(scratch + 64, PAGE) + 64;
@@ -337,15 +338,16 @@ static const SnDeviceOps cpu_ops = {.free = cpu_free,
                                     .run = cpu_run,
                                     .wait = cpu_wait};
 
-SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), int threads,
+SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), const SnDeviceWish *wish,
                        SnDevice **out, SnError *e) {
     *out = NULL;
     CpuDevice *x = calloc(1, sizeof *x);
     if (!x) return sn_fail(e, SN_MACHINE, "out of memory");
     x->plan = x->device.plan = plan;
     x->device.ops = &cpu_ops;
+    x->device.temporary = sn_plan_temporary(plan, wish->training);
     x->find_nan = sn_nan_wanted();
-    SnStatus s = build(x, functions, threads < 1 ? 1 : threads, e);
+    SnStatus s = build(x, functions, wish->threads, e);
     if (s) {
         cpu_free(&x->device);
         return s;

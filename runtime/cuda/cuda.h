@@ -13,6 +13,7 @@ typedef struct {
     int ordinal;
     bool from_ptx; // take the PTX even where machine code would do
     bool stepwise; // no graphs, and wait after every command: a fault then names its command
+    bool training; // see SnDeviceWish
     bool tune;     // measure the algorithms of products before anything else, and keep the fastest
 } SnCudaChoice;
 SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, SnDevice **out,

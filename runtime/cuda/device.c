@@ -490,9 +490,10 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
     uint64_t at = 0, workspace;
     size_t available = 0, total = 0;
     const double gib = 1024.0 * 1024.0 * 1024.0;
+    x->device.temporary = sn_plan_temporary(x->plan, x->choice.training);
     for (int r = 1; r < SN_REGIONS; r++) {
         x->region[r] = at;
-        at += (uint64_t)x->plan->region_bytes[r] + 64;
+        at += (uint64_t)(r == SN_REGION_TEMP ? x->device.temporary : x->plan->region_bytes[r]) + 64;
         if (r == SN_REGION_SCALAR) {
             x->env = x->region[r] + (uint64_t)env_offset(x->plan);
             at = x->env + sizeof(SnCudaEnv);

@@ -106,7 +106,11 @@ void sn_print_info(const SnPlan *p, const char *device) {
     print_programs();
     print_choices(device);
     for (int i = 1; i < SN_REGIONS; i++)
-        printf("memory     %-10s %12" PRId64 " bytes\n", regions[i], p->region_bytes[i]);
+        printf("memory     %-10s %12" PRId64 " bytes\n", regions[i],
+               i == SN_REGION_TEMP ? sn_plan_temporary(p, true) : p->region_bytes[i]);
+    if (sn_plan_temporary(p, false) > sn_plan_temporary(p, true))
+        printf("           to generate or predict, %" PRId64 " bytes are temporary\n",
+               sn_plan_temporary(p, false));
     printf("kernels    %u, matrix products %u, commands %u\n", p->kernels.count, p->gemms.count,
            p->cmds.count);
     for (uint32_t i = 0; i < p->sections.count; i++) {

@@ -81,7 +81,8 @@ static SnStatus open_cuda(const SnProgram *p, const SnDeviceWish *wish, SnDevice
                                  .from_ptx =
                                      emulated_one || sn_environ_number(SN_SET_env_cubin) == 0,
                                  .stepwise = sn_environ_number(SN_SET_env_graphs) == 0,
-                                 .tune = wish->tune};
+                                 .tune = wish->tune,
+                                 .training = wish->training};
     SnStatus s = sn_cuda_device(p, &choice, out, e);
     if (!s && emulated_one) (*out)->first_nan = p->emulator->first_nan;
     return s;
@@ -97,14 +98,14 @@ SnStatus sn_device_check(const char *name, SnError *e) {
                    name);
 }
 
-static SnStatus open_cpu(const SnProgram *p, int threads, SnDevice **out, SnError *e) {
+static SnStatus open_cpu(const SnProgram *p, const SnDeviceWish *wish, SnDevice **out, SnError *e) {
     char missing[128];
     if (!p) return sn_fail(e, SN_USER, "this program was not built for the CPU (--target cpu)");
     sn_cpu_missing(plan_of(p)->features, missing, sizeof missing);
     if (*missing)
         return sn_fail(e, SN_MACHINE, "this program's code for CPUs needs %s, which this one lacks",
                        missing);
-    return sn_cpu_device(plan_of(p), p->functions, threads, out, e);
+    return sn_cpu_device(plan_of(p), p->functions, wish, out, e);
 }
 
 static SnStatus open_named(const SnProgram *programs, const SnDeviceWish *wish, SnDevice **out,
@@ -112,7 +113,7 @@ static SnStatus open_named(const SnProgram *programs, const SnDeviceWish *wish, 
     SnStatus known = sn_device_check(wish->name, e);
     if (known) return known;
     if (!strcmp(wish->name, "cpu"))
-        return open_cpu(sn_program_find(programs, SN_DEVICE_CPU), wish->threads, out, e);
+        return open_cpu(sn_program_find(programs, SN_DEVICE_CPU), wish, out, e);
     return open_cuda(sn_program_find(programs, SN_DEVICE_CUDA), wish, out, e);
 }
 

@@ -363,11 +363,12 @@ static void print_tuned(const Run *r) {
 
 static SnStatus set_up(Run *r) {
     int threads = (int)count_or(r, SN_SET_threads, sn_pool_default_threads());
+    const SnDeviceWish wish = {.name = device_name(r),
+                               .threads = threads,
+                               .tune = given(r, SN_SET_tune) != NULL,
+                               .training = !given(r, SN_SET_generate) && !given(r, SN_SET_predict)};
     SnStatus s = claim_directory(r);
-    if (!s)
-        s = given(r, SN_SET_tune)
-                ? sn_exec_tune(sn_programs, device_name(r), threads, &r->exec, &r->e)
-                : sn_exec_open(sn_programs, device_name(r), threads, &r->exec, &r->e);
+    if (!s) s = sn_exec_open_as(sn_programs, &wish, &r->exec, &r->e);
     if (!s) r->plan = sn_exec_plan(r->exec);
     if (!s && *sn_exec_note(r->exec))
         fprintf(stderr, "%s: note: %s\n", r->program, sn_exec_note(r->exec));

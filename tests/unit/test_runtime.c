@@ -139,6 +139,9 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(copy[p->strings.offset + p->strings.count - 1] = 'x');
     REFUSED(p->region_bytes[SN_REGION_PARAM] = 8);
     REFUSED(p->region_bytes[SN_REGION_TEMP] = -1);
+    REFUSED(ITEM(SnSection, sections)[6].temp = INT64_MAX);
+    REFUSED(ITEM(SnSection, sections)[6].temp -= 4); // an argument reaches beyond it
+    REFUSED(ITEM(SnSection, sections)[6].beside = 2);
     REFUSED(p->model_name = 1 << 20);
     REFUSED(ITEM(SnKernel, kernels)->fn = TINY_FUNCTIONS);
     REFUSED(ITEM(SnKernel, kernels)->scratch = -1);
@@ -466,6 +469,28 @@ static void test_generation_follows_the_model(void **state) {
     sn_exec_free(x);
 }
 
+// What generating needs beside is not taken for training, and then generating is a fault.
+static void test_training_takes_its_own_memory(void **state) {
+    RuntimeFixture *f = *state;
+    const SnProgram programs[2] = {
+        {.plan = (const unsigned char *)f->plan, .functions = tiny_functions}};
+    assert_int_equal(sn_plan_temporary(f->plan, false), TEMP_BYTES);
+    assert_int_equal(sn_plan_temporary(f->plan, true), AT_MEAN + 4);
+    for (int training = 0; training < 2; training++) {
+        const SnDeviceWish wish = {.name = "cpu", .threads = 1, .training = training};
+        SnError e = {0};
+        SnExec *x;
+        float logit;
+        SnEnv env = {.first = 1, .step = 1};
+        assert_int_equal(sn_exec_open_as(programs, &wish, &x, &e), SN_OK);
+        assert_int_equal(sn_exec_run(x, "init", &env, &e), SN_OK);
+        assert_int_equal(sn_exec_run(x, "generate", &env, &e), training ? SN_PLAN : SN_OK);
+        assert_int_equal(sn_exec_read(x, SN_REGION_TEMP, AT_LOGITS, &logit, 4, &e),
+                         training ? SN_PLAN : SN_OK);
+        sn_exec_free(x);
+    }
+}
+
 typedef struct {
     _Atomic int64_t sum, calls;
     _Atomic int busy[8];
@@ -598,6 +623,7 @@ int main(void) {
         WITH(test_threads_change_nothing),
         WITH(test_resume_is_exact),
         WITH(test_generation_follows_the_model),
+        WITH(test_training_takes_its_own_memory),
         cmocka_unit_test(test_pool_runs_every_task_once),
         cmocka_unit_test(test_pool_wakes_the_parked),
         cmocka_unit_test(test_philox_known_answers),

@@ -135,6 +135,8 @@ static SnStr tiny_string(Tiny *t, const char *s) {
 
 static void tiny_arg(Tiny *t, uint32_t region, int64_t offset, int64_t bytes) {
     t->args[t->nargs++] = (SnArg){(uint16_t)region, SN_ELEM_f32, 0, offset, bytes};
+    int64_t *temp = &t->sections[t->nsections - 1].temp;
+    if (region == SN_REGION_TEMP && offset + bytes > *temp) *temp = offset + bytes;
 }
 
 static void tiny_section(Tiny *t, const char *name) {
@@ -228,6 +230,7 @@ static void tiny_commands(Tiny *t) {
     tiny_arg(t, SN_REGION_TEMP, AT_MEAN, 4), tiny_arg(t, SN_REGION_ACCUM, AT_EVAL, 4);
     tiny_arg(t, SN_REGION_SCALAR, 8, 4);
     tiny_section(t, "generate");
+    t->sections[t->nsections - 1].beside = 1;
     tiny_cmd(t, SN_CMD_KERNEL, SN_WHEN_ALWAYS, 7, 2);
     tiny_arg(t, SN_REGION_TEMP, AT_LOGITS, SEQ * VOCAB * 4),
         tiny_arg(t, SN_REGION_INPUT, AT_PROMPT, 16);
