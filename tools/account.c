@@ -209,12 +209,39 @@ static uint32_t rounds(const SnPlan *p, const SnSection *s) {
     return (uint32_t)(most + 1);
 }
 
-AccountLayer account_layer(Arena *a, const SnPlan *p) {
+// An attention that is kept whole: codegen/plan.c calls its kernels so.
+static bool is_attention(const SnPlan *p, const SnKernel *k) {
+    return k && strcmp(SN_STRING(p, k->name), "flash") == 0;
+}
+
+// Bytes that the forward pass of round `round` keeps for the derivatives.
+static double saved_bytes(const Module *m, uint32_t round) {
+    const Func *f = module_find(m, "micro");
+    double sum = 0;
+    for (NodeId n = 0; f && n < f->mem.n; n++) {
+        const Node *x = node_at(f, n);
+        if (f->mem.at[n].region != REGION_temp || x->phase != PHASE_F ||
+            (x->op != OP_group && x->op != OP_part) ||
+            round_of(sym_str(m->syms, x->name)) != (int64_t)round)
+            continue;
+        bool kept = false;
+        for (NodeId u = n + 1; u < f->nodes.n && !kept; u++) {
+            const Node *by = node_at(f, u);
+            for (uint32_t i = 0; i < by->n && by->op != OP_part; i++)
+                kept |= operand(f, u, i) == n && by->phase != PHASE_F;
+        }
+        if (kept) sum += (double)type_bytes(type_of(m, f, n));
+    }
+    return sum;
+}
+
+AccountLayer account_layer(Arena *a, const SnPlan *p, const Module *m) {
     for (uint32_t k = 0; k < p->sections.count; k++) {
         const SnSection *s = &SN_AT(p, SnSection, sections)[k];
         if (strcmp(SN_STRING(p, s->name), "micro") != 0) continue;
         uint32_t n = rounds(p, s);
         AccountTotal *of = NEW_ARRAY(a, AccountTotal, n + 1);
+        double *attention = NEW_ARRAY(a, double, n + 1);
         int64_t at = -1;
         for (uint32_t i = s->cmd; i < s->cmd + s->count; i++) {
             const SnCmd *c = &SN_AT(p, SnCmd, cmds)[i];
@@ -222,9 +249,16 @@ AccountLayer account_layer(Arena *a, const SnPlan *p) {
             if (round_of(name) >= 0 || strchr(name, '.')) at = round_of(name);
             AccountLine l = line_of(p, c);
             if (at >= 0) add_total(&of[at], &l, 1);
+            if (at >= 0 && is_attention(p, l.kernel)) attention[at] += l.bytes;
         }
         const AccountTotal *middle = &of[n / 2];
-        return (AccountLayer){n, middle->kernels, middle->products, middle->others};
+        return (AccountLayer){n,
+                              middle->kernels,
+                              middle->products,
+                              middle->others,
+                              middle->kernel_bytes - attention[n / 2],
+                              attention[n / 2],
+                              m ? saved_bytes(m, n / 2) : 0};
     }
     return (AccountLayer){0};
 }

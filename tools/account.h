@@ -2,7 +2,7 @@
 // device memory. A kernel's bytes are those of its inputs once and its outputs once (SnKernel.bytes), a
 // product's those of its two operands, its result and what it adds.
 #pragma once
-#include "ir/base/arena.h"
+#include "ir/ir.h"
 #include "runtime/plan.h"
 
 // Equal commands of one section: the same kernel, the same product, or a copy or fill of as many bytes.
@@ -33,10 +33,15 @@ void account_step(Arena *a, const SnPlan *plan, uint32_t accum, Account *out);
 // micro-batch. A command belongs to the round that its name tells ("h.3.attn.q"), one without a number
 // to the round of the command before it. layers: rounds seen; 0: the model repeats nothing. The figures
 // are those of a round in the middle: the first and the last may share commands with what is around.
+//
+// kernel_bytes: of its kernels, without attention_bytes: those of kernels that keep attention whole, which are
+// products. saved_bytes: what its forward pass stores and the derivatives read. m: the module that the plan was
+// made of; NULL: saved_bytes is 0.
 typedef struct {
     uint32_t layers, kernels, products, others;
+    double kernel_bytes, attention_bytes, saved_bytes;
 } AccountLayer;
-AccountLayer account_layer(Arena *a, const SnPlan *plan);
+AccountLayer account_layer(Arena *a, const SnPlan *plan, const Module *m);
 
 // Operations of an attention's products at the keys that its rows need: as far as they follow from the strips'
 // hulls, whose ends are taken to be straight lines between strips, as those of causal masks and windows are.

@@ -275,8 +275,11 @@ static void put_totals(const GpuBench *b) {
                small_launches(b), b->gpu->multiprocessors, b->gpu->name);
     if (y->layers)
         printf("layer      one of %u, forward and backward: %u kernels, %u products, %u others: %u "
-               "launches\n",
-               y->layers, y->kernels, y->products, y->others, y->kernels + y->products + y->others);
+               "launches\n"
+               "           %.1f MB by kernels without products, %.1f MB by attention\n"
+               "           %.1f MB are kept from the forward pass for the backward pass\n",
+               y->layers, y->kernels, y->products, y->others, y->kernels + y->products + y->others,
+               y->kernel_bytes * 1e-6, y->attention_bytes * 1e-6, y->saved_bytes * 1e-6);
     printf("estimated  %.3f ms a step\n", estimated_step(b) * 1e3);
     if (b->ran && !b->run.emulated)
         printf("measured   %.3f ms a step as graphs, %.2f of the estimate; loss %.3f -> %.3f\n",
@@ -382,6 +385,9 @@ static void json_totals(const GpuBench *b) {
     json_number("layer_kernels", b->layer.kernels);
     json_number("layer_products", b->layer.products);
     json_number("layer_others", b->layer.others);
+    json_number("layer_kernel_bytes", b->layer.kernel_bytes);
+    json_number("layer_attention_bytes", b->layer.attention_bytes);
+    json_number("layer_saved_bytes", b->layer.saved_bytes);
     json_number("estimated_ms", estimated_step(b) * 1e3);
     if (b->ran && !b->run.emulated) json_number("measured_ms", b->run.step * 1e3);
     if (b->ran) json_number("loss_first", b->run.loss[0]);
@@ -424,7 +430,7 @@ int bench_gpu(Driver *d) {
     int64_t micro = d->program->micro, batch = d->program->batch;
     b.accum = micro > 0 && batch > micro ? (uint32_t)(batch / micro) : 1;
     account_step(d->arena, b.plan, b.accum, &b.account);
-    b.layer = account_layer(d->arena, b.plan);
+    b.layer = account_layer(d->arena, b.plan, d->program->m);
     compile(&b);
     if (b.compiled) run(&b);
     if (named && *named && !b.ran) {

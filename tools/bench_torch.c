@@ -34,7 +34,7 @@ static bool sizes_of(const BenchStep *s, char **argv) {
     const Module *m = s->d->program->m;
     Arena *a = s->d->arena;
     if (strcmp(s->d->program->model_name, "gpt2") != 0) return false;
-    *argv++ = word(a, account_layer(a, s->plan).layers);
+    *argv++ = word(a, account_layer(a, s->plan, NULL).layers);
     for (int i = 0; i < 4; i++) {
         if (!axis_size(m, axes[i])) return false;
         *argv++ = word(a, axis_size(m, axes[i]));

@@ -171,7 +171,7 @@ static void shapes_are_the_model_s(void **state) {
         if (s->region == SN_REGION_PARAM) params += s->bytes / F32;
     }
     assert_true(params == parameters());
-    AccountLayer y = account_layer(f->t->a, f->plan);
+    AccountLayer y = account_layer(f->t->a, f->plan, NULL);
     assert_int_equal(y.layers, LAYERS);
 }
 
@@ -179,7 +179,7 @@ static void shapes_are_the_model_s(void **state) {
 static void launches_of_a_layer(void **state) {
     const TrafficFixture *f = *state;
     const uint32_t most = f->library ? 30 : 35;
-    AccountLayer y = account_layer(f->t->a, f->plan);
+    AccountLayer y = account_layer(f->t->a, f->plan, NULL);
     uint32_t launches = y.kernels + y.products + y.others;
     print_message("a layer takes %u kernels, %u products, %u others: %u launches, at most %u\n",
                   y.kernels, y.products, y.others, launches, most);
