@@ -450,9 +450,23 @@ int ir_verify(const Module *m, Text *why);
 // read when it is read. Needs a module whose ids are valid; returns the number of faults.
 int ir_check_memory(const Module *m, const Func *f, Text *why);
 
-// Roles of an axis for one operand of one node (ir/roles.c):
-//   EACH  result and operand keep the axis, element by element      SUM  summed away (linear)
-//   MAX   folded away, not linear                                   WHOLE needed whole, kept or not
-//   NEW   the operand lacks it, the result has it (broadcast)       ABSENT  neither has it
-typedef enum { ROLE_ABSENT, ROLE_EACH, ROLE_SUM, ROLE_MAX, ROLE_WHOLE, ROLE_NEW } Role;
-Role ir_role(const Module *m, const Func *f, NodeId n, uint32_t operand_index, AxisId a);
+// What becomes of an axis in a node, seen from one operand (ir/flow.c):
+//   EACH  result and operand keep the axis, element by element      SUM  added up (linear)
+//   MOVED equal parts of it are such parts of axis `to`             MAX MIN  folded away, not linear
+//   NEW   the operand lacks it, the result has it (broadcast)       WHOLE needed whole, kept or not
+//   ABSENT neither has it
+typedef enum {
+    ROLE_ABSENT,
+    ROLE_EACH,
+    ROLE_MOVED,
+    ROLE_SUM,
+    ROLE_MAX,
+    ROLE_MIN,
+    ROLE_WHOLE,
+    ROLE_NEW
+} Role;
+typedef struct {
+    Role role;
+    AxisId to; // of the result: EACH, NEW and MOVED; else 0
+} AxisFlow;
+AxisFlow ir_axis_flow(const Module *m, const Func *f, NodeId n, uint32_t operand_index, AxisId a);

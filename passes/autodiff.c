@@ -54,7 +54,7 @@ static NodeId unbroadcast(Gradient *g, uint32_t i, NodeId v) {
     const Type *t = type_of(m, g->b->f, v);
     AxisList axes = {0};
     for (uint32_t a = 0; a < t->n; a++)
-        if (ir_role(m, f, g->n, i, t->axes[a].axis) == ROLE_NEW)
+        if (ir_axis_flow(m, f, g->n, i, t->axes[a].axis).role == ROLE_NEW)
             axes.at[axes.n++] = t->axes[a].axis;
     // The last axis by itself: a learned factor of attention's scores is then a sum for each row, and of those.
     if (axes.n > 1 && axes.at[axes.n - 1] == t->axes[t->n - 1].axis) {

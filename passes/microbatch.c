@@ -176,7 +176,7 @@ static bool check_feedback(Cut *c, NodeId n) {
     return true;
 }
 
-// Roles say whether an op treats samples alike.
+// Roles say whether an op treats samples alike. A sum that is no fold reads other samples.
 static bool check_roles(Cut *c, NodeId n) {
     const Node *x = node(c, n);
     if (x->op == OP_iota && c->has[n]) {
@@ -194,10 +194,10 @@ static bool check_roles(Cut *c, NodeId n) {
     for (uint32_t j = 0; j < x->n && !c->fold[n]; j++) {
         NodeId o = operand(c->f, n, j);
         if (!c->has[o]) continue;
-        Role role = ir_role(c->m, c->f, n, j, c->sample);
+        Role role = ir_axis_flow(c->m, c->f, n, j, c->sample).role;
         bool view = op_info[x->op].kind == OPK_VIEW && x->op != OP_expand &&
                     type_find(type_of(c->m, c->f, n), c->sample) < 0;
-        if (role == ROLE_WHOLE || view) {
+        if (role == ROLE_WHOLE || role == ROLE_MOVED || role == ROLE_SUM || view) {
             explain(c, n, "mixes the samples of the batch", (Loc){0});
             return false;
         }

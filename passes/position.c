@@ -46,7 +46,7 @@ static bool is_pointwise(const Position *p, NodeId n) {
     if (!x->n || node_acc(x) >= 0) return false;
     if (x->op == OP_reduce && attr_of(p->m, p->f, n)->reduce.by != FOLD_row) return false;
     for (uint32_t j = 0; j < x->n; j++) {
-        Role role = ir_role(p->m, p->f, n, j, p->axis);
+        Role role = ir_axis_flow(p->m, p->f, n, j, p->axis).role;
         if (role != ROLE_EACH && role != ROLE_NEW) return false;
     }
     return true;

@@ -245,7 +245,7 @@ static bool check_node(const Sweep *s, Rounds *x, NodeId n) {
     if (!rows && !is_sum(s, x, n))
         return refuse(x, n, d->op == OP_reduce ? "folds rows, and is no sum" : "mixes rows");
     for (uint32_t k = 0; k < d->n; k++) {
-        Role role = ir_role(s->m, s->f, n, k, x->axis);
+        Role role = ir_axis_flow(s->m, s->f, n, k, x->axis).role;
         if (rows ? role == ROLE_EACH || role == ROLE_NEW : role == ROLE_SUM || role == ROLE_ABSENT)
             continue;
         return refuse(x, n, "mixes rows");
