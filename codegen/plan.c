@@ -39,6 +39,7 @@ SAME(SN_REGION_ACCUM, REGION_accum);
 SAME(SN_REGION_TEMP, REGION_temp);
 SAME(SN_REGION_INPUT, REGION_input);
 SAME(SN_REGION_SCALAR, REGION_scalar);
+SAME(SN_REGION_HOST, REGION_host);
 SAME(SN_REGIONS, REGION_COUNT);
 
 // What a command of the section being written starts: a kernel that is not yet added, or one that is.

@@ -230,6 +230,7 @@ typedef enum {
     REGION_temp,
     REGION_input,
     REGION_scalar,
+    REGION_host, // memory of the host, where it is not the device's own
     REGION_COUNT
 } Region;
 extern const char *const region_names[REGION_COUNT];

@@ -61,8 +61,8 @@ const char *const recompute_names[RECOMPUTE_MODES] = {"none", "every", "budget"}
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
 const char *const group_names[GROUP_COUNT] = {"map",     "rows", "columns", "gemm", "gather",
                                               "scatter", "copy", "attend",  "flash"};
-const char *const region_names[REGION_COUNT] = {"none",  "param", "moment", "shadow",
-                                                "accum", "temp",  "input",  "scalar"};
+const char *const region_names[REGION_COUNT] = {"none", "param", "moment", "shadow", "accum",
+                                                "temp", "input", "scalar", "host"};
 const char *const state_kind_names[STATE_KINDS] = {"param",   "moment", "stat",
                                                    "counter", "accum",  "shadow"};
 Region state_region(StateKind kind) {

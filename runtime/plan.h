@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 9u
+#define SN_PLAN_VERSION 11u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -88,10 +88,28 @@ typedef enum {
     SN_REGION_TEMP,
     SN_REGION_INPUT,
     SN_REGION_SCALAR,
+    SN_REGION_HOST, // CUDA: pinned memory of the host, which nothing but copies touches
     SN_REGIONS
 } SnRegion; // same order as ir's Region
 typedef enum { SN_DEVICE_CPU, SN_DEVICE_CUDA, SN_DEVICES } SnDeviceKind;
-typedef enum { SN_CMD_KERNEL, SN_CMD_GEMM, SN_CMD_ATTEND, SN_CMD_FILL, SN_CMD_COPY } SnCmdOp;
+typedef enum {
+    SN_CMD_KERNEL,
+    SN_CMD_GEMM,
+    SN_CMD_ATTEND,
+    SN_CMD_FILL,
+    SN_CMD_COPY,
+    SN_CMD_RECORD, // the event stands for all that its stream was given so far
+    SN_CMD_WAIT    // what its stream is given from here on comes after the event
+} SnCmdOp;
+// Commands of a stream run in their order, those of different streams in any that RECORD and WAIT allow. A
+// section begins and ends in the first: the others start with a WAIT, and it waits for all that they copied.
+typedef enum {
+    SN_STREAM_COMPUTE,
+    SN_STREAM_OUT, // copies to the host
+    SN_STREAM_IN,  // copies from it
+    SN_STREAMS
+} SnStream;
+enum { SN_MAX_EVENTS = 1024 };                         // of a plan
 typedef enum { SN_WHEN_ALWAYS, SN_WHEN_FIRST } SnWhen; // first: only in the first micro-batch
 
 // Of items, at byte offset from the blob's start.
@@ -107,8 +125,8 @@ typedef struct {
 } SnArg;
 
 typedef struct {
-    uint8_t op, when, stream, pad;
-    uint32_t fn;          // KERNEL, GEMM, ATTEND: index in kernels, gemms, attends
+    uint8_t op, when, stream, pad; // SnCmdOp, SnWhen, SnStream
+    uint32_t fn; // KERNEL, GEMM, ATTEND: index in kernels, gemms, attends; RECORD, WAIT: the event
     uint32_t args, nargs; // those: range of args. FILL: one arg, zeroed. COPY: to, from
     uint32_t node;        // index in nodes: what it is; of instance i: node + i
     uint32_t count; // KERNEL: how many times, each with arguments of its own (CUDA: one launch)
@@ -375,7 +393,9 @@ typedef struct {
     uint32_t ukr_pairs; // likewise of pairs, where features has SN_CPU_BF16
     uint32_t functions; // entries in the function table
     uint32_t batches;   // CUDA: of kernels; each has an image for every architecture
-    int64_t workspace;  // CUDA: bytes that a call of cuBLASLt may use
+    uint32_t events;    // of RECORD and WAIT
+    uint32_t pad;
+    int64_t workspace; // CUDA: bytes that a call of cuBLASLt may use
     int64_t region_bytes[SN_REGIONS];
     SnTable kernels, gemms, attends, hulls, cmds, args, sections, states, inputs, outputs, scalars,
         options, nodes, strings;

@@ -110,7 +110,11 @@ static AccountLine line_of(const SnPlan *p, const SnCmd *c) {
         break;
     }
     case SN_CMD_FILL: l.bytes = (double)SN_AT(p, SnArg, args)[c->args].bytes; break;
-    case SN_CMD_COPY: l.bytes = 2 * (double)SN_AT(p, SnArg, args)[c->args].bytes; break;
+    case SN_CMD_COPY: // to or from the host: once
+        l.bytes = (c->stream ? 1 : 2) * (double)SN_AT(p, SnArg, args)[c->args].bytes;
+        break;
+    case SN_CMD_RECORD:
+    case SN_CMD_WAIT: break;
     }
     return l;
 }
@@ -147,6 +151,8 @@ static void add_total(AccountTotal *t, const AccountLine *l, uint32_t times) {
         t->others += times;
         t->other_bytes += times * l->bytes;
         return;
+    case SN_CMD_RECORD:
+    case SN_CMD_WAIT: return;
     }
 }
 

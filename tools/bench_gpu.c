@@ -140,6 +140,8 @@ static Figures figures_of(const GpuBench *b, const AccountLine *l) {
     case SN_CMD_ATTEND: snprintf(f.what, sizeof f.what, "attend %s", l->name); break;
     case SN_CMD_FILL: snprintf(f.what, sizeof f.what, "fill %s", l->name); break;
     case SN_CMD_COPY: snprintf(f.what, sizeof f.what, "copy %s", l->name); break;
+    case SN_CMD_RECORD:
+    case SN_CMD_WAIT: break;
     }
     return f;
 }

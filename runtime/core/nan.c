@@ -29,7 +29,9 @@ static uint64_t written_floats(const SnPlan *p, const SnCmd *c) {
         return sn_attend_writes(a) | (k->writes & k->floats) << a->args;
     }
     case SN_CMD_FILL:
-    case SN_CMD_COPY: break;
+    case SN_CMD_COPY:
+    case SN_CMD_RECORD:
+    case SN_CMD_WAIT: break;
     }
     return 0;
 }

@@ -79,6 +79,7 @@ static SnStatus check_header(const PlanCheck *c) {
     if (p->device >= SN_DEVICES || p->workspace < 0 || p->workspace > INT64_C(1) << 40)
         return FAIL("its device");
     if (p->size < sizeof *p) return FAIL("it is %u bytes long", p->size);
+    if (p->events > SN_MAX_EVENTS) return FAIL("%u events", p->events);
     int64_t total = 0;
     for (int r = 0; r < SN_REGIONS; r++)
         if (p->region_bytes[r] < 0 || __builtin_add_overflow(total, p->region_bytes[r], &total) ||
@@ -409,15 +410,31 @@ static bool good_count(const SnCmd *cmd, const SnKernel *k) {
            (uint64_t)cmd->count * k->nargs == cmd->nargs && cmd->count <= 65535;
 }
 
+// Copies to and from the host have a stream for each direction; nothing else touches its memory.
+static bool good_stream(const SnPlan *p, const SnCmd *cmd) {
+    const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;
+    if (cmd->op == SN_CMD_RECORD || cmd->op == SN_CMD_WAIT) return cmd->stream < SN_STREAMS;
+    if (cmd->op == SN_CMD_COPY && cmd->nargs == 2) {
+        bool out = args[0].region == SN_REGION_HOST, in = args[1].region == SN_REGION_HOST;
+        return !(out && in) && cmd->stream == (out  ? SN_STREAM_OUT
+                                               : in ? SN_STREAM_IN
+                                                    : SN_STREAM_COMPUTE);
+    }
+    for (uint32_t i = 0; i < cmd->nargs; i++)
+        if (args[i].region == SN_REGION_HOST) return false;
+    return cmd->stream == SN_STREAM_COMPUTE;
+}
+
 static SnStatus check_cmd(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
     const SnPlan *p = c->plan;
-    if (cmd->op > SN_CMD_COPY || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
+    if (cmd->op > SN_CMD_WAIT || cmd->when > SN_WHEN_FIRST) return FAIL("kind of command %u", at);
     if (cmd->args > p->args.count || cmd->nargs > p->args.count - cmd->args)
         return FAIL("arguments of command %u", at);
     if (cmd->node >= p->nodes.count || cmd->count > p->nodes.count - cmd->node)
         return FAIL("node of command %u", at);
     if (!cmd->count || (cmd->count > 1 && (cmd->op != SN_CMD_KERNEL || p->device == SN_DEVICE_CPU)))
         return FAIL("count of command %u", at);
+    if (!good_stream(p, cmd)) return FAIL("stream of command %u", at);
     const SnArg *args = SN_AT(p, SnArg, args) + cmd->args;
     switch ((SnCmdOp)cmd->op) {
     case SN_CMD_KERNEL:
@@ -438,8 +455,45 @@ static SnStatus check_cmd(const PlanCheck *c, uint32_t at, const SnCmd *cmd) {
         if (cmd->nargs != 2 || args[0].bytes != args[1].bytes)
             return FAIL("arguments of command %u", at);
         return SN_OK;
+    case SN_CMD_RECORD:
+    case SN_CMD_WAIT:
+        if (cmd->nargs || cmd->when || cmd->fn >= p->events) return FAIL("event of command %u", at);
+        return SN_OK;
     }
     return FAIL("kind of command %u", at);
+}
+
+// How far each stream is along in a section, and what an event stands for.
+typedef struct {
+    uint32_t copies[SN_STREAMS], joined[SN_STREAMS]; // given; of them the first stream waited for
+    bool begun[SN_STREAMS];
+    uint16_t stream[SN_MAX_EVENTS]; // 1 + that which it was recorded in; 0: not yet
+    uint32_t until[SN_MAX_EVENTS];  // its copies then
+} Streams;
+
+static SnStatus check_streams(const PlanCheck *c, const SnSection *s) {
+    Streams x = {.begun = {true}};
+    for (uint32_t i = s->cmd; i < s->cmd + s->count; i++) {
+        const SnCmd *cmd = &SN_AT(c->plan, SnCmd, cmds)[i];
+        uint16_t from = 0;
+        if (cmd->op == SN_CMD_WAIT) {
+            from = x.stream[cmd->fn];
+            if (!from || from == cmd->stream + 1)
+                return FAIL("command %u waits for an event that nothing else recorded", i);
+            x.begun[cmd->stream] = true;
+            if (cmd->stream == SN_STREAM_COMPUTE) x.joined[from - 1] = x.until[cmd->fn];
+        }
+        if (!x.begun[cmd->stream]) return FAIL("command %u has a stream that did not begin", i);
+        if (cmd->op == SN_CMD_COPY) x.copies[cmd->stream]++;
+        if (cmd->op == SN_CMD_RECORD) {
+            x.stream[cmd->fn] = cmd->stream + 1;
+            x.until[cmd->fn] = x.copies[cmd->stream];
+        }
+    }
+    for (int k = SN_STREAM_COMPUTE + 1; k < SN_STREAMS; k++)
+        if (x.joined[k] != x.copies[k])
+            return FAIL("section '%s' ends without its copies", SN_STRING(c->plan, s->name));
+    return SN_OK;
 }
 
 // What all its commands use of region temp lies in what it says that it does.
@@ -456,7 +510,7 @@ static SnStatus check_section(const PlanCheck *c, uint32_t at, const SnSection *
                 return FAIL("temporaries of section %u", at);
         }
     }
-    return SN_OK;
+    return check_streams(c, s);
 }
 
 static SnStatus check_commands(const PlanCheck *c) {

@@ -131,6 +131,8 @@ static void run_step(CpuDevice *x, const CpuCommand *s, const SnEnv *env) {
     case SN_CMD_ATTEND: run_attend(x, s, env); return;
     case SN_CMD_FILL:
     case SN_CMD_COPY: sn_pool_run(x->pool, s->tasks, s->grain, copy_tasks, &j); return;
+    case SN_CMD_RECORD: // one command at a time, whatever its stream
+    case SN_CMD_WAIT: return;
     }
     assert(false && "a command of a checked plan has a known kind");
 }
@@ -259,7 +261,7 @@ static void resolve(CpuDevice *x, void (*const *functions)(void)) {
             s->job = &x->jobs[c->fn];
         } else if (s->op == SN_CMD_ATTEND) {
             s->attend = &x->attends[c->fn];
-        } else {
+        } else if (c->nargs) {
             s->bytes = SN_AT(p, SnArg, args)[c->args].bytes;
             s->tasks = sn_ceil_div(s->bytes, COPY_CHUNK);
             s->grain = 1;

@@ -113,6 +113,8 @@ typedef struct SnCudaApi {
     size_t (*lt_version)(void); // cublasLtGetVersion
     // Of the emulated device only, else NULL. note: before the call it describes, copied. report: the
     // text of the last fault, "" when there was none.
+    // touch: before the host itself reads or writes pinned memory that copies use.
     void (*note)(const SnCudaNote *note);
     const char *(*report)(void);
+    void (*touch)(const void *at, size_t bytes, int writes);
 } SnCudaApi;

@@ -6,6 +6,9 @@
 // replayed: starting hundreds of kernels costs as much as starting one. Where that is asked for, the
 // algorithms of products are measured before.
 //
+// Where the plan keeps values in memory of the host, copies to it and from it have streams of their own, which
+// events of the plan order: they run beside the computing one, in graphs too.
+//
 // Inputs, scalars and SnEnv come by another stream (feed.h), so that the next micro-batch is filled and
 // copied while the device works on this one. Outputs without axes are copied back at the end of each
 // section; reading one waits for its section only.
@@ -52,6 +55,9 @@ typedef struct {
     SnCudaContext context;
     SnCudaImages images;
     SnCudaStream stream;
+    SnCudaStream lane[SN_STREAMS]; // of the plan's streams; the first is `stream`
+    SnCudaEvent *events;           // of the plan
+    unsigned char *host;           // pinned: region host
     uint64_t arena, region[SN_REGIONS], env;
     uint64_t *value;     // by argument of the plan: its device address
     uint64_t staging;    // the feed's
@@ -145,6 +151,8 @@ static void modes_of(const Cuda *x, const SnCmd *c, uint64_t *reads, uint64_t *w
     case SN_CMD_ATTEND: return; // no checked plan for this device has one
     case SN_CMD_FILL: *reads = 0, *writes = 1; return;
     case SN_CMD_COPY: *reads = 2, *writes = 1; return;
+    case SN_CMD_RECORD:
+    case SN_CMD_WAIT: return;
     }
 }
 
@@ -199,12 +207,23 @@ static SnStatus run_gemm(Cuda *x, const CudaCommand *s, bool first, SnError *e) 
     return launch(x, s, s->cmd->args, &x->value[s->cmd->args], s->cmd->nargs, e);
 }
 
+static SnStatus run_copy(Cuda *x, const SnCmd *c, const uint64_t *v, size_t bytes, SnError *e) {
+    SnCudaStream lane = x->lane[c->stream];
+    if (c->stream == SN_STREAM_OUT)
+        return cu(x, x->api->copy_to_host((void *)(uintptr_t)v[0], v[1], bytes, lane),
+                  "a copy to the host", e);
+    if (c->stream == SN_STREAM_IN)
+        return cu(x, x->api->copy_to_device(v[0], (const void *)(uintptr_t)v[1], bytes, lane),
+                  "a copy from the host", e);
+    return cu(x, x->api->copy_on_device(v[0], v[1], bytes, lane), "a copy", e);
+}
+
 static SnStatus run_step(Cuda *x, const CudaCommand *s, bool first, SnError *e) {
     const SnCmd *c = s->cmd;
     const uint64_t *v = &x->value[c->args];
     const SnArg *args = &SN_AT(x->plan, SnArg, args)[c->args];
     if (c->when == SN_WHEN_FIRST && !first) return SN_OK;
-    note(x, s);
+    if (c->nargs) note(x, s);
     switch ((SnCmdOp)c->op) {
     case SN_CMD_KERNEL: return launch(x, s, c->args, v, c->nargs, e);
     case SN_CMD_GEMM: return run_gemm(x, s, first, e);
@@ -214,8 +233,11 @@ static SnStatus run_step(Cuda *x, const CudaCommand *s, bool first, SnError *e) 
         return cu(x, x->api->fill_bytes(v[0], 0, (size_t)args[0].bytes, x->stream), "a fill", e);
     case SN_CMD_COPY:
         if (args[0].bytes == 0) return SN_OK;
-        return cu(x, x->api->copy_on_device(v[0], v[1], (size_t)args[0].bytes, x->stream), "a copy",
-                  e);
+        return run_copy(x, c, v, (size_t)args[0].bytes, e);
+    case SN_CMD_RECORD:
+        return cu(x, x->api->event_record(x->events[c->fn], x->lane[c->stream]), "an event", e);
+    case SN_CMD_WAIT:
+        return cu(x, x->api->stream_wait(x->lane[c->stream], x->events[c->fn], 0), "an event", e);
     }
     return SN_OK;
 }
@@ -281,11 +303,11 @@ static SnStatus run_stepwise(Cuda *x, const SnSection *s, bool first, SnError *e
     for (int i = 0; i < 2 && !status; i++)
         status = cu(x, x->api->event_create(&mark[i], SN_CU_EVENT_DEFAULT), "an event", e);
     for (uint32_t i = s->cmd; i < s->cmd + s->count && !status; i++) {
-        status = cu(x, x->api->event_record(mark[0], x->stream), "an event", e);
+        SnCudaStream lane = x->lane[x->steps[i].cmd->stream];
+        status = cu(x, x->api->event_record(mark[0], lane), "an event", e);
         if (!status) status = run_step(x, &x->steps[i], first, e);
-        if (!status) status = cu(x, x->api->event_record(mark[1], x->stream), "an event", e);
-        if (!status)
-            status = cu(x, x->api->stream_synchronize(x->stream), where(x, &x->steps[i]), e);
+        if (!status) status = cu(x, x->api->event_record(mark[1], lane), "an event", e);
+        if (!status) status = cu(x, x->api->stream_synchronize(lane), where(x, &x->steps[i]), e);
         if (!status && x->find_nan) status = sn_nan_check(&x->device, x->steps[i].cmd, e);
         if (status || !x->device.profile) continue;
         x->device.counters[i].runs++;
@@ -389,6 +411,7 @@ static SnStatus cuda_result(SnDevice *d, const SnPort *port, int back, void *to,
     if (sec->runs <= (uint64_t)back) return sn_fail(e, SN_PLAN, "there was no such run");
     if (keep(x, cu(x, x->api->event_synchronize(sec->done[run % 2]), "the device", e), e))
         return x->failed;
+    if (x->api->touch) x->api->touch(result_of(x, at, run), (size_t)bytes, false);
     memcpy(to, result_of(x, at, run), (size_t)bytes);
     return SN_OK;
 }
@@ -400,6 +423,12 @@ static void *cuda_at(SnDevice *d, uint32_t region, int64_t offset) {
     return NULL;
 }
 
+// Bytes of region host, which this thread is about to read or write.
+static void *touch(const Cuda *x, int64_t offset, int64_t bytes, bool writes) {
+    if (x->api->touch) x->api->touch(x->host + offset, (size_t)bytes, writes);
+    return x->host + offset;
+}
+
 static SnStatus cuda_read(SnDevice *d, uint32_t region, int64_t offset, void *to, int64_t bytes,
                           SnError *e) {
     Cuda *x = cuda_of(d);
@@ -407,6 +436,10 @@ static SnStatus cuda_read(SnDevice *d, uint32_t region, int64_t offset, void *to
     if (x->failed) return keep(x, SN_OK, e);
     if (!e) e = &mine;
     if (!bytes) return SN_OK;
+    if (region == SN_REGION_HOST) {
+        if (!cuda_wait(d, e)) memcpy(to, touch(x, offset, bytes, false), (size_t)bytes);
+        return x->failed;
+    }
     SnStatus s = cu(
         x, x->api->copy_to_host(to, x->region[region] + (uint64_t)offset, (size_t)bytes, x->stream),
         "copying to the host", e);
@@ -421,6 +454,10 @@ static SnStatus cuda_write(SnDevice *d, uint32_t region, int64_t offset, const v
     if (x->failed) return keep(x, SN_OK, e);
     if (!e) e = &mine;
     if (!bytes) return SN_OK;
+    if (region == SN_REGION_HOST) {
+        if (!cuda_wait(d, e)) memcpy(touch(x, offset, bytes, true), from, (size_t)bytes);
+        return x->failed;
+    }
     SnStatus s = cu(x,
                     x->api->copy_to_device(x->region[region] + (uint64_t)offset, from,
                                            (size_t)bytes, x->stream),
@@ -468,7 +505,10 @@ static SnStatus open_context(Cuda *x, SnError *e) {
     SnStatus s = find_device(x->api, x->choice.ordinal, &x->ordinal, &x->owner, e);
     if (!s) s = cu(x, x->api->context_retain(&x->context, x->ordinal), "a CUDA context", e);
     if (!s) s = cu(x, x->api->context_set(x->context), "a CUDA context", e);
-    if (!s) s = cu(x, x->api->stream_create(&x->stream, SN_CU_STREAM_NON_BLOCKING), "a stream", e);
+    for (int i = 0; i < SN_STREAMS && !s; i++)
+        if (i == SN_STREAM_COMPUTE || x->plan->events)
+            s = cu(x, x->api->stream_create(&x->lane[i], SN_CU_STREAM_NON_BLOCKING), "a stream", e);
+    x->stream = x->lane[SN_STREAM_COMPUTE];
     snprintf(x->device.name, sizeof x->device.name, "%s", x->owner.device);
     return s;
 }
@@ -491,7 +531,7 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
     size_t available = 0, total = 0;
     const double gib = 1024.0 * 1024.0 * 1024.0;
     x->device.temporary = sn_plan_temporary(x->plan, x->choice.training);
-    for (int r = 1; r < SN_REGIONS; r++) {
+    for (int r = 1; r < SN_REGION_HOST; r++) {
         x->region[r] = at;
         at += (uint64_t)(r == SN_REGION_TEMP ? x->device.temporary : x->plan->region_bytes[r]) + 64;
         if (r == SN_REGION_SCALAR) {
@@ -517,7 +557,7 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
             available);
     s = cu(x, x->api->mem_alloc(&x->arena, at), "device memory", e);
     if (s) return s;
-    for (int r = 1; r < SN_REGIONS; r++) x->region[r] += x->arena;
+    for (int r = 1; r < SN_REGION_HOST; r++) x->region[r] += x->arena;
     x->env += x->arena;
     x->tables += x->arena;
     x->staging += x->arena;
@@ -527,6 +567,20 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
                : SN_OK;
 }
 
+static SnStatus map_pinned(Cuda *x, SnError *e) {
+    int64_t bytes = x->plan->region_bytes[SN_REGION_HOST];
+    void *at = NULL;
+    if (!bytes) return SN_OK;
+    if (x->api->host_alloc(&at, (size_t)bytes, 0))
+        return sn_fail(e, SN_MACHINE,
+                       "the plan keeps %.2f GiB (%lld bytes) in pinned memory of the host, which "
+                       "the driver does not give",
+                       (double)bytes / (1024.0 * 1024.0 * 1024.0), (long long)bytes);
+    x->host = at;
+    x->region[SN_REGION_HOST] = (uint64_t)(uintptr_t)at;
+    return SN_OK;
+}
+
 static SnStatus map_host(Cuda *x, SnError *e) {
     size_t results = 16 * (size_t)x->plan->outputs.count;
     void *at;
@@ -534,6 +588,7 @@ static SnStatus map_host(Cuda *x, SnError *e) {
     if (!x->pieces) return sn_fail(e, SN_MACHINE, "out of memory");
     SnStatus s = sn_feed_open(x->api, x->stream, x->staging, slot_bytes(x->plan), &x->feed, e);
     if (!s) s = sn_watch_open(x->api, x->plan->sections.count, &x->watch, e);
+    if (!s) s = map_pinned(x, e);
     if (!s) s = cu(x, x->api->host_alloc(&at, results + 8, 0), "pinned memory", e);
     if (s) return s;
     x->results = at;
@@ -547,12 +602,14 @@ static SnStatus allocate_tables(Cuda *x, SnError *e) {
     x->names = calloc((size_t)p->args.count + 1, sizeof *x->names);
     x->steps = calloc((size_t)p->cmds.count + 1, sizeof *x->steps);
     x->sections = calloc((size_t)p->sections.count + 1, sizeof *x->sections);
+    x->events = calloc((size_t)p->events + 1, sizeof *x->events);
     uint32_t most = 0;
     for (uint32_t i = 0; i < p->cmds.count; i++)
         if (SN_AT(p, SnCmd, cmds)[i].nargs > most) most = SN_AT(p, SnCmd, cmds)[i].nargs;
     x->ranges = calloc((size_t)most + 3, sizeof *x->ranges);
     x->device.counters = calloc((size_t)p->cmds.count + 1, sizeof *x->device.counters);
-    if (!x->value || !x->names || !x->ranges || !x->steps || !x->sections || !x->device.counters)
+    if (!x->value || !x->names || !x->ranges || !x->steps || !x->sections || !x->events ||
+        !x->device.counters)
         return sn_fail(e, SN_MACHINE, "out of memory");
     return SN_OK;
 }
@@ -634,6 +691,8 @@ static SnStatus resolve(Cuda *x, SnError *e) {
     for (uint32_t i = 0; i < 2 * p->sections.count && !s; i++)
         s = cu(x, x->api->event_create(&x->sections[i / 2].done[i % 2], SN_CU_EVENT_NO_TIMING),
                "an event", e);
+    for (uint32_t i = 0; i < p->events && !s; i++)
+        s = cu(x, x->api->event_create(&x->events[i], SN_CU_EVENT_NO_TIMING), "an event", e);
     return s;
 }
 
@@ -718,11 +777,15 @@ static void cuda_free(SnDevice *d) {
     sn_feed_close(x->feed);
     sn_watch_close(x->watch);
     if (x->results) x->api->host_free(x->results);
+    if (x->host) x->api->host_free(x->host);
+    for (uint32_t i = 0; x->events && i < x->plan->events; i++)
+        if (x->events[i]) x->api->event_destroy(x->events[i]);
     sn_lt_close(x->lt);
     sn_choices_free(x->choices);
     sn_cuda_images_free(x->api, &x->images);
     if (x->arena) x->api->mem_free(x->arena);
-    if (x->stream) x->api->stream_destroy(x->stream);
+    for (int i = 0; i < SN_STREAMS; i++)
+        if (x->lane[i]) x->api->stream_destroy(x->lane[i]);
     if (x->context) x->api->context_release(x->ordinal);
     free(x->value);
     free(x->names);
@@ -730,6 +793,7 @@ static void cuda_free(SnDevice *d) {
     free(x->pieces);
     free(x->steps);
     free(x->sections);
+    free(x->events);
     free(d->counters);
     free(d->scalars);
     free(x);

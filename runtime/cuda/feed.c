@@ -19,6 +19,7 @@ struct SnFeed {
     const SnCudaApi *api;
     SnCudaStream computing, copying;
     FeedSlot slot[SN_FEED_SLOTS];
+    size_t bytes; // of one
     uint32_t current;
 };
 
@@ -41,7 +42,7 @@ SnStatus sn_feed_open(const SnCudaApi *api, SnCudaStream computing, uint64_t sta
                       SnFeed **out, SnError *e) {
     SnFeed *f = calloc(1, sizeof *f);
     if (!f) return sn_fail(e, SN_MACHINE, "out of memory");
-    *f = (SnFeed){.api = api, .computing = computing};
+    *f = (SnFeed){.api = api, .computing = computing, .bytes = bytes};
     SnStatus s = cu(f, api->stream_create(&f->copying, SN_CU_STREAM_NON_BLOCKING), "a stream", e);
     for (uint32_t i = 0; i < SN_FEED_SLOTS && !s; i++) {
         f->slot[i].staging = staging + i * bytes;
@@ -70,9 +71,11 @@ void sn_feed_close(SnFeed *f) {
 SnStatus sn_feed_slot(SnFeed *f, unsigned char **at, SnError *e) {
     FeedSlot *s = &f->slot[f->current];
     *at = s->at;
-    if (!s->busy) return SN_OK;
+    SnStatus status = SN_OK;
+    if (s->busy) status = cu(f, f->api->event_synchronize(s->copied), "waiting for a copy", e);
     s->busy = false;
-    return cu(f, f->api->event_synchronize(s->copied), "waiting for a copy", e);
+    if (!status && f->api->touch) f->api->touch(s->at, f->bytes, true);
+    return status;
 }
 
 static SnStatus carry(SnFeed *f, const FeedSlot *s, const SnFeedPiece *p, uint32_t n, SnError *e) {

@@ -94,8 +94,8 @@ static void print_option(const char *key, const char *text) {
 }
 
 void sn_print_info(const SnPlan *p, const char *device) {
-    const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "shadows",
-                                       "gradients", "temporary",  "inputs",  "scalars"};
+    const char *regions[SN_REGIONS] = {"",          "parameters", "moments", "shadows", "gradients",
+                                       "temporary", "inputs",     "scalars", "host"};
     char missing[128];
     printf("model      %s\nparameters %" PRId64 "\nsinter     %s\ntarget     %s%s%s\n",
            SN_STRING(p, p->model_name), sn_count_parameters(p), SN_STRING(p, p->sinter),
@@ -106,8 +106,9 @@ void sn_print_info(const SnPlan *p, const char *device) {
     print_programs();
     print_choices(device);
     for (int i = 1; i < SN_REGIONS; i++)
-        printf("memory     %-10s %12" PRId64 " bytes\n", regions[i],
-               i == SN_REGION_TEMP ? sn_plan_temporary(p, true) : p->region_bytes[i]);
+        if (i != SN_REGION_HOST || p->region_bytes[i])
+            printf("memory     %-10s %12" PRId64 " bytes\n", regions[i],
+                   i == SN_REGION_TEMP ? sn_plan_temporary(p, true) : p->region_bytes[i]);
     if (sn_plan_temporary(p, false) > sn_plan_temporary(p, true))
         printf("           to generate or predict, %" PRId64 " bytes are temporary\n",
                sn_plan_temporary(p, false));

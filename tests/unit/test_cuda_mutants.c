@@ -34,6 +34,7 @@ typedef enum {
     DIVERGENCE,
     STREAM_RACE,
     COPY_RACE, // a stream race of two copies: no command has part in it
+    HOST_RACE, // the host itself touches what a copy has not been waited for
     UNCOPIED,  // unwritten, and a copy is the first that reads it
     OVERWRITTEN,
     REFUSED, // by NVRTC, sn_plan_check, the driver or cuBLASLt: the row says with which words
@@ -53,6 +54,7 @@ static const struct {
               [DIVERGENCE] = {"divergence", "divergence: "},
               [STREAM_RACE] = {"stream race", "stream race: "},
               [COPY_RACE] = {"race of copies", "stream race: 'copy"},
+              [HOST_RACE] = {"race of the host", "stream race: the host writes"},
               [UNCOPIED] = {"not copied", "uninitialised: 'copy on the device' reads"},
               [OVERWRITTEN] = {"overwritten", "overwritten: "},
               [REFUSED] = {"refused", ""},
@@ -356,8 +358,8 @@ static const char *judge(const Subject *s, const Mutant *m, const Spot *p, const
     if (!o->failed) return same ? "it survives" : "only other bits";
     if (!has(o->text, founds[m->found].text)) return "found in another way";
     if (m->says && !has(o->text, m->says)) return "the report does not say what it should";
-    bool command =
-        m->found != REFUSED && m->found != NOBODY && m->found != COPY_RACE && m->found != UNCOPIED;
+    bool command = m->found != REFUSED && m->found != NOBODY && m->found != COPY_RACE &&
+                   m->found != HOST_RACE && m->found != UNCOPIED;
     if (command && !names(s->a, o->text, p)) return "the report names another culprit";
     return NULL;
 }

@@ -191,6 +191,42 @@ static void test_plan_damage_is_found(void **state) {
 }
 #undef NARROW
 
+// Likewise of streams and events: the trip of tiny_plan.h.
+static void test_stream_damage_is_found(void **state) {
+    RuntimeFixture *f = *state;
+    unsigned char *copy = aligned_alloc(64, BLOB);
+    SnPlan *p = (SnPlan *)(void *)copy;
+    uint32_t at = 0; // record, wait, copy, record, wait; the same back
+    while (SN_AT(f->plan, SnCmd, cmds)[at].op != SN_CMD_RECORD) at++;
+#define CMD ITEM(SnCmd, cmds)
+#define ARG ITEM(SnArg, args)
+    REFUSED(p->events = 1);
+    REFUSED(p->events = SN_MAX_EVENTS + 1);
+    REFUSED(CMD[at].op = SN_CMD_WAIT + 1);
+    REFUSED(CMD[at].fn = 2);
+    REFUSED(CMD[at].stream = SN_STREAMS);
+    REFUSED(CMD[at].when = SN_WHEN_FIRST);
+    REFUSED(CMD[at + 3].nargs = 1);
+    REFUSED(CMD[at].fn = 1);                         // waited for before it is recorded
+    REFUSED(CMD[at + 1].stream = SN_STREAM_COMPUTE); // waits for itself
+    REFUSED(CMD[at + 1].op = SN_CMD_RECORD);         // a stream that did not begin
+    REFUSED(CMD[at].op = SN_CMD_WAIT);               // likewise
+    REFUSED(CMD[at + 2].stream = SN_STREAM_COMPUTE); // a copy in another direction's stream
+    REFUSED(CMD[at + 2].stream = SN_STREAM_IN);
+    REFUSED(CMD[at + 4].stream = SN_STREAM_IN);      // the section ends without the copy
+    REFUSED(CMD[at + 9].fn = 0);                     // waits for what stood before the copy
+    REFUSED(CMD[at + 8].stream = SN_STREAM_COMPUTE); // recorded where there is no copy
+    REFUSED(ARG[CMD[at + 2].args].bytes = 20);       // of two sizes
+    REFUSED(ARG[CMD[at + 2].args].region = SN_REGION_PARAM);
+    REFUSED(ARG[CMD[at + 7].args].region = SN_REGION_HOST); // from the host to the host
+    REFUSED(ARG[CMD[0].args].region = SN_REGION_HOST, ARG[CMD[0].args].offset = 0); // a kernel
+    REFUSED(p->region_bytes[SN_REGION_HOST] = 0);
+    ACCEPTED(CMD[at + 5].fn = 1, CMD[at + 6].fn = 1); // an event may be used again
+#undef CMD
+#undef ARG
+    free(copy);
+}
+
 #define ATTEND ITEM(SnAttend, attends)
 #define PART   ITEM(SnAttend, attends)->part[i]
 #define HULL   ITEM(SnHull, hulls)
@@ -615,6 +651,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(test_plan_is_accepted),
         WITH(test_plan_damage_is_found),
+        WITH(test_stream_damage_is_found),
         WITH(test_attend_damage_is_found),
         WITH(test_plan_survives_any_bytes),
         WITH(test_step_computes),

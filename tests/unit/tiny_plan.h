@@ -116,8 +116,8 @@ typedef struct {
     SnKernel kernels[TINY_KERNELS];
     SnGemm gemm;
     SnAttend attend;
-    SnCmd cmds[16];
-    SnArg args[40];
+    SnCmd cmds[32];
+    SnArg args[48];
     SnSection sections[8];
     SnState states[4];
     SnPort inputs[8], outputs[4];
@@ -194,6 +194,26 @@ static void tiny_state(Tiny *t, const char *path, SnRegion region, int64_t offse
                   .bytes = size * 4};
 }
 
+static void tiny_event(Tiny *t, SnCmdOp op, SnStream stream, uint32_t event) {
+    tiny_cmd(t, op, SN_WHEN_ALWAYS, event, 0);
+    t->cmds[t->ncmds - 1].stream = (uint8_t)stream;
+}
+
+// The product goes to the host and comes back, by two events.
+static void tiny_trip(Tiny *t) {
+    for (int back = 0; back < 2; back++) {
+        SnStream lane = back ? SN_STREAM_IN : SN_STREAM_OUT;
+        tiny_event(t, SN_CMD_RECORD, SN_STREAM_COMPUTE, 0);
+        tiny_event(t, SN_CMD_WAIT, lane, 0);
+        tiny_cmd(t, SN_CMD_COPY, SN_WHEN_ALWAYS, 0, 2);
+        t->cmds[t->ncmds - 1].stream = (uint8_t)lane;
+        tiny_arg(t, back ? SN_REGION_PARAM : SN_REGION_HOST, back ? AT_P : 0, 24);
+        tiny_arg(t, back ? SN_REGION_HOST : SN_REGION_PARAM, back ? 0 : AT_P, 24);
+        tiny_event(t, SN_CMD_RECORD, lane, 1);
+        tiny_event(t, SN_CMD_WAIT, SN_STREAM_COMPUTE, 1);
+    }
+}
+
 static void tiny_commands(Tiny *t) {
     tiny_section(t, "init");
     tiny_cmd(t, SN_CMD_KERNEL, SN_WHEN_ALWAYS, 0, 3);
@@ -217,6 +237,7 @@ static void tiny_commands(Tiny *t) {
     tiny_arg(t, SN_REGION_PARAM, AT_A, 16), tiny_arg(t, SN_REGION_PARAM, AT_B, 24);
     tiny_arg(t, SN_REGION_PARAM, AT_B, 24), tiny_arg(t, SN_REGION_PARAM, AT_O, 16);
     tiny_arg(t, SN_REGION_PARAM, AT_A, 16), tiny_arg(t, SN_REGION_PARAM, AT_R, 24);
+    tiny_trip(t);
     tiny_section(t, "update");
     tiny_cmd(t, SN_CMD_KERNEL, SN_WHEN_ALWAYS, 4, 6);
     tiny_arg(t, SN_REGION_PARAM, AT_W, 12), tiny_arg(t, SN_REGION_ACCUM, AT_G, 12);
@@ -320,12 +341,14 @@ static SnPlan *tiny_plan(void) {
                 .nr = 16,
                 .ukr = TINY_UKR,
                 .functions = TINY_FUNCTIONS,
+                .events = 2,
                 .model_name = tiny_string(t, "tiny"),
                 .region_bytes = {[SN_REGION_PARAM] = PARAM_BYTES,
                                  [SN_REGION_ACCUM] = ACCUM_BYTES,
                                  [SN_REGION_TEMP] = TEMP_BYTES,
                                  [SN_REGION_INPUT] = INPUT_BYTES,
-                                 [SN_REGION_SCALAR] = 64}};
+                                 [SN_REGION_SCALAR] = 64,
+                                 [SN_REGION_HOST] = 64}};
     h.kernels = tiny_table(t, t->kernels, TINY_KERNELS, sizeof *t->kernels);
     h.gemms = tiny_table(t, &t->gemm, 1, sizeof t->gemm);
     h.attends = tiny_table(t, &t->attend, 1, sizeof t->attend);

@@ -1,6 +1,6 @@
 // Who touched which bytes: finds accesses that nothing orders, and tensors that were overwritten.
 //
-// Device memory that was touched is a sorted array of disjoint spans, each with its last write, the
+// Memory of the device, and of the host where it is pinned, that was touched is a sorted array of disjoint spans, each with its last write, the
 // reads since then that are not ordered among themselves, and the tensor (value) that was written
 // there last. Operations are looked at when they are queued, in the order of the host's calls, so
 // that what is found depends on no seed; it is raised when the operation runs.
@@ -9,6 +9,8 @@
 // two a write (FastTrack: Flanagan and Freund, PLDI 2009; spans in the place of variables).
 // Overwritten: the reader of value v finds bytes that value w was written to, so the memory plan
 // gave two living tensors the same bytes, or the order of work is not the one it was made for.
+// What the host does itself comes before all that it queues later; what is queued before, it must have waited
+// for. Whether bytes of the device were written at all the engine knows; of pinned ones that hold a value this does.
 // Time per access O(log spans + spans moved).
 #include "runtime/emulator/driver/state.h"
 #include <inttypes.h>
@@ -146,6 +148,15 @@ static void add_read(ShadowSpan *s, const QueuedOp *op) {
     s->reads = n;
 }
 
+static void unwritten(EmuDriver *d, QueuedOp *op, const SnCudaRange *r, const ShadowSpan *s) {
+    char text[2048], now[512];
+    snprintf(text, sizeof text,
+             "uninitialised: %s reads value %" PRIu32 " from pinned memory at 0x%" PRIx64
+             " (%" PRIu64 " bytes), which was never written",
+             who_text(&op->work->who, now, sizeof now), r->value, s->begin, s->end - s->begin);
+    set_fault(d, op, text);
+}
+
 static void read_range(EmuDriver *d, QueuedOp *op, const SnCudaRange *r) {
     size_t i = 0, j = 0;
     if (!cover(d, r->base, r->base + r->bytes, &i, &j)) return;
@@ -153,6 +164,7 @@ static void read_range(EmuDriver *d, QueuedOp *op, const SnCudaRange *r) {
         ShadowSpan *s = &d->history.at[i];
         if (!before(&s->write, op)) race(d, op, r, s, &s->write, false, true);
         if (r->value && s->owner && s->owner != r->value && !r->writes) overwritten(d, op, r, s);
+        if (r == &op->work->host && r->value && !s->written) unwritten(d, op, r, s);
         add_read(s, op);
     }
 }
@@ -168,6 +180,7 @@ static void write_range(EmuDriver *d, QueuedOp *op, const SnCudaRange *r) {
     if (!cover(d, r->base, r->base + r->bytes, &i, &j)) return;
     for (size_t q = i; q < j; q++) check_write(d, op, r, &d->history.at[q]);
     ShadowSpan s = {.begin = r->base, .end = r->base + r->bytes, .write = access_of(op)};
+    s.written = true;
     s.owner = r->value;
     s.owner_name = r->name;
     s.owner_who = op->work->who;
@@ -181,8 +194,34 @@ void history_access(EmuDriver *d, QueuedOp *op) {
     const Work *w = op->work;
     for (uint32_t i = 0; i < w->n; i++)
         if (w->ranges[i].reads && w->ranges[i].bytes) read_range(d, op, &w->ranges[i]);
+    if (w->host.reads && w->host.bytes) read_range(d, op, &w->host);
     for (uint32_t i = 0; i < w->n; i++)
         if (w->ranges[i].writes && w->ranges[i].bytes) write_range(d, op, &w->ranges[i]);
+    if (w->host.writes && w->host.bytes) write_range(d, op, &w->host);
+}
+
+static void not_awaited(EmuDriver *d, const Epoch *e, const ShadowSpan *s, bool wrote,
+                        bool writes) {
+    char then[512], there[64];
+    if (e->tick <= clock_at(&d->host, e->queue)) return;
+    driver_fail(d, SN_CU_LAUNCH_FAILED,
+                "stream race: the host %s pinned memory at 0x%" PRIx64 " (%" PRIu64
+                " bytes), which %s on %s %s, and it does not wait for that",
+                writes ? "writes" : "reads", s->begin, s->end - s->begin,
+                who_text(&e->who, then, sizeof then), queue_text(d, e->queue, there, sizeof there),
+                wrote ? "writes" : "reads");
+}
+
+void history_touch(EmuDriver *d, uint64_t base, uint64_t bytes, bool writes) {
+    size_t i = 0, j = 0;
+    if (!bytes || !cover(d, base, base + bytes, &i, &j)) return;
+    for (; i < j; i++) {
+        ShadowSpan *s = &d->history.at[i];
+        not_awaited(d, &s->write, s, true, writes);
+        for (uint32_t q = 0; writes && q < s->reads; q++)
+            not_awaited(d, &s->read[q], s, false, writes);
+        if (writes) *s = (ShadowSpan){.begin = s->begin, .end = s->end, .written = true};
+    }
 }
 
 // What was queued behind the operation says nothing of what it finds.

@@ -2,7 +2,7 @@
 //
 // Copies from pinned memory read it when they run, which is as late as the order allows; copies from
 // pageable memory are staged by the call, except in a capture, where each launch reads them anew.
-// A copy to pageable memory returns when it is done. Freeing waits for everything, as CUDA does in
+// A copy to pageable memory returns when it is done. Pinned memory has a history as the device's has. Freeing waits for everything, as CUDA does in
 // practice; it is no synchronization that later work may count on.
 #include "runtime/emulator/driver/state.h"
 #include <stdlib.h>
@@ -107,6 +107,7 @@ int drv_host_free(void *ptr) {
     MemoryBlock *b = find_block(&d->pinned, (uintptr_t)ptr);
     if (!b) return driver_leave(d, r ? r : SN_CU_INVALID_VALUE);
     queue_run_all(d);
+    history_forget(d, b->base, b->bytes);
     free(b->host);
     remove_block(&d->pinned, b);
     return driver_leave(d, d->error);
@@ -150,7 +151,9 @@ static int to_device(EmuDriver *d, uint64_t to, const void *from, size_t bytes, 
     if (!from || !on_device(d, to, bytes)) return refuse(w, SN_CU_INVALID_VALUE);
     w->to = to, w->host_from = from;
     work_own(w, to, bytes, false, true);
-    if (!s->capture && !is_pinned(d, from, bytes)) {
+    if (is_pinned(d, from, bytes)) {
+        work_pinned(w, from, bytes, false);
+    } else if (!s->capture) {
         w->staged = malloc(bytes);
         if (!w->staged) return refuse(w, SN_CU_OUT_OF_MEMORY);
         memcpy(w->staged, from, bytes);
@@ -171,9 +174,10 @@ static int to_host(EmuDriver *d, void *to, uint64_t from, size_t bytes, Stream *
     if (!to || !on_device(d, from, bytes)) return refuse(w, SN_CU_INVALID_VALUE);
     w->from = from, w->host_to = to;
     work_own(w, from, bytes, true, false);
+    bool pinned = is_pinned(d, to, bytes);
+    if (pinned) work_pinned(w, to, bytes, true);
     r = finish(d, s, w);
-    if (!r && !s->capture && !is_pinned(d, to, bytes))
-        queue_run_until(d, &d->queues[s->queue].clock);
+    if (!r && !s->capture && !pinned) queue_run_until(d, &d->queues[s->queue].clock);
     return r ? r : d->error;
 }
 
@@ -215,4 +219,12 @@ int drv_fill_bytes(uint64_t to, unsigned char value, size_t bytes, SnCudaStream 
     int r = 0;
     EmuDriver *d = driver_enter(&r);
     return driver_leave(d, r ? r : fill(d, to, value, bytes, stream_get(d, stream)));
+}
+
+void drv_touch(const void *at, size_t bytes, int writes) {
+    int r = 0;
+    EmuDriver *d = driver_enter(&r);
+    if (!r && d->config.check && is_pinned(d, at, bytes))
+        history_touch(d, (uintptr_t)at, bytes, writes != 0);
+    driver_leave(d, r);
 }

@@ -421,6 +421,7 @@ static const SnCudaApi api = {
     .lt_version = drv_lt_version,
     .note = drv_note,
     .report = drv_report,
+    .touch = drv_touch,
 };
 
 const SnCudaApi *sn_emulator_api(void) { return &api; }

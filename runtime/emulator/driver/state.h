@@ -92,6 +92,7 @@ struct Work { // shared between a graph and the queues it was launched into; nev
     SnCudaRange *ranges;          // [n] what it touches
     uint32_t n, own;              // own: how many of `mine` are used
     SnCudaRange mine[OWN_RANGES]; // what a copy, fill or product touches, as its arguments say
+    SnCudaRange host;             // pinned memory that a copy reads or writes; no bytes: none
     uint64_t to, from, bytes;
     void *host_to;
     const void *host_from; // NULL: staged
@@ -116,6 +117,7 @@ typedef struct { // bytes with one history
     uint64_t begin, end;
     Epoch write, read[SPAN_READS];
     uint32_t reads;
+    bool written;   // at all
     uint32_t owner; // value that was written last; 0: unknown
     const char *owner_name;
     Who owner_who;
@@ -304,6 +306,7 @@ void graph_free_object(EmuDriver *d, HandleKind kind, void *object);
 // Takes the note. name: of what runs, where no note says it.
 Work *work_new(EmuDriver *d, WorkKind kind, const char *name);
 void work_own(Work *w, uint64_t base, uint64_t bytes, bool reads, bool writes);
+void work_pinned(Work *w, const void *at, uint64_t bytes, bool writes); // reads or writes it
 int work_ready(EmuDriver *d, Work *w); // after the last work_own: settles ranges and names
 void work_release(Work *w);
 void work_run(EmuDriver *d, const QueuedOp *op);
@@ -316,6 +319,8 @@ const char *who_text(const Who *who, char *to, size_t size);
 
 // history.c: what an operation touches, against what was touched before.
 void history_access(EmuDriver *d, QueuedOp *op);
+// The host reads or writes pinned memory now: what it has not waited for is a fault.
+void history_touch(EmuDriver *d, uint64_t base, uint64_t bytes, bool writes);
 // "; 'k' (node n, line 3) was to write it": who comes before the operation and was the last that could
 // have written the address; "" when nobody is known.
 const char *history_writer(const EmuDriver *d, const QueuedOp *op, uint64_t address, char *to,
@@ -332,3 +337,4 @@ void lt_free_object(void *object);
 #undef DRIVER
 #undef BLAS
 size_t drv_lt_version(void);
+void drv_touch(const void *at, size_t bytes, int writes);

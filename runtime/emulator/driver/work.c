@@ -101,6 +101,11 @@ void work_own(Work *w, uint64_t base, uint64_t bytes, bool reads, bool writes) {
     w->mine[w->own++] = r;
 }
 
+void work_pinned(Work *w, const void *at, uint64_t bytes, bool writes) {
+    w->host = (SnCudaRange){.base = (uintptr_t)at, .bytes = bytes, .reads = !writes};
+    w->host.writes = writes;
+}
+
 static bool overlap(const SnCudaRange *a, const SnCudaRange *b) {
     return a->base < b->base + b->bytes && b->base < a->base + a->bytes;
 }
@@ -126,7 +131,21 @@ static bool add_workspace(EmuDriver *d, Work *w) {
     return true;
 }
 
+// What the note says of pinned memory is not of the device's: it stays in `host` alone.
+static void take_pinned(Work *w) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < w->n; i++) {
+        const SnCudaRange *r = &w->ranges[i];
+        if (overlap(r, &w->host))
+            w->host.value = r->value, w->host.name = r->name;
+        else
+            w->ranges[n++] = *r;
+    }
+    w->n = n;
+}
+
 int work_ready(EmuDriver *d, Work *w) {
+    if (w->noted && w->host.bytes) take_pinned(w);
     if (!w->noted && w->own) {
         w->ranges = driver_alloc(d, w->own * sizeof *w->ranges);
         if (!w->ranges) return SN_CU_OUT_OF_MEMORY;
