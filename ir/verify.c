@@ -20,6 +20,7 @@
 //   V15  axes: name unique, size not negative
 //   V16  functions that are no regions: name unique
 //   V17  memory: M1 to M4 of ir/memcheck.c
+//   V18  what is recomputed: rounds are those of a repeat; 'keep' needs something that is recomputed else
 //
 // V1 to V4, V7 of repeats, V8 and V15 make ids safe to follow; the others are checked only when those hold, V17 only
 // when all others do.
@@ -370,11 +371,27 @@ static void check_names(Verifier *v) {
     }
 }
 
+static void check_recompute(Verifier *v) {
+    const Recompute *r = &v->m->recompute;
+    bool asked = r->mode != RECOMPUTE_none, rounds = r->mode != RECOMPUTE_every && !r->axis;
+    for (uint32_t i = 1; i < v->m->repeats.n; i++)
+        rounds |= !r->axis || v->m->repeats.at[i].axis == r->axis;
+    if (!rounds && !r->axis) bad(v, 18, "'recomputes every' counts rounds, and there is no repeat");
+    if (!rounds && r->axis) bad(v, 18, "no repeat goes over '%s'", str(v, r->axis));
+    for (uint32_t i = 0; i < v->m->demands.n; i++)
+        asked |= v->m->demands.at[i].kind == DEMAND_recompute;
+    for (uint32_t i = 0; i < v->m->demands.n && !asked; i++)
+        if (v->m->demands.at[i].kind == DEMAND_keep)
+            bad(v, 18, "'keep %s': nothing is recomputed ('recomputes', or 'recompute NAMES')",
+                str(v, v->m->demands.at[i].path));
+}
+
 int ir_verify(const Module *m, Text *why) {
     Verifier v = {.m = m, .why = why, .node = NONE};
     check_axes(&v);
     check_repeats(&v);
     check_states(&v);
+    check_recompute(&v);
     for (FuncId i = 0; i < m->funcs.n; i++) check_ids(&v, m->funcs.at[i]);
     if (v.n) return v.n;
     check_names(&v);

@@ -55,12 +55,12 @@ static Lives find_lives(Arena *a, const Module *m, const Func *f) {
 
 const char *peak_name(Arena *a, const Module *m, const Func *f, NodeId n) {
     const Node *x = node_at(f, n);
+    if (x->op == OP_group) { // it has the name of its last result, and is its first
+        const Func *body = m->funcs.at[attr_of(m, f, n)->group.body];
+        x = node_at(body, body->results.at[0].node);
+    }
     const char *name = sym_str(m->syms, x->name);
-    if (*name || x->op != OP_group) return ledger_class(a, *name ? name : op_info[x->op].name);
-    const Func *body = m->funcs.at[attr_of(m, f, n)->group.body];
-    const Node *last = node_at(body, body->results.at[0].node);
-    name = sym_str(m->syms, last->name);
-    return ledger_class(a, *name ? name : op_info[last->op].name);
+    return ledger_class(a, *name ? name : op_info[x->op].name);
 }
 
 static int larger_first(const void *x, const void *y) {

@@ -6,9 +6,12 @@
 // reads is kept, an input, a state, made of indices, or a copy itself. The chosen values are those of a plan's
 // line 'recompute' (Module.recompute) and of its names (DEMAND_recompute, DEMAND_keep).
 //
+// Attention that recognise kept whole is copied as a whole, with all its results; each of them is kept or
+// not by itself.
+//
 // Bit-neutral: a copy is the same function of the same values. With all marks taken away cse makes of the
-// result what was there before. Not copied are attention (its kernel computes its tiles again anyway), sums
-// into accumulators, and draws and positions, which cost no memory.
+// result what was there before (of all but attention, which cse does not merge). Not copied are sums into
+// accumulators, and draws and positions, which cost no memory.
 //
 // After all passes that decide what is stored or rounded, before fusion, which keeps copies out of the forward
 // pass's kernels: there they would live as long as the originals. O(nodes + edges).
@@ -24,9 +27,14 @@ bool remat_is_stored(const Remat *x, NodeId n) {
     return !x->is_inline[n] && reads != READS_STORED && reads != READS_NOTHING;
 }
 
+// What makes a value: a part is made by its group.
+NodeId remat_source(const Remat *x, NodeId n) {
+    return node(x, n)->op == OP_part ? operand(x->f, n, 0) : n;
+}
+
 static bool may_copy(const Remat *x, NodeId n) {
-    return op_info[node(x, n)->op].reads != READS_OWN && node_acc(node(x, n)) < 0 &&
-           node(x, n)->op != OP_part;
+    const Node *v = node(x, remat_source(x, n));
+    return (op_info[v->op].reads != READS_OWN || v->op == OP_group) && node_acc(v) < 0;
 }
 
 // ---- rounds -------------------------------------------------------------------------------------
@@ -108,8 +116,7 @@ static void choose(Remat *x, NodeId n) {
     const Demand *d = demand_of(x, n);
     x->fate[n] = FATE_kept;
     if (!may_copy(x, n))
-        x->why[n] = node_acc(node(x, n)) < 0 ? "attention is not computed twice"
-                                             : "it adds to what is there already";
+        x->why[n] = "it adds to what is there already";
     else if (x->why[n])
         return; // a result
     else if (d && d->kind == DEMAND_keep)
@@ -130,6 +137,12 @@ static void choose(Remat *x, NodeId n) {
 
 // ---- copying ------------------------------------------------------------------------------------
 
+static bool is_read_as_it_is(const Remat *x, NodeId n) {
+    uint32_t reads = op_info[node(x, n)->op].reads;
+    return !is_forward(x, n) || x->fate[n] == FATE_kept || reads == READS_STORED ||
+           reads == READS_NOTHING || !may_copy(x, n);
+}
+
 typedef struct {
     Remat *x;
     Rewrite r;
@@ -137,6 +150,34 @@ typedef struct {
     bool *asked;  // what it reads is known
     uint32_t copies;
 } Copying;
+
+// Each group has a body of its own: fuse numbers them.
+static AttrId copied_body(const Remat *x, AttrId group) {
+    Attr attr = *attr_at(x->m, group);
+    const Func *old = x->m->funcs.at[attr.group.body];
+    Func *to = func_new(x->m, sym_str(x->m->syms, old->name), &attr.group.body);
+    *to = *old;
+    to->nodes.at = arena_copy(x->m->arena, old->nodes.at, old->nodes.n * sizeof *old->nodes.at);
+    to->nodes.cap = to->nodes.n;
+    return attr_intern(x->m, &attr);
+}
+
+// The group of v, with all its results: those that are kept are not read.
+static void copy_group(Copying *c, NodeId v) {
+    const Remat *x = c->x;
+    NodeId g = remat_source(x, v), made = copy_node(&c->r.b, x->f, g, c->copy);
+    node_at(&c->r.to, made)->clone = 1;
+    node_at(&c->r.to, made)->attr = copied_body(x, node(x, g)->attr);
+    c->copies++;
+    c->copy[g] = made;
+    for (NodeId n = g + 1;
+         n < x->f->nodes.n && node(x, n)->op == OP_part && operand(x->f, n, 0) == g; n++) {
+        NodeId part = copy_node(&c->r.b, x->f, n, c->copy);
+        node_at(&c->r.to, part)->clone = 1;
+        c->copy[n] = is_read_as_it_is(x, n) ? c->r.map[n] : part;
+    }
+    if (is_read_as_it_is(x, g)) c->copy[g] = c->r.map[g];
+}
 
 // Computed again only if something that it reads is: its kernel may as well read what the original's did.
 static void copy_now(Copying *c, NodeId n) {
@@ -151,12 +192,6 @@ static void copy_now(Copying *c, NodeId n) {
     c->copies++;
 }
 
-static bool is_read_as_it_is(const Remat *x, NodeId n) {
-    uint32_t reads = op_info[node(x, n)->op].reads;
-    return !is_forward(x, n) || x->fate[n] == FATE_kept || reads == READS_STORED ||
-           reads == READS_NOTHING || !may_copy(x, n);
-}
-
 // Operands first. The stack stands for the recursion, which may be as deep as the rounds are many.
 static void need(Copying *c, NodeId n) {
     Remat *x = c->x;
@@ -166,13 +201,19 @@ static void need(Copying *c, NodeId n) {
         NodeId v = stack.at[stack.n - 1];
         if (c->copy[v] == NONE && is_read_as_it_is(x, v)) c->copy[v] = c->r.map[v];
         if (c->copy[v] == NONE && !c->asked[v]) {
+            NodeId from = remat_source(x, v);
             c->asked[v] = true;
-            for (uint32_t i = node(x, v)->n; i-- > 0;)
-                if (c->copy[operand(x->f, v, i)] == NONE)
-                    vec_push(x->a, &stack, operand(x->f, v, i));
+            for (uint32_t i = node(x, from)->n; i-- > 0;)
+                if (c->copy[operand(x->f, from, i)] == NONE)
+                    vec_push(x->a, &stack, operand(x->f, from, i));
             continue;
         }
-        if (c->copy[v] == NONE) copy_now(c, v);
+        if (c->copy[v] == NONE) {
+            if (node(x, remat_source(x, v))->op == OP_group)
+                copy_group(c, v);
+            else
+                copy_now(c, v);
+        }
         stack.n--;
     }
 }
@@ -200,6 +241,12 @@ bool remat_copy(Remat *x) {
 // ---- the ledger ---------------------------------------------------------------------------------
 
 double remat_flops(const Module *m, const Func *f, NodeId n) {
+    if (node_at(f, n)->op == OP_group) {
+        const Func *body = m->funcs.at[attr_of(m, f, n)->group.body];
+        double sum = 0;
+        for (NodeId k = 0; k < body->nodes.n; k++) sum += remat_flops(m, body, k);
+        return sum;
+    }
     if (node_at(f, n)->op != OP_contract) return 0;
     const AxisList *axes = &attr_of(m, f, n)->contract.axes;
     const Type *t = type_of(m, f, operand(f, n, 0));
@@ -215,7 +262,7 @@ static double flops_below(const Remat *x, NodeId n) {
     Map seen = {.arena = x->a};
     vec_push(x->a, &stack, n);
     while (stack.n) {
-        NodeId v = stack.at[--stack.n];
+        NodeId v = remat_source(x, stack.at[--stack.n]);
         flops += remat_flops(x->m, x->f, v);
         for (uint32_t i = 0; i < node(x, v)->n; i++) {
             NodeId o = operand(x->f, v, i);

@@ -33,7 +33,9 @@ typedef struct {
 RepeatRound remat_round(const Remat *x, NodeId n);
 // Lies in memory of its own once the function is fused.
 bool remat_is_stored(const Remat *x, NodeId n);
-double remat_flops(const Module *m, const Func *f, NodeId n); // of a product, else 0
+// The group that makes it, or itself.
+NodeId remat_source(const Remat *x, NodeId n);
+double remat_flops(const Module *m, const Func *f, NodeId n); // of products, in a group's body too
 // Writes the copies; false: there are none, and the function is as it was. Changes x->f and nothing else of x.
 bool remat_copy(Remat *x);
 // Makes open fates such that a step takes at most the plan's budget, or reports that none are. id: of x->f.

@@ -7,6 +7,7 @@ corpus
 mkdir "$work/models"
 cp "$root/tests/e2e/attend/cap.sn" "$work/models/dropped.sn"
 sed 's/layer = 2/layer = 5/' "$root/tests/e2e/attend/causal.sn" >"$work/models/causal.sn"
+cp "$root/tests/e2e/recompute/coded.sn" "$work/models/coded.sn"
 cat >"$work/models/normed.sn" <<'end'
 axis vocab = 256, dim = 24, layer = 3
 axis batch, seq
@@ -98,6 +99,25 @@ for tenth in 10 8 6 4 2 1; do
 done
 compare causal "recompute budget($(((most + least) / 2))); recompute keep : attn.q; recompute : attn.k" --cpu x86-64-v3
 
+"$sinter" explain "$work/least.sn" | grep -q 'recompute  yes  again .*attn.* GFLOP again' && ok ||
+    bad "attention is not computed again"
+
+# Rounds of several repeats are looked at together; each has patterns of its own.
+build coded coded ""
+train "$work/coded" "$work/coded.out" --steps 3
+"$sinter" build "$work/models/coded.sn" -D recompute.budget=1 -o "$work/none" >"$work/said" 2>&1 && bad "a budget of a byte"
+least=$(sed -n 's/.*error.*(\([0-9]*\) bytes) is the least.*/\1/p' "$work/said") most=$(total "$work/coded")
+for tenth in 5 0; do
+    budget=$((least + (most - least) * tenth / 10))
+    compare coded "recompute budget($budget)"
+    taken=$(total "$work/again")
+    [ "$taken" -le "$budget" ] && ok || bad "two repeats: a budget of $budget bytes takes $taken"
+done
+"$sinter" explain "$work/again.sn" >"$work/said"
+for name in e d; do
+    grep -q "recompute  yes  again  *$name\.\*" "$work/said" && ok || bad "nothing of the rounds of '$name' is computed again"
+done
+
 # on the emulated device attention is taken apart, its scores are computed again
 if "$sinter" build "$work/models/causal.sn" --target sm_90a -o "$work/probe" >"$work/probe.log" 2>&1; then
     for model in causal normed; do
@@ -107,6 +127,13 @@ if "$sinter" build "$work/models/causal.sn" --target sm_90a -o "$work/probe" >"$
         same "$model on the emulated device" "$work/two.out/last" "$work/emulated.out/last"
         rm -rf "$work/emulated.out" "$work/two.out"
     done
+    # with 16 bits it stays whole, and is copied as a whole
+    for line in "precision bf16" "precision bf16; recompute every(1)"; do
+        build emulated dropped "$line" --target cpu,sm_90a
+        SINTER_DEVICE=emu:sm_90a train "$work/emulated" "$work/two.out" --steps 1
+        [ -e "$work/emulated.out" ] || mv "$work/two.out" "$work/emulated.out"
+    done
+    same "dropped in bf16 on the emulated device" "$work/emulated.out/last" "$work/two.out/last"
 elif grep -q NVRTC "$work/probe.log"; then
     echo "skipped the emulated device: $(head -1 "$work/probe.log")"
 else

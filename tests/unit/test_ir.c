@@ -798,6 +798,18 @@ static const char *damage_module(Module *m, int i) {
     case 14: m->repeats.at[2].rounds = INT64_MAX; return "V7: repeat 2 has 9223372036854775807";
     case 15: m->states.at[1].of = 2; return "V8: state 'odd name' belongs to no earlier parameter";
     case 16: m->states.at[2].of = 1; return "V8: state 'count' belongs to no earlier parameter";
+    case 17:
+        m->demands.n = 0, m->recompute = (Recompute){0};
+        vec_push(m->arena, &m->demands, ((Demand){.path = sym(m->syms, "p"), .kind = DEMAND_keep}));
+        return "V18: 'keep p': nothing is recomputed";
+    case 18:
+        m->recompute = (Recompute){.mode = RECOMPUTE_every, .number = 1};
+        m->repeats.n = 1;
+        for (NodeId n = 0; n < f->nodes.n; n++) node_at(f, n)->inst = (Inst){0};
+        return "V18: 'recomputes every' counts rounds, and there is no repeat";
+    case 19:
+        m->recompute.axis = sym(m->syms, "nowhere");
+        return "V18: no repeat goes over 'nowhere'";
     default: return NULL;
     }
 }
@@ -816,7 +828,7 @@ static int each_damage(const char *(*damage)(Module *m, int i)) {
 static void test_verifier(void **state) {
     (void)state;
     assert_int_equal(each_damage(damage_nodes), 15);
-    assert_int_equal(each_damage(damage_module), 17);
+    assert_int_equal(each_damage(damage_module), 20);
 }
 
 static void test_verifier_memory(void **state) {
