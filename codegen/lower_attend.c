@@ -265,6 +265,11 @@ static bool build_kernel(AttendParts *p, bool one_lane) {
 }
 
 bool lower_attend(Lowering *l, AxisId row, AxisId key, bool one_lane, Lowered *out) {
+    for (NodeId n = 0; n < l->f->nodes.n; n++)
+        if (node_at(l->f, n)->op == OP_contract && attr_of(l->m, l->f, n)->contract.tf32) {
+            l->failed = "attention with products in tf32";
+            return false;
+        }
     AttendParts p = {.l = l, .a = &out->attend.attend, .to = &out->attend, .row = row, .key = key};
     out->kind = LOWER_attend;
     if (!add_parts(&p)) {

@@ -191,6 +191,7 @@ bool lower_gemm(Lowering *l, bool one_lane, Lowered *out) {
     g->base_b = b.view.offset;
     g->elem_a = a.type->elem;
     g->elem_b = b.type->elem;
+    g->tf32 = (uint32_t)attr_of(l->m, l->f, contract)->contract.tf32; // Tf32: the target decides
     out->kind = LOWER_gemm;
     to->a = a.ref;
     to->b = b.ref;

@@ -236,6 +236,10 @@ static void add_gemm(Writer *w, const Func *f, const SectionCommand *s, const ch
         refuse(w, node_at(f, s->node)->loc, &why);
     }
     if (w->info->gemm) give_gemm(w, &g, node_at(f, s->node)->loc, what);
+    if (g.tf32 && !w->info->gemm) {
+        text_printf(&why, "a product in tf32, which is CUDA's");
+        refuse(w, node_at(f, s->node)->loc, &why);
+    }
     vec_push(w->a, &w->gemms, g);
     add_cmd(w, SN_CMD_GEMM, SN_WHEN_ALWAYS, w->gemms.n - 1, at, what);
 }

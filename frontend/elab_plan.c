@@ -244,10 +244,17 @@ static bool is_rate(const Elab *cx, const CallArg *a) {
     return a->name && strcmp(str(cx, a->name), "rate") == 0;
 }
 
+static bool is_demand(const Elab *cx, const CallArg *a) {
+    const Expr *e = a->value;
+    return !a->name && e->kind == E_name && !e->name.qualifier &&
+           strcmp(str(cx, e->name.name), "demand") == 0;
+}
+
 static bool shape_good(const Elab *cx, const PlanLine *l, const SnLine *k) {
     bool one = l->items.n == 1 && !l->items.at[0].name, named = l->items.n > 0, typed = named;
     for (uint32_t i = 0; i < l->items.n; i++) named &= l->items.at[i].name != 0;
-    for (uint32_t i = 1; i < l->items.n; i++) typed &= l->items.at[i].name != 0;
+    for (uint32_t i = 1; i < l->items.n; i++)
+        typed &= l->items.at[i].name != 0 || is_demand(cx, &l->items.at[i]);
     switch (k->shape) {
     case SN_LINE_VALUE:
     case SN_LINE_CALL: return one;

@@ -3,6 +3,7 @@
 //   precision bf16                                    every attribute that a type alone sets
 //   precision f32: logits                             the same for what the names select
 //   precision forward = bf16, wgrad = f32: attn.w*    attributes apart
+//   precision tf32, demand                            an error where that cannot be, not the next wider type
 //   precision loss_scale = dynamic(init = 65536)      or a number
 //
 // The lines go into the module as they stand (Module.precisions): what they select is found where it is
@@ -34,17 +35,6 @@ static const uint8_t attr_of_type[] = {
 #undef FORMAT
 };
 
-enum { FORMAT_LATER, FORMAT_BUILT };
-
-static const uint8_t format_built[] = {
-    FORMAT_BUILT,
-#define PRECISION(...)
-#define FORMAT(name, state) FORMAT_##state,
-#include "ir/precision.def"
-#undef PRECISION
-#undef FORMAT
-};
-
 static Format format_named(const char *text) {
     uint32_t i = FORMATS;
     while (--i > FORMAT_unset)
@@ -63,7 +53,7 @@ static const SnSetting *setting_of(Elab *cx, uint32_t attr) {
 // ---- lines --------------------------------------------------------------------------------------
 
 static bool compiled(Elab *cx, Loc at, const char *what, Format f) {
-    if (format_built[f]) return true;
+    if (format_info[f].on) return true;
     elab_error(cx, at, "'%s %s' is not compiled yet", what, format_names[f]);
     return false;
 }
@@ -130,9 +120,13 @@ static void read_attribute(Elab *cx, const PlanLine *l, const CallArg *a, Precis
         elab_error(cx, a->loc, "'precision' has no option '%s'", name);
 }
 
-static void set_type(Precision *p, Format f) {
-    for (uint32_t i = 0; i < PRECISIONS; i++)
-        if (attr_of_type[i]) p->format[i] = (uint8_t)f;
+// A kind of product is none of memory: there the next wider type.
+static void set_type(Elab *cx, Precision *p, Format f) {
+    for (uint32_t i = 0; f && i < PRECISIONS; i++)
+        if (attr_of_type[i]) {
+            bool takes = sn_setting_text(setting_of(cx, i), format_names[f], NULL);
+            p->format[i] = (uint8_t)(takes ? f : format_info[f].wider);
+        }
 }
 
 // f16 has a range of 2^-24 to 65504: without a word about it, the loss is scaled.
@@ -156,8 +150,10 @@ void plan_precision(Elab *cx, const PlanLine *l) {
         const CallArg *a = &l->items.at[i];
         if (a->name)
             read_attribute(cx, l, a, &p);
+        else if (i > 0)
+            p.demand = true; // the one other word that the line takes
         else
-            set_type(&p, read_format(cx, &sn_settings[SN_SET_precision], a->value));
+            set_type(cx, &p, read_format(cx, &sn_settings[SN_SET_precision], a->value));
     }
     if (!is_set(&p, true)) return;
     if (!l->has_paths) vec_push(cx->arena, &cx->plan.precisions, p);
@@ -173,14 +169,14 @@ void plan_precision(Elab *cx, const PlanLine *l) {
 static Format defined_format(Elab *cx, SnSettingId id) {
     const char *text = cx->plan.set[id].text;
     Format f = text ? format_named(text) : FORMAT_unset;
-    if (format_built[f]) return f;
+    if (format_info[f].on) return f;
     diag_error(cx->diag, (Loc){0}, "-D %s=%s is not compiled yet", sn_settings[id].key, text);
     return FORMAT_unset;
 }
 
 void plan_precision_defines(Elab *cx) {
     Precision first = {.path = sym(cx->syms, "*")};
-    set_type(&first, defined_format(cx, SN_SET_precision));
+    set_type(cx, &first, defined_format(cx, SN_SET_precision));
     for (uint32_t k = 0; k < PRECISIONS; k++) {
         Format f = defined_format(cx, (SnSettingId)(setting_of(cx, k) - sn_settings));
         if (f) first.format[k] = (uint8_t)f;

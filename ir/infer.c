@@ -527,6 +527,12 @@ static bool type_contract(Rule *r) {
         TypeAxis axis = x->axes[ax];
         if (!agree(r, &axis, &y->axes[ay])) return false;
     }
+    int64_t tf32 = r->attr->contract.tf32;
+    if (tf32 < TF32_NEVER || tf32 >= TF32_COUNT)
+        return FAIL(r, "'tf32' of 'contract' is %lld, expected 0 to 2", (long long)tf32);
+    if (tf32 && (x->elem != ELEM_f32 || y->elem != ELEM_f32))
+        return FAIL(r, "'contract' in tf32 of %s and %s, expected f32", elem_name(x->elem),
+                    elem_name(y->elem));
     r->out->elem = ELEM_f32;
     if (!contract_part(r, x, y, true) || !contract_part(r, x, y, false) ||
         !contract_part(r, y, x, false))

@@ -106,12 +106,15 @@ typedef struct {
     const int64_t *at_a, *at_b; // offset of every k
     int64_t k;
     bool pairs; // both are bf16
+    bool tf32;
 } Dot;
+
+static float factor(const Dot *d, double x) { return d->tf32 ? scalar_tf32((float)x) : (float)x; }
 
 static float chain(const Dot *d, int64_t from, int64_t to) {
     float acc = 0;
     for (int64_t k = from; k < to; k++)
-        acc = fmaf((float)d->a[d->at_a[k]], (float)d->b[d->at_b[k]], acc);
+        acc = fmaf(factor(d, d->a[d->at_a[k]]), factor(d, d->b[d->at_b[k]]), acc);
     return acc;
 }
 
@@ -149,7 +152,8 @@ bool interp_contract(Evaluation *r, NodeId n, Tensor *out) {
     const Tensor *x = run_operand(r, n, 0), *y = run_operand(r, n, 1);
     const Tensor *acc = run_node(r, n)->n > 2 ? run_operand(r, n, 2) : NULL;
     const Type *t = run_type(r, out);
-    Dot d = {.pairs = run_type(r, x)->elem == ELEM_bf16 && run_type(r, y)->elem == ELEM_bf16};
+    Dot d = {.pairs = run_type(r, x)->elem == ELEM_bf16 && run_type(r, y)->elem == ELEM_bf16,
+             .tf32 = run_attr(r, n)->contract.tf32 != TF32_NEVER};
     d.at_a = list_offsets(r, run_type(r, x), axes, &d.k);
     d.at_b = list_offsets(r, run_type(r, y), axes, &d.k);
     Walk w = walk_new(t);

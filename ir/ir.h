@@ -137,6 +137,10 @@ extern const char *const reduce_names[REDUCE_COUNT];
 extern const char *const fold_names[FOLD_COUNT];
 extern const char *const group_names[GROUP_COUNT];
 
+// Whether tensor cores may multiply what is left of f32 operands when they are rounded to 11 bits. A product that
+// no library's call computes stays in f32, or is an error where it must not.
+typedef enum { TF32_NEVER, TF32_MAY, TF32_MUST, TF32_COUNT } Tf32;
+
 // An ordered list of axes, at most MAX_AXES; unused entries are 0.
 typedef struct {
     uint32_t n;
@@ -162,7 +166,7 @@ typedef struct {
         struct { AxisId from, to; int64_t start; double value; } pad;
         struct { AxisList from; AxisId to; } concat;
         struct { uint32_t kind; AxisList axes; uint32_t by; AxisId part; } reduce;
-        struct { AxisList axes; } contract;
+        struct { AxisList axes; int64_t tf32; } contract;
         struct { uint32_t kind; FuncId body; AxisId row, key; } group;
         struct { int64_t index; } part, arg;
     };
@@ -316,11 +320,17 @@ typedef enum {
     FORMATS
 } Format;
 extern const char *const precision_names[PRECISIONS], *const format_names[FORMATS];
+typedef struct {
+    const char *on; // the one target that has it; "" all, NULL none
+    Format wider;   // what is taken instead
+} FormatInfo;
+extern const FormatInfo format_info[FORMATS];
 // A line 'precision' of the plan, in their order: of several that select a value the last that sets an
 // attribute counts for it.
 typedef struct {
     Sym path;                   // a pattern of ir/base/path.h; "*": everything
     bool exact;                 // the path is the whole name of the values: nothing below it
+    bool demand;                // what cannot be is an error; else the next wider type is taken
     uint8_t format[PRECISIONS]; // Format
     Loc loc;                    // of the pattern, or of the line
 } Precision;
@@ -355,6 +365,7 @@ typedef struct {
     bool whole_step, whole_eval, whole_predict;
     VEC(Demand) demands;
     VEC(Precision) precisions;
+    bool rounded; // the pass precision has done what they say
     Recompute recompute;
     // Products of data and weights with at least so many bytes are to be computed in rounds of at least so many
     // rows. 0: none are, or the pass sweep has done it.

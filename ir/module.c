@@ -282,6 +282,18 @@ const char *const format_names[] = {
 #undef FORMAT
 };
 
+#define ON_ALL  ""
+#define ON_NONE NULL
+#define ON_cuda "cuda"
+const FormatInfo format_info[] = {
+    {ON_ALL, FORMAT_unset},
+#define PRECISION(...)
+#define FORMAT(name, on, wider) {ON_##on, FORMAT_##wider},
+#include "ir/precision.def"
+#undef PRECISION
+#undef FORMAT
+};
+
 bool precision_selects(const Module *m, const Precision *p, Sym name) {
     const char *s = sym_str(m->syms, name), *pattern = sym_str(m->syms, p->path);
     if (!strncmp(s, "d.", 2)) s += 2;

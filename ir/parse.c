@@ -676,6 +676,7 @@ static bool demand_line(IrParser *p) {
 static void precision_line(IrParser *p) {
     Precision l = {.path = name(p)};
     l.exact = take_word(p, "exact");
+    l.demand = take_word(p, "demand");
     expect(p, '{');
     while (!p->failed && !take(p, '}')) {
         const char *from = here(p);
@@ -714,6 +715,8 @@ static void item(IrParser *p) {
         state_line(p);
     else if (take_word(p, "precision"))
         precision_line(p);
+    else if (take_word(p, "rounded"))
+        p->m->rounded = true;
     else if (take_word(p, "recomputes"))
         recompute_line(p);
     else if (take_word(p, "sweep"))
@@ -724,8 +727,8 @@ static void item(IrParser *p) {
         func(p, true);
     else if (!demand_line(p))
         ERROR(p, p->at,
-              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', "
-              "'sweep', a demand, 'func' or 'region'");
+              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
+              "'recomputes', 'sweep', a demand, 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

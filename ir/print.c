@@ -294,6 +294,7 @@ static void put_precision(IrPrinter *p, const Precision *l) {
     put(p, "precision ");
     put_name(p, l->path);
     if (l->exact) put(p, " exact");
+    if (l->demand) put(p, " demand");
     for (uint32_t i = 0; i < PRECISIONS; i++) {
         if (!l->format[i]) continue;
         text_printf(p->to, "%s%s=%s", sep, precision_names[i], format_names[l->format[i]]);
@@ -333,6 +334,7 @@ void ir_print_module(Text *to, const Module *m) {
     if (m->recompute.mode) put_recompute(&p, &m->recompute);
     for (uint32_t i = 0; i < m->demands.n; i++) put_demand(&p, &m->demands.at[i]);
     for (uint32_t i = 0; i < m->precisions.n; i++) put_precision(&p, &m->precisions.at[i]);
+    if (m->rounded) put(&p, "rounded\n");
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!m->funcs.at[i]->region) put_func(&p, i);
     for (FuncId i = 0; i < m->funcs.n; i++)

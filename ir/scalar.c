@@ -489,6 +489,12 @@ float scalar_fma_flushed(float a, float b, float acc) {
     return fabs(sum) < 0x1p-126 - 0x1p-151 ? copysignf(0, (float)sum) : fmaf(a, b, acc);
 }
 
+// As PTX's cvt.rna.tf32.f32. The carry goes into the exponent, beyond the largest to infinity.
+float scalar_tf32(float x) {
+    uint32_t bits = (uint32_t)of_float(x).v;
+    return x != x ? x : as_float(of_bits((bits + 0x1000) & 0xffffe000u));
+}
+
 // Truncating and saturating, from the double itself: through f32 an integer above 2^24 would move.
 static double int_of_f64(Elem to, double a) {
     double low = elem_info[to].low, high = elem_info[to].high;

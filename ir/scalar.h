@@ -69,3 +69,5 @@ uint32_t scalar_from_memory(Elem elem, uint32_t stored);
 // One step of a contraction of two bf16 operands, acc + a * b: one rounding, subnormal operands and results
 // are zeros of their sign. As fma does with FTZ and DAZ, which looks for a subnormal after rounding.
 float scalar_fma_flushed(float a, float b, float acc);
+// What TF32 keeps of a number: 11 bits, to the nearest, halves away from zero.
+float scalar_tf32(float x);

@@ -2,7 +2,8 @@
 // every rounding is a cast, and what is computed is f32.
 //
 //   products   operands are cast to the plan's type, sums stay f32. A value that is read through views is
-//              cast where its memory is, once for each type
+//              cast where its memory is, once for each type. TF32 is no type of memory: such products are
+//              marked, where the target has them
 //   stored     what fuse will keep of the forward pass and of the derivatives by values (fuse_inline.c) is
 //              rounded once, and everything reads the rounded value: forward and backward see the same bits.
 //              What is computed again in every reader stays f32. A wrong guess costs memory, nothing else
@@ -17,8 +18,9 @@
 // do sums that products or scatters add to, states, and the tiles of an attention, which are not stored.
 // A result is what was computed, before it was rounded.
 //
-// The choice depends on names and shapes, never on target, options or demands, so that a model has the
-// same bits fused or not. Needs functions cut into micro-batches; behind layout, which looks for products
+// But for TF32 the choice depends on names and shapes, never on target, options or demands, so that a model has
+// the same bits fused or not. What cannot be is the next wider type (precision.def), or an error where the line
+// demands it: 'lacks' is the one place. Needs functions cut into micro-batches; behind layout, which looks for products
 // side by side; before recognise, which keeps the casts inside. O(nodes).
 #include "ir/view.h"
 #include "passes/fuse.h"
@@ -36,6 +38,7 @@ typedef struct {
     Arena *a;
     StateId *shadow[ELEM_COUNT]; // by state: its shadow of that type, or NONE
     uint32_t states;             // how many there were before
+    bool narrows;                // the plan asks for a narrow type, not for TF32 alone
     // of one function
     Func *f;
     Rewrite r;
@@ -86,12 +89,15 @@ static TypeId typed(Precise *p, TypeId t, Elem e) {
 
 // ---- the ledger ---------------------------------------------------------------------------------
 
-static const char *line_of(const Precise *p, PrecisionAttr attr, Sym name) {
-    const Precision *l = precision_from(p->m, attr, name);
+static const char *line_text(const Precise *p, const Precision *l) {
     uint32_t line, column;
     if (!l || !l->loc.file) return "the plan";
     diag_position(p->m->diag, l->loc, &line, &column);
     return arena_printf(p->a, "the plan, line %u", line);
+}
+
+static const char *line_of(const Precise *p, PrecisionAttr attr, Sym name) {
+    return line_text(p, precision_from(p->m, attr, name));
 }
 
 static Decision decision(const Precise *p, NodeId n, bool done, const char *rule) {
@@ -101,6 +107,21 @@ static Decision decision(const Precise *p, NodeId n, bool done, const char *rule
                       .rule = rule,
                       .subject = name_of(p, n),
                       .loc = node(p, n)->loc};
+}
+
+// What the plan asks for and cannot be had.
+static void lacks(Precise *p, Decision d, const Precision *line, Format f, const char *why) {
+    const char *asked = format_names[f], *instead = format_names[format_info[f].wider];
+    ledger_add(p->cx->ledger, d, "%s instead of %s, which %s asks for: %s", instead, asked,
+               line_text(p, line), why);
+    if (line && line->demand && !diag_has_error(p->m->diag, line->loc))
+        diag_error(p->m->diag, line->loc, "%s is demanded, and '%s' can only be %s: %s", asked,
+                   d.subject, instead, why);
+}
+
+static bool on_target(const Precise *p, Format f) {
+    const char *on = format_info[f].on;
+    return on && (!*on || strcmp(on, p->cx->target->name) == 0);
 }
 
 // ---- what is what -------------------------------------------------------------------------------
@@ -160,8 +181,8 @@ static Elem stored_as(Precise *p, NodeId n) {
         !own || !p->data[n] || p->tiles[n] || p->exact[n] != ELEM_f32)
         return ELEM_f32;
     Format f = precision_of(p->m, PRECISION_stored, x->name);
-    if (!f) return ELEM_f32;
-    const char *why = f == FORMAT_f32           ? line_of(p, PRECISION_stored, x->name)
+    if (!f || !p->narrows) return ELEM_f32;
+    const char *why = elem_of(f) == ELEM_f32    ? line_of(p, PRECISION_stored, x->name)
                       : !p->whole[n]            ? "a fold, or made of folds"
                       : is_row(p, n)            ? "one value for each row of a fold"
                       : x->op == OP_scatter_add ? "a sum that is added to in place"
@@ -229,8 +250,9 @@ static NodeId *values_in(Precise *p, Elem e) {
     return p->as[e];
 }
 
-// The value of n in type e.
+// The value of n in type e. What was narrow before this pass is read as it lies.
 static NodeId as(Precise *p, NodeId n, Elem e) {
+    if (type(p, n)->elem != ELEM_f32) return p->r.map[n];
     NodeId *found = &values_in(p, e)[n];
     if (*found != NONE) return *found;
     bool widens = e == ELEM_f32;
@@ -284,35 +306,56 @@ static Sym called(const Precise *p, NodeId n) {
 static const PrecisionAttr class_of[PHASE_COUNT] = {
     [PHASE_F] = PRECISION_forward, [PHASE_B] = PRECISION_dgrad, [PHASE_W] = PRECISION_wgrad};
 
-// The types of the operands that product n has by the plan.
-static void factor_types(const Precise *p, NodeId n, Elem want[2]) {
+// The format of operand i of product n by the plan.
+static Format factor_format(const Precise *p, NodeId n, uint32_t i) {
     const Node *x = node(p, n);
-    want[0] = want[1] = ELEM_f32;
-    if (x->phase == PHASE_U) return;
-    want[0] = want[1] = wanted(p, class_of[x->phase], called(p, n));
-    for (uint32_t i = 0; i < 2 && x->phase == PHASE_B; i++) {
-        StateId s = parameter_at(p, operand(p->f, n, i));
-        if (s != NONE) want[i] = wanted(p, PRECISION_forward, p->m->states.at[s].path);
-    }
+    if (x->phase == PHASE_U) return FORMAT_unset;
+    StateId s = x->phase == PHASE_B ? parameter_at(p, operand(p->f, n, i)) : NONE;
+    return s == NONE ? precision_of(p->m, class_of[x->phase], called(p, n))
+                     : precision_of(p->m, PRECISION_forward, p->m->states.at[s].path);
 }
 
-static void record_product(Precise *p, NodeId n, NodeId a, NodeId b) {
-    Elem x = (Elem)type_of(p->m, &p->r.to, a)->elem, y = (Elem)type_of(p->m, &p->r.to, b)->elem;
+static bool asks_for_tf32(const Precise *p, NodeId n) {
+    return factor_format(p, n, 0) == FORMAT_tf32 && factor_format(p, n, 1) == FORMAT_tf32;
+}
+
+// Whether product n, which is to be one of TF32, can be one with operands of these types.
+static Tf32 factor_tf32(Precise *p, NodeId n, Elem a, Elem b) {
+    const Precision *line = precision_from(p->m, class_of[node(p, n)->phase], called(p, n));
+    const char *why = !on_target(p, FORMAT_tf32)       ? "the target has no such products"
+                      : a != ELEM_f32 || b != ELEM_f32 ? "an operand is stored in another type"
+                                                       : NULL;
+    if (why) lacks(p, decision(p, n, false, "product"), line, FORMAT_tf32, why);
+    return why ? TF32_NEVER : line->demand ? TF32_MUST : TF32_MAY;
+}
+
+static void record_product(Precise *p, NodeId n, Elem a, Elem b, Tf32 tf32) {
     PrecisionAttr attr = class_of[node(p, n)->phase];
     Sym name = called(p, n);
     if (node(p, n)->phase == PHASE_U || !precision_of(p->m, attr, name)) return;
-    ledger_add(p->cx->ledger, decision(p, n, x != ELEM_f32 && y != ELEM_f32, "product"),
-               "%s x %s, summed up in f32: %s in %s", elem_info[x].name, elem_info[y].name,
-               precision_names[attr], line_of(p, attr, name));
+    ledger_add(p->cx->ledger, decision(p, n, tf32 || (a != ELEM_f32 && b != ELEM_f32), "product"),
+               "%s x %s, summed up in f32: %s in %s", tf32 ? "tf32" : elem_info[a].name,
+               tf32 ? "tf32" : elem_info[b].name, precision_names[attr], line_of(p, attr, name));
+}
+
+// The product on these operands of the new function, which have their types by now.
+static NodeId contracted(Precise *p, NodeId n, const NodeId *in, uint32_t count) {
+    Elem a = (Elem)type_of(p->m, &p->r.to, in[0])->elem,
+         b = (Elem)type_of(p->m, &p->r.to, in[1])->elem;
+    Attr attr = *attr_of(p->m, p->f, n);
+    bool asked = asks_for_tf32(p, n);
+    if (asked) attr.contract.tf32 = factor_tf32(p, n, a, b);
+    if (!asked || attr.contract.tf32) record_product(p, n, a, b, (Tf32)attr.contract.tf32);
+    rewrite_like(&p->r, n);
+    return ir_node(&p->r.b, OP_contract, &attr, in, count, node(p, n)->type);
 }
 
 // A stored value that is narrow is read as it lies, also where the plan wants f32: it is the same number. Two
 // of them would be a product of another kind, with sums in another order.
 static void write_product(Precise *p, NodeId n) {
     const Node *x = node(p, n);
-    Elem want[2];
+    Elem want[2] = {elem_of(factor_format(p, n, 0)), elem_of(factor_format(p, n, 1))};
     NodeId in[3] = {0};
-    factor_types(p, n, want);
     for (uint32_t i = 0; i < 2; i++) {
         NodeId o = operand(p->f, n, i);
         Elem lies = (Elem)p->exact[o];
@@ -320,15 +363,14 @@ static void write_product(Precise *p, NodeId n) {
                                                   p->exact[operand(p->f, n, 0)] == ELEM_f32);
         in[i] = as(p, o, as_it_lies ? lies : want[i]);
     }
-    record_product(p, n, in[0], in[1]);
     NodeId sum = x->n == 3 ? operand(p->f, n, 2) : NONE;
     if (sum == NONE || !is_narrow_state(p, sum)) {
         if (sum != NONE) in[2] = unrounded(p, sum);
-        give(p, n, copied(p, n, in, x->n));
+        give(p, n, contracted(p, n, in, x->n));
         return;
     }
     // A sum that is kept narrow is added where the product is stored: nothing stores it in f32.
-    NodeId product = copied(p, n, in, 2);
+    NodeId product = contracted(p, n, in, 2);
     rewrite_like(&p->r, n);
     in[1] = as(p, sum, ELEM_f32);
     rewrite_like(&p->r, n);
@@ -534,26 +576,20 @@ static void make_refresh(Precise *p) {
 
 // ---- the pass -----------------------------------------------------------------------------------
 
-static bool is_narrow(Elem e) { return elem_info[e].kind == ELEM_FLOAT && elem_info[e].bytes < 4; }
-
-// Narrow numbers come from this pass alone.
-static bool is_done(const Module *m) {
-    for (FuncId i = 0; i < m->funcs.n; i++)
-        for (NodeId n = 0; n < m->funcs.at[i]->nodes.n; n++)
-            if (is_narrow((Elem)type_of(m, m->funcs.at[i], n)->elem)) return true;
-    return false;
-}
-
-static bool asks_for_narrow(const Module *m) {
+static bool asks_for(const Module *m, bool narrow) {
     for (uint32_t i = 0; i < m->precisions.n; i++)
-        for (PrecisionAttr k = 0; k < PRECISIONS; k++)
-            if (elem_of((Format)m->precisions.at[i].format[k]) != ELEM_f32) return true;
+        for (PrecisionAttr k = 0; k < PRECISIONS; k++) {
+            Format f = (Format)m->precisions.at[i].format[k];
+            if (elem_of(f) != ELEM_f32 || (!narrow && f == FORMAT_tf32)) return true;
+        }
     return false;
 }
 
 bool pass_precision(PassCx *cx) {
     Precise p = {.cx = cx, .m = cx->m, .a = cx->scratch, .states = cx->m->states.n};
-    if (!asks_for_narrow(cx->m) || is_done(cx->m)) return false;
+    if (cx->m->rounded || !asks_for(cx->m, false)) return false;
+    p.narrows = asks_for(cx->m, true);
+    cx->m->rounded = true;
     uint32_t count = cx->m->funcs.n;
     retype_states(&p);
     for (FuncId i = 0; i < count; i++)

@@ -49,6 +49,11 @@ static inline uint32_t nearest_even(uint32_t bits, uint32_t drop) {
     return (bits + (1u << (drop - 1)) - 1 + (bits >> drop & 1)) >> drop;
 }
 
+// What TF32 keeps: 11 bits, halves away from zero, as PTX's cvt.rna.tf32.f32.
+static inline float tf32_of_float(float x) {
+    return x != x ? x : float_of_bits((bits_of_float(x) + 0x1000) & 0xffffe000);
+}
+
 static inline uint16_t bfloat_of_float(float x) {
     return x != x ? 0x7fc0 : (uint16_t)nearest_even(bits_of_float(x), 16);
 }

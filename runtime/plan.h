@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 11u
+#define SN_PLAN_VERSION 12u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -247,7 +247,8 @@ typedef struct {
     uint32_t function;       // SnFunction of what is stored in C
     uint32_t sums;           // SnSums
     uint32_t elem_a, elem_b; // SnElem: f32, bf16 or f16
-    uint32_t elem_c, pad;    // likewise of C, acc, bias, aux and sums; CPU: f32
+    uint32_t elem_c;         // likewise of C, acc, bias, aux and sums; CPU: f32
+    uint32_t tf32;           // CUDA, of f32 alone: cuBLASLt may round what it multiplies to 11 bits
     SnLt lt;
 } SnGemm;
 static inline bool sn_multiplies(uint32_t elem) { // products take it as it lies

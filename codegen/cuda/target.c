@@ -64,12 +64,20 @@ static bool takes_extras(const SnGemm *g, const CudaLt *lt, Text *why) {
 // For the ledger: what the call does.
 static const char *call_text(Arena *a, const SnGemm *g) {
     const FunctionInfo *f = lower_function_info(g->function);
-    const char *more = "";
+    const char *more = "", *one = g->tf32 ? "one call, in tf32" : "one call";
     if (f && !f->of && sn_gemm_has(g, SN_GEMM_AUX)) more = " and what it is applied to";
     if (f && g->sums) more = " and the sum of its rows";
-    if (f) return arena_printf(a, "one call, with %s%s", f->says, more);
-    if (g->sums) return "one call, with the sum of an operand's rows";
-    return sn_gemm_has(g, SN_GEMM_BIAS) ? "one call, its bias included" : "one call";
+    if (f) return arena_printf(a, "%s, with %s%s", one, f->says, more);
+    if (g->sums) return arena_printf(a, "%s, with the sum of an operand's rows", one);
+    return sn_gemm_has(g, SN_GEMM_BIAS) ? arena_printf(a, "%s, its bias included", one) : one;
+}
+
+// Without the library there is no tf32.
+static bool without_tf32(const SnGemm *g, const char *what, const Text *refused, Text *why) {
+    if (g->tf32 != TF32_MUST) return true;
+    text_printf(why, "'%s' in tf32, which the plan demands: cuBLASLt cannot take it, for %s", what,
+                refused->at);
+    return false;
 }
 
 static bool gemm(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *to, Text *why) {
@@ -79,8 +87,13 @@ static bool gemm(void *user, SnGemm *g, const char *what, Loc loc, SnKernel *to,
     CudaLt lt;
     bool library = cuda_lt_plan(g, &lt, &refused) && takes_extras(g, &lt, &refused);
     if (p->decide)
-        p->decide(p->user, what, loc, library, library ? call_text(why->arena, g) : refused.at);
+        p->decide(p->user, what, loc, library,
+                  library   ? call_text(why->arena, g)
+                  : g->tf32 ? arena_printf(why->arena, "f32 instead of tf32: %s", refused.at)
+                            : refused.at);
     p->calls += library;
+    if (!library && !without_tf32(g, what, &refused, why)) return false;
+    g->tf32 = library && g->tf32 != TF32_NEVER;
     if (library) {
         g->lt = call_of(&lt);
         return true;

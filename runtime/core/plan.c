@@ -187,7 +187,7 @@ static bool good_gemm_kernel(const SnPlan *p, const SnGemm *g) {
 static bool runs_on_cpu(const SnGemm *g) {
     const uint32_t knows =
         sn_gemm_bit(SN_GEMM_C) | sn_gemm_bit(SN_GEMM_ACC) | sn_gemm_bit(SN_GEMM_EPILOGUE);
-    return !(g->has & ~knows) && !g->function && !g->sums && g->elem_c == SN_ELEM_f32;
+    return !(g->has & ~knows) && !g->function && !g->sums && !g->tf32 && g->elem_c == SN_ELEM_f32;
 }
 
 static bool runs_on_cuda(const SnPlan *p, const SnGemm *g, int64_t total) {
@@ -215,6 +215,9 @@ static SnStatus check_gemms(const PlanCheck *c) {
         int64_t total = 1;
         if (!sn_multiplies(g->elem_a) || !sn_multiplies(g->elem_b) || !sn_multiplies(g->elem_c))
             return FAIL("types of matrix product %u", i);
+        bool plain = g->elem_a == SN_ELEM_f32 && g->elem_b == SN_ELEM_f32;
+        if (g->tf32 > plain || (g->tf32 && sn_gemm_has(g, SN_GEMM_KERNEL)))
+            return FAIL("tf32 of matrix product %u", i);
         if (!good_dims(g->batch, g->nbatch, &total) || !good_dims(g->m, g->nm, &total) ||
             !good_dims(g->n, g->nn, &total) || !good_dims(g->k, g->nk, &total))
             return FAIL("extents of matrix product %u", i);

@@ -52,7 +52,11 @@ enum { // cublasStatus_t
     SN_LT_NOT_SUPPORTED = 15
 };
 enum { SN_LT_R_32F = 0, SN_LT_R_16F = 2, SN_LT_R_16BF = 14 }; // cudaDataType
-enum { SN_LT_COMPUTE_32F = 68, SN_LT_COMPUTE_32F_PEDANTIC = 69 }; // cublasComputeType_t
+enum { // cublasComputeType_t
+    SN_LT_COMPUTE_32F = 68,
+    SN_LT_COMPUTE_32F_PEDANTIC = 69,
+    SN_LT_COMPUTE_32F_FAST_TF32 = 77
+};
 enum { SN_LT_OP_N = 0, SN_LT_OP_T = 1 };                         // cublasOperation_t
 enum { // cublasLtMatmulDescAttributes_t
     SN_LT_DESC_TRANSA = 3, SN_LT_DESC_TRANSB = 4, SN_LT_DESC_EPILOGUE = 7,

@@ -4,7 +4,7 @@
 // once for each distinct shape and alignment: what was measured before on this device with this library
 // (choices.h), if the library still takes it, else the library's first choice that fits the workspace.
 // Nothing is measured unasked: the algorithm decides bits, and a run must be repeatable. Operands are
-// multiplied as they are, f32 without TF32, and summed in f32.
+// multiplied as they are, f32 without TF32 unless the product asks for it, and summed in f32.
 #include "runtime/cuda/choices.h"
 #include "runtime/cuda/cuda.h"
 #include "runtime/cuda/measure.h"
@@ -19,7 +19,7 @@ typedef struct {
     uint32_t elem[3];  // of A and B, as the library has them, and of all else
     uint32_t align[6]; // of A, B, C, D, bias or sums, aux in bytes; 0: there is none
     uint32_t epilogue; // the library's number
-    bool acc;
+    bool acc, tf32;
 } Key;
 typedef enum { FIRST, KNOWN, REFUSED } ChoiceSource; // REFUSED: known, but the library refuses it
 typedef struct {
@@ -110,9 +110,11 @@ static SnStatus make_layout(const SnCudaApi *api, uint32_t elem, int64_t rows, i
     return s;
 }
 
-static SnStatus make_desc(const SnCudaApi *api, const SnLt *l, SnLtDesc *to, SnError *e) {
+static SnStatus make_desc(const SnCudaApi *api, const Key *k, SnLtDesc *to, SnError *e) {
+    const SnLt *l = &k->shape;
+    int compute = k->tf32 ? SN_LT_COMPUTE_32F_FAST_TF32 : SN_LT_COMPUTE_32F;
     int32_t a = l->trans_a ? SN_LT_OP_T : SN_LT_OP_N, b = l->trans_b ? SN_LT_OP_T : SN_LT_OP_N;
-    SnStatus s = check(api->lt_desc_create(to, SN_LT_COMPUTE_32F, SN_LT_R_32F), "a product", e);
+    SnStatus s = check(api->lt_desc_create(to, compute, SN_LT_R_32F), "a product", e);
     if (!s) s = check(api->lt_desc_set(*to, SN_LT_DESC_TRANSA, &a, sizeof a), "a transpose", e);
     if (!s) s = check(api->lt_desc_set(*to, SN_LT_DESC_TRANSB, &b, sizeof b), "a transpose", e);
     return s;
@@ -187,7 +189,7 @@ static SnStatus add_epilogue(const SnCudaApi *api, SnLtDesc desc, const SnLt *l,
 
 static SnStatus make_all(const SnCudaApi *api, const Key *k, SnLtCall *c, SnError *e) {
     const SnLt *l = &k->shape;
-    SnStatus s = make_desc(api, l, &c->desc, e);
+    SnStatus s = make_desc(api, k, &c->desc, e);
     if (!s)
         s = make_layout(api, k->elem[0], l->trans_a ? l->k : l->rows, l->trans_a ? l->rows : l->k,
                         l->lda, l->batch, l->stride_a, &c->a, e);
@@ -216,13 +218,14 @@ static void key_text(const Key *k, char to[SN_LT_KEY]) {
     const uint32_t *align = k->align;
     snprintf(to, SN_LT_KEY,
              "%s x %s to %s, %lld x %lld x %lld x %lld, %c%c, ld %lld %lld %lld, "
-             "stride %lld %lld %lld, align %u %u %u %u %u %u%s%s",
+             "stride %lld %lld %lld, align %u %u %u %u %u %u%s%s%s",
              sn_elem_info[k->elem[0]].name, sn_elem_info[k->elem[1]].name,
              sn_elem_info[k->elem[2]].name, (long long)l->batch, (long long)l->rows,
              (long long)l->cols, (long long)l->k, l->trans_a ? 't' : 'n', l->trans_b ? 't' : 'n',
              (long long)l->lda, (long long)l->ldb, (long long)l->ldc, (long long)l->stride_a,
              (long long)l->stride_b, (long long)l->stride_c, align[0], align[1], align[2], align[3],
-             align[4], align[5], k->acc ? ", acc" : "", epilogue_name(k->epilogue));
+             align[4], align[5], k->tf32 ? ", tf32" : "", k->acc ? ", acc" : "",
+             epilogue_name(k->epilogue));
 }
 
 // Up to `want` algorithms that fit the workspace, the library's first choice first; at least one.
@@ -331,6 +334,7 @@ SnStatus sn_lt_prepare(SnLtPool *p, const SnGemm *g, const uint64_t *args, SnLtC
     key.elem[1] = g->lt.swap ? g->elem_a : g->elem_b;
     key.elem[2] = g->elem_c;
     key.acc = x->acc;
+    key.tf32 = g->tf32 != 0;
     key.epilogue = epilogue_of(g);
     const uint64_t at[] = {x->at_a, x->at_b, x->at_c, x->at_d, vector, aux};
     for (int i = 0; i < 6; i++) key.align[i] = i < 4 || at[i] ? alignment(at[i]) : 0;

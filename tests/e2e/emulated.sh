@@ -74,18 +74,30 @@ for precision in bf16 f16; do
         same "gpt2 in $precision on $target" "$work/$precision-cpu/last" "$work/$precision-$target/last"
     done
 done
+# In tf32: products by cuBLASLt, of operands rounded to 11 bits, all others as in f32; each loss agrees to 1e-4.
+losses() { # LOG: of each step, a line each
+    grep -o '"loss":[^,}]*' "$work/$1/metrics.jsonl" | cut -d: -f2 >"$work/$1.txt"
+}
+agree() { # WHAT LOG LOG BOUND
+    paste "$work/$2.txt" "$work/$3.txt" | awk -v most="$4" '
+        { d = $1 - $2; n++; bad += !($1 > 0 && $2 > 0 && d * d <= most * most * $1 * $1) }
+        END { exit !(n >= 20 && bad == 0) }' && ok || bad "$1"
+}
+# shellcheck disable=SC2086
+"$sinter" build "$root/models/gpt2.sn" $gpt2 -D precision=tf32 --target sm_90a -o "$work/tf32" || bad "build gpt2 in tf32"
+on cpu "$work/gpt2" "$work/gpt2-losses" --steps 20 --log "$work/log-cpu"
+on emu:sm_90a "$work/tf32" "$work/gpt2-tf32" --steps 20 --log "$work/log-tf32"
+losses log-cpu
+losses log-tf32
+agree "losses in tf32" log-cpu log-tf32 1e-4
+if cmp -s "$work/gpt2-losses/last" "$work/gpt2-tf32/last"; then bad "tf32 did nothing"; else ok; fi
 # What the library computes beside its products is rounded its own way: each loss agrees to 1e-4.
 # shellcheck disable=SC2086
 "$sinter" build "$root/models/gpt2.sn" $gpt2 --target sm_90a --cublaslt-epilogues -o "$work/epilogues" ||
     bad "build with --cublaslt-epilogues"
-on cpu "$work/gpt2" "$work/gpt2-losses" --steps 20 --log "$work/log-cpu"
 on emu:sm_90a "$work/epilogues" "$work/gpt2-epilogues" --steps 20 --log "$work/log-epilogues"
-for log in log-cpu log-epilogues; do
-    grep -o '"loss":[^,}]*' "$work/$log/metrics.jsonl" | cut -d: -f2 >"$work/$log.txt"
-done
-paste "$work/log-cpu.txt" "$work/log-epilogues.txt" | awk '
-    { d = $1 - $2; n++; bad += !($1 > 0 && $2 > 0 && d * d <= 1e-8 * $1 * $1) }
-    END { exit !(n >= 20 && bad == 0) }' && ok || bad "losses with --cublaslt-epilogues"
+losses log-epilogues
+agree "losses with --cublaslt-epilogues" log-cpu log-epilogues 1e-4
 if cmp -s "$work/gpt2-losses/last" "$work/gpt2-epilogues/last"; then bad "--cublaslt-epilogues did nothing"; else ok; fi
 on cpu "$work/gpt2" "$work/gpt2-cpu4" --steps 4
 for seed in 2 3; do

@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Four products that cuBLASLt does, two of one shape: one with a bias, one onto an accumulator. All but the
-// last are long enough for the algorithm that splits k, which is the library's first choice there.
+// Five products that cuBLASLt does, two of one shape: one with a bias, one in tf32, one onto an accumulator. All
+// but the last are long enough for the algorithm that splits k, which is the library's first choice there.
 static const char text[] = "axis m = 32\n"
                            "axis k = 640\n"
                            "axis n = 48\n"
@@ -32,14 +32,16 @@ static const char text[] = "axis m = 32\n"
                            "  %6 = add %5, %4 : f32[m=32, n=48] \"biased\"\n"
                            "  %7 = contract %0, %3 : f32[m=32, n=48] {axes=(k)} \"other\"\n"
                            "  %8 = contract %0, %1 : f32[m=32, n=48] {axes=(k)} \"same\"\n"
-                           "  %9 = state : f32[k=640, n=48] {state=weight}\n"
-                           "  %10 = contract %0, %2, %9 : f32[k=640, n=48] {axes=(m)} \"dw\"\n"
-                           "  %11 = assign %10 : f32[k=640, n=48] {state=weight}\n"
+                           "  %9 = contract %0, %1 : f32[m=32, n=48] {axes=(k), tf32=1} \"short\"\n"
+                           "  %10 = state : f32[k=640, n=48] {state=weight}\n"
+                           "  %11 = contract %0, %2, %10 : f32[k=640, n=48] {axes=(m)} \"dw\"\n"
+                           "  %12 = assign %11 : f32[k=640, n=48] {state=weight}\n"
                            "  value y = %6\n"
                            "  value z = %7\n"
                            "  value u = %8\n"
+                           "  value t = %9\n"
                            "}\n";
-enum { SHAPES = 3 };
+enum { SHAPES = 4 };
 
 typedef struct {
     Arena *a;
@@ -258,7 +260,7 @@ static void refused_algorithms(void **state) {
         TuneSeen s = run(f, sn_exec_open);
         assert_int_equal(s.refused, SHAPES);
         expect(&s, 0, 0, 0);
-        assert_non_null(strstr(s.note, "cuBLASLt refuses the cache's algorithm of 3 products"));
+        assert_non_null(strstr(s.note, "cuBLASLt refuses the cache's algorithm of 4 products"));
         s = run(f, sn_exec_tune); // mends the file
         expect(&s, 0, SHAPES, 0);
         assert_string_equal(s.note, "");

@@ -50,6 +50,7 @@ typedef struct {
     int32_t batch, ta, tb;
     float alpha, beta;
     uint32_t epilogue;
+    bool tf32;
     uint32_t elem_in, elem_out; // SnElem of A and B; of all else
     Mat a, b, c, d, aux, bias;
     SnLtHeuristic found[4];
@@ -91,6 +92,13 @@ static void fetch(const LtCase *t, Mat *x, int64_t from, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         x->host[from + i] = (float)sn_elem_get(x->elem, bytes + (size_t)i * size);
     free(bytes);
+}
+
+// What TF32 keeps, by arithmetic: 11 bits of the significand, halves away from zero.
+static float short_of(float x) {
+    int e;
+    double m = frexp((double)x, &e);
+    return (float)ldexp(round(ldexp(m, 11)), e - 11);
 }
 
 // The nearest number of the type.
@@ -192,7 +200,7 @@ __attribute__((target("fma"))) static float dot(const LtCase *t, int64_t b, int6
         for (int64_t k = s; k < t->k && k < s + 4096; k++) {
             float x = t->ta ? *at(&t->a, b, k, i) : *at(&t->a, b, i, k);
             float y = t->tb ? *at(&t->b, b, j, k) : *at(&t->b, b, k, j);
-            chain = fmaf(x, y, chain);
+            chain = t->tf32 ? fmaf(short_of(x), short_of(y), chain) : fmaf(x, y, chain);
         }
         if (t->k <= 4096) return chain;
         total = total + chain;
@@ -259,6 +267,36 @@ static void products_have_the_promised_bits(void **state) {
     }
     assert_string_equal(t.x.api->report(), "");
     assert_int_equal(sn_emulator_counts().matmuls, CASES);
+    device_close(&t.x);
+}
+
+// In TF32 both operands are rounded, those between two numbers away from zero; not what is added.
+static void tf32_products(void **state) {
+    (void)state;
+    LtCase t;
+    open_lt(&t, 1);
+    OK(t.x.api->lt_desc_destroy(t.desc));
+    OK(t.x.api->lt_desc_create(&t.desc, SN_LT_COMPUTE_32F_FAST_TF32, SN_LT_R_32F));
+    t.tf32 = true;
+    for (uint32_t i = 0; i < CASES / 2; i++) {
+        random_case(&t, i);
+        for (int64_t j = 0; j < t.a.floats; j += 3) // half a unit of the eleventh bit
+            if (!isnan(t.a.host[j])) t.a.host[j] = i % 2 ? 0x1.002p0f : -0x1.006p-3f;
+        send(&t, &t.a, 0, t.a.floats);
+        OK(heuristic(&t));
+        OK(matmul(&t, &t.found[0].algo, t.found[0].workspace));
+        get_result(&t);
+        check_product(&t, &t.d);
+        drop_operands(&t);
+    }
+    uint32_t types[2] = {SN_ELEM_bf16, SN_ELEM_f16}; // it is of f32 alone
+    for (int i = 0; i < 2; i++) {
+        t.elem_in = types[i], t.m = t.n = t.k = 16, t.alpha = 1, t.beta = 0;
+        make_operands(&t, 0, 0);
+        IS(SN_LT_NOT_SUPPORTED, matmul(&t, NULL, 0));
+        drop_operands(&t);
+    }
+    assert_string_equal(t.x.api->report(), "");
     device_close(&t.x);
 }
 
@@ -551,7 +589,7 @@ static void bad_attributes(void **state) {
     int32_t n = 3;
     int64_t wide = 1;
     uint32_t align = 12;
-    IS(SN_LT_NOT_SUPPORTED, api->lt_desc_create(&desc, 77, SN_LT_R_32F)); // FAST_TF32
+    IS(SN_LT_NOT_SUPPORTED, api->lt_desc_create(&desc, 75, SN_LT_R_32F)); // FAST_16BF
     IS(SN_LT_INVALID_VALUE, api->lt_desc_create(NULL, SN_LT_COMPUTE_32F, SN_LT_R_32F));
     IS(SN_LT_INVALID_VALUE, api->lt_desc_set(t.desc, SN_LT_DESC_TRANSA, &n, sizeof n));
     IS(SN_LT_INVALID_VALUE, api->lt_desc_set(t.desc, SN_LT_DESC_TRANSA, &wide, sizeof wide));
@@ -866,6 +904,7 @@ static void products_in_graphs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_have_the_promised_bits),
+        cmocka_unit_test(tf32_products),
         cmocka_unit_test(accumulates_in_place),
         cmocka_unit_test(same_bits_as_another_kit),
         cmocka_unit_test(epilogues),

@@ -257,7 +257,8 @@ static void test_contract(void **state) {
         "%3 = contract %0, %1 : f32[h=2, m=3, n=4] {axes=(k, l)}\n"
         "%4 = contract %0, %1, %2 : f32[h=2, n=4, m=3] {axes=(k, l)}\n"
         "%5 = contract %2, %2 : f32[h=2, n=4, m=3] {axes=()}\n"
-        "value r = %3\nvalue r = %4\nvalue r = %5\n}\n";
+        "%6 = contract %2, %2 : f32[h=2, n=4, m=3] {axes=(), tf32=1}\n"
+        "value r = %3\nvalue r = %4\nvalue r = %5\nvalue r = %6\n}\n";
     for (int mode = 0; mode < 2; mode++) {
         InterpFixture *x = parse(text, mode ? INTERP_EXACT : INTERP_F64);
         run(x);
@@ -279,7 +280,12 @@ static void test_contract(void **state) {
                     double r0 = x->results[0].at[(h * 3 + m) * 4 + n];
                     double r1 = x->results[1].at[(h * 4 + n) * 3 + m];
                     double r2 = x->results[2].at[(h * 4 + n) * 3 + m];
+                    double r3 = x->results[3].at[(h * 4 + n) * 3 + m];
+                    int e;
+                    frexp(acc, &e);
+                    double kept = ldexp(round(ldexp(acc, 11 - e)), e - 11); // 11 bits
                     if (mode) {
+                        assert_true(r3 == (double)((float)kept * (float)kept));
                         assert_true(r0 == (double)total);
                         assert_true(r1 == (double)((float)acc + total));
                         assert_true(r2 == (double)((float)acc * (float)acc));

@@ -221,7 +221,8 @@ static void test_text_faults(void **state) {
         {"sweep above=0 rows=2", "integer out of range, expected 1 to 1125899906842624", 1, 13},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
-         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'recomputes', "
+         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
+         "'recomputes', "
          "'sweep', a demand, 'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
@@ -231,6 +232,7 @@ static void test_text_faults(void **state) {
         {"precision w {grads=f32, grads=bf16}", "'grads' twice", 1, 25},
         {"precision w {grads=f32 master=f32}", "expected ','", 1, 24},
         {"precision w exact", "expected '{'", 1, 18},
+        {"precision w demand", "expected '{'", 1, 19},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         Arena *a = arena_new();

@@ -10,6 +10,7 @@
 
 #include "ir/scalar.h"
 #include "runtime/elem.h"
+#include "runtime/narrow.h"
 #include <immintrin.h>
 #include <math.h>
 #include <stdlib.h>
@@ -111,24 +112,33 @@ static void test_every_value(void **state) {
     }
 }
 
-// Every step-th f32 of [from, to), of both signs: the values of the type are walked beside them.
+// The least positive f32 that is rounded to more than `stored`; beyond the largest as if there were one more.
+static uint32_t end_of(const NarrowFloat *t, uint32_t stored) {
+    double low = value_of(t, stored);
+    double high = low < t->most ? value_of(t, stored + 1) : 2 * low - value_of(t, stored - 1);
+    return to_bits((float)((low + high) / 2)) + (stored % 2 == 0);
+}
+
+// Every step-th f32 of [from, to), of both signs: the values of the type are walked beside them, so that what is
+// expected changes only where a value ends.
 static bool round_all(const NarrowFloat *t, uint32_t from, uint32_t to, uint32_t step) {
-    uint32_t stored = 0;
-    double low = 0, high = value_of(t, 1);
+    const uint32_t infinity = 0x7f800000;
+    uint32_t stored = 0, want = 0, end = end_of(t, 0);
     for (uint32_t u = from; u < to; u += step) {
-        double x = (double)from_bits(u);
-        while (x >= high && low < t->most) { // beyond the largest as if there were one more
-            low = value_of(t, ++stored);
-            high = low < t->most ? value_of(t, stored + 1) : 2 * low - value_of(t, stored - 1);
-        }
-        bool up = x > (low + high) / 2 || (x == (low + high) / 2 && stored % 2);
-        double above = low < t->most ? high : t->saturates ? low : (double)INFINITY;
-        double want = isnan(x) ? x : up ? above : low;
+        while (u >= end && end <= infinity)
+            if (value_of(t, stored) < t->most) {
+                want = to_bits((float)value_of(t, ++stored));
+                end = end_of(t, stored);
+            } else {
+                want = t->saturates ? want : infinity;
+                end = infinity + 1;
+            }
         for (uint32_t sign = 0; sign < 2; sign++) {
             uint32_t y = scalar_eval(OP_cast, ELEM_f32, t->elem, u | sign << 31, 0, 0);
-            if (same((double)from_bits(y), sign ? -want : want)) continue;
-            print_error("%a to %s: %a, not %a\n", x, elem_info[t->elem].name, (double)from_bits(y),
-                        want);
+            if (u > infinity ? isnan(from_bits(y)) : y == (want | sign << 31)) continue;
+            print_error("%a to %s: %a, not %a\n", (double)from_bits(u | sign << 31),
+                        elem_info[t->elem].name, (double)from_bits(y),
+                        u > infinity ? (double)NAN : (double)from_bits(want | sign << 31));
             return false;
         }
     }
@@ -255,6 +265,21 @@ static void test_double(void **state) {
     }
 }
 
+// TF32, in the interpreter and in the emulated library: 11 bits, halves away from zero.
+static void test_tf32(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < UINT64_C(1) << 32; i += 4093) {
+        uint32_t u = (uint32_t)i & (i % 7 ? UINT32_MAX : 0xfffff000u); // halves
+        float x = from_bits(u);
+        int e;
+        frexp((double)x, &e);
+        if (e < -125) e = -125; // the unit of subnormals is theirs
+        double want = isfinite(x) ? ldexp(round(ldexp((double)x, 11 - e)), e - 11) : (double)x;
+        assert_true(same((double)scalar_tf32(x), (double)(float)want));
+        assert_true(same((double)tf32_of_float(x), (double)(float)want));
+    }
+}
+
 // The runtime's numbers: set rounds a double once, get widens.
 static void test_runtime(void **state) {
     (void)state;
@@ -330,6 +355,7 @@ static void test_flushed_fma(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tf32), //
         cmocka_unit_test(test_every_value), cmocka_unit_test(test_roundings),
         cmocka_unit_test(test_ties),        cmocka_unit_test(test_integers),
         cmocka_unit_test(test_i8),          cmocka_unit_test(test_double),

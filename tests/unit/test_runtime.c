@@ -167,6 +167,8 @@ static void test_plan_damage_is_found(void **state) {
     REFUSED(ITEM(SnGemm, gemms)->has |= sn_gemm_bit(SN_GEMM_PARTS));
     REFUSED(ITEM(SnGemm, gemms)->function = SN_FUNCTION_GELU);
     REFUSED(ITEM(SnGemm, gemms)->sums = SN_SUMS_C);
+    REFUSED(ITEM(SnGemm, gemms)->tf32 = 1); // not on a CPU
+    REFUSED(ITEM(SnGemm, gemms)->tf32 = 2);
     REFUSED(ITEM(SnGemm, gemms)->base_a = INT64_MAX);
     REFUSED(ITEM(SnArg, args)[gemm_arg].bytes -= 4); // one element too short
     REFUSED(ITEM(SnGemm, gemms)->elem_a = SN_ELEMS);

@@ -74,7 +74,8 @@ int drv_lt_create(SnLtHandle *handle) {
 int drv_lt_destroy(SnLtHandle handle) { return destroy(HANDLE_LT, handle, SN_LT_NOT_INITIALIZED); }
 
 int drv_lt_desc_create(SnLtDesc *desc, int compute, int scale) {
-    bool known = compute == SN_LT_COMPUTE_32F || compute == SN_LT_COMPUTE_32F_PEDANTIC;
+    bool known = compute == SN_LT_COMPUTE_32F || compute == SN_LT_COMPUTE_32F_PEDANTIC ||
+                 compute == SN_LT_COMPUTE_32F_FAST_TF32;
     if (!known || scale != SN_LT_R_32F) return SN_LT_NOT_SUPPORTED;
     Desc x = {.compute = compute, .epilogue = SN_LT_EPILOGUE_DEFAULT};
     return create(HANDLE_DESC, (void **)desc, &x, sizeof x);
@@ -203,8 +204,10 @@ static uint32_t elem_of(int32_t type) {
     return SN_ELEMS;
 }
 
-// The manual's table of cublasLtMatmul() for sums in f32: A and B of one type, C and D too, which is that or f32.
+// The manual's table of cublasLtMatmul() for sums in f32: A and B of one type, C and D too, which is that or f32;
+// with TF32 all of f32.
 static bool known_types(const Problem *x) {
+    if (x->desc->compute == SN_LT_COMPUTE_32F_FAST_TF32 && x->a->type != SN_LT_R_32F) return false;
     return elem_of(x->a->type) < SN_ELEMS && x->a->type == x->b->type && x->c->type == x->d->type &&
            (x->d->type == x->a->type || x->d->type == SN_LT_R_32F);
 }
@@ -272,6 +275,7 @@ static int resolve(const Problem *x, LtProduct *p) {
     if (!r) r = check_epilogue(x);
     if (r) return r;
     *p = (LtProduct){.batch = x->d->batch, .epilogue = x->desc->epilogue};
+    p->tf32 = x->desc->compute == SN_LT_COMPUTE_32F_FAST_TF32;
     p->a = matrix_of(x->a, x->desc->trans_a);
     p->b = matrix_of(x->b, x->desc->trans_b);
     p->c = matrix_of(x->c, false);
@@ -309,7 +313,7 @@ static uint64_t hash_matrix(uint64_t h, const DeviceMatrix *x) {
 }
 
 static uint64_t hash_of(const LtProduct *p) {
-    uint64_t h = mix(mix(1, p->batch), (int64_t)p->epilogue);
+    uint64_t h = mix(mix(mix(1, p->batch), (int64_t)p->epilogue), p->tf32);
     h = hash_matrix(hash_matrix(h, &p->a), &p->b);
     return hash_matrix(hash_matrix(h, &p->d), &p->aux);
 }

@@ -2,7 +2,8 @@
 //
 // The driver of runtime/core/gemm.c decides the bits (docs/numerics.md, Contractions). With alpha 1, beta 0 or
 // 1 and a D of f32 it computes D as a whole, C being its accumulator; otherwise it computes the plain
-// product into host memory of its own, and one pass scales, adds and rounds. Epilogues are passes over D.
+// product into host memory of its own, and one pass scales, adds and rounds. Epilogues are passes over D. For TF32
+// A and B are copied to host memory, rounded.
 // Time O(batch * m * n * k).
 #include "runtime/emulator/libraries/product.h"
 #include "runtime/cuda/api.h"
@@ -97,6 +98,19 @@ static SnGemm describe(const LtProduct *p, bool add, bool dense) {
     return g;
 }
 
+// Bytes of an operand's copy.
+static int64_t copy_bytes(const LtProduct *p, const DeviceMatrix *x) {
+    return p->tf32 ? sn_round_up((int64_t)matrix_bytes(x, p->batch), ALIGN) : 0;
+}
+
+// The operand, or at `to` its copy in TF32.
+static void *factor(const LtProduct *p, const DeviceMatrix *x, const void *from, float *to) {
+    if (!p->tf32) return (void *)(uintptr_t)from;
+    int64_t n = (int64_t)(matrix_bytes(x, p->batch) / sizeof *to);
+    for (int64_t i = 0; i < n; i++) to[i] = tf32_of_float(((const float *)from)[i]);
+    return to;
+}
+
 static bool run_gemm(const LtProduct *p, const ProductView *v, SnPool *pool, ProductSpace *space,
                      bool dense, float **out) {
     bool add = !dense && p->beta != 0;
@@ -107,12 +121,14 @@ static bool run_gemm(const LtProduct *p, const ProductView *v, SnPool *pool, Pro
     PhaseRun run = {.job = &job, .stride = sn_round_up(job.scratch, ALIGN)};
     int64_t shared = sn_round_up(job.shared, ALIGN), scratch = run.stride * sn_pool_threads(pool);
     int64_t sums = dense ? sn_round_up(p->batch * p->m * p->n * (int64_t)sizeof(float), ALIGN) : 0;
-    if (!make_space(space, (size_t)(shared + scratch + sums + ALIGN))) return false;
+    int64_t a = copy_bytes(p, &p->a), b = copy_bytes(p, &p->b);
+    if (!make_space(space, (size_t)(shared + scratch + sums + a + b + ALIGN))) return false;
     run.shared = space->at;
     run.scratch = run.shared + shared;
+    char *copies = run.scratch + scratch + sums;
     *out = dense ? (float *)(void *)(run.scratch + scratch) : v->d;
-    void *bufs[4] = {(void *)(uintptr_t)v->a, (void *)(uintptr_t)v->b, *out,
-                     (void *)(uintptr_t)v->c};
+    void *bufs[4] = {factor(p, &p->a, v->a, (void *)copies),
+                     factor(p, &p->b, v->b, (void *)(copies + a)), *out, (void *)(uintptr_t)v->c};
     run.bufs = bufs;
     for (run.phase = 0; run.phase < SN_GEMM_PHASES; run.phase++)
         if (job.tasks[run.phase]) sn_pool_run(pool, job.tasks[run.phase], 1, run_tasks, &run);

@@ -2,7 +2,8 @@
 //
 //   D = epilogue(alpha * op(A) * op(B) + beta * C)     per batch element; in f32, rounded once to D's type
 //
-// Bits of the product: docs/numerics.md, Contractions; alpha 1 and beta 0 or 1 add nothing to that.
+// Bits of the product: docs/numerics.md, Contractions; alpha 1 and beta 0 or 1 add nothing to that. With tf32
+// A and B are rounded to 11 bits before.
 // Bias is one addition more. GELU is the tanh form in f32; its bits are not promised.
 #pragma once
 #include "runtime/core/gemm.h"
@@ -23,6 +24,7 @@ typedef struct {
     DeviceMatrix a, b, c, d; // a [m, k], b [k, n], c and d [m, n]: transposes are in the strides
     float alpha, beta;
     uint32_t epilogue;
+    bool tf32;
     uint64_t bias;    // [m] or, for BGRADB, [n], of D's type; read by BIAS, written by BGRAD*
     DeviceMatrix aux; // [m, n] input of GELU
     uint64_t workspace, workspace_bytes;
