@@ -110,4 +110,14 @@ same "a scale for some of the steps" "$work/none30/last" "$work/ended/last"
 cp -r "$work/whole" "$work/other"
 train "$work/power" "$work/other" --resume "$work/other" --steps 26 --print-every 1
 has "$work/other.log" '^step 26/26 .* scale [0-9.]*e+3[78] '
+
+# ---- a parameter may be called so: it is no state of the scale, and a file must have it
+sed 's/ as norm$/ as loss_scale/' "$work/power.sn" >"$work/named.sn"
+# shellcheck disable=SC2086
+"$sinter" build "$work/named.sn" -o "$work/named" $tiny >"$work/log" 2>&1 || bad "named: $(tail -2 "$work/log")"
+cp -r "$work/none" "$work/unnamed"
+code=0
+"$work/named" --data "$work/text" --out "$work/unnamed" --resume "$work/unnamed" --steps 24 >"$work/named.log" 2>&1 || code=$?
+[ $code = 1 ] && ok || bad "exit $code of a file without a parameter"
+has "$work/named.log" "'loss_scale\.[a-z]*'"
 finish
