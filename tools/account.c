@@ -87,18 +87,32 @@ static void product_cost(const SnGemm *g, AccountLine *l) {
                (double)sn_extent(g->n, g->nn) * (double)sn_extent(g->k, g->nk);
 }
 
+// An attention that is kept whole: codegen/plan.c calls its kernels so.
+static bool is_attention(const SnPlan *p, const SnKernel *k) {
+    return k && strcmp(SN_STRING(p, k->name), "flash") == 0;
+}
+
+// The same for a mixture of f32 and 16 bits as for f32: neither tensor cores nor the library multiply that.
+static GpuRate rate_of(const SnGemm *g) {
+    bool narrow = g->elem_a != SN_ELEM_f32 && g->elem_b != SN_ELEM_f32;
+    return narrow ? RATE_bf16 : g->tf32 ? RATE_tf32 : RATE_f32;
+}
+
 static AccountLine line_of(const SnPlan *p, const SnCmd *c) {
     AccountLine l = {.op = (SnCmdOp)c->op};
     const SnKernel *kernels = SN_AT(p, SnKernel, kernels);
     switch (l.op) {
     case SN_CMD_KERNEL:
         l.kernel = &kernels[c->fn];
+        l.attention = is_attention(p, l.kernel);
+        l.rate = l.attention ? RATE_bf16 : RATE_f32;
         l.flops = (double)l.kernel->flops * c->count;
         l.bytes = (double)l.kernel->bytes * c->count;
         break;
     case SN_CMD_GEMM:
         l.gemm = &SN_AT(p, SnGemm, gemms)[c->fn];
         if (sn_gemm_has(l.gemm, SN_GEMM_KERNEL)) l.kernel = &kernels[l.gemm->kernel];
+        l.rate = rate_of(l.gemm);
         product_cost(l.gemm, &l);
         break;
     case SN_CMD_ATTEND: {
@@ -215,11 +229,6 @@ static uint32_t rounds(const SnPlan *p, const SnSection *s) {
     return (uint32_t)(most + 1);
 }
 
-// An attention that is kept whole: codegen/plan.c calls its kernels so.
-static bool is_attention(const SnPlan *p, const SnKernel *k) {
-    return k && strcmp(SN_STRING(p, k->name), "flash") == 0;
-}
-
 // Bytes that the forward pass of round `round` keeps for the derivatives.
 static double saved_bytes(const Module *m, uint32_t round) {
     const Func *f = module_find(m, "micro");
@@ -255,7 +264,7 @@ AccountLayer account_layer(Arena *a, const SnPlan *p, const Module *m) {
             if (round_of(name) >= 0 || strchr(name, '.')) at = round_of(name);
             AccountLine l = line_of(p, c);
             if (at >= 0) add_total(&of[at], &l, 1);
-            if (at >= 0 && is_attention(p, l.kernel)) attention[at] += l.bytes;
+            if (at >= 0 && l.attention) attention[at] += l.bytes;
         }
         const AccountTotal *middle = &of[n / 2];
         return (AccountLayer){n,

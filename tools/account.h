@@ -4,6 +4,7 @@
 #pragma once
 #include "ir/ir.h"
 #include "runtime/plan.h"
+#include "tools/roofline.h"
 
 // Equal commands of one section: the same kernel, the same product, or a copy or fill of as many bytes.
 typedef struct {
@@ -14,6 +15,8 @@ typedef struct {
     const SnKernel *kernel; // NULL: cuBLASLt, a copy, a fill
     const SnGemm *gemm;     // NULL: not a product
     double flops, bytes;    // of one
+    GpuRate rate;           // of its operations
+    bool attention;         // kept whole, by a kernel of ours
 } AccountLine;
 
 typedef struct {

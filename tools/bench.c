@@ -488,7 +488,10 @@ static int bench(int argc, char **argv) {
     if (rc != ARGUMENTS_READ) return rc;
     if (d.ncuda && (d.o.lengths || d.o.torch))
         return usage_error("--lengths and --torch are for the CPU");
-    if (d.ncuda > 1 || (d.cpu && d.ncuda)) return usage_error("bench takes one target at a time");
+    if (d.o.compare && (d.o.target || d.o.gpu || d.cpu))
+        return usage_error("--compare takes CUDA targets, and neither --target nor --gpu");
+    if ((d.ncuda > 1 && !d.o.compare) || (d.cpu && d.ncuda))
+        return usage_error("bench takes one target at a time");
     return d.ncuda ? bench_gpu(&d) : bench_cpu(&d);
 }
 

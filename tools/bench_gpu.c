@@ -1,5 +1,6 @@
 // The GPU half of the bench: compiles a model's step for one architecture in this process, accounts for
-// it (account.h), and prints each different command with what the GPU could do at most (roofline.h).
+// it (account.h), and prints each different command with what the GPU could do at most (roofline.h). Several
+// architectures (--compare) stand side by side: the plan is the same, registers and rates are theirs.
 //
 // Three kinds of figures, never mixed: counted (launches, flops, bytes: exact, from the plan),
 // estimated (times from a GPU's nominal rates; occupancy from ptxas' registers), measured (on a device,
@@ -17,7 +18,8 @@
 typedef struct {
     Driver *d;
     const Gpu *gpu;
-    const CudaTarget *target;
+    const CudaTarget *target; // number `at` of those asked for
+    uint32_t at;
     CudaModule *module;
     const SnPlan *plan;
     uint32_t accum;
@@ -71,8 +73,10 @@ static void compile(GpuBench *b) {
         text_printf(&b->not_compiled, "cannot make a directory '%s'", dir);
         return;
     }
-    const CudaCompile how = {
-        .targets = &b->target, .ntargets = 1, .cache_dir = dir, .threads = driver_threads()};
+    const CudaCompile how = {.targets = b->d->cuda,
+                             .ntargets = b->d->ncuda,
+                             .cache_dir = dir,
+                             .threads = driver_threads()};
     double start = clock_now();
     b->compiled = cuda_compile(a, b->module, &how, &b->images, &b->not_compiled);
     b->cold = clock_now() - start;
@@ -99,6 +103,12 @@ static void run(GpuBench *b) {
     if (there) b->gpu = there;
 }
 
+static void select_target(GpuBench *b, uint32_t at) {
+    b->at = at;
+    b->target = b->d->cuda[at];
+    b->gpu = gpu_of_sm(b->target->sm);
+}
+
 // ---- figures of a line --------------------------------------------------------------------------
 
 typedef struct {
@@ -111,8 +121,9 @@ typedef struct {
 } Figures;
 
 static const CudaReport *report_of(const GpuBench *b, const SnKernel *k) {
-    for (uint32_t i = 0; k && i < b->images.reports[0].n; i++)
-        if (b->images.reports[0].at[i].function == k->fn) return &b->images.reports[0].at[i];
+    for (uint32_t i = 0; k && i < b->images.reports[b->at].n; i++)
+        if (b->images.reports[b->at].at[i].function == k->fn)
+            return &b->images.reports[b->at].at[i];
     return NULL;
 }
 
@@ -123,19 +134,25 @@ static double measured_of(const GpuBench *b, const AccountLine *l) {
     return sum / l->commands.n;
 }
 
+static uint32_t shared_of(const Figures *f) { return f->report->shared + f->line->kernel->shared; }
+
 static Figures figures_of(const GpuBench *b, const AccountLine *l) {
     Figures f = {.line = l, .report = report_of(b, l->kernel)};
     char shape[64];
-    f.roof = roofline(b->gpu, l->flops, l->bytes);
+    const char *type =
+        l->rate == RATE_f32 ? "" : arena_printf(b->d->arena, "%s ", gpu_rate_names[l->rate]);
+    f.roof = roofline(b->gpu, l->rate, l->flops, l->bytes);
     if (f.report)
-        f.occupancy = gpu_occupancy(b->gpu, f.report->registers,
-                                    f.report->shared + l->kernel->shared, l->kernel->block);
+        f.occupancy = gpu_occupancy(b->gpu, f.report->registers, shared_of(&f), l->kernel->block);
     if (b->ran) f.seconds = measured_of(b, l);
     switch (l->op) {
-    case SN_CMD_KERNEL: snprintf(f.what, sizeof f.what, "%s", l->name); break;
+    case SN_CMD_KERNEL:
+        snprintf(f.what, sizeof f.what, "%s%s%s", type, l->attention ? "attention " : "", l->name);
+        break;
     case SN_CMD_GEMM:
         account_shape(l->gemm, shape, sizeof shape);
-        snprintf(f.what, sizeof f.what, "%s %s%s", shape, l->kernel ? "(ours) " : "", l->name);
+        snprintf(f.what, sizeof f.what, "%s %s%s%s", shape, type, l->kernel ? "(ours) " : "",
+                 l->name);
         break;
     case SN_CMD_ATTEND: snprintf(f.what, sizeof f.what, "attend %s", l->name); break;
     case SN_CMD_FILL: snprintf(f.what, sizeof f.what, "fill %s", l->name); break;
@@ -162,15 +179,16 @@ static double estimated_step(const GpuBench *b) {
     double sum = 0;
     for (uint32_t i = 0; i < b->account.lines.n; i++) {
         const AccountLine *l = &b->account.lines.at[i];
-        sum += l->count * roofline(b->gpu, l->flops, l->bytes).seconds;
+        sum += l->count * roofline(b->gpu, l->rate, l->flops, l->bytes).seconds;
     }
     return sum;
 }
 
 static uint32_t spills(const GpuBench *b) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < b->images.reports[0].n; i++)
-        n += b->images.reports[0].at[i].spill_loads || b->images.reports[0].at[i].spill_stores;
+    for (uint32_t i = 0; i < b->images.reports[b->at].n; i++)
+        n += b->images.reports[b->at].at[i].spill_loads ||
+             b->images.reports[b->at].at[i].spill_stores;
     return n;
 }
 
@@ -196,39 +214,50 @@ static void put_cut(const char *text, int width) {
     printf("%*s", width - n, "");
 }
 
+static void put_rates(const GpuBench *b) {
+    printf("           %s: %.1f TFLOP/s in f32, tensor cores %.1f in tf32, %.1f in bf16 and f16; "
+           "%.0f GB/s\n",
+           b->gpu->name, b->gpu->f32, b->gpu->tf32, b->gpu->bf16, b->gpu->bandwidth);
+}
+
 static void put_head(const GpuBench *b) {
     const Driver *d = b->d;
     printf("%s", d->program->model_name);
     for (uint32_t i = 0; i < d->o.defs.n; i++)
         printf(" -D %s=%s", d->o.defs.at[i].name, d->o.defs.at[i].value);
-    printf(", %s: a step of %u x %lld samples\n", b->target->name, b->accum,
-           (long long)d->program->micro);
+    printf(", %s: a step of %u x %lld samples\n", d->o.compare ? d->o.compare : b->target->name,
+           b->accum, (long long)d->program->micro);
     printf("counted    launches, flops, bytes (each kernel's and product's tensors once)\n");
-    printf(
-        "estimated  us: %.1f us to start, and the larger of flops and bytes at the rates of %s:\n"
-        "           %.1f TFLOP/s f32, %.0f GB/s; occ: share of a multiprocessor's warps\n",
-        ROOFLINE_START * 1e6, b->gpu->name, b->gpu->f32, b->gpu->bandwidth);
+    printf("estimated  us: %.1f us to start, and the larger of flops and bytes at nominal rates; "
+           "occ: share of a\n"
+           "           multiprocessor's warps; KiB: shared memory of a block\n",
+           ROOFLINE_START * 1e6);
+    for (uint32_t i = 0; i < d->ncuda; i++) {
+        GpuBench of = *b;
+        if (d->o.compare) select_target(&of, i);
+        put_rates(&of);
+    }
     if (b->ran && b->run.emulated)
         printf("emulated   by this CPU: its times say nothing about a GPU\n");
     else if (b->ran)
         printf("measured   on %s, median of %d\n", b->run.device, b->d->o.repeat);
-    else
+    else if (!d->o.compare)
         printf("measured   nothing: %s\n", b->not_run.at ? b->not_run.at : "no machine code");
     if (b->compiled)
         printf("compiled   %u functions in %u batches: %.2f s cold, %.3f s cached; %u spill, "
                "%u warnings\n",
-               b->images.reports[0].n, b->plan->batches, b->cold, b->cached, spills(b),
+               b->images.reports[b->at].n, b->plan->batches, b->cold, b->cached, spills(b),
                lines_in(&b->images.warnings));
     else
         printf("compiled   nothing: %s\n", b->not_compiled.at);
 }
 
 // Of a line's name; the whole table is below 120.
-static int columns(const GpuBench *b) { return b->ran ? 29 : 40; }
+static int columns(const GpuBench *b) { return b->ran ? 26 : 35; }
 
 static void put_columns(const GpuBench *b) {
-    printf("\n%5s %-*s %9s %9s %7s %6s %4s %4s ", "count", columns(b), "", "Mflop", "MB", "flop/B",
-           "blocks", "regs", "occ");
+    printf("\n%5s %-*s %9s %9s %7s %6s %4s %4s %4s ", "count", columns(b), "", "Mflop", "MB",
+           "flop/B", "blocks", "regs", "KiB", "occ");
     if (b->ran)
         printf("%8s | %8s %5s %5s %5s\n", "us", b->run.emulated ? "emulated" : "measured", "GB/s",
                "TF/s", "ratio");
@@ -243,10 +272,10 @@ static void put_line(const GpuBench *b, const Figures *f) {
     printf(" %9.1f %9.3f %7.1f ", l->flops * 1e-6, l->bytes * 1e-6,
            l->bytes > 0 ? l->flops / l->bytes : 0);
     if (f->report)
-        printf("%6.0f %4u %3.0f%% ", blocks_of(l->kernel), f->report->registers,
-               f->occupancy.share * 100);
+        printf("%6.0f %4u %4.0f %3.0f%% ", blocks_of(l->kernel), f->report->registers,
+               shared_of(f) / 1024.0, f->occupancy.share * 100);
     else
-        printf("%6s %4s %4s ", "-", "-", "-");
+        printf("%6s %4s %4s %4s ", "-", "-", "-", "-");
     double us = f->roof.seconds * 1e6, m = f->seconds * 1e6;
     if (!b->ran) {
         printf("%-6s %8.1f %9.1f\n", bounds[f->roof.bound], us, us * l->count);
@@ -303,6 +332,54 @@ static void put_table(const GpuBench *b) {
     put_totals(b);
 }
 
+// ---- side by side -------------------------------------------------------------------------------
+
+static const char bound_letters[] = {
+    [BOUND_start] = 's', [BOUND_memory] = 'm', [BOUND_flops] = 'f'};
+
+static void compare_line(GpuBench *b, const AccountLine *l) {
+    Figures f = figures_of(b, l);
+    printf("%5u ", l->count);
+    put_cut(f.what, 36);
+    printf(" %9.1f %9.3f", l->flops * 1e-6, l->bytes * 1e-6);
+    for (uint32_t i = 0; i < b->d->ncuda; i++) {
+        select_target(b, i);
+        f = figures_of(b, l);
+        if (f.report)
+            printf(" | %4u %4.0f %3.0f%%", f.report->registers, shared_of(&f) / 1024.0,
+                   f.occupancy.share * 100);
+        else
+            printf(" | %4s %4s %4s", "-", "-", "-");
+        printf(" %8.1f  %c", f.roof.seconds * 1e6, bound_letters[f.roof.bound]);
+    }
+    putchar('\n');
+}
+
+static void put_comparison(GpuBench *b) {
+    const char *section = "";
+    put_head(b);
+    printf("           by: what binds it, s its start, m memory, f operations\n");
+    printf("\n%5s %-36s %9s %9s", "", "", "", "");
+    for (uint32_t i = 0; i < b->d->ncuda; i++) printf(" | %-26s", b->d->cuda[i]->name);
+    printf("\n%5s %-36s %9s %9s", "count", "", "Mflop", "MB");
+    for (uint32_t i = 0; i < b->d->ncuda; i++)
+        printf(" | %4s %4s %4s %8s by", "regs", "KiB", "occ", "us");
+    putchar('\n');
+    for (uint32_t i = 0; i < b->account.lines.n; i++) {
+        const AccountLine *l = &b->account.lines.at[i];
+        if (strcmp(section, l->section) != 0) printf("%s\n", section = l->section);
+        compare_line(b, l);
+    }
+    putchar('\n');
+    for (uint32_t i = 0; i < b->d->ncuda; i++) {
+        select_target(b, i);
+        printf("estimated  %s: %.3f ms a step on %s", b->target->name, estimated_step(b) * 1e3,
+               b->gpu->name);
+        if (b->compiled) printf(", %u of %u functions spill", spills(b), b->images.reports[i].n);
+        putchar('\n');
+    }
+}
+
 // ---- JSON ---------------------------------------------------------------------------------------
 
 static void json_string(const char *key, const char *value) {
@@ -339,7 +416,7 @@ static void json_head(const GpuBench *b) {
     json_number("micro", (double)b->d->program->micro);
     if (b->ran) json_string(b->run.emulated ? "emulated" : "device", b->run.device);
     if (b->compiled) {
-        json_number("functions", b->images.reports[0].n);
+        json_number("functions", b->images.reports[b->at].n);
         json_number("batches", b->plan->batches);
         json_number("compile_cold_s", b->cold);
         json_number("compile_cached_s", b->cached);
@@ -359,11 +436,12 @@ static void json_line(const GpuBench *b, const Figures *f) {
     json_number("bytes", l->bytes);
     if (f->report) {
         json_number("registers", f->report->registers);
-        json_number("shared", f->report->shared + l->kernel->shared);
+        json_number("shared", shared_of(f));
         json_number("block", l->kernel->block);
         json_number("blocks", blocks_of(l->kernel));
         json_number("estimated_occupancy", f->occupancy.share);
     }
+    json_string("rate", gpu_rate_names[l->rate]);
     json_string("estimated_bound", bounds[f->roof.bound]);
     json_number("estimated_us", f->roof.seconds * 1e6);
     if (b->ran) json_number(b->run.emulated ? "emulated_us" : "measured_us", f->seconds * 1e6);
@@ -425,7 +503,7 @@ int bench_gpu(Driver *d) {
                   .target = d->cuda[0],
                   .not_compiled = {.arena = d->arena},
                   .not_run = {.arena = d->arena}};
-    const char *named = getenv("SINTER_DEVICE");
+    const char *named = d->o.compare ? NULL : getenv("SINTER_DEVICE");
     int rc = choose_gpu(&b);
     if (rc) return rc;
     if (!driver_load(d) || !driver_needs_plan(d) || !make_plan(&b)) return driver_report(d);
@@ -434,13 +512,15 @@ int bench_gpu(Driver *d) {
     account_step(d->arena, b.plan, b.accum, &b.account);
     b.layer = account_layer(d->arena, b.plan, d->program->m);
     compile(&b);
-    if (b.compiled) run(&b);
+    if (b.compiled && !d->o.compare) run(&b);
     if (named && *named && !b.ran) {
         return driver_error(EXIT_MACHINE, "%s", b.not_run.at ? b.not_run.at : b.not_compiled.at);
     }
-    if (d->o.json)
+    for (uint32_t i = 0; d->o.json && i < d->ncuda; i++) {
+        if (d->o.compare) select_target(&b, i);
         put_json(&b);
-    else
-        put_table(&b);
+    }
+    if (!d->o.json && d->o.compare) put_comparison(&b);
+    if (!d->o.json && !d->o.compare) put_table(&b);
     return 0;
 }

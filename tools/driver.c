@@ -201,7 +201,7 @@ static bool add_target(Driver *d, const char *name, size_t n) {
 }
 
 bool driver_targets(Driver *d) {
-    const char *s = d->o.target ? d->o.target : "cpu";
+    const char *s = d->o.compare ? d->o.compare : d->o.target ? d->o.target : "cpu";
     d->family = NULL;
     for (;; s++) {
         size_t n = strcspn(s, ",");

@@ -151,6 +151,8 @@ step parity parity
 step tune tune
 step bench bench bench -D micro=4 --repeat 15
 step bench_calls bench bench_calls -D micro=4 --repeat 15 --cublaslt-epilogues
+step bench_bf16 bench bench_bf16 -D micro=4 --repeat 15 -D precision=bf16
+step bench_tf32 bench bench_tf32 -D micro=4 --repeat 15 -D precision=tf32
 step bench_short bench bench_short -D micro=16 -D size.batch=16 -D size.seq=256 --repeat 15
 echo "results: $results"
 exit "$failed"

@@ -81,8 +81,15 @@ Occupancy gpu_occupancy(const Gpu *g, uint32_t registers, uint32_t shared, uint3
     return o;
 }
 
-Roofline roofline(const Gpu *g, double flops, double bytes) {
-    double compute = flops / (g->f32 * 1e12), memory = bytes / (g->bandwidth * 1e9);
+const char *const gpu_rate_names[RATES] = {"f32", "tf32", "bf16"};
+
+double gpu_rate(const Gpu *g, GpuRate rate) {
+    const double rates[RATES] = {g->f32, g->tf32, g->bf16};
+    return rates[rate];
+}
+
+Roofline roofline(const Gpu *g, GpuRate rate, double flops, double bytes) {
+    double compute = flops / (gpu_rate(g, rate) * 1e12), memory = bytes / (g->bandwidth * 1e9);
     double work = compute > memory ? compute : memory;
     RooflineBound bound = compute > memory ? BOUND_flops : BOUND_memory;
     return (Roofline){ROOFLINE_START + work, work < ROOFLINE_START ? BOUND_start : bound};

@@ -42,11 +42,16 @@ Occupancy gpu_occupancy(const Gpu *g, uint32_t registers, uint32_t shared, uint3
 // depends on. Assumed, not measured and not from a data sheet: 2 microseconds.
 #define ROOFLINE_START 2e-6
 
+// Which rate a command's operations have: products by their operands, all else f32's without tensor cores.
+typedef enum { RATE_f32, RATE_tf32, RATE_bf16, RATES } GpuRate; // bf16: of all 16-bit operands
+extern const char *const gpu_rate_names[RATES];
+double gpu_rate(const Gpu *g, GpuRate rate); // TFLOP/s
+
 typedef enum { BOUND_start, BOUND_memory, BOUND_flops } RooflineBound;
 typedef struct {
-    double seconds; // the start and the larger one of flops at the f32 rate, bytes at the bandwidth
+    double seconds; // the start and the larger one of flops at the rate, bytes at the bandwidth
     RooflineBound bound; // the largest of the three
 } Roofline;
-// bytes: of device memory, each tensor read or written once. Products in f32 too: cuBLASLt is asked for
-// f32 without TF32. A kernel that is no multiply-add reaches half of the f32 rate at most.
-Roofline roofline(const Gpu *g, double flops, double bytes);
+// bytes: of device memory, each tensor read or written once. A kernel that is no multiply-add reaches half of the
+// f32 rate at most.
+Roofline roofline(const Gpu *g, GpuRate rate, double flops, double bytes);

@@ -50,6 +50,21 @@ counted() { grep -o '"kernels".*"plan_bytes":[^,]*' "$work/$1" | sed 's/"small_l
 for target in sm_80 sm_120; do
     [ "$(counted $target)" = "$(counted sm_90a)" ] && ok || bad "$target counts otherwise than sm_90a"
 done
+# Products count at the rate of their operands; side by side each target has the figures that it has alone.
+rate_of() { grep '"kind":"product"' "$work/$1" | grep -o '"rate":"[a-z0-9]*"' | sort -u | cut -d: -f2 | tr -d '"\n'; }
+for precision in f32 tf32 bf16; do
+    bench --target sm_90a -D precision=$precision --json >"$work/rate-$precision" 2>"$work/err" || bad "bench in $precision"
+    [ "$(rate_of rate-$precision)" = $precision ] && ok || bad "products in $precision at the rate of $(rate_of rate-$precision)"
+done
+bench --compare sm_80,sm_89,sm_90a,sm_100a,sm_120 --json >"$work/side" 2>"$work/err" || bad "bench --compare"
+for target in sm_80 sm_89 sm_90a sm_100a sm_120; do
+    awk -v t=$target '/^{"kind":"bench"/ { on = $0 ~ "\"target\":\"" t "\"" } on' "$work/side" | grep -v '"kind":"bench"' >"$work/side-$target"
+    grep -v '"kind":"bench"' "$work/$target" >"$work/alone"
+    same "$target beside others" "$work/alone" "$work/side-$target"
+done
+bench --compare sm_80,sm_90a >"$work/sides" 2>&1 || bad "the table of two"
+awk -F'|' '/^ +[0-9]+ / { n++; if (NF != 3) wrong++ } END { exit !(n > 5 && !wrong) }' "$work/sides" && ok || bad "columns of $(head -20 "$work/sides")"
+grep -q '^estimated  sm_90a: [0-9.]* ms a step' "$work/sides" && ok || bad "no totals side by side"
 bench --target sm_90a >"$work/table" 2>&1 || bad "the table"
 wide=$(awk '/^compiled +nothing/ { next } { gsub(/…/, "."); if (length($0) > 120) n++ } END { print n + 0 }' "$work/table")
 [ "$wide" = 0 ] && ok || bad "$wide lines of the table are wider than 120 columns"
@@ -73,6 +88,10 @@ refused() { # ARGS...
     [ "$status" = 2 ] && [ -s "$work/err" ] && ok || bad "bench $* gave $status"
 }
 refused --target sm_70
+refused --compare sm_70
+refused --compare cpu,sm_80
+refused --compare sm_80,sm_90a --target sm_80
+refused --compare sm_80,sm_90a --gpu "H100 PCIe"
 refused --target sm_80,sm_90a
 refused --target cpu,sm_90a
 refused --target sm_80 --gpu "H100 SXM"

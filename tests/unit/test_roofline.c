@@ -75,8 +75,9 @@ static void impossible_blocks_do_not_start(void **state) {
     assert_int_equal(gpu_occupancy(g, 32, UINT32_MAX, 32).blocks, 0);
 }
 
-static void check_time(const Gpu *g, double flops, double bytes, double us, RooflineBound bound) {
-    Roofline r = roofline(g, flops, bytes);
+static void check_time(const Gpu *g, GpuRate rate, double flops, double bytes, double us,
+                       RooflineBound bound) {
+    Roofline r = roofline(g, rate, flops, bytes);
     assert_true(fabs(r.seconds * 1e6 - us) < 1e-9 * us);
     assert_int_equal(r.bound, bound);
 }
@@ -84,10 +85,13 @@ static void check_time(const Gpu *g, double flops, double bytes, double us, Roof
 static void time_is_the_start_and_the_larger_one(void **state) {
     (void)state;
     const Gpu *g = gpu_find("H100 SXM"); // 66.9e6 flops and 3.352e6 bytes in a microsecond
-    check_time(g, 0, 0, 2, BOUND_start);
-    check_time(g, 66.9e6, 3.352e6 / 2, 3, BOUND_start);
-    check_time(g, 66.9e6, 3.352e6 * 10, 12, BOUND_memory);
-    check_time(g, 66.9e6 * 20, 3.352e6 * 10, 22, BOUND_flops);
+    check_time(g, RATE_f32, 0, 0, 2, BOUND_start);
+    check_time(g, RATE_f32, 66.9e6, 3.352e6 / 2, 3, BOUND_start);
+    check_time(g, RATE_f32, 66.9e6, 3.352e6 * 10, 12, BOUND_memory);
+    check_time(g, RATE_f32, 66.9e6 * 20, 3.352e6 * 10, 22, BOUND_flops);
+    check_time(g, RATE_tf32, 494.7e6 * 20, 3.352e6 * 10, 22, BOUND_flops);
+    check_time(g, RATE_tf32, 66.9e6 * 20, 3.352e6 * 10, 12, BOUND_memory);
+    check_time(g, RATE_bf16, 989.4e6 * 20, 3.352e6 * 10, 22, BOUND_flops);
 }
 
 static bool target_has(uint32_t sm) {
