@@ -192,7 +192,13 @@ static bool add_dense(AttendParts *p, NodeId n) {
     AxisList keys = {1, {p->key}};
     if (tile == SN_ATTEND_TILES || !matrix_of(p->l, n, &y)) return false;
     AttendMatrix none = {.type = y.type, .ref = y.ref};
-    return add_part(p, SN_ATTEND_DENSE, tile, ELEM_f32, &none, &y, &keys);
+    if (!add_part(p, SN_ATTEND_DENSE, tile, ELEM_f32, &none, &y, &keys)) return false;
+    const AxisList *over = &attr_of(p->l->m, p->l->f, n)->reduce.axes;
+    const Type *from = type_in(p->l, operand(p->l->f, n, 0));
+    int64_t count = 1;
+    for (uint32_t i = 0; i < over->n; i++) count *= from->axes[type_find(from, over->at[i])].size;
+    p->a->part[p->a->nparts - 1].chunk = fold_chunk(count);
+    return true;
 }
 
 static bool add_parts(AttendParts *p) {

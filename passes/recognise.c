@@ -160,17 +160,11 @@ static bool take_sum(AttendSearch *s, Attention *x, NodeId n, NodeId t) {
     return has_few_features(s, x, y) && add_sum(s, x, n);
 }
 
-// Tiles of several outer indices added up, so few that they are one chunk: the derivative of a bias that
-// has a value for each row and key.
+// Tiles of several outer indices added up: the derivative of a bias that has a value for each row and key.
 static bool is_outer_sum(const AttendSearch *s, const Attention *x, NodeId n) {
     const Attr *a = attr_of(s->m, s->f, n);
-    int64_t count = 1;
-    for (uint32_t i = 0; i < a->reduce.axes.n; i++) {
-        const Type *t = type(s, operand(s->f, n, 0));
-        count *= t->axes[type_find(t, a->reduce.axes.at[i])].size;
-    }
     return a->reduce.kind == REDUCE_sum && a->reduce.by == FOLD_col && !a->reduce.part &&
-           in_order(x, &a->reduce.axes, a->reduce.axes.n) && count <= fold_chunk(count);
+           in_order(x, &a->reduce.axes, a->reduce.axes.n);
 }
 
 // Node n is of attention `of` already: all of that is of x from now on.

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define SN_PLAN_MAGIC   0x4e414c504e495321ull // "!SINPLAN" read as a number
-#define SN_PLAN_VERSION 12u
+#define SN_PLAN_VERSION 13u
 
 // What kernels see of the run. One per step and micro-batch.
 typedef struct SnEnv {
@@ -289,7 +289,8 @@ typedef enum {
     SN_ATTEND_KEYS,    // y[row, f] = sum over keys of tile[row, key] * x[key, f]
     SN_ATTEND_ROWS,  // y[key, f] = sum over the outer axes that y lacks and rows, the last fastest,
                      // of tile[row, key] * x[row, f]
-    SN_ATTEND_DENSE, // y[row, f] = sum over the outer axes that y lacks of tile[row, f]; f: the keys
+    SN_ATTEND_DENSE, // y[row, f] = sum over the outer axes that y lacks, in chunks, of tile[row, f];
+                     // f: the keys
     SN_ATTEND_KINDS
 } SnAttendKind;
 // Strides in elements. step: from row to row, or key to key. outer: 0 where it lacks the axis.
@@ -302,6 +303,7 @@ typedef struct {
     int64_t outer_x[SN_ATTEND_OUTER], outer_y[SN_ATTEND_OUTER];
     uint32_t nf;
     SnDim f[SN_GEMM_DIMS]; // a: stride in x, b: in y
+    int64_t chunk;         // DENSE: tiles that are added up from 0 before their sum is added
 } SnAttendPart;
 static inline bool sn_attend_pairs(const SnAttendPart *p) {
     return sn_pairs(p->elem_x, p->kind == SN_ATTEND_PRODUCT ? p->elem_y : p->elem_tile);

@@ -4,7 +4,7 @@
 //   kernel   on the rows of the tiles, over the keys that the strip may see (its hull)
 //   KEYS     y = tile x       chains over keys, in segments of 4096
 //   ROWS     y += tile^T x    chains over rows go on from strip to strip: a tile is the panel it lies as
-//   DENSE    y += tile        one outer index behind the other
+//   DENSE    y += tile        one outer index behind the other; more than a chunk of them beside y
 //
 // Matrices may be narrow. What they are multiplied with in a tile is f32 that the narrow type holds; where
 // both are bf16 the sum is one of pairs (gemm.c), whose panels are packed here, tiles included. Pairs of rows
@@ -68,6 +68,24 @@ static void number_own(SnAttendCut *c, const SnAttend *a, const int64_t *stride)
     }
 }
 
+// The numbers of what one element of y sums, in order: each outer index that y lacks adds `inside` of them, or as
+// many as all behind it.
+static void number_places(SnAttendCut *c, const SnAttend *a, const SnAttendPart *p,
+                          int64_t inside) {
+    c->places = inside;
+    for (uint32_t k = a->nouter; k-- > 0;) {
+        c->place[k] = p->outer_y[k] ? 0 : c->places;
+        if (!p->outer_y[k]) c->places *= a->outer[k];
+    }
+}
+
+// The number of the first of them at an outer index.
+static int64_t place_of(const SnAttendCut *c, const SnAttend *a, const int64_t *outer) {
+    int64_t place = 0;
+    for (uint32_t i = 0; i < a->nouter; i++) place += c->place[i] * outer[i];
+    return place;
+}
+
 static void cut_part(SnAttendJob *j, uint32_t i) {
     const SnAttend *a = j->attend;
     const SnAttendPart *p = &a->part[i];
@@ -91,18 +109,16 @@ static void cut_part(SnAttendJob *j, uint32_t i) {
         return;
     }
     j->ordered = true;
+    number_own(c, a, p->outer_y);
     if (p->kind == SN_ATTEND_DENSE) {
-        number_own(c, a, p->outer_y);
+        number_places(c, a, p, 1);
+        c->direct = c->places <= p->chunk;
+        c->size = c->direct ? 0 : a->rows * a->keys;
         return;
     }
-    c->places = a->rows;
-    for (uint32_t k = a->nouter; k-- > 0;) {
-        c->place[k] = p->outer_y[k] ? 0 : c->places;
-        if (!p->outer_y[k]) c->places *= a->outer[k];
-    }
+    number_places(c, a, p, a->rows);
     c->direct_x = adjacent(p, false);
     c->direct = adjacent(p, true) && c->places <= SN_GEMM_SEGMENT;
-    number_own(c, a, p->outer_y);
     c->size = c->direct ? 0 : a->keys * c->width;
 }
 
@@ -315,9 +331,13 @@ static void dense_row(const SnAttendCut *c, float *row, const float *add, int64_
 static void clear_dense(const AttendRun *cx, uint32_t part, const int64_t *outer, int64_t k0,
                         int64_t k1) {
     const SnAttendPart *p = &cx->j->attend->part[part];
-    float *y = y_of(cx, p, outer);
-    for (int64_t r = 0; r < cx->j->attend->rows; r++)
-        dense_row(&cx->j->part[part], y + r * p->step_y, NULL, k0, k1);
+    const SnAttendCut *c = &cx->j->part[part];
+    float *y = y_of(cx, p, outer), *chunk = packed(cx, c, outer);
+    for (int64_t r = 0; r < cx->j->attend->rows; r++) {
+        dense_row(c, y + r * p->step_y, NULL, k0, k1);
+        if (!c->direct)
+            memset(chunk + r * cx->j->attend->keys + k0, 0, (size_t)(k1 - k0) * sizeof *chunk);
+    }
 }
 
 static void pack_task(const AttendRun *cx, int64_t task) {
@@ -472,8 +492,8 @@ static void end_chains(const AttendRun *cx, const AttendStrip *s, uint32_t part,
 static void sum_rows(const AttendRun *cx, const AttendStrip *s, uint32_t part, int64_t k0,
                      int64_t k1) {
     const SnAttendCut *c = &cx->j->part[part];
-    int64_t place = s->row0, from = max64(k0, s->key0), to = min64(k1, s->key1);
-    for (uint32_t i = 0; i < cx->j->attend->nouter; i++) place += c->place[i] * s->outer[i];
+    int64_t place = s->row0 + place_of(c, cx->j->attend, s->outer);
+    int64_t from = max64(k0, s->key0), to = min64(k1, s->key1);
     for (int64_t r = 0; r < s->rows;) {
         int64_t left = SN_GEMM_SEGMENT - place % SN_GEMM_SEGMENT, n = min64(left, s->rows - r);
         if (from < to) rows_block(cx, s, part, r, n, from, to);
@@ -484,12 +504,26 @@ static void sum_rows(const AttendRun *cx, const AttendStrip *s, uint32_t part, i
 
 static void sum_dense(const AttendRun *cx, const AttendStrip *s, uint32_t part, int64_t k0,
                       int64_t k1) {
-    const SnAttendPart *p = &cx->j->attend->part[part];
+    const SnAttend *a = cx->j->attend;
+    const SnAttendPart *p = &a->part[part];
+    const SnAttendCut *c = &cx->j->part[part];
     const float *tile = tile_of(cx, p->tile);
     float *y = y_of(cx, p, s->outer) + s->row0 * p->step_y;
-    for (int64_t r = 0; r < s->rows; r++)
-        dense_row(&cx->j->part[part], y + r * p->step_y, tile + r * cx->j->ld, max64(k0, s->key0),
-                  min64(k1, s->key1));
+    float *chunk = packed(cx, c, s->outer) + s->row0 * a->keys;
+    int64_t from = max64(k0, s->key0), to = min64(k1, s->key1);
+    int64_t next = place_of(c, a, s->outer) + 1;
+    bool last = next % p->chunk == 0 || next == c->places;
+    for (int64_t r = 0; r < s->rows && from < to;
+         r++, y += p->step_y, tile += cx->j->ld, chunk += a->keys) {
+        if (c->direct) {
+            dense_row(c, y, tile, from, to);
+            continue;
+        }
+        for (int64_t k = from; k < to; k++) chunk[k] = chunk[k] + tile[k];
+        if (!last) continue;
+        dense_row(c, y, chunk, from, to);
+        memset(chunk + from, 0, (size_t)(to - from) * sizeof *chunk);
+    }
 }
 
 static void wait_for(_Atomic uint32_t *counter, uint32_t number) {

@@ -20,9 +20,9 @@ typedef struct {
     int64_t at, size;         // in the shared workspace: where they start, and each; floats
     SnGemmPanel panel;        // of what is multiplied
     int64_t nr, width;        // lanes of a panel of features; features up to whole vectors
-    int64_t places;           // ROWS: rows that one element of y sums, and what an outer index adds
-    int64_t place[SN_ATTEND_OUTER]; //   to the number of its first
-    bool direct;   // KEYS: x is read where it lies. ROWS: the chains are in y itself
+    int64_t places; // ROWS: rows that one element of y sums; DENSE: tiles. And what an outer index
+    int64_t place[SN_ATTEND_OUTER]; // adds to the number of its first
+    bool direct;   // KEYS: x is read where it lies. ROWS, DENSE: the chains are in y itself
     bool direct_x; // ROWS: x is read where it lies
 } SnAttendCut;
 

@@ -382,7 +382,7 @@ static SnStatus check_attends(const PlanCheck *c) {
             const SnAttendPart *part = &a->part[k];
             if (part->kind >= SN_ATTEND_KINDS || part->tile >= a->tiles ||
                 !good_elements(a, part) || !good_dims(part->f, part->nf, &work) ||
-                (part->kind == SN_ATTEND_DENSE ? work / total != a->keys
+                (part->kind == SN_ATTEND_DENSE ? work / total != a->keys || part->chunk < 1
                                                : work / total > SN_GEMM_SEGMENT))
                 return FAIL("part %u of attention %u", k, i);
         }

@@ -92,4 +92,6 @@ for seq in $seqs; do # strips and blocks of keys, whole and not
 done
 compare rows "$models/causal.sn" -D size.seq=4100 -D head=1 -D layer=1 -D size.batch=1 -D micro=1 -D dim=8 -D hdim=4
 compare groups "$models/grouped.sn" -D size.seq=2100 -D head=1 -D layer=1 -D size.batch=1 -D micro=1 -D dim=8 -D hdim=16
+# A bias for each row and key, whose derivative sums more samples than one chunk has.
+compare chunks "$models/bias.sn" -D size.batch=70 -D micro=70 -D layer=1 -D size.seq=9
 finish

@@ -344,16 +344,23 @@ static void whole_rows(PlanMemory *mem, WholeAttend *w, const SnAttendPart *p, c
     }
 }
 
-static void whole_dense(WholeAttend *w, const SnAttendPart *p, float *y, const float *tile,
-                        int64_t bytes) {
+static void whole_dense(PlanMemory *mem, WholeAttend *w, const SnAttendPart *p, float *y,
+                        const float *tile, int64_t bytes) {
+    float *chunk = NEW_ARRAY(mem->a, float, bytes / (int64_t)sizeof(float) + 1);
+    int64_t *added = NEW_ARRAY(mem->a, int64_t, bytes / (int64_t)sizeof(float) + 1);
     memset(y, 0, (size_t)bytes);
     for (int64_t r = 0; r < w->rows; r++) {
         set_outer(w, r / w->a->rows);
         for (int64_t k = 0; k < w->a->keys; k++) {
-            float *to = y + offset_in(w, p, true, r % w->a->rows, k);
-            *to = *to + tile[r * w->a->keys + k];
+            int64_t at = offset_in(w, p, true, r % w->a->rows, k);
+            chunk[at] = chunk[at] + tile[r * w->a->keys + k];
+            if (++added[at] % p->chunk) continue;
+            y[at] = y[at] + chunk[at];
+            chunk[at] = 0;
         }
     }
+    for (int64_t at = 0; at < bytes / (int64_t)sizeof(float); at++)
+        if (added[at] % p->chunk) y[at] = y[at] + chunk[at];
 }
 
 static bool run_attend(PlanMemory *mem, const Func *f, const SectionCommand *s, Text *why) {
@@ -387,7 +394,7 @@ static bool run_attend(PlanMemory *mem, const Func *f, const SectionCommand *s, 
             if (p->kind == SN_ATTEND_ROWS)
                 whole_rows(mem, &w, p, x, y, tiles[p->tile], bytes);
             else
-                whole_dense(&w, p, y, tiles[p->tile], bytes);
+                whole_dense(mem, &w, p, y, tiles[p->tile], bytes);
         }
     }
     return true;

@@ -75,7 +75,7 @@ static void shuffle(StridedExtent *d, uint32_t n) {
 static int64_t lay_out(AttendCase *c, SnAttendPart *p, bool y, uint32_t outer) {
     StridedExtent d[SN_ATTEND_OUTER + SN_GEMM_DIMS + 1];
     uint32_t n = 0;
-    bool keys = p->kind == SN_ATTEND_KEYS ? !y : y;
+    bool keys = p->kind == SN_ATTEND_KEYS ? !y : y && p->kind != SN_ATTEND_DENSE;
     for (uint32_t i = p->nf; i-- > 0;)
         d[n++] = (StridedExtent){p->f[i].extent, y ? &p->f[i].b : &p->f[i].a};
     for (uint32_t i = 0; i < c->a.nouter; i++)
@@ -106,8 +106,9 @@ static void add_part(AttendCase *c, SnAttendKind kind, uint32_t tile, int64_t fe
         features /= 4;
     }
     if (features > 1 || next() % 2) p->f[p->nf++].extent = features;
-    bool product = kind == SN_ATTEND_PRODUCT;
-    if (c->tiles[2]) { // bf16 mostly
+    bool product = kind == SN_ATTEND_PRODUCT, dense = kind == SN_ATTEND_DENSE;
+    if (dense) p->chunk = ONE_OF(1, 2, 3, 32);
+    if (c->tiles[2] && !dense) { // bf16 mostly
         static const uint32_t elem[] = {SN_ELEM_bf16, SN_ELEM_bf16, SN_ELEM_bf16, SN_ELEM_f16,
                                         SN_ELEM_f32};
         p->elem_x = elem[next() % 5];
@@ -298,6 +299,19 @@ static void want_sum(AttendCase *c, const SnAttendPart *p, const float *tile) {
     free(sums);
 }
 
+static void want_dense(AttendCase *c, const SnAttendPart *p, const float *tile) {
+    Chain *sums = calloc((size_t)c->count[p->y], sizeof *sums);
+    for (int64_t r = 0; r < c->outer * c->a.rows; r++)
+        for (int64_t k = 0; k < c->a.keys; k++) {
+            Chain *sum = &sums[place(c, p, true, r / c->a.rows, r % c->a.rows, k)];
+            if (sum->n++ % p->chunk == 0) sum->total += sum->chain, sum->chain = 0;
+            if (sees(c, r % c->a.rows, k)) sum->chain += tile[r * c->a.keys + k];
+        }
+    for (int64_t i = 0; i < c->count[p->y]; i++)
+        if (sums[i].n) c->want[p->y][i] = sums[i].total + sums[i].chain;
+    free(sums);
+}
+
 static void want_all(AttendCase *c) {
     float *tile[SN_ATTEND_TILES], *at[SN_ATTEND_TILES];
     int64_t size = c->outer * c->a.rows * c->a.keys;
@@ -312,7 +326,9 @@ static void want_all(AttendCase *c) {
         strip(bufs, NULL, at, 0, r, r + 1, h->first, h->end, NULL);
     }
     for (uint32_t i = 0; i < c->a.nparts; i++)
-        if (c->a.part[i].kind != SN_ATTEND_PRODUCT)
+        if (c->a.part[i].kind == SN_ATTEND_DENSE)
+            want_dense(c, &c->a.part[i], tile[c->a.part[i].tile]);
+        else if (c->a.part[i].kind != SN_ATTEND_PRODUCT)
             want_sum(c, &c->a.part[i], tile[c->a.part[i].tile]);
     for (uint32_t i = 0; i < c->a.tiles; i++) free(tile[i]);
 }
@@ -360,11 +376,11 @@ static void forget(AttendCase *c) {
     for (uint32_t i = 0; i < c->a.nparts; i++) {
         const SnAttendPart *p = &c->a.part[i];
         if (p->kind == SN_ATTEND_PRODUCT) continue;
-        for (int64_t k = 0; k < c->outer * (p->kind == SN_ATTEND_KEYS ? c->a.rows : c->a.keys); k++)
-            for (int64_t f = 0; f < sn_extent(p->f, p->nf); f++) {
-                int64_t steps = p->kind == SN_ATTEND_KEYS ? c->a.rows : c->a.keys;
+        bool rows = p->kind == SN_ATTEND_KEYS || p->kind == SN_ATTEND_DENSE;
+        int64_t steps = rows ? c->a.rows : c->a.keys;
+        for (int64_t k = 0; k < c->outer * steps; k++)
+            for (int64_t f = 0; f < sn_extent(p->f, p->nf); f++)
                 c->buf[p->y][place(c, p, true, k / steps, k % steps, f)] = NAN;
-            }
     }
     for (int64_t i = 0; i < c->outer * c->a.rows; i++) c->row[i] = NAN;
 }
@@ -396,6 +412,7 @@ static void random_parts(AttendCase *c) {
         add_part(c, SN_ATTEND_KEYS, next() % c->a.tiles, ONE_OF(1, 5, 16, 24, 48, 64, 80));
     for (int64_t i = pick(0, 2); i > 0; i--)
         add_part(c, SN_ATTEND_ROWS, next() % c->a.tiles, ONE_OF(1, 5, 16, 24, 48, 64, 80));
+    if (next() % 2) add_part(c, SN_ATTEND_DENSE, next() % c->a.tiles, c->a.keys);
 }
 
 // Rows of several outer indices that are summed in pairs are an even number.
