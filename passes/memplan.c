@@ -34,6 +34,11 @@ typedef struct {
     VEC(Buffer) buffers;
 } MemoryPlan;
 
+static int64_t aligned(const PassCx *cx, const Type *t) {
+    int64_t align = cx->target->align;
+    return (type_bytes(t) + align - 1) / align * align;
+}
+
 // ---- may the group write over this operand? -----------------------------------------------------
 
 // True when result r of the group reads operand number `index` only where it writes: then both may be
@@ -90,13 +95,14 @@ static void visit_operands_of(const MemoryPlan *p, NodeId group, NodeId value, b
 
 // ---- states -------------------------------------------------------------------------------------
 
-static void place_states(Module *m) {
+static void place_states(PassCx *cx) {
+    Module *m = cx->m;
     int64_t next[REGION_COUNT] = {0};
     for (StateId s = 0; s < m->states.n; s++) {
         State *st = &m->states.at[s];
         Region r = state_region((StateKind)st->kind);
         st->mem = (Mem){.region = r, .offset = next[r]};
-        next[r] += mem_aligned(type_bytes(type_at(m, st->type)));
+        next[r] += aligned(cx, type_at(m, st->type));
     }
 }
 
@@ -168,7 +174,7 @@ static void place_inputs(PassCx *cx, Func *f, PlacedInputs *in) {
         int64_t *next = t->n ? &in->input : &in->scalar;
         if (fresh) {
             *unit = (uint32_t)(*next / 4);
-            *next += mem_aligned(type_bytes(t));
+            *next += aligned(cx, t);
         }
         f->mem.at[n] =
             (Mem){.region = t->n ? REGION_input : REGION_scalar, .offset = (int64_t)*unit * 4};
@@ -213,9 +219,8 @@ static void make_buffers(MemoryPlan *p) {
             p->buffers.at[b - 1].to = p->last[n];
             if (p->last[n] <= def) taken[b - 1] = 1;
         } else {
-            Buffer made = {.bytes = mem_aligned(type_bytes(type_of(p->m, p->f, n))),
-                           .from = def,
-                           .to = p->last[n]};
+            Buffer made = {
+                .bytes = aligned(p->cx, type_of(p->m, p->f, n)), .from = def, .to = p->last[n]};
             vec_push(p->a, &p->buffers, made);
             b = p->buffers.n;
         }
@@ -370,7 +375,7 @@ static void place_temporaries(MemoryPlan *p) {
 
 // What must become smaller for the function to need less.
 static void record_peak(PassCx *cx, const Func *f) {
-    Peak p = func_peak(cx->scratch, cx->m, f);
+    Peak p = func_peak(cx->scratch, cx->m, f, cx->target->align);
     if (p.at == NONE) return;
     ledger_add(cx->ledger,
                (Decision){.done = true,
@@ -419,7 +424,7 @@ static void check_promise(const Module *m) {
 bool pass_memplan(PassCx *cx) {
     for (FuncId i = 0; i < cx->m->funcs.n; i++)
         if (cx->m->funcs.at[i]->mem.n) return false; // placed already
-    place_states(cx->m);
+    place_states(cx);
     PlacedInputs inputs = {.seen = {.arena = cx->scratch}};
     bool changed = false;
     for (FuncId i = 0; i < cx->m->funcs.n; i++) {

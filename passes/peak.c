@@ -9,6 +9,7 @@
 typedef struct {
     const Module *m;
     const Func *f;
+    int64_t align;
     uint32_t *last; // by node: the group that reads it last; 0: not temporary
 } Lives;
 
@@ -22,7 +23,7 @@ static NodeId group_of(const Func *f, NodeId n) {
 }
 
 static int64_t bytes_of(const Lives *l, NodeId n) {
-    return mem_aligned(type_bytes(type_of(l->m, l->f, n)));
+    return (type_bytes(type_of(l->m, l->f, n)) + l->align - 1) / l->align * l->align;
 }
 
 // An operand that ends where n begins, and where n lies: it ends before.
@@ -36,8 +37,8 @@ static void end_below(const Lives *l, NodeId n) {
     }
 }
 
-static Lives find_lives(Arena *a, const Module *m, const Func *f) {
-    Lives l = {m, f, NEW_ARRAY(a, uint32_t, f->nodes.n + 1)};
+static Lives find_lives(Arena *a, const Module *m, const Func *f, int64_t align) {
+    Lives l = {m, f, align, NEW_ARRAY(a, uint32_t, f->nodes.n + 1)};
     Users users = func_users(a, f);
     for (NodeId n = 0; n < f->nodes.n; n++) {
         if (!is_temporary(f, n)) continue;
@@ -86,10 +87,10 @@ static void list_alive(Arena *a, const Lives *l, Peak *p) {
     if (p->alive.n) qsort(p->alive.at, p->alive.n, sizeof *p->alive.at, larger_first);
 }
 
-Peak func_peak(Arena *a, const Module *m, const Func *f) {
+Peak func_peak(Arena *a, const Module *m, const Func *f, int64_t align) {
     Peak p = {.at = NONE};
     if (!f->mem.n) return p;
-    Lives l = find_lives(a, m, f);
+    Lives l = find_lives(a, m, f, align);
     int64_t *end = NEW_ARRAY(a, int64_t, f->nodes.n + 2),
             *begin = NEW_ARRAY(a, int64_t, f->nodes.n + 2);
     for (NodeId n = 0; n < f->nodes.n; n++)

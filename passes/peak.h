@@ -15,8 +15,8 @@ typedef struct {
     VEC(PeakLine) alive;
 } Peak;
 
-// O(nodes + edges), in a.
-Peak func_peak(Arena *a, const Module *m, const Func *f);
+// align: of the target. O(nodes + edges), in a.
+Peak func_peak(Arena *a, const Module *m, const Func *f, int64_t align);
 // "h.*.attn x 12 72.0 MiB, logits 24.5 MiB and 3 others 1.0 KiB", with `most` names.
 const char *peak_text(Arena *a, const Peak *p, uint32_t most);
 // What a value is called in such lines: its name, or its op's.

@@ -401,7 +401,7 @@ static void report(Budget *b, uint32_t least) {
     Arena *a = arena_new();
     Module *m = try_choice(b, (RoundChoice){.pattern = least, .rounds = b->rounds}, true, a);
     Peak peak = {.at = NONE};
-    if (m) peak = func_peak(b->a, m, m->funcs.at[b->id]);
+    if (m) peak = func_peak(b->a, m, m->funcs.at[b->id], b->x->cx->target->align);
     if (peak.at != NONE)
         diag_note(d, node_at(m->funcs.at[b->id], peak.at)->loc, "at the peak are alive: %s",
                   peak_text(b->a, &peak, 6));

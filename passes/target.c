@@ -4,8 +4,8 @@
 #include <string.h>
 
 static const Target targets[] = {
-#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends)                        \
-    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends},
+#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, align)                 \
+    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends, align},
 #include "ir/target.def"
 #undef TARGET
 };
