@@ -262,6 +262,8 @@ static void add_attend(Writer *w, const Func *f, const SectionCommand *s, const 
     add_cmd(w, SN_CMD_ATTEND, SN_WHEN_ALWAYS, w->attends.n - 1, at, what);
 }
 
+static uint64_t first_bits(uint32_t n) { return n < 64 ? (UINT64_C(1) << n) - 1 : UINT64_MAX; }
+
 // Attention on tensor cores is up to three kernels, one behind the other.
 static void add_flash(Writer *w, const Func *f, const SectionCommand *s, const char *what) {
     const LowerFlash *l = &s->low.flash;
@@ -271,14 +273,18 @@ static void add_flash(Writer *w, const Func *f, const SectionCommand *s, const c
         SnKernel k = {.name = put(w, "flash"),
                       .call = SN_CALL_TASKS,
                       .nargs = args.n,
-                      .reads = ((UINT64_C(1) << args.n) - 1) & ~args.written,
+                      .reads = first_bits(args.n) & ~args.written,
                       .writes = args.written,
                       .tasks = 1,
                       .flops = flash_flops(l, l->kind[i])};
         Text why = {.arena = w->a};
         for (uint32_t j = 0; j < args.n; j++) {
+            bool again = false; // q, k and v may be parts of one tensor, which is read once
+            for (uint32_t before = 0; before < j; before++)
+                again |= args.ref[before].result == args.ref[j].result &&
+                         args.ref[before].index == args.ref[j].index;
             push_ref(w, f, s, args.ref[j]);
-            k.bytes += w->args.at[at + j].bytes;
+            if (!again) k.bytes += w->args.at[at + j].bytes;
         }
         if (!w->info->flash(w->info->user, l, l->kind[i], what, &k, &why))
             refuse(w, node_at(f, s->node)->loc, &why);

@@ -241,6 +241,8 @@ static bool resolve_batch(Elab *cx) {
     Program *g = cx->program;
     cx->m->sweep_above = (int64_t)ceil(plan_number(cx, SN_SET_sweep_above, 0) * (1 << 20));
     cx->m->sweep_rows = (int64_t)plan_number(cx, SN_SET_sweep_rows, 0);
+    for (uint32_t i = 0; i < MERGE_MODES; i++)
+        if (strcmp(plan_text(cx, SN_SET_merge), merge_names[i]) == 0) cx->m->merge = i;
     g->batch = g->micro = 1;
     g->micro_at = cx->plan.set[SN_SET_micro].loc;
     if (g->no_plan && !cx->plan.sample) return true; // nothing is cut

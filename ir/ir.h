@@ -350,6 +350,10 @@ typedef struct {
     Loc loc;          // of the line in the plan
 } Recompute;
 
+// Whether products of one value by several parameters become one.
+typedef enum { MERGE_auto, MERGE_none, MERGE_all, MERGE_MODES } MergeMode;
+extern const char *const merge_names[MERGE_MODES];
+
 typedef struct {
     Arena *arena;
     SymTab *syms;
@@ -370,6 +374,7 @@ typedef struct {
     // Products of data and weights with at least so many bytes are to be computed in rounds of at least so many
     // rows. 0: none are, or the pass sweep has done it.
     int64_t sweep_above, sweep_rows;
+    uint32_t merge;         // MergeMode; auto: as the target wants
     Map type_map, attr_map; // hash -> first id; chains through the vectors below
     VEC(uint32_t) type_next, attr_next;
     Map axis_map;  // name -> axis
@@ -394,6 +399,8 @@ uint32_t repeat_new(Module *m, const char *axis, int64_t rounds, uint32_t parent
 int64_t repeat_total(const Module *m, uint32_t repeat);
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc);
 StateId state_find(const Module *m, Sym path); // NONE when absent
+// Without the states that `dead` marks, which nothing names: the others move up, keeping their order.
+void module_drop_states(Module *m, const uint8_t *dead);
 // Whether it is about this node: a value of the model that is computed; of 'nofuse' also of its derivatives,
 // which have its name. Constants and the like keep the name of the place where they stood first; what
 // initialises and updates parameters has theirs. 'generate' computes what one position needs and takes values

@@ -58,6 +58,7 @@ const OpInfo op_info[OP_COUNT] = {
 const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "any", "all"};
 const char *const demand_names[DEMAND_KINDS] = {"fuse", "nofuse", "recompute", "keep"};
 const char *const recompute_names[RECOMPUTE_MODES] = {"none", "every", "budget"};
+const char *const merge_names[MERGE_MODES] = {"auto", "none", "all"};
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
 const char *const group_names[GROUP_COUNT] = {"map",     "rows", "columns", "gemm", "gather",
                                               "scatter", "copy", "attend",  "flash"};
@@ -181,6 +182,40 @@ StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc 
 StateId state_find(const Module *m, Sym path) {
     const uint32_t *id = map_find(&m->state_map, path);
     return id ? *id : NONE;
+}
+
+// The state that an attribute names, or NULL.
+static StateId *named_state(Attr *a) {
+    if (a->kind == ATTR_state) return &a->state.state;
+    if (a->kind == ATTR_grad) return &a->grad.state;
+    return a->kind == ATTR_assign ? &a->assign.state : NULL;
+}
+
+void module_drop_states(Module *m, const uint8_t *dead) {
+    uint32_t n = 0;
+    StateId *to = NEW_ARRAY(m->arena, StateId, m->states.n + 1);
+    for (StateId s = 0; s < m->states.n; s++) to[s] = dead[s] ? NONE : n++;
+    for (FuncId i = 0; i < m->funcs.n; i++)
+        for (NodeId k = 0; k < m->funcs.at[i]->nodes.n; k++) {
+            Attr a = *attr_of(m, m->funcs.at[i], k);
+            StateId *s = named_state(&a);
+            if (!s) continue;
+            CHECK(to[*s] != NONE, "state '%s' is still named",
+                  sym_str(m->syms, m->states.at[*s].path));
+            *s = to[*s];
+            node_at(m->funcs.at[i], k)->attr = attr_intern(m, &a);
+        }
+    m->state_map = (Map){.arena = m->arena};
+    for (StateId s = 0; s < m->states.n; s++) {
+        State *x = &m->states.at[s];
+        if (dead[s]) continue;
+        if (x->of != NONE) x->of = to[x->of];
+        m->states.at[to[s]] = *x;
+        bool fresh;
+        uint32_t *slot = map_slot(&m->state_map, x->path, &fresh);
+        if (fresh) *slot = to[s];
+    }
+    m->states.n = n;
 }
 
 static Map map_copy(const Map *from, Arena *a) {

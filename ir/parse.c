@@ -721,6 +721,8 @@ static void item(IrParser *p) {
         recompute_line(p);
     else if (take_word(p, "sweep"))
         sweep_line(p);
+    else if (take_word(p, "merges"))
+        p->m->merge = one_of(p, merge_names, MERGE_MODES, "mode");
     else if (take_word(p, "func"))
         func(p, false);
     else if (take_word(p, "region"))
@@ -728,7 +730,7 @@ static void item(IrParser *p) {
     else if (!demand_line(p))
         ERROR(p, p->at,
               "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
-              "'recomputes', 'sweep', a demand, 'func' or 'region'");
+              "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

@@ -329,6 +329,7 @@ void ir_print_module(Text *to, const Module *m) {
     if (m->sweep_rows)
         text_printf(to, "sweep above=%lld rows=%lld\n", (long long)m->sweep_above,
                     (long long)m->sweep_rows);
+    if (m->merge) text_printf(to, "merges %s\n", merge_names[m->merge]);
     for (uint32_t i = 1; i < m->repeats.n; i++) put_repeat(&p, &m->repeats.at[i]);
     for (StateId i = 0; i < m->states.n; i++) put_state(&p, &m->states.at[i]);
     if (m->recompute.mode) put_recompute(&p, &m->recompute);

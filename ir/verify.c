@@ -131,7 +131,7 @@ static void check_states(Verifier *v) {
             bad(v, 8, "state '%s' is not unique", str(v, s->path));
         if (s->of != NONE && (s->of >= i || v->m->states.at[s->of].kind != STATE_param))
             bad(v, 8, "state '%s' belongs to no earlier parameter", str(v, s->path));
-        if (s->kind == STATE_shadow && !is_shadow(v->m, s))
+        if (s->kind == STATE_shadow && s->of != NONE && !is_shadow(v->m, s))
             bad(v, 8, "state '%s' is no shadow of a parameter with its axes", str(v, s->path));
         if (s->kind >= STATE_KINDS) bad(v, 8, "state '%s' has no known kind", str(v, s->path));
         check_mem(v, &s->mem);

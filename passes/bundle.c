@@ -78,10 +78,17 @@ static int64_t computed_operands(const Bundle *b, NodeId group) {
     return sum;
 }
 
+// A value that a state becomes lies there.
+static bool is_assigned(const Bundle *b, NodeId n) {
+    for (uint32_t i = b->users.first[n]; i < b->users.first[n + 1]; i++)
+        if (node_at(b->f, b->users.list[i])->op == OP_assign) return true;
+    return false;
+}
+
 static bool is_small(const Bundle *b) {
     int64_t sum = 0;
     for (NodeId n = 0; n < b->f->nodes.n; n++)
-        if (node_at(b->f, owner(b->f, n))->op == OP_group && !only_assigned(b, owner(b->f, n)))
+        if (node_at(b->f, owner(b->f, n))->op == OP_group && !is_assigned(b, n))
             sum += type_bytes(type_of(b->m, b->f, n));
     return sum <= SMALL_FUNCTION;
 }

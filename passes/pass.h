@@ -77,6 +77,7 @@ typedef struct {
     bool bundles;      // starting a kernel costs: equal ones are started together
     uint32_t epilogue; // Epilogue: what may be computed on the tiles of a matrix product
     uint32_t attends;  // Attends: which of its kernels keep attention whole
+    bool merges;       // products of one value by several parameters are one by default
     int64_t align;     // bytes that the place of every buffer is a multiple of
 } Target;
 

@@ -4,8 +4,9 @@
 #include <string.h>
 
 static const Target targets[] = {
-#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, align)                 \
-    {#name, lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends, align},
+#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, merges, align)         \
+    {#name,  lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends,           \
+     merges, align},
 #include "ir/target.def"
 #undef TARGET
 };

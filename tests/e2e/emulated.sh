@@ -62,11 +62,14 @@ for model in $models; do
         same "$model on $target" "$work/$model-cpu2/last" "$work/$model-$target/last"
     done
 done
-# In bf16 and f16: products by cuBLASLt and by tensor cores of our own, attention taken apart.
+# In bf16 and f16: products by cuBLASLt and by tensor cores of our own, attention taken apart. Products of one value are
+# one in bf16, on the CPU too.
 apart=$("$sinter" passes | awk '{print $1}' | grep -vxE 'recognise|flash' | paste -sd,)
 for precision in bf16 f16; do
+    merge=none
+    [ $precision = bf16 ] && merge=all
     # shellcheck disable=SC2086
-    "$sinter" build "$root/models/gpt2.sn" $gpt2 -D precision=$precision --passes="$apart" --target cpu,sm_80,sm_90a -o "$work/$precision" ||
+    "$sinter" build "$root/models/gpt2.sn" $gpt2 -D precision=$precision -D merge=$merge --passes="$apart" --target cpu,sm_80,sm_90a -o "$work/$precision" ||
         bad "build gpt2 in $precision"
     on cpu "$work/$precision" "$work/$precision-cpu" --steps 3
     for target in sm_80 sm_90a; do

@@ -44,6 +44,20 @@ for kind in narrow states; do
     train "$work/$kind" "$work/$kind-half.out" --steps 8 --resume "$work/$kind-half.out"
     same "$kind resumed" "$work/$kind.out/last" "$work/$kind-half.out/last"
 done
+# q, k and v by one product: the same states in files, also interrupted, on any number of threads; other sums by the
+# value that they read, so other bits, but no other losses.
+build merged $narrow -D merge=all
+train "$work/merged" "$work/merged.out" --steps 8 --threads 2
+train "$work/merged" "$work/merged-3.out" --steps 8 --threads 3
+same "merged with 3 threads" "$work/merged.out/last" "$work/merged-3.out/last"
+build merged-unfused $narrow -D merge=all --no-fuse
+train "$work/merged-unfused" "$work/merged-unfused.out" --steps 8
+same "merged, unfused" "$work/merged.out/last" "$work/merged-unfused.out/last"
+train "$work/merged" "$work/merged-half.out" --steps 8 --save-every 5 --keep 2
+rm "$work/merged-half.out/step-00000008.safetensors"
+train "$work/merged" "$work/merged-half.out" --steps 8 --resume "$work/merged-half.out"
+same "merged, resumed" "$work/merged.out/last" "$work/merged-half.out/last"
+if cmp -s "$work/narrow.out/last" "$work/merged.out/last"; then bad "merge = all did nothing"; else ok; fi
 # No shadow is in a file, so a run goes on with another precision; and what is narrow in it is rounded or widened.
 build wide
 train "$work/wide" "$work/wide.out" --steps 8
@@ -52,6 +66,8 @@ tensors "$work/wide.out/last" >"$work/wide.names"
 tensors "$work/narrow.out/last" >"$work/narrow.names"
 grep -q 'mlp.up' "$work/wide.names" && ok || bad "no tensors in $(head -3 "$work/wide.names")"
 same "states of a checkpoint" "$work/wide.names" "$work/narrow.names"
+tensors "$work/merged.out/last" >"$work/merged.names"
+same "states of a merged checkpoint" "$work/narrow.names" "$work/merged.names"
 # goes_on FROM EXE: and the loss does not jump
 goes_on() {
     train "$work/$2" "$work/$1-$2.out" --resume "$work/$1.out" --steps 16 --print-every 1
@@ -63,6 +79,8 @@ train "$work/wide" "$work/wide-whole.out" --steps 9 --print-every 1
 reference=$(sed -n 's/^step 9\/9  loss \([0-9.]*\).*/\1/p' "$work/wide-whole.out.log")
 goes_on wide narrow
 goes_on wide states
+goes_on wide merged
+goes_on merged narrow
 goes_on narrow wide
 goes_on states wide
 # 'precision f32' is what no line says: the same plan and kernels.

@@ -222,8 +222,7 @@ static void test_text_faults(void **state) {
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
          "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
-         "'recomputes', "
-         "'sweep', a demand, 'func' or 'region'",
+         "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
         {"precision w {forward=f64}", "unknown format 'f64'", 1, 22},
