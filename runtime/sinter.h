@@ -18,7 +18,8 @@ typedef enum {
     SN_USER,    // data, a checkpoint or an option is at fault
     SN_MACHINE, // memory, disk, threads
     SN_PLAN,    // the plan is damaged or not of this runtime: never the user's fault
-    SN_STOPPED  // no failure: asked to stop, and nothing has changed
+    SN_STOPPED, // no failure: asked to stop, and nothing has changed
+    SN_PEER     // another rank has ended, or does not answer
 } SnStatus;
 
 typedef struct {

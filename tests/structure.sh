@@ -32,6 +32,7 @@ arrows runtime 'runtime/'
 shared='runtime/(sinter|plan|plain|elem|narrow|safetensors|setting|xxh64)\.h"|runtime/(plan|elem|dtypes)\.def"'
 arrows runtime/core "$shared|runtime/core/"
 arrows runtime/files "$shared|runtime/files/"
+arrows runtime/comm "$shared|runtime/core/cgroup\.h\"|runtime/comm/"
 arrows runtime/cpu "$shared|runtime/core/|runtime/cpu/"
 arrows runtime/cuda "$shared|runtime/core/device\.h\"|runtime/files/folder\.h\"|runtime/cuda/"
 arrows runtime/emulator "runtime/(elem|narrow)\.h\"|runtime/core/(gemm|pool)\.h\"|runtime/cuda/api\.|runtime/emulator/"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes every parser of foreign bytes (model text, IR text, kernel text, safetensors, PTX), starting from
+# Fuzzes every parser of foreign bytes (model text, IR text, kernel text, safetensors, PTX, ranks' messages), starting from
 # the files in the tree, under the address and undefined-behaviour sanitizers.
 #
 #   tools/fuzz.sh [SECONDS]    seconds for each; 6 without, 300 when SINTER_LONG=1
@@ -19,7 +19,7 @@ case $seconds in
 esac
 seed=${FUZZ_SEED:-1}
 directory=${FUZZ_DIR:-build/fuzz}
-targets="fuzz_source fuzz_ir fuzz_safetensors fuzz_kernel fuzz_ptx"
+targets="fuzz_source fuzz_ir fuzz_safetensors fuzz_kernel fuzz_ptx fuzz_message"
 
 command -v clang-19 >/dev/null || {
     echo "skipped: no clang-19"
@@ -49,9 +49,16 @@ seeds() {
     fuzz_kernel) find tests -name '*.k' ;;
     fuzz_ptx) find tests -name '*.ptx' -size -16k ;;
     fuzz_safetensors) find tests -name '*.safetensors' -size -32k ;;
+    fuzz_message) ;;
     esac | while read -r file; do
         cp "$file" "$2/$(echo "$file" | tr / _)"
     done
+    # One of a hello's beginning and one of a beat, since nothing in the tree is a message.
+    if [ "$1" = fuzz_message ]; then
+        printf '\0SNranks\n\1\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\1\0n\0\0\0\0%0128d\0\0\0\0\0\0\0\0' 0 >"$2/hello"
+        printf '\3%0048d\0' 0 | tr 0 '\0' >"$2/beat"
+        printf '\377\2\0\0\0\7\0\241\134xx\0\0\0\0\7\0\241\134' >"$2/stream"
+    fi
     # A header of one tensor and its bytes: no file in the tree is small enough to be a good start.
     if [ "$1" = fuzz_safetensors ]; then
         printf '\100\0\0\0\0\0\0\0%-64s\1\2\3\4\5\6\7\10' \
