@@ -240,7 +240,7 @@ bool axis_declare(Elab *cx, const AxisDecl *d) {
 TypeId type_make(Elab *cx, Elem elem, const AxisList *axes) {
     Type t = {.elem = elem, .n = axes->n};
     for (uint32_t i = 0; i < axes->n; i++)
-        t.axes[i] = (TypeAxis){axes->at[i], extent_of(cx, axes->at[i])};
+        t.axes[i] = (TypeAxis){axes->at[i], extent_of(cx, axes->at[i]), {0}};
     return type_intern(cx->m, &t);
 }
 

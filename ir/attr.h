@@ -12,6 +12,7 @@ typedef enum {
     FIELD_DTYPE,
     FIELD_STATE,
     FIELD_FUNC,
+    FIELD_MESH,
     FIELD_REDUCE,
     FIELD_FOLD,
     FIELD_GROUP
@@ -47,3 +48,4 @@ const char *const *field_names(FieldKind kind, uint32_t *n);
 extern const char *const result_names[];
 enum { RESULT_KINDS = RESULT_value + 1 };
 extern const char phase_letters[PHASE_COUNT + 1];
+extern const char partial_marks[PARTIALS + 1]; // before a mesh axis, in types

@@ -140,8 +140,11 @@ static TypeId replaced(Builder *b, NodeId x, AxisId from, const AxisList *to,
             r.axes[r.n++] = t.axes[i];
             continue;
         }
-        for (uint32_t j = 0; j < to->n; j++) r.axes[r.n++] = (TypeAxis){to->at[j], sizes[j]};
+        for (uint32_t j = 0; j < to->n; j++) r.axes[r.n++] = (TypeAxis){to->at[j], sizes[j], {0}};
+        if (to->n) // a split goes on outermost
+            memcpy(r.axes[r.n - to->n].split, t.axes[i].split, sizeof t.axes[i].split);
     }
+    memcpy(r.partial, t.partial, sizeof r.partial);
     return type_intern(b->m, &r);
 }
 
@@ -253,10 +256,11 @@ NodeId ir_copy(Builder *b, NodeId x, TypeId order) {
 // The state's own axis order is the one kept: a value in another order is copied into it.
 NodeId ir_assign(Builder *b, StateId s, NodeId x) {
     CHECK(s < b->m->states.n, "assign to state %u", s);
-    const Type *want = type_at(b->m, b->m->states.at[s].type), *have = type_in(b, x);
+    TypeId held = state_local(b->m, s);
+    const Type *want = type_at(b->m, held), *have = type_in(b, x);
     bool same = want->n == have->n;
     for (uint32_t i = 0; same && i < want->n; i++) same = want->axes[i].axis == have->axes[i].axis;
-    if (!same) x = ir_copy(b, x, b->m->states.at[s].type);
+    if (!same) x = ir_copy(b, x, held);
     Attr a = {.kind = ATTR_assign, .assign = {s}};
     return ir_node(b, OP_assign, &a, &x, 1, NONE);
 }

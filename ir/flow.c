@@ -139,6 +139,17 @@ static AxisFlow flow_stop_gradient(const Query *q) { return by_presence(q); }
 static AxisFlow flow_copy(const Query *q) { return by_presence(q); }
 static AxisFlow flow_assign(const Query *q) { return by_presence(q); }
 
+// A collective moves axes between ranks, which no cut of one rank's value can follow.
+static AxisFlow between_ranks(const Query *q) {
+    return as(q, q->in || q->out ? ROLE_WHOLE : ROLE_ABSENT);
+}
+static AxisFlow flow_all_reduce(const Query *q) { return between_ranks(q); }
+static AxisFlow flow_reduce_scatter(const Query *q) { return between_ranks(q); }
+static AxisFlow flow_all_gather(const Query *q) { return between_ranks(q); }
+static AxisFlow flow_all_to_all(const Query *q) { return between_ranks(q); }
+static AxisFlow flow_cut(const Query *q) { return between_ranks(q); }
+static AxisFlow flow_first(const Query *q) { return between_ranks(q); }
+
 // A group may do anything with its operands: whoever cares asks its region.
 static AxisFlow flow_group(const Query *q) {
     return as(q, q->in || q->out ? ROLE_WHOLE : ROLE_ABSENT);

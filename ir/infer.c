@@ -6,6 +6,7 @@
 #include "ir/infer.h"
 #include "ir/attr.h"
 #include "ir/build.h"
+#include "ir/place.h"
 #include "ir/scalar.h"
 #include <math.h>
 #include <stdarg.h>
@@ -77,7 +78,7 @@ bool type_check(const Module *m, const Type *t, Text *why) {
     }
     if (bounded_count(t->axes, t->n) < 0)
         return refuse(why, "more than 2^%d elements", MAX_ELEMENTS_LOG2);
-    return true;
+    return place_check(m, t, why);
 }
 
 // ---- building the result's list
@@ -89,8 +90,16 @@ static bool push(const Rule *r, TypeAxis axis) {
     return true;
 }
 
-// Two uses of one axis have equal sizes.
+static bool same_split(const TypeAxis *a, const TypeAxis *b) {
+    return !memcmp(a->split, b->split, sizeof a->split);
+}
+static bool is_split(const TypeAxis *a) { return a->split[0]; }
+
+// Two uses of one axis have equal sizes and are split alike.
 static bool agree(const Rule *r, const TypeAxis *have, const TypeAxis *axis) {
+    if (!same_split(have, axis))
+        return FAIL(r, "axis '%s' is split in one operand of '%s' and not so in another",
+                    axis_name(r->m, axis->axis), op_name(r));
     if (have->size == axis->size) return true;
     return FAIL(r, "axis '%s' has size %lld in one operand of '%s' and %lld in another",
                 axis_name(r->m, axis->axis), (long long)have->size, op_name(r),
@@ -132,10 +141,25 @@ static bool need_given(const Rule *r) {
     return true;
 }
 
-// The size of a fresh axis: as given, or as declared.
-static int64_t wanted_size(const Rule *r, AxisId a) {
+// A fresh axis: as given, or as declared.
+static TypeAxis wanted_axis(const Rule *r, AxisId a) {
     int at = r->given ? type_find(r->given, a) : -1;
-    return at >= 0 ? r->given->axes[at].size : r->m->axes.at[a].size;
+    return at >= 0 ? r->given->axes[at] : (TypeAxis){a, r->m->axes.at[a].size, {0}};
+}
+static int64_t wanted_size(const Rule *r, AxisId a) { return wanted_axis(r, a).size; }
+
+// A part of an axis that is split itself has no one place.
+static bool need_unsplit(const Rule *r, const TypeAxis *a) {
+    if (!is_split(a)) return true;
+    return FAIL(r, "axis '%s' is split, '%s' takes it apart", axis_name(r->m, a->axis), op_name(r));
+}
+
+// The axis of a view that is as long as the one that it is made from, and split like it.
+static TypeAxis follows(const TypeAxis *from, AxisId to, int64_t size) {
+    TypeAxis a = *from;
+    a.axis = to;
+    a.size = size;
+    return a;
 }
 
 static bool narrow_holds(uint32_t elem, double x) {
@@ -255,7 +279,7 @@ static bool type_input(Rule *r) {
 }
 
 static const Type *state_type(const Rule *r, StateId s) {
-    if (s < r->m->states.n) return type_at(r->m, r->m->states.at[s].type);
+    if (s < r->m->states.n) return type_at(r->m, state_local(r->m, s));
     FAIL(r, "'%s' of an unknown state", op_name(r));
     return NULL;
 }
@@ -275,7 +299,7 @@ static bool type_iota(Rule *r) {
     AxisId a = r->attr->iota.axis;
     if (a == 0 || a >= r->m->axes.n) return FAIL(r, "'iota' names no known axis");
     r->out->elem = ELEM_i32;
-    return push(r, (TypeAxis){a, wanted_size(r, a)});
+    return push(r, wanted_axis(r, a));
 }
 
 static bool type_extent(Rule *r) {
@@ -327,12 +351,14 @@ static bool type_rename(Rule *r) {
 // outermost (a micro-batch is a part of its axis).
 static bool split_sizes(Rule *r, const TypeAxis *from, TypeAxis *by) {
     const AxisList *to = &r->attr->split.to;
-    if (to->n == 0 && from->size == 1) return true;
+    if (to->n == 0 && from->size == 1) return need_unsplit(r, from);
     if (to->n == 0)
         return FAIL(r, "axis '%s' of size %lld cannot be split into no axes",
                     axis_name(r->m, from->axis), (long long)from->size);
     int64_t inner = 1, size0 = wanted_size(r, to->at[0]);
-    for (uint32_t i = 0; i < to->n; i++) by[i] = (TypeAxis){to->at[i], wanted_size(r, to->at[i])};
+    if (to->n) by[0] = follows(from, to->at[0], size0);
+    for (uint32_t i = 1; i < to->n; i++)
+        by[i] = (TypeAxis){to->at[i], wanted_size(r, to->at[i]), {0}};
     inner = bounded_count(by + 1, to->n - 1);
     if (!r->given && inner > 0 && size0 != from->size / inner && from->size % inner == 0)
         by[0].size = from->size / inner;
@@ -363,11 +389,12 @@ static bool type_merge(Rule *r) {
         if (at != first + (int)i)
             return FAIL(r, "'merge' needs axis '%s' just before axis '%s' in the operand",
                         axis_name(r->m, from->at[i - 1]), axis_name(r->m, from->at[i]));
+        if (i && !need_unsplit(r, &x->axes[at])) return false;
     }
     int64_t size = bounded_count(&x->axes[first], from->n);
     r->out->elem = x->elem;
     for (int i = 0; i < (int)x->n; i++) {
-        if (i == first && !push(r, (TypeAxis){r->attr->merge.to, size})) return false;
+        if (i == first && !push(r, follows(&x->axes[i], r->attr->merge.to, size))) return false;
         if ((i < first || i >= first + (int)from->n) && !push(r, x->axes[i])) return false;
     }
     return true;
@@ -388,7 +415,9 @@ static bool type_slice(Rule *r) {
     if (size < 0 || size > have - start)
         return FAIL(r, "slice of %lld elements from %lld on, axis '%s' has size %lld",
                     (long long)size, (long long)start, axis_name(r->m, from), (long long)have);
-    return replace(r, x, at, &(TypeAxis){to, size}, 1);
+    if (size != have && !need_unsplit(r, &x->axes[at])) return false;
+    TypeAxis by = follows(&x->axes[at], to, size);
+    return replace(r, x, at, &by, 1);
 }
 
 static bool type_pad(Rule *r) {
@@ -402,20 +431,22 @@ static bool type_pad(Rule *r) {
     if (start < 0 || size < have || start > size - have)
         return FAIL(r, "%lld elements of axis '%s' at %lld do not fit into size %lld",
                     (long long)have, axis_name(r->m, from), (long long)start, (long long)size);
-    return need_value(r, x->elem, r->attr->pad.value) &&
-           replace(r, x, at, &(TypeAxis){to, size}, 1);
+    if (size != have && !need_unsplit(r, &x->axes[at])) return false;
+    TypeAxis by = follows(&x->axes[at], to, size);
+    return need_value(r, x->elem, r->attr->pad.value) && replace(r, x, at, &by, 1);
 }
 
 static bool type_concat(Rule *r) {
     const AxisList *from = &r->attr->concat.from;
     AxisId to = r->attr->concat.to;
     if (from->n != r->n) return FAIL(r, "'concat' of %u operands names %u parts", r->n, from->n);
-    TypeAxis whole = {to, 0};
+    TypeAxis whole = {to, 0, {0}};
     int first = 0, at;
     for (uint32_t i = 0; i < r->n; i++) {
         const Type *x = r->in[i];
         if (!need_axis(r, x, from->at[i], &at)) return false;
         if (i == 0) first = at;
+        if (!need_unsplit(r, &x->axes[at])) return false;
         whole.size += x->axes[at].size;
         if (x->elem != r->in[0]->elem || x->n != r->in[0]->n)
             return FAIL(r, "operands of 'concat' differ in more than the joined axis");
@@ -486,12 +517,14 @@ static bool type_reduce(Rule *r) {
     for (uint32_t i = 0; i < axes->n; i++) {
         int at;
         if (!need_axis(r, x, axes->at[i], &at)) return false;
+        if ((part || r->attr->reduce.kind == REDUCE_prod) && !need_unsplit(r, &x->axes[at]))
+            return false;
         rows *= x->axes[at].size;
     }
     if (!reduce_order(r, x)) return false;
     if (part >= r->m->axes.n) return FAIL(r, "'reduce' with an unknown part axis");
     if (part && by == FOLD_seq) return FAIL(r, "a sequential fold has no parts");
-    TypeAxis parts = {part, part ? fold_parts(by, rows) : 0};
+    TypeAxis parts = {part, part ? fold_parts(by, rows) : 0, {0}};
     r->out->elem = x->elem;
     if (part && by == FOLD_col && !push(r, parts)) return false;
     for (uint32_t i = 0; i < x->n; i++)
@@ -615,6 +648,115 @@ static bool type_group(Rule *r) {
     return need_given(r);
 }
 
+// ---- between ranks
+
+static const Attr *mesh_of(const Rule *r) { return r->attr; }
+
+static bool need_mesh(const Rule *r, uint32_t mesh) {
+    if (mesh && !(mesh >> r->m->meshes)) return true;
+    return FAIL(r, "'%s' over %s", op_name(r), mesh ? "an unknown mesh axis" : "no mesh axis");
+}
+
+// The result keeps all of x but its place on these mesh axes.
+static bool need_sum(Rule *r, uint32_t mesh, Partial *kind) {
+    const Type *x = r->in[0];
+    *r->out = *x;
+    for (uint32_t k = 0; k < PARTIALS; k++)
+        if ((x->partial[k] & mesh) == mesh) {
+            r->out->partial[k] &= (uint8_t)~mesh;
+            *kind = (Partial)k;
+            return true;
+        }
+    return FAIL(r, "the operand of '%s' holds no summands over its mesh axes", op_name(r));
+}
+
+// Divides an axis of the result, innermost, by mesh axes in the order of the mesh.
+static bool divide(Rule *r, uint32_t mesh, AxisId axis) {
+    int at;
+    if (!need_axis(r, r->out, axis, &at)) return false;
+    TypeAxis *a = &r->out->axes[at];
+    uint32_t nest = 0;
+    while (nest < MAX_NEST && a->split[nest]) nest++;
+    for (uint32_t k = 0; k < r->m->meshes; k++) {
+        if (!(mesh >> k & 1)) continue;
+        if (nest == MAX_NEST)
+            return FAIL(r, "axis '%s' is split by more than %d mesh axes", axis_name(r->m, axis),
+                        MAX_NEST);
+        a->split[nest++] = (uint8_t)(k + 1);
+        if (a->size % r->m->mesh[k].ranks)
+            return FAIL(r, "axis '%s' of size %lld does not divide over %u ranks of '%s'",
+                        axis_name(r->m, axis), (long long)a->size, r->m->mesh[k].ranks,
+                        sym_str(r->m->syms, r->m->mesh[k].name));
+        a->size /= r->m->mesh[k].ranks;
+    }
+    return true;
+}
+
+// The contrary.
+static bool undivide(Rule *r, uint32_t mesh, AxisId axis) {
+    int at;
+    if (!need_axis(r, r->out, axis, &at)) return false;
+    TypeAxis *a = &r->out->axes[at];
+    uint32_t nest = 0;
+    while (nest < MAX_NEST && a->split[nest]) nest++;
+    for (uint32_t k = r->m->meshes; k-- > 0;) {
+        if (!(mesh >> k & 1)) continue;
+        if (nest == 0 || a->split[nest - 1] != k + 1)
+            return FAIL(r, "axis '%s' of the operand of '%s' is not split innermost by '%s'",
+                        axis_name(r->m, axis), op_name(r), sym_str(r->m->syms, r->m->mesh[k].name));
+        a->split[--nest] = 0;
+        if (a->size > ((int64_t)1 << MAX_ELEMENTS_LOG2) / r->m->mesh[k].ranks)
+            return FAIL(r, "more than 2^%d elements", MAX_ELEMENTS_LOG2);
+        a->size *= r->m->mesh[k].ranks;
+    }
+    return true;
+}
+
+static bool type_all_reduce(Rule *r) {
+    Partial kind;
+    uint32_t mesh = mesh_of(r)->all_reduce.mesh;
+    return need_mesh(r, mesh) && need_sum(r, mesh, &kind);
+}
+
+static bool type_reduce_scatter(Rule *r) {
+    Partial kind;
+    uint32_t mesh = mesh_of(r)->reduce_scatter.mesh;
+    if (!need_mesh(r, mesh) || !need_sum(r, mesh, &kind)) return false;
+    return divide(r, mesh, mesh_of(r)->reduce_scatter.axis);
+}
+
+static bool type_all_gather(Rule *r) {
+    uint32_t mesh = mesh_of(r)->all_gather.mesh;
+    *r->out = *r->in[0];
+    return need_mesh(r, mesh) && undivide(r, mesh, mesh_of(r)->all_gather.axis);
+}
+
+static bool type_all_to_all(Rule *r) {
+    uint32_t mesh = mesh_of(r)->all_to_all.mesh;
+    AxisId from = mesh_of(r)->all_to_all.axis, to = mesh_of(r)->all_to_all.to;
+    *r->out = *r->in[0];
+    if (from == to) return FAIL(r, "'all_to_all' from an axis to itself");
+    return need_mesh(r, mesh) && undivide(r, mesh, from) && divide(r, mesh, to);
+}
+
+static bool type_cut(Rule *r) {
+    uint32_t mesh = mesh_of(r)->cut.mesh;
+    *r->out = *r->in[0];
+    return need_mesh(r, mesh) && divide(r, mesh, mesh_of(r)->cut.axis);
+}
+
+static bool type_first(Rule *r) {
+    uint32_t mesh = mesh_of(r)->first.mesh;
+    *r->out = *r->in[0];
+    if (r->in[0]->elem == ELEM_bool) return FAIL(r, "'first' of bool, expected numbers");
+    if (!need_mesh(r, mesh)) return false;
+    for (uint32_t k = 0; k < PARTIALS; k++)
+        if (r->out->partial[k] & mesh)
+            return FAIL(r, "the operand of 'first' is not the same on all ranks");
+    r->out->partial[PARTIAL_sum] |= (uint8_t)mesh;
+    return true;
+}
+
 static bool type_part(Rule *r) {
     if (r->attr->part.index < 0) return FAIL(r, "part %lld", (long long)r->attr->part.index);
     return need_given(r);
@@ -658,7 +800,13 @@ static bool apply_given(Rule *r) {
             return FAIL(r, "axis '%s' of the result of '%s' has size %lld, not %lld",
                         axis_name(r->m, want->axis), op_name(r), (long long)want->size,
                         (long long)g->axes[at].size);
+        if (!same_split(&g->axes[at], want))
+            return FAIL(r, "axis '%s' of the result of '%s' is not split so",
+                        axis_name(r->m, want->axis), op_name(r));
     }
+    if (memcmp(g->partial, r->out->partial, sizeof g->partial))
+        return FAIL(r, "the result of '%s' is %s, not %s", op_name(r),
+                    place_partial(r->m, r->m->arena, r->out), place_partial(r->m, r->m->arena, g));
     if (g->n != r->out->n)
         return FAIL(r, "the result of '%s' has %u axes, not %u", op_name(r), r->out->n, g->n);
     // What is updated or kept in place has one order.
@@ -678,7 +826,9 @@ bool infer_type(const Module *m, Op op, const Attr *attr, const Type *const *typ
     Rule r = {m, op, attr ? attr : &no_attr, types, n, given, out, why};
     if (!check_form(&r)) return false;
     if (given && !type_check(m, given, why)) return false;
-    return rules[op](&r) && type_check(m, out, why) && apply_given(&r);
+    if (!rules[op](&r)) return false;
+    if (m->meshes && !place_rule(m, op, r.attr, types, n, out, why)) return false;
+    return type_check(m, out, why) && apply_given(&r);
 }
 
 TypeId ir_infer(Module *m, Op op, const Attr *attr, const TypeId *types, uint32_t n, TypeId given,

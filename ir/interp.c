@@ -8,8 +8,9 @@
 // so that every read in it sees the old value. Zeroing accumulators at the start of a step is the
 // caller's.
 //
-// Views, gather and scatter: interp_move.c. Folds and contractions: interp_fold.c.
+// Views, gather and scatter: interp_move.c. Folds and contractions: interp_fold.c. Between ranks: interp_mesh.c.
 #include "ir/interp_impl.h"
+#include "ir/place.h"
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -24,7 +25,7 @@ void interp_init(Interp *in, Module *m, InterpMode mode, Arena *a) {
     in->step = 1;
     in->states = NEW_ARRAY(a, Tensor, m->states.n + 1);
     for (StateId s = 0; s < m->states.n; s++) {
-        TypeId t = m->states.at[s].type;
+        TypeId t = state_local(m, s);
         in->states[s] = (Tensor){t, NEW_ARRAY(a, double, type_count(type_at(m, t)))};
     }
 }
@@ -95,7 +96,8 @@ static bool interp_const(Evaluation *r, NodeId n, Tensor *out) {
 static bool interp_iota(Evaluation *r, NodeId n, Tensor *out) {
     (void)n;
     int64_t count = type_count(run_type(r, out));
-    for (int64_t i = 0; i < count; i++) out->at[i] = (double)i;
+    int64_t start = axis_offset(r->in->m, &run_type(r, out)->axes[0], r->at);
+    for (int64_t i = 0; i < count; i++) out->at[i] = (double)(start + i);
     return true;
 }
 
@@ -104,14 +106,25 @@ static bool interp_extent(Evaluation *r, NodeId n, Tensor *out) {
     return true;
 }
 
-// The list order of a draw is the declared one, so the canonical index is the place in memory.
+// The list order of a draw is the declared one, so the canonical index is the place in memory, of a rank's part
+// that in the memory of the whole.
 static bool interp_random(Evaluation *r, NodeId n, Tensor *out) {
     const Attr *a = run_attr(r, n);
-    int64_t count = type_count(run_type(r, out));
+    const Type *t = run_type(r, out);
     uint32_t step = a->random.fixed ? 0 : (uint32_t)r->in->step;
-    for (int64_t i = 0; i < count; i++)
-        out->at[i] = scalar_eval_philox((uint64_t)i, step, (uint64_t)a->random.key, r->in->seed,
-                                        (int)a->random.word);
+    int64_t stride = 1, strides[MAX_AXES] = {0}, start = 0;
+    for (uint32_t i = t->n; i-- > 0;) {
+        strides[i] = stride;
+        start += stride * axis_offset(r->in->m, &t->axes[i], r->at);
+        stride *= t->axes[i].size * axis_ways(r->in->m, &t->axes[i]);
+    }
+    Walk w = walk_new(t);
+    walk_add(&w, t, t);
+    for (uint32_t i = 0; i < t->n; i++) w.step[0][i] = strides[i];
+    w.offset[0] = start;
+    for (double *to = out->at; walk_more(&w); walk_next(&w))
+        *to++ = scalar_eval_philox((uint64_t)w.offset[0], step, (uint64_t)a->random.key,
+                                   r->in->seed, (int)a->random.word);
     return true;
 }
 
@@ -172,7 +185,7 @@ static bool interp_stop_gradient(Evaluation *r, NodeId n, Tensor *out) {
 static bool interp_assign(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
 
 static void region_results(Evaluation *r, Tensor *results);
-static bool run_nodes(Evaluation *r, bool keep, int depth);
+static bool run_nodes(Evaluation *r, uint32_t ranks, bool keep, int depth);
 
 // The body's results, evaluated once for the group node and kept for its parts.
 static bool group_results(Evaluation *r, NodeId n, Tensor *results, int depth) {
@@ -187,9 +200,10 @@ static bool group_results(Evaluation *r, NodeId n, Tensor *results, int depth) {
                         .why = r->why,
                         .pool = r->pool,
                         .arena = r->arena};
+    memcpy(inner.at, r->at, sizeof inner.at);
     inner.value = NEW_ARRAY(r->arena, Tensor, body->nodes.n + 1);
     if (depth >= MAX_DEPTH) return run_fail(r, n, "regions nest too deeply");
-    if (!run_nodes(&inner, false, depth + 1)) return false;
+    if (!run_nodes(&inner, 1, false, depth + 1)) return false;
     region_results(&inner, results);
     return true;
 }
@@ -204,6 +218,21 @@ static bool interp_part(Evaluation *r, NodeId n, Tensor *out) {
     (void)out;
     unreachable(run_node(r, n)->op); // run_part
 }
+
+// All ranks together: ir/interp_mesh.c.
+static bool interp_alone(Evaluation *r, NodeId n) { return run_fail(r, n, "needs all ranks"); }
+#define ALONE(name)                                                                                \
+    static bool interp_##name(Evaluation *r, NodeId n, Tensor *out) {                              \
+        (void)out;                                                                                 \
+        return interp_alone(r, n);                                                                 \
+    }
+ALONE(all_reduce)
+ALONE(reduce_scatter)
+ALONE(all_gather)
+ALONE(all_to_all)
+ALONE(cut)
+ALONE(first)
+#undef ALONE
 
 static bool (*const evaluators[OP_COUNT])(Evaluation *, NodeId, Tensor *) = {
 #define SCALAR(name, ...) interp_scalar,
@@ -294,11 +323,22 @@ static void region_results(Evaluation *r, Tensor *results) {
         buffer_give(r, &r->value[r->f->results.at[i].node]);
 }
 
-static bool run_nodes(Evaluation *r, bool keep, int depth) {
-    Side s = side_of(r);
-    for (NodeId n = 0; n < r->f->nodes.n; n++) {
-        if (!run_one(r, n, &s, depth)) return false;
-        if (!keep) drop_dead(r, n, &s);
+// Ranks in lockstep: each node of all of them before the next.
+static bool run_nodes(Evaluation *r, uint32_t ranks, bool keep, int depth) {
+    const Func *f = r->f;
+    Side *side = NEW_ARRAY(r->arena, Side, ranks);
+    for (uint32_t k = 0; k < ranks; k++) side[k] = side_of(&r[k]);
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        bool mesh = op_info[node_at(f, n)->op].kind == OPK_MESH && ranks > 1;
+        for (uint32_t k = 0; k < ranks; k++) {
+            if (mesh)
+                r[k].value[n] = (Tensor){node_at(f, n)->type,
+                                         buffer_take(&r[k], type_count(type_of(r->in->m, f, n)))};
+            else if (!run_one(&r[k], n, &side[k], depth))
+                return false;
+        }
+        if (mesh) interp_mesh(r, ranks, n);
+        for (uint32_t k = 0; k < ranks && !keep; k++) drop_dead(&r[k], n, &side[k]);
     }
     return true;
 }
@@ -316,17 +356,30 @@ static void final_results(Evaluation *r, Tensor *results) {
     }
 }
 
-bool interp_run(Interp *in, const Func *f, Tensor *results, Tensor *values, Text *why) {
+static bool run_all(Interp *in, uint32_t ranks, const Func *f, Tensor **results, Tensor **values,
+                    Text *why) {
     Pool pool = {0};
-    Arena *own = values ? NULL : arena_new();
-    Evaluation r = {.in = in, .f = f, .why = why, .pool = &pool, .arena = values ? in->arena : own};
-    r.value = NEW_ARRAY(r.arena, Tensor, f->nodes.n + 1);
-    bool ok = run_nodes(&r, values != NULL, 0);
-    if (ok) {
-        commit_states(&r);
-        final_results(&r, results);
-        if (values) memcpy(values, r.value, f->nodes.n * sizeof *values);
+    Arena *own = values ? NULL : arena_new(), *arena = values ? in->arena : own;
+    Evaluation *r = NEW_ARRAY(arena, Evaluation, ranks);
+    for (uint32_t k = 0; k < ranks; k++) {
+        r[k] = (Evaluation){.in = &in[k], .f = f, .why = why, .pool = &pool, .arena = arena};
+        mesh_coordinates(in->m, in[k].rank, r[k].at);
+        r[k].value = NEW_ARRAY(arena, Tensor, f->nodes.n + 1);
+    }
+    bool ok = run_nodes(r, ranks, values != NULL, 0);
+    for (uint32_t k = 0; k < ranks && ok; k++) {
+        commit_states(&r[k]);
+        final_results(&r[k], results ? results[k] : NULL);
+        if (values) memcpy(values[k], r[k].value, f->nodes.n * sizeof **values);
     }
     arena_free(own);
     return ok;
+}
+
+bool interp_run(Interp *in, const Func *f, Tensor *results, Tensor *values, Text *why) {
+    return run_all(in, 1, f, &results, values ? &values : NULL, why);
+}
+
+bool interp_run_ranks(Interp *in, const Func *f, Tensor **results, Tensor **values, Text *why) {
+    return run_all(in, (uint32_t)mesh_ranks(in->m), f, results, values, why);
 }

@@ -24,6 +24,10 @@ static double step(const Folding *f, double acc, double x) {
     return scalar_from_bits(f->elem, bits);
 }
 
+double interp_fold_step(const Evaluation *r, ReduceKind kind, Elem e, double acc, double x) {
+    return step(&(Folding){kind, e, run_exact(r)}, acc, x);
+}
+
 // At most FOLD_SEGMENT elements: 128 accumulators and a halving tree.
 static double fold_segment(const Folding *f, const double *x, int64_t n) {
     double acc[FOLD_LANES];

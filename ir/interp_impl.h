@@ -17,6 +17,7 @@ typedef struct {
     Tensor *value;      // by node
     const Tensor *args; // of a region
     uint32_t nargs;
+    uint32_t at[MAX_MESH]; // coordinates of the rank
     Text *why;
     Arena *arena; // of this run; the results of the outermost go to in->arena
     Pool *pool;   // shared by nested runs
@@ -81,5 +82,9 @@ bool interp_gather(Evaluation *r, NodeId n, Tensor *out);
 bool interp_scatter_add(Evaluation *r, NodeId n, Tensor *out);
 bool interp_reduce(Evaluation *r, NodeId n, Tensor *out);
 bool interp_contract(Evaluation *r, NodeId n, Tensor *out);
+// One step of a fold of such elements.
+double interp_fold_step(const Evaluation *r, ReduceKind kind, Elem e, double acc, double x);
+// Node n of all ranks, of kind MESH; r[k].value[n] is allocated.
+void interp_mesh(Evaluation *r, uint32_t ranks, NodeId n);
 // out = x, axes by name.
 void interp_move(Evaluation *r, const Tensor *x, Tensor *out);

@@ -3,6 +3,7 @@
 // Each op is a walk over the result (or the operand) in row-major order, with the strides of the
 // other side by axis name; a view only changes those strides. Linear in the elements.
 #include "ir/interp_impl.h"
+#include "ir/place.h"
 #include <string.h>
 
 int64_t type_stride(const Type *t, AxisId a) {
@@ -153,16 +154,22 @@ static Type without(const Type *t, AxisId a, int64_t *stride, int64_t *size) {
     return rest;
 }
 
+// Where the rank's part of an axis begins.
+static double part_start(const Evaluation *r, const Type *t, AxisId a) {
+    return (double)axis_offset(r->in->m, &t->axes[type_find(t, a)], r->at);
+}
+
 bool interp_gather(Evaluation *r, NodeId n, Tensor *out) {
     const Tensor *x = run_operand(r, n, 0), *index = run_operand(r, n, 1);
     const Type *t = run_type(r, out);
     int64_t stride, size;
     Type rest = without(run_type(r, x), run_attr(r, n)->gather.axis, &stride, &size);
+    double start = part_start(r, run_type(r, x), run_attr(r, n)->gather.axis);
     Walk w = walk_new(t);
     walk_add(&w, t, &rest);
     walk_add(&w, t, run_type(r, index));
     for (double *to = out->at; walk_more(&w); walk_next(&w)) {
-        double i = index->at[w.offset[1]];
+        double i = index->at[w.offset[1]] - start;
         *to++ = i >= 0 && i < (double)size ? x->at[w.offset[0] + (int64_t)i * stride] : 0;
     }
     return true;
@@ -189,13 +196,14 @@ bool interp_scatter_add(Evaluation *r, NodeId n, Tensor *out) {
     int64_t stride, size;
     interp_move(r, run_operand(r, n, 0), out);
     Type rest = without(t, run_attr(r, n)->scatter_add.axis, &stride, &size);
+    double start = part_start(r, t, run_attr(r, n)->scatter_add.axis);
     Type order = scatter_order(run_type(r, index), &rest);
     Walk w = walk_new(&order);
     walk_add(&w, &order, &rest);
     walk_add(&w, &order, run_type(r, index));
     walk_add(&w, &order, run_type(r, x));
     for (; walk_more(&w); walk_next(&w)) {
-        double i = index->at[w.offset[1]];
+        double i = index->at[w.offset[1]] - start;
         if (!(i >= 0 && i < (double)size)) continue;
         double *to = &out->at[w.offset[0] + (int64_t)i * stride];
         *to = sum(r, (Elem)t->elem, *to, x->at[w.offset[2]]);

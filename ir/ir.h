@@ -16,7 +16,7 @@
 typedef uint32_t NodeId, TypeId, AxisId, AttrId, StateId, FuncId, ArgId;
 #define NONE UINT32_MAX // no node, type, attr, state, func; the absent axis is 0
 
-enum { MAX_AXES = 8, MAX_OPERANDS = 64 };
+enum { MAX_AXES = 8, MAX_OPERANDS = 64, MAX_MESH = 8, MAX_NEST = 4 };
 
 typedef enum {
 #define DTYPE(name, ...) ELEM_##name,
@@ -49,7 +49,7 @@ typedef enum {
 
 // clang-format off
 typedef enum {
-    OPK_SCALAR, OPK_LEAF, OPK_VIEW, OPK_FOLD, OPK_CONTRACT, OPK_INDEX, OPK_ORDER, OPK_REGION
+    OPK_SCALAR, OPK_LEAF, OPK_VIEW, OPK_FOLD, OPK_CONTRACT, OPK_INDEX, OPK_ORDER, OPK_REGION, OPK_MESH
 } OpKind;
 // Columns of ops.def, explained there. Of ops that have operands, from READS_SAME to READS_PICK are those
 // that compute an element from at most one element of each.
@@ -67,23 +67,25 @@ typedef enum {
 typedef enum {
     ATTR_none, ATTR_input, ATTR_state, ATTR_const, ATTR_iota, ATTR_extent, ATTR_random, ATTR_cast,
     ATTR_rename, ATTR_split, ATTR_merge, ATTR_slice, ATTR_pad, ATTR_concat, ATTR_reduce,
-    ATTR_contract, ATTR_gather, ATTR_scatter_add, ATTR_grad, ATTR_assign, ATTR_group, ATTR_part,
+    ATTR_contract, ATTR_gather, ATTR_scatter_add, ATTR_grad, ATTR_assign, ATTR_all_reduce,
+    ATTR_reduce_scatter, ATTR_all_gather, ATTR_all_to_all, ATTR_cut, ATTR_first, ATTR_group, ATTR_part,
     ATTR_arg, ATTR_COUNT
 } AttrKind;
 // clang-format on
 
 typedef struct {
     const char *name, *meaning;
-    uint8_t min, max; // operands
-    uint8_t attr;     // AttrKind (cast and bitcast: ATTR_cast)
-    uint8_t kind;     // OpKind
-    uint8_t rule;     // ScalarRule, scalars only
-    uint8_t cost;     // scalars: adds per element
-    uint8_t swap;     // scalars: the first two operands may change places
-    int8_t acc;       // the operand that the op adds to, or -1
-    uint8_t type;     // OpType
-    uint8_t reads;    // OpReads
-    uint8_t in;       // OpPlace
+    const char *linear; // patterns of operands held in summands
+    uint8_t min, max;   // operands
+    uint8_t attr;       // AttrKind (cast and bitcast: ATTR_cast)
+    uint8_t kind;       // OpKind
+    uint8_t rule;       // ScalarRule, scalars only
+    uint8_t cost;       // scalars: adds per element
+    uint8_t swap;       // scalars: the first two operands may change places
+    int8_t acc;         // the operand that the op adds to, or -1
+    uint8_t type;       // OpType
+    uint8_t reads;      // OpReads
+    uint8_t in;         // OpPlace
 } OpInfo;
 extern const OpInfo op_info[OP_COUNT];
 
@@ -167,6 +169,7 @@ typedef struct {
         struct { AxisList from; AxisId to; } concat;
         struct { uint32_t kind; AxisList axes; uint32_t by; AxisId part; } reduce;
         struct { AxisList axes; int64_t tf32; } contract;
+        struct { uint32_t mesh; AxisId axis, to; } all_reduce, reduce_scatter, all_gather, all_to_all, cut, first;
         struct { uint32_t kind; FuncId body; AxisId row, key; } group;
         struct { int64_t index; } part, arg;
     };
@@ -175,14 +178,21 @@ typedef struct {
 
 typedef struct {
     AxisId axis;
-    int64_t size; // at most the axis' own
+    int64_t size;            // of the part that one rank holds; at most the axis' own
+    uint8_t split[MAX_NEST]; // mesh axes, plus one, that divide it, outer first; then zeros
 } TypeAxis;
 
-// The list order is the physical row-major order; meaning goes by name only.
+// Ranks along a mesh axis that hold summands of a value, or values whose largest or least counts.
+typedef enum { PARTIAL_sum, PARTIAL_max, PARTIAL_min, PARTIALS } Partial;
+
+// The list order is the physical row-major order; meaning goes by name only. With a mesh the type also says
+// where a value is (ir/place.h): each mesh axis divides one axis, or is one of those in 'partial', or its
+// ranks all hold the same.
 typedef struct {
     uint32_t elem; // Elem
     uint32_t n;    // number of axes
     TypeAxis axes[MAX_AXES];
+    uint8_t partial[PARTIALS]; // sets of mesh axes
 } Type;
 
 typedef enum { PHASE_F, PHASE_B, PHASE_W, PHASE_U, PHASE_COUNT } Phase;
@@ -270,8 +280,9 @@ extern const char *const state_kind_names[STATE_KINDS];
 Region state_region(StateKind kind); // where memplan puts states of this kind
 // A value carried over steps. Its type's list order is the declared one: canonical in checkpoints.
 typedef struct {
-    Sym path; // "h.3.attn.wq"; moments "h.3.attn.wq.adamw.m"
-    TypeId type;
+    Sym path;     // "h.3.attn.wq"; moments "h.3.attn.wq.adamw.m"
+    TypeId type;  // whole
+    TypeId local; // what one rank holds; NONE: the whole
     // StateKind. An accum is zeroed at the start of a step; a shadow is its parameter rounded to another type,
     // kept in step by 'init', 'update' and 'refresh', which runs when parameters were read from a file. Neither
     // is saved.
@@ -289,6 +300,13 @@ typedef struct {
     int64_t size;   // the whole extent (a type may hold less: a micro-batch)
     uint8_t sample; // 1: the plan's sample axis
 } Axis;
+
+// One dimension of the mesh of ranks. The first is outermost: of ranks that are neighbours the coordinate on
+// the last one differs.
+typedef struct {
+    Sym name;
+    uint32_t ranks;
+} MeshAxis;
 
 // What the plan demands of named values: that each shares a kernel with a neighbour, or that none does; that
 // the backward pass computes them again, or finds them as the forward pass stored them.
@@ -358,7 +376,9 @@ typedef struct {
     Arena *arena;
     SymTab *syms;
     Diag *diag;
-    VEC(Axis) axes;      // axes.at[0] is "no axis"
+    VEC(Axis) axes; // axes.at[0] is "no axis"
+    MeshAxis mesh[MAX_MESH];
+    uint32_t meshes;     // 0: one device
     VEC(Repeat) repeats; // repeats.at[0] is "no repeat"
     VEC(State) states;
     VEC(Type) types;
@@ -423,6 +443,10 @@ bool func_is_beside(const Module *m, const Func *f);
 int64_t module_training_bytes(const Module *m);
 
 static inline const Type *type_at(const Module *m, TypeId t) { return &m->types.at[t]; }
+static inline TypeId state_local(const Module *m, StateId s) {
+    const State *x = &m->states.at[s];
+    return x->local == NONE ? x->type : x->local;
+}
 static inline const Attr *attr_at(const Module *m, AttrId a) { return &m->attrs.at[a]; }
 static inline Node *node_at(const Func *f, NodeId n) { return &f->nodes.at[n]; }
 // The accumulator's operand number, -1 where the node has none.
@@ -443,10 +467,11 @@ static inline NodeId operand(const Func *f, NodeId n, uint32_t i) {
     return f->pool.at[f->nodes.at[n].first + i];
 }
 
-bool type_same(const Type *a, const Type *b);      // the order of axes included
-bool type_same_axes(const Type *a, const Type *b); // with the same sizes, in any order
-int type_find(const Type *t, AxisId a);            // position, or -1
-int64_t type_count(const Type *t);                 // number of elements
+bool type_same(const Type *a, const Type *b); // the order of axes included
+// With the same sizes and splits, in any order.
+bool type_same_axes(const Type *a, const Type *b);
+int type_find(const Type *t, AxisId a); // position, or -1
+int64_t type_count(const Type *t);      // number of elements
 int64_t type_bytes(const Type *t);
 void type_strides(const Type *t, int64_t strides[MAX_AXES]); // in elements, row-major
 bool list_has(const AxisList *l, AxisId a);

@@ -27,7 +27,7 @@ const ElemInfo elem_info[ELEM_COUNT] = {
 // ATTR_none or ATTR_cast: what a scalar rule asks of the attribute.
 #define RULE_ATTR(rule) (RULE_##rule == RULE_CAST ? ATTR_cast : ATTR_none)
 const OpInfo op_info[OP_COUNT] = {
-#define SCALAR(op, arity, result, by, adds, swaps, text)                                           \
+#define SCALAR(op, arity, result, by, adds, swaps, sums, text)                                     \
     {.name = #op,                                                                                  \
      .meaning = text,                                                                              \
      .min = arity,                                                                                 \
@@ -36,11 +36,12 @@ const OpInfo op_info[OP_COUNT] = {
      .rule = RULE_##result,                                                                        \
      .cost = adds,                                                                                 \
      .swap = swaps,                                                                                \
+     .linear = sums,                                                                               \
      .acc = -1,                                                                                    \
      .reads = READS_SAME},
 #include "ir/scalar.def"
 #undef SCALAR
-#define OPCODE(op, least, most, record, sort, adds_to, result, from, place, text)                  \
+#define OPCODE(op, least, most, record, sort, adds_to, result, from, place, sums, text)            \
     {.name = #op,                                                                                  \
      .meaning = text,                                                                              \
      .min = least,                                                                                 \
@@ -50,7 +51,8 @@ const OpInfo op_info[OP_COUNT] = {
      .acc = adds_to,                                                                               \
      .type = TYPE_##result,                                                                        \
      .reads = READS_##from,                                                                        \
-     .in = IN_##place},
+     .in = IN_##place,                                                                             \
+     .linear = sums},
 #include "ir/ops.def"
 #undef OPCODE
 };
@@ -80,6 +82,7 @@ Region state_region(StateKind kind) {
 }
 const char *const result_names[] = {"loss", "metric", "output", "value"};
 const char phase_letters[PHASE_COUNT + 1] = "FBWU";
+const char partial_marks[PARTIALS + 1] = "+^_";
 
 int64_t fold_chunk(int64_t n) {
     int64_t even = n / 256 + (n % 256 != 0);
@@ -169,8 +172,12 @@ int64_t repeat_total(const Module *m, uint32_t repeat) {
 }
 
 StateId state_new(Module *m, const char *path, TypeId type, StateKind kind, Loc loc) {
-    State s = {
-        .path = sym(m->syms, path), .type = type, .kind = (uint8_t)kind, .of = NONE, .loc = loc};
+    State s = {.path = sym(m->syms, path),
+               .type = type,
+               .local = NONE,
+               .kind = (uint8_t)kind,
+               .of = NONE,
+               .loc = loc};
     StateId id = m->states.n;
     vec_push(m->arena, &m->states, s);
     bool fresh;
@@ -270,7 +277,7 @@ void func_regions(const Module *m, const Func *f, int64_t end[REGION_COUNT]) {
 
 void module_regions(const Module *m, int64_t end[REGION_COUNT]) {
     for (StateId s = 0; s < m->states.n; s++)
-        add_place(end, m, m->states.at[s].mem, m->states.at[s].type);
+        add_place(end, m, m->states.at[s].mem, state_local(m, s));
     for (FuncId i = 0; i < m->funcs.n; i++) func_regions(m, m->funcs.at[i], end);
 }
 
@@ -363,13 +370,14 @@ static uint64_t type_hash(const Type *t) {
     uint64_t h = hash_u64(HASH_SEED, (uint64_t)t->elem << 32 | t->n);
     for (uint32_t i = 0; i < t->n; i++)
         h = hash_u64(hash_u64(h, t->axes[i].axis), (uint64_t)t->axes[i].size);
-    return h;
+    return h; // not of the place: types that differ in it alone are few
 }
 
 TypeId type_intern(Module *m, const Type *t) {
     CHECK(t->n <= MAX_AXES, "type with %u axes", t->n);
     Type clean = {.elem = t->elem, .n = t->n};
     memcpy(clean.axes, t->axes, t->n * sizeof t->axes[0]);
+    memcpy(clean.partial, t->partial, sizeof clean.partial);
     bool fresh;
     uint32_t *head = map_slot(&m->type_map, type_hash(t), &fresh);
     uint32_t first = fresh ? NONE : *head;
@@ -416,10 +424,16 @@ void attr_reindex(Module *m) {
     }
 }
 
+// In size and split.
+static bool axis_same(const TypeAxis *a, const TypeAxis *b) {
+    return a->size == b->size && !memcmp(a->split, b->split, sizeof a->split);
+}
+
 bool type_same(const Type *a, const Type *b) {
-    bool same = a->elem == b->elem && a->n == b->n;
+    bool same =
+        a->elem == b->elem && a->n == b->n && !memcmp(a->partial, b->partial, sizeof a->partial);
     for (uint32_t i = 0; same && i < a->n; i++)
-        same = a->axes[i].axis == b->axes[i].axis && a->axes[i].size == b->axes[i].size;
+        same = a->axes[i].axis == b->axes[i].axis && axis_same(&a->axes[i], &b->axes[i]);
     return same;
 }
 
@@ -433,7 +447,7 @@ bool type_same_axes(const Type *a, const Type *b) {
     if (a->n != b->n) return false;
     for (uint32_t i = 0; i < a->n; i++) {
         int at = type_find(b, a->axes[i].axis);
-        if (at < 0 || b->axes[at].size != a->axes[i].size) return false;
+        if (at < 0 || !axis_same(&b->axes[at], &a->axes[i])) return false;
     }
     return true;
 }

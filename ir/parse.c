@@ -6,6 +6,7 @@
 #include "ir/attr.h"
 #include "ir/build.h"
 #include "ir/infer.h"
+#include "ir/place.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,6 +239,30 @@ static FuncId func_ref(IrParser *p) {
 
 // ---- types
 
+static uint32_t mesh_axis(IrParser *p) {
+    const char *from = here(p);
+    Sym s = name(p);
+    uint32_t mesh = p->failed ? 0 : mesh_find(p->m, s);
+    if (mesh != NONE) return mesh;
+    ERROR(p, from, "unknown mesh axis '%.100s'", sym_str(p->m->syms, s));
+    return 0;
+}
+
+static void splits(IrParser *p, TypeAxis *x) {
+    for (uint32_t i = 0; take(p, '/'); i++) {
+        if (i == MAX_NEST) ERROR(p, p->at, "an axis is split at most %d times", MAX_NEST);
+        if (p->failed) return;
+        x->split[i] = (uint8_t)(mesh_axis(p) + 1);
+    }
+}
+
+static void partials(IrParser *p, Type *t) {
+    for (const char *c; (c = peek(p) ? strchr(partial_marks, peek(p)) : NULL);) {
+        p->at++;
+        t->partial[c - partial_marks] |= (uint8_t)(1u << mesh_axis(p));
+    }
+}
+
 static void type_axis(IrParser *p, Type *t) {
     const char *from = here(p);
     AxisId a = axis(p);
@@ -246,7 +271,8 @@ static void type_axis(IrParser *p, Type *t) {
         ERROR(p, from, "more than %d axes", MAX_AXES);
         return;
     }
-    TypeAxis x = {a, p->m->axes.at[a].size};
+    TypeAxis x = {a, p->m->axes.at[a].size, {0}};
+    splits(p, &x);
     if (take(p, '=')) x.size = integer(p, 0, (int64_t)1 << MAX_ELEMENTS_LOG2);
     t->axes[t->n++] = x;
 }
@@ -266,6 +292,7 @@ static TypeId type(IrParser *p) {
         } while (take(p, ','));
         expect(p, ']');
     }
+    partials(p, &t);
     Text why = {.arena = p->arena};
     if (p->failed) return 0;
     if (!type_check(p->m, &t, &why)) ERROR(p, from, "%s", why.at);
@@ -287,6 +314,19 @@ static AxisList axes(IrParser *p) {
     return l;
 }
 
+static uint32_t mesh_set(IrParser *p) {
+    uint32_t set = 0;
+    if (!expect(p, '(')) return 0;
+    do {
+        const char *from = here(p);
+        uint32_t bit = 1u << mesh_axis(p);
+        if (set & bit) ERROR(p, from, "a mesh axis twice");
+        set |= bit;
+    } while (take(p, ','));
+    expect(p, ')');
+    return set;
+}
+
 static void field_value(IrParser *p, const AttrField *f, void *to) {
     uint32_t n;
     const char *const *names = field_names((FieldKind)f->kind, &n);
@@ -299,6 +339,7 @@ static void field_value(IrParser *p, const AttrField *f, void *to) {
     case FIELD_DTYPE: *(uint32_t *)to = elem(p); return;
     case FIELD_STATE: *(StateId *)to = state(p); return;
     case FIELD_FUNC: *(FuncId *)to = func_ref(p); return;
+    case FIELD_MESH: *(uint32_t *)to = mesh_set(p); return;
     case FIELD_REDUCE:
     case FIELD_FOLD:
     case FIELD_GROUP: *(uint32_t *)to = one_of(p, names, n, f->name); return;
@@ -591,6 +632,26 @@ static void axis_line(IrParser *p) {
     p->m->axes.at[a].sample = take_word(p, "sample");
 }
 
+// mesh data=8 tensor=4
+static void mesh_line(IrParser *p) {
+    while (word_length(p) && !p->failed) {
+        const char *from = p->at;
+        MeshAxis x = {.name = name(p)};
+        if (!take(p, '=')) { // the next line
+            p->at = from;
+            break;
+        }
+        x.ranks = (uint32_t)integer(p, 1, MAX_RANKS);
+        if (p->m->meshes == MAX_MESH || mesh_find(p->m, x.name) != NONE)
+            ERROR(p, from, "a mesh has at most %d axes, each with a name of its own", MAX_MESH);
+        else if (mesh_ranks(p->m) * x.ranks > MAX_RANKS)
+            ERROR(p, from, "more than %d ranks", MAX_RANKS);
+        else
+            p->m->mesh[p->m->meshes++] = x;
+    }
+    if (!p->m->meshes) ERROR(p, p->at, "expected a mesh axis");
+}
+
 static void whole_line(IrParser *p) {
     static const char *const names[] = {"step", "eval", "predict"};
     uint32_t which = one_of(p, names, 3, "function");
@@ -624,6 +685,11 @@ static void state_tails(IrParser *p, State *s) {
         if (take_word(p, "of")) {
             expect(p, '=');
             s->of = earlier_state(p);
+            continue;
+        }
+        if (take_word(p, "local")) {
+            expect(p, '=');
+            s->local = type(p);
             continue;
         }
         if (take_word(p, "frozen"))
@@ -705,6 +771,8 @@ static void sweep_line(IrParser *p) {
 static void item(IrParser *p) {
     if (take_word(p, "file"))
         file_line(p);
+    else if (take_word(p, "mesh"))
+        mesh_line(p);
     else if (take_word(p, "axis"))
         axis_line(p);
     else if (take_word(p, "whole"))
@@ -728,9 +796,10 @@ static void item(IrParser *p) {
     else if (take_word(p, "region"))
         func(p, true);
     else if (!demand_line(p))
-        ERROR(p, p->at,
-              "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
-              "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'");
+        ERROR(
+            p, p->at,
+            "expected 'file', 'mesh', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
+            "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

@@ -48,14 +48,23 @@ static void put_name(IrPrinter *p, Sym name) {
 
 static void put_axis(IrPrinter *p, AxisId a) { put_name(p, p->m->axes.at[a].name); }
 
+static void put_mesh_axis(IrPrinter *p, uint32_t mesh) { put_name(p, p->m->mesh[mesh].name); }
+
+// f32[batch/data=4, dim=8] +tensor: of 'batch' the part of a rank of 'data', summands over 'tensor'.
 static void put_type(IrPrinter *p, const Type *t) {
     put(p, elem_info[t->elem].name);
     for (uint32_t i = 0; i < t->n; i++) {
         put(p, i ? ", " : "[");
         put_axis(p, t->axes[i].axis);
+        for (uint32_t k = 0; k < MAX_NEST && t->axes[i].split[k]; k++)
+            put(p, "/"), put_mesh_axis(p, t->axes[i].split[k] - 1u);
         text_printf(p->to, "=%lld", (long long)t->axes[i].size);
     }
     if (t->n) put(p, "]");
+    for (uint32_t k = 0; k < PARTIALS; k++)
+        for (uint32_t i = 0; i < p->m->meshes; i++)
+            if (t->partial[k] >> i & 1)
+                text_printf(p->to, " %c", partial_marks[k]), put_mesh_axis(p, i);
 }
 
 void ir_print_type(Text *to, const Module *m, TypeId t) {
@@ -93,6 +102,16 @@ static void put_func_id(IrPrinter *p, FuncId id) {
     if (id >= p->next_func) p->next_func = id + 1;
 }
 
+static void put_mesh(IrPrinter *p, uint32_t set) {
+    const char *sep = "(";
+    for (uint32_t i = 0; i < p->m->meshes; i++) {
+        if (!(set >> i & 1)) continue;
+        put(p, sep), put_mesh_axis(p, i);
+        sep = ", ";
+    }
+    put(p, sep[0] == ',' ? ")" : "()");
+}
+
 static void put_value(IrPrinter *p, const AttrField *f, const void *at) {
     char buf[32];
     uint32_t n;
@@ -105,6 +124,7 @@ static void put_value(IrPrinter *p, const AttrField *f, const void *at) {
     case FIELD_DTYPE: put(p, elem_info[*(const uint32_t *)at].name); return;
     case FIELD_STATE: put_name(p, p->m->states.at[*(const StateId *)at].path); return;
     case FIELD_FUNC: put_func_id(p, *(const FuncId *)at); return;
+    case FIELD_MESH: put_mesh(p, *(const uint32_t *)at); return;
     case FIELD_REDUCE:
     case FIELD_FOLD:
     case FIELD_GROUP: put(p, field_names((FieldKind)f->kind, &n)[*(const uint32_t *)at]); return;
@@ -276,6 +296,7 @@ static void put_state(IrPrinter *p, const State *s) {
     if (s->n_batch) text_printf(p->to, " n_batch=%u", s->n_batch);
     if (s->n_in) text_printf(p->to, " n_in=%u", s->n_in);
     if (s->of != NONE) put(p, " of="), put_name(p, p->m->states.at[s->of].path);
+    if (s->local != NONE) put(p, " local="), put_type(p, type_at(p->m, s->local));
     put_mem(p, s->mem);
     put_loc(p, s->loc);
     put(p, "\n");
@@ -317,6 +338,12 @@ void ir_print_module(Text *to, const Module *m) {
     IrPrinter p = printer_new(to, m);
     p.file_numbers.arena = to->arena;
     put_files(&p);
+    if (m->meshes) put(&p, "mesh");
+    for (uint32_t i = 0; i < m->meshes; i++) {
+        put(&p, " "), put_mesh_axis(&p, i);
+        text_printf(to, "=%u", m->mesh[i].ranks);
+    }
+    if (m->meshes) put(&p, "\n");
     for (AxisId i = 1; i < m->axes.n; i++) {
         put(&p, "axis ");
         put_axis(&p, i);

@@ -4,7 +4,8 @@
 //   V2   the op is known and has as many operands as ops.def says
 //   V3   the attribute record is the op's own; what it names exists
 //   V4   types are well formed; no axis is longer than it was declared
-//   V5   a node's type is what its rule gives (ir/infer.c), in an order the rule allows
+//   V5   a node's type is what its rule gives (ir/infer.c), its place included (ir/place.c), in an order the rule
+//        allows
 //   V6   phase and source range are valid
 //   V7   a repeat stands in an earlier one; a node's repeat exists and has its round; of a function, nodes with an ordinal that agree in
 //        template, ordinal, phase, clone and instance are one
@@ -21,12 +22,16 @@
 //   V16  functions that are no regions: name unique
 //   V17  memory: M1 to M4 of ir/memcheck.c
 //   V18  what is recomputed: rounds are those of a repeat; 'keep' needs something that is recomputed else
+//   V19  the mesh: axes of one rank and more, with names of their own, at most 2^20 ranks
+//   V20  states: what a rank holds are parts of the whole, summands of accumulators only
+//   V21  a result is the same on all ranks
 //
-// V1 to V4, V7 of repeats, V8 and V15 make ids safe to follow; the others are checked only when those hold, V17 only
+// V1 to V4, V7 of repeats, V8, V15, V19 and V20 make ids safe to follow; the others are checked only when those hold, V17 only
 // when all others do.
 // Linear in nodes, operands and results.
 #include "ir/attr.h"
 #include "ir/infer.h"
+#include "ir/place.h"
 #include <stdarg.h>
 #include <string.h>
 
@@ -80,9 +85,11 @@ static bool check_type(Verifier *v, int number, TypeId t) {
     if (!type_check(v->m, type, &why)) return bad(v, number, "%s", why.at), false;
     for (uint32_t i = 0; i < type->n; i++) {
         const Axis *a = &v->m->axes.at[type->axes[i].axis];
-        if (type->axes[i].size > a->size)
-            return bad(v, number, "axis '%s' has size %lld, declared %lld", str(v, a->name),
-                       (long long)type->axes[i].size, (long long)a->size),
+        int64_t ways = axis_ways(v->m, &type->axes[i]);
+        if (type->axes[i].size > a->size / ways)
+            return bad(v, number, "axis '%s' has size %lld%s, declared %lld", str(v, a->name),
+                       (long long)type->axes[i].size, ways > 1 ? " on each rank" : "",
+                       (long long)a->size),
                    false;
     }
     return true;
@@ -96,6 +103,39 @@ static void check_axes(Verifier *v) {
         if (axis_find(m, a->name) != i) bad(v, 15, "axis '%s' is not unique", str(v, a->name));
         if (a->size < 0) bad(v, 15, "axis '%s' has a negative size", str(v, a->name));
     }
+}
+
+static void check_mesh(Verifier *v) {
+    const Module *m = v->m;
+    int64_t ranks = 1;
+    if (m->meshes > MAX_MESH) {
+        bad(v, 19, "%u axes of the mesh", m->meshes);
+        return;
+    }
+    for (uint32_t i = 0; i < m->meshes; i++) {
+        if (!m->mesh[i].name || mesh_find(m, m->mesh[i].name) != i)
+            bad(v, 19, "mesh axis '%s' is not unique", str(v, m->mesh[i].name));
+        if (m->mesh[i].ranks < 1 || m->mesh[i].ranks > MAX_RANKS / ranks) {
+            bad(v, 19, "mesh axis '%s' has %u ranks", str(v, m->mesh[i].name), m->mesh[i].ranks);
+            return;
+        }
+        ranks *= m->mesh[i].ranks;
+    }
+}
+
+// The parts make the declared whole, axis by axis in the same order.
+static void check_local(Verifier *v, const State *s) {
+    const Module *m = v->m;
+    if (s->local == NONE || !check_type(v, 20, s->local)) return;
+    const Type *part = type_at(m, s->local), *whole = type_at(m, s->type);
+    bool fits = part->elem == whole->elem && part->n == whole->n;
+    for (uint32_t i = 0; fits && i < part->n; i++)
+        fits = part->axes[i].axis == whole->axes[i].axis &&
+               part->axes[i].size * axis_ways(m, &part->axes[i]) == whole->axes[i].size;
+    if (!fits) bad(v, 20, "what a rank holds of state '%s' is no part of it", str(v, s->path));
+    for (uint32_t k = 0; k < PARTIALS; k++)
+        if (part->partial[k] && s->kind != STATE_accum)
+            bad(v, 20, "state '%s' is held in summands, and is no accumulator", str(v, s->path));
 }
 
 static void check_repeats(Verifier *v) {
@@ -136,6 +176,7 @@ static void check_states(Verifier *v) {
         if (s->kind >= STATE_KINDS) bad(v, 8, "state '%s' has no known kind", str(v, s->path));
         check_mem(v, &s->mem);
         if (!check_type(v, 8, s->type)) continue;
+        check_local(v, s);
         const Type *t = type_at(v->m, s->type);
         if ((uint32_t)s->n_batch + s->n_in > t->n)
             bad(v, 8, "state '%s' declares more axes than it has", str(v, s->path));
@@ -160,6 +201,7 @@ static bool field_valid(const Verifier *v, const AttrField *f, const void *at) {
     case FIELD_DTYPE: return id < ELEM_COUNT;
     case FIELD_STATE: return id < v->m->states.n;
     case FIELD_FUNC: return id < v->m->funcs.n;
+    case FIELD_MESH: return id && !(id >> v->m->meshes);
     case FIELD_REDUCE:
     case FIELD_FOLD:
     case FIELD_GROUP: return field_names((FieldKind)f->kind, &n) && id < n;
@@ -328,6 +370,10 @@ static void check_results(Verifier *v, const Func *f) {
         if (!f->region) map_slot(&seen, r->name, &fresh);
         if (!fresh || (!f->region && !r->name))
             bad(v, 13, "result '%s' has no name of its own", str(v, r->name));
+        for (uint32_t k = 0; k < v->m->meshes && !f->region; k++)
+            if (place_on(t, k).kind != PLACE_same)
+                bad(v, 21, "result '%s' is not the same on all ranks of '%s'", str(v, r->name),
+                    str(v, v->m->mesh[k].name));
         if (r->kind == RESULT_loss && (t->n || t->elem != ELEM_f32))
             bad(v, 13, "loss '%s' is not an f32 without axes", str(v, r->name));
     }
@@ -388,6 +434,8 @@ static void check_recompute(Verifier *v) {
 
 int ir_verify(const Module *m, Text *why) {
     Verifier v = {.m = m, .why = why, .node = NONE};
+    check_mesh(&v);
+    if (v.n) return v.n;
     check_axes(&v);
     check_repeats(&v);
     check_states(&v);

@@ -388,8 +388,15 @@ static void gradient_scatter_add(Gradient *g) {
 #define gradient_grad          NULL
 #define gradient_stop_gradient NULL
 #define gradient_assign        NULL
-#define gradient_group         NULL
-#define gradient_part          NULL
+// Ranks meet after autodiff only.
+#define gradient_all_reduce     NULL
+#define gradient_reduce_scatter NULL
+#define gradient_all_gather     NULL
+#define gradient_all_to_all     NULL
+#define gradient_cut            NULL
+#define gradient_first          NULL
+#define gradient_group          NULL
+#define gradient_part           NULL
 
 GradientFn *const gradient_table[OP_COUNT] = {
 #define SCALAR(name, ...) gradient_##name,

@@ -71,6 +71,7 @@ static const char *const kind_titles[] = {
     [OPK_INDEX] = "Indexing",
     [OPK_ORDER] = "Order and moves",
     [OPK_REGION] = "Regions",
+    [OPK_MESH] = "Between ranks",
 };
 static const char *const kind_texts[] = {
     [OPK_SCALAR] = "",
@@ -85,6 +86,8 @@ static const char *const kind_texts[] = {
     [OPK_INDEX] = "An axis indexed by a tensor of integers.",
     [OPK_ORDER] = "What fixes a place in memory or in time.",
     [OPK_REGION] = "Made by `fuse`; the body is a function of its own.",
+    [OPK_MESH] =
+        "Collectives of the ranks of a mesh: each changes where a value is, not what it is.",
 };
 
 static void print_elems(void) {
@@ -111,6 +114,7 @@ static const char *field_text(FieldKind kind) {
     case FIELD_DTYPE: return "type";
     case FIELD_STATE: return "state";
     case FIELD_FUNC: return "region";
+    case FIELD_MESH: return "mesh axes";
     case FIELD_REDUCE: return "kind of fold";
     case FIELD_FOLD: return "order of fold";
     case FIELD_GROUP: return "kind of group";
@@ -159,7 +163,7 @@ static void print_ops(void) {
     fputs(scalars_head, stdout);
     print_scalars();
     fputs(tensors_head, stdout);
-    for (OpKind k = OPK_LEAF; k <= OPK_REGION; k++) print_kind(k);
+    for (OpKind k = OPK_LEAF; k <= OPK_MESH; k++) print_kind(k);
 }
 
 static void print_passes(void) {

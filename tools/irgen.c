@@ -73,11 +73,12 @@ static NodeId gen_number(Gen *g, double v) { return ir_const(&g->b, ELEM_f32, v)
 // A type with some of the axes, the sample axis first when the value has it.
 static TypeId gen_random_type(Gen *g, Elem e, bool sample) {
     Type t = {.elem = e};
-    if (sample && g->sample) t.axes[t.n++] = (TypeAxis){g->sample, g->m->axes.at[g->sample].size};
+    if (sample && g->sample)
+        t.axes[t.n++] = (TypeAxis){g->sample, g->m->axes.at[g->sample].size, {0}};
     uint32_t start = gen_below(g, GEN_AXES), rank = gen_below(g, 3) + (t.n == 0);
     for (uint32_t i = 0; i < rank; i++) {
         AxisId a = g->axis[(start + i * 2) % GEN_AXES];
-        if (type_find(&t, a) < 0) t.axes[t.n++] = (TypeAxis){a, g->m->axes.at[a].size};
+        if (type_find(&t, a) < 0) t.axes[t.n++] = (TypeAxis){a, g->m->axes.at[a].size, {0}};
     }
     while (type_count(&t) > GEN_ELEMENTS) t.n--;
     for (uint32_t i = t.n; i < MAX_AXES; i++) t.axes[i] = (TypeAxis){0};
@@ -256,7 +257,7 @@ static NodeId gen_expand(Gen *g, NodeId x) {
     Type t = *gen_type(g, x);
     AxisId a = g->axis[gen_below(g, GEN_AXES)];
     if (t.n >= GEN_MAX_RANK || type_find(&t, a) >= 0) return NONE;
-    t.axes[t.n++] = (TypeAxis){a, g->m->axes.at[a].size};
+    t.axes[t.n++] = (TypeAxis){a, g->m->axes.at[a].size, {0}};
     return type_count(&t) > GEN_ELEMENTS ? NONE : ir_expand(&g->b, x, type_intern(g->m, &t));
 }
 
@@ -345,7 +346,7 @@ typedef struct {
 static TypeId gen_axes(Gen *g, const AxisId *axes, uint32_t n) {
     Type t = {.elem = ELEM_f32};
     for (uint32_t i = 0; i < n; i++)
-        if (axes[i]) t.axes[t.n++] = (TypeAxis){axes[i], g->m->axes.at[axes[i]].size};
+        if (axes[i]) t.axes[t.n++] = (TypeAxis){axes[i], g->m->axes.at[axes[i]].size, {0}};
     return type_intern(g->m, &t);
 }
 

@@ -221,7 +221,7 @@ static void test_text_faults(void **state) {
         {"sweep above=0 rows=2", "integer out of range, expected 1 to 1125899906842624", 1, 13},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
-         "expected 'file', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
+         "expected 'file', 'mesh', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
          "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
@@ -484,8 +484,9 @@ static void test_interning(void **state) {
     memset(&t, 0xab, sizeof t);
     t.elem = ELEM_f32;
     t.n = 1;
-    t.axes[0] = (TypeAxis){x, 3};
-    Type clean = {.elem = ELEM_f32, .n = 1, .axes = {{x, 3}}};
+    t.axes[0] = (TypeAxis){x, 3, {0}};
+    memset(t.partial, 0, sizeof t.partial);
+    Type clean = {.elem = ELEM_f32, .n = 1, .axes = {{x, 3, {0}}}};
     assert_int_equal(type_intern(m, &t), type_intern(m, &clean));
     Attr p, q;
     memset(&p, 0xab, sizeof p);
@@ -536,7 +537,7 @@ static IrFixture fixture(void) {
 static NodeId input3(IrFixture *x, AxisId a, AxisId b, AxisId c) {
     Type t = {.elem = ELEM_f32, .n = 3};
     AxisId axes[3] = {a, b, c};
-    for (int i = 0; i < 3; i++) t.axes[i] = (TypeAxis){axes[i], x->m->axes.at[axes[i]].size};
+    for (int i = 0; i < 3; i++) t.axes[i] = (TypeAxis){axes[i], x->m->axes.at[axes[i]].size, {0}};
     return ir_input(&x->b, "x", type_intern(x->m, &t), 0);
 }
 
