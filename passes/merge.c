@@ -531,7 +531,7 @@ static void make_span(Merge *x, const MergeSet *set, Span *s) {
     else
         s->to = set->shadow.to, memcpy(s->part, set->shadow.part, sizeof s->part);
     t.n = s->ins;
-    t.axes[t.n++] = (TypeAxis){s->to, all};
+    t.axes[t.n++] = (TypeAxis){s->to, all, {0}};
     const char *path = arena_printf(x->a, "%s.merged", sym_str(x->m->syms, first.path));
     for (uint32_t i = 2; state_find(x->m, sym(x->m->syms, path)) != NONE; i++)
         path = arena_printf(x->a, "%s.merged.%u", sym_str(x->m->syms, first.path), i);
@@ -580,7 +580,7 @@ static TypeId with_parts(Merge *x, const MergeSet *s, TypeId like) {
     t.n -= type_at(x->m, x->m->states.at[s->shadow.of[0]].type)->n - s->shadow.ins;
     int64_t all = 0;
     for (uint32_t i = 0; i < s->n; i++) all += s->shadow.size[i];
-    t.axes[t.n++] = (TypeAxis){s->shadow.to, all};
+    t.axes[t.n++] = (TypeAxis){s->shadow.to, all, {0}};
     return type_intern(x->m, &t);
 }
 
