@@ -232,34 +232,49 @@ static void check_read(MemoryCheck *c, NodeId reader, NodeId value) {
 
 static bool is_fold(const Func *body, NodeId n) { return node_at(body, n)->op == OP_reduce; }
 
-// Whether the body reads operand `index` at no other element than that which result r is written at. In
-// columns, whose results are written when all rows are done, only the addend of the fold is read then.
+// How many folds over the row are behind each other up to node n, of which `before` has those of its operands: a
+// kernel of rows sweeps over a row once for each, and once more.
+static uint32_t folds_up_to(const Func *body, NodeId n, const uint32_t *before) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < node_at(body, n)->n; i++)
+        if (before[operand(body, n, i)] > most) most = before[operand(body, n, i)];
+    return most + is_fold(body, n);
+}
+
+// Whether the body reads operand `index` at no other element than that which result r is written at, or in rows
+// before that row is written. In columns, whose results are written when all rows are done, only the addend of the
+// fold is read then.
 static bool reads_where_written(const MemoryCheck *c, const Node *group, uint32_t index,
                                 uint32_t r) {
     const Attr *at = attr_at(c->m, group->attr);
     const Func *body = c->m->funcs.at[at->group.body];
     NodeId result = body->results.at[r].node;
-    if (at->group.kind == GROUP_rows || group_is_attention(at->group.kind))
-        return false; // later phases read whole rows again, strips all keys
-    bool columns = at->group.kind == GROUP_columns;
+    if (group_is_attention(at->group.kind)) return false; // strips read all keys
+    bool columns = at->group.kind == GROUP_columns, rows = at->group.kind == GROUP_rows;
     uint8_t *from = NEW_ARRAY(c->a, uint8_t, body->nodes.n + 1); // 1: the operand, 2: made of it
+    uint32_t *folds = NEW_ARRAY(c->a, uint32_t, body->nodes.n + 1), latest = 0;
     for (NodeId n = 0; n < body->nodes.n; n++) {
         const Node *node = node_at(body, n);
+        folds[n] = folds_up_to(body, n, folds);
         if (node->op == OP_arg) {
             from[n] = attr_of(c->m, body, n)->arg.index == index;
             if (from[n] && node->type != node_at(body, result)->type) return false;
         }
         for (uint32_t i = 0; i < node->n; i++) {
             if (!from[operand(body, n, i)]) continue;
+            const Attr *own = attr_of(c->m, body, n);
+            if (rows && is_fold(body, n) && own->reduce.by == FOLD_row && !own->reduce.part)
+                continue;
             bool kept = node_reads_in_place(node, i);
             if (columns) // in a pair: the other of the two is the fold
                 kept = n == result && node->op == OP_add && from[operand(body, n, i)] == 1 &&
                        is_fold(body, operand(body, n, 1 - i));
             if (!kept) return false;
             from[n] = 2;
+            latest = folds[n] > latest ? folds[n] : latest;
         }
     }
-    return true;
+    return !rows || latest <= folds[result];
 }
 
 static void check_overlap(MemoryCheck *c, NodeId group, NodeId result, uint32_t r) {

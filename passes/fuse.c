@@ -416,6 +416,16 @@ static void place(Fuse *x, NodeId n) {
     record_pairs(x, n, GROUP_NONE, REFUSAL_none);
 }
 
+// What is picked out of n comes before all else that reads n, in a group of its own.
+static void place_picks(Fuse *x, NodeId n) {
+    for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
+        NodeId u = x->users.list[i];
+        if (!x->picks[u] || operand(x->f, u, 0) != n || !needs_group(x, u)) continue;
+        place_node(x, u);
+        x->groups.at[x->group[u]].closed = true;
+    }
+}
+
 // A state's old value that leaves the function, as a result or in another state, while the state is
 // assigned: it is copied, or the update in place would change it.
 static bool leaves_old_value(const Module *m, const Func *f, const uint8_t *assigned, NodeId value,
@@ -489,6 +499,7 @@ static Fuse fuse_new(PassCx *cx, Func *f) {
     x.keep_pairs = cx->m->demands.n || (cx->ledger && cx->ledger->keep_pairs);
     for (uint32_t i = 0; i < f->results.n; i++) x.is_result[f->results.at[i].node] = 1;
     memset(x.product, 0xff, sizeof *x.product * count);
+    x.picks = NEW_ARRAY(a, uint8_t, count + 1);
     x.closure = NEW_ARRAY(a, Closure, count + 1);
     x.group = NEW_ARRAY(a, uint32_t, count + 1);
     x.reader = NEW_ARRAY(a, uint32_t, count + 1);
@@ -522,7 +533,10 @@ static bool fuse_func(PassCx *cx, FuncId id) {
     Fuse x = fuse_new(cx, f);
     fuse_mark_inline(&x);
     for (NodeId n = 0; n < count; n++)
-        if (x.live[n] && needs_group(&x, n)) place(&x, n);
+        if (x.live[n] && needs_group(&x, n)) {
+            place(&x, n);
+            place_picks(&x, n);
+        }
     for (uint32_t i = 0; i < x.pairs.n && cx->ledger && cx->ledger->keep_pairs; i++)
         vec_push(cx->ledger->arena, &cx->ledger->pairs, x.pairs.at[i]);
     fuse_check_demands(&x);

@@ -49,6 +49,7 @@ typedef struct {
     uint8_t *is_result;  // of the function
     uint8_t *apart;      // the plan's 'nofuse' selects it
     uint8_t *beside;     // what it is computed from would be a part of such a value's kernel
+    uint8_t *picks;      // a gather that takes a few elements out of what may then be written over
     Closure *closure;
     uint32_t *group;     // group of a node that is neither inline nor a source
     uint32_t *reader;    // last group that reads a stored value, or GROUP_NONE

@@ -12,6 +12,8 @@ enum {
     MAX_INLINE_COST = 128, // adds per element that are cheaper than one more load and store
     MAX_INLINE_READS = 12, // a long chain of sums is cut, so that a kernel has few arguments
     MAX_SCALAR_COST = 8,   // a value without axes that costs more is computed once
+    LARGE_TABLE = 1 << 20, // bytes for which a kernel of its own is worth its start
+    FEW = 16,              // elements of a table for each that is picked from it
 };
 
 // The memory that a contraction or gather reads for operand o: the base of its views, or o itself
@@ -206,9 +208,26 @@ void fuse_choose_inline(Fuse *x) {
     choose(x);
 }
 
+// A few elements of a large value that something else reads, too, as the loss does of the logits: taken out as
+// soon as it is there, so that the other may be written over it.
+static void mark_picks(Fuse *x) {
+    if (!x->cx->target->rows_over || x->cx->unfused) return;
+    for (NodeId n = 0; n < x->f->nodes.n; n++) {
+        if (!x->live[n] || node_at(x->f, n)->op != OP_gather) continue;
+        NodeId table = operand(x->f, n, 0), index = memory_of(x, operand(x->f, n, 1));
+        const Type *t = type_of(x->m, x->f, table);
+        x->picks[n] = !x->is_source[table] && x->is_source[index] &&
+                      x->users.first[table + 1] - x->users.first[table] > 1 &&
+                      type_bytes(t) >= LARGE_TABLE &&
+                      type_count(type_of(x->m, x->f, n)) * FEW <= type_count(t);
+        x->need[n] |= x->picks[n];
+    }
+}
+
 void fuse_mark_inline(Fuse *x) {
     mark_apart(x);
     mark_needed(x);
+    mark_picks(x);
     fuse_find_library(x);
     choose(x);
 }

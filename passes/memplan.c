@@ -2,7 +2,7 @@
 //
 // States and inputs get fixed places. A group's result is written straight into the state it is
 // assigned to, or over an operand that dies there, where the group reads that operand only at the
-// element it writes. What is left is temporary: lifetimes are intervals of node ids, offsets come from
+// element it writes, or in rows before it writes the row. What is left is temporary: lifetimes are intervals of node ids, offsets come from
 // best fit in time order and from largest-first; the smaller plan wins. The ledger states the result
 // beside the liveness bound (the largest sum of sizes alive at once), which no plan can beat.
 //
@@ -41,12 +41,32 @@ static int64_t aligned(const PassCx *cx, const Type *t) {
 
 // ---- may the group write over this operand? -----------------------------------------------------
 
+// By node of a body of rows: the sweep over a row in which it is known, which is behind those of all folds that it
+// needs.
+static uint32_t *sweeps_of(const MemoryPlan *p, const Func *body) {
+    uint32_t *sweep = NEW_ARRAY(p->a, uint32_t, body->nodes.n + 1);
+    for (NodeId n = 0; n < body->nodes.n; n++) {
+        for (uint32_t i = 0; i < node_at(body, n)->n; i++)
+            if (sweep[operand(body, n, i)] > sweep[n]) sweep[n] = sweep[operand(body, n, i)];
+        sweep[n] += node_at(body, n)->op == OP_reduce;
+    }
+    return sweep;
+}
+
+// A fold over the row, which is over before anything that needs it is written.
+static bool folds_row(const MemoryPlan *p, const Func *body, NodeId n) {
+    const Attr *at = attr_of(p->m, body, n);
+    return node_at(body, n)->op == OP_reduce && at->reduce.by == FOLD_row && !at->reduce.part;
+}
+
 // True when result r of the group reads operand number `index` only where it writes: then both may be
-// the same memory. Needs equal types and no path from the operand through anything that moves.
+// the same memory. Needs equal types and no path from the operand through anything that moves. A kernel of rows
+// sweeps over a row several times: what is made of the operand must be needed in no sweep behind the result's.
 static bool reads_in_place(const MemoryPlan *p, const Node *group, uint32_t index, uint32_t r) {
     const Attr *at = attr_at(p->m, group->attr);
-    if (at->group.kind == GROUP_rows || group_is_attention(at->group.kind))
-        return false; // phases read rows again, strips all keys
+    bool rows = at->group.kind == GROUP_rows;
+    if (group_is_attention(at->group.kind) || (rows && !p->cx->target->rows_over))
+        return false; // strips read all keys
     bool call = at->group.kind == GROUP_gemm && p->cx->target->epilogue == EPILOGUE_bias;
     const Func *body = p->m->funcs.at[at->group.body];
     NodeId arg = NONE;
@@ -55,11 +75,14 @@ static bool reads_in_place(const MemoryPlan *p, const Node *group, uint32_t inde
     NodeId result = body->results.at[r].node;
     if (arg == NONE || node_at(body, arg)->type != node_at(body, result)->type) return false;
     uint8_t *tainted = NEW_ARRAY(p->a, uint8_t, body->nodes.n + 1);
+    const uint32_t *sweep = rows ? sweeps_of(p, body) : NULL;
     tainted[arg] = 1;
     for (NodeId n = arg + 1; n < body->nodes.n; n++)
         for (uint32_t i = 0; i < node_at(body, n)->n; i++) {
             if (!tainted[operand(body, n, i)]) continue;
+            if (rows && folds_row(p, body, n)) continue;
             if (!node_reads_in_place(node_at(body, n), i)) return false;
+            if (rows && sweep[n] > sweep[result]) return false;
             // a library's product may be written over its accumulator and nothing else
             if (call && node_at(body, n)->op != OP_contract && operand(body, n, i) == arg)
                 return false;

@@ -78,6 +78,7 @@ typedef struct {
     uint32_t epilogue; // Epilogue: what may be computed on the tiles of a matrix product
     uint32_t attends;  // Attends: which of its kernels keep attention whole
     bool merges;       // products of one value by several parameters are one by default
+    bool rows_over;    // a kernel of rows may write a row over one that it has read
     int64_t align;     // bytes that the place of every buffer is a multiple of
 } Target;
 

@@ -4,9 +4,10 @@
 #include <string.h>
 
 static const Target targets[] = {
-#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, merges, align)         \
-    {#name,  lanes, fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends,           \
-     merges, align},
+#define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, merges, rows_over,     \
+               align)                                                                              \
+    {#name,  lanes,     fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends,       \
+     merges, rows_over, align},
 #include "ir/target.def"
 #undef TARGET
 };

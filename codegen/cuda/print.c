@@ -86,9 +86,9 @@ static void environment(Cu *p) {
     if (sample) cu_line(p, "const i64 sample = e->sample;");
 }
 
-// The memory planner lets an output take the place of an input of the same type only, and never in a
-// group of rows (passes/memplan.c, reads_in_place): other inputs are read-only for the whole run, which
-// lets the compiler read ahead of stores.
+// The memory planner lets an output take the place of an input of the same type only, and for this target
+// never in a group of rows (ir/target.def, rows_over): other inputs are read-only for the whole run, which lets
+// the compiler read ahead of stores.
 static bool never_written(const Kernel *k, uint32_t arg) {
     const KArg *a = &k->args.at[arg];
     bool rows = k->order == KORDER_rows && kernel_folds_rows(k);

@@ -215,10 +215,20 @@ static const struct {
     {"another order", "copy", "%0",
      ARG(0, V, 0) "    %1 = copy %0 : f32[y=16, x=16]\n    value \"\" = %1\n", "f32[y=16, x=16]",
      "M3"},
-    {"rows, which later phases read again", "rows", "%0",
+    {"rows, written in the last sweep", "rows", "%0",
      ARG(0, V, 0) "    %1 = reduce %0 : f32[x=16] {kind=sum, axes=(y), by=row}\n"
                   "    %2 = expand %1 : " V "\n    %3 = sub %0, %2 : " V "\n"
                   "    value \"\" = %3\n",
+     V, NULL},
+    {"rows, which later sweeps read again", "rows", "%0",
+     ARG(0, V, 0) "    %1 = reduce %0 : f32[x=16] {kind=sum, axes=(y), by=row}\n"
+                  "    %2 = expand %1 : " V "\n    %3 = sub %0, %2 : " V "\n"
+                  "    %4 = reduce %3 : f32[x=16] {kind=sum, axes=(y), by=row}\n"
+                  "    %5 = neg %0 : " V "\n    value \"\" = %5\n",
+     V, "M3"},
+    {"rows, folded in parts", "rows", "%0",
+     ARG(0, V, 0) "    %1 = reduce %0 : f32[x=16, k=1] {kind=sum, axes=(y), by=row, part=k}\n"
+                  "    %2 = neg %0 : " V "\n    value \"\" = %2\n",
      V, "M3"},
     {"a gather of itself", "gather", "%0, %2",
      ARG(0, V, 0) ARG(1, "i32[x=16]", 1) "    %2 = rename %0 : f32[z=16, y=16] {from=x, to=z}\n"
