@@ -60,6 +60,17 @@ SnStatus sn_nan_check(SnDevice *d, const SnCmd *c, SnError *e);
 // command reads is named too: nobody watches those. False: the plan has no such argument.
 bool sn_nan_watched(const SnPlan *plan, uint32_t arg, int64_t element, char *text, size_t size);
 
+// The memory that a device takes for a plan in training, in bytes: `all` is what it asks for at once; the parts are those
+// besides the plan's regions. A device lays out its own memory by the function that says this.
+typedef struct {
+    int64_t shared, scratch;            // CPU: panels that threads share; scratch of all threads
+    int64_t tables, staging, workspace; // GPU: of arguments; of what goes there; cuBLASLt's
+    int64_t all;
+} SnLayout;
+// False: no memory to find it out. threads: at least 1.
+bool sn_cpu_layout(const SnPlan *plan, int threads, SnLayout *to);
+void sn_cuda_layout(const SnPlan *plan, SnLayout *to);
+
 // cpu/device.c. functions: the executable's native code.
 SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), const SnDeviceWish *wish,
                        SnDevice **out, SnError *e);

@@ -164,18 +164,35 @@ double sn_usable_memory(void) {
     return limit < bytes ? limit : bytes;
 }
 
-// Lays out and maps the arena: regions, shared workspace, scratch of each thread.
-static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError *e) {
-    int64_t threads = sn_pool_threads(x->pool), at = 0, offset[SN_REGIONS];
+// Where everything lies in the arena.
+typedef struct {
+    int64_t region[SN_REGIONS], shared, scratch; // offsets
+    int64_t of_thread;                           // bytes of a thread's scratch
+    int64_t all;
+} CpuPlaces;
+
+// Regions, shared workspace, scratch of each thread.
+static CpuPlaces places(const SnPlan *plan, int64_t temporary, int64_t threads, int64_t shared,
+                        int64_t scratch) {
+    CpuPlaces p;
+    int64_t at = 0;
     for (int r = 0; r < SN_REGIONS; r++) {
-        offset[r] = at;
-        int64_t bytes = r == SN_REGION_TEMP ? x->device.temporary : x->plan->region_bytes[r];
+        p.region[r] = at;
+        int64_t bytes = r == SN_REGION_TEMP ? temporary : plan->region_bytes[r];
         at += sn_round_up(bytes + 64, PAGE);
     }
     // An odd number of lines between scratches keeps threads out of each other's cache sets.
-    x->scratch_bytes = sn_round_up(scratch + 64, PAGE) + 64;
-    int64_t shared_at = at, scratch_at = at + sn_round_up(shared, PAGE);
-    at = sn_round_up(scratch_at + threads * x->scratch_bytes, HUGE_PAGE);
+    p.of_thread = sn_round_up(scratch + 64, PAGE) + 64;
+    p.shared = at;
+    p.scratch = at + sn_round_up(shared, PAGE);
+    p.all = sn_round_up(p.scratch + threads * p.of_thread, HUGE_PAGE);
+    return p;
+}
+
+static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError *e) {
+    CpuPlaces p = places(x->plan, x->device.temporary, sn_pool_threads(x->pool), shared, scratch);
+    int64_t at = p.all;
+    x->scratch_bytes = p.of_thread;
     double gib = 1024.0 * 1024.0 * 1024.0, usable = sn_usable_memory();
     if ((double)at > usable)
         return sn_fail(e, SN_MACHINE,
@@ -187,9 +204,9 @@ static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError
     (void)madvise(m, (size_t)at, MADV_HUGEPAGE); // advice only: nothing is lost when refused
     x->arena = m;
     x->arena_bytes = (size_t)at;
-    for (int r = 0; r < SN_REGIONS; r++) x->region[r] = x->arena + offset[r];
-    x->shared = x->arena + shared_at;
-    x->scratch = x->arena + scratch_at;
+    for (int r = 0; r < SN_REGIONS; r++) x->region[r] = x->arena + p.region[r];
+    x->shared = x->arena + p.shared;
+    x->scratch = x->arena + p.scratch;
     return SN_OK;
 }
 
@@ -205,34 +222,67 @@ static SnStatus allocate_tables(CpuDevice *x, SnError *e) {
     return SN_OK;
 }
 
-// Prepares products and attention; *shared and *scratch become what the greediest needs.
-static void prepare_jobs(CpuDevice *x, void (*const *functions)(void), int64_t *shared,
-                         int64_t *scratch) {
-    const SnPlan *p = x->plan;
-    const SnGemmKit kit = sn_gemm_kit(p, functions);
+static void at_least(int64_t *most, int64_t bytes) {
+    if (bytes > *most) *most = bytes;
+}
+
+static void prepare_gemm(const SnPlan *p, uint32_t i, const SnGemmKit *kit, int64_t threads,
+                         void (*const *functions)(void), SnGemmJob *job) {
+    const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
+    SnEpilogueFn epilogue = NULL;
+    if (sn_gemm_has(g, SN_GEMM_EPILOGUE))
+        epilogue = (SnEpilogueFn)functions[SN_AT(p, SnKernel, kernels)[g->epilogue].fn];
+    sn_gemm_prepare(job, g, kit, threads, epilogue);
+}
+
+static void prepare_attend(const SnPlan *p, uint32_t i, const SnGemmKit *kit, int64_t threads,
+                           void (*const *functions)(void), SnAttendJob *job) {
+    const SnAttend *a = &SN_AT(p, SnAttend, attends)[i];
+    const SnKernel *k = &SN_AT(p, SnKernel, kernels)[a->kernel];
+    sn_attend_prepare(job, a, &SN_AT(p, SnHull, hulls)[a->hull], kit, (SnStripFn)functions[k->fn],
+                      k->scratch, threads);
+}
+
+// Prepares products and attention; *shared and *scratch become what the greediest needs. gemms, attends: a
+// place for each, or one for all when step is 0.
+static void prepare_jobs(const SnPlan *p, const SnGemmKit *kit, int64_t threads,
+                         void (*const *functions)(void), SnGemmJob *gemms, SnAttendJob *attends,
+                         uint32_t step, int64_t *shared, int64_t *scratch) {
     for (uint32_t i = 0; i < p->gemms.count; i++) {
-        const SnGemm *g = &SN_AT(p, SnGemm, gemms)[i];
-        SnEpilogueFn epilogue = NULL;
-        if (sn_gemm_has(g, SN_GEMM_EPILOGUE)) {
-            const SnKernel *k = &SN_AT(p, SnKernel, kernels)[g->epilogue];
-            epilogue = (SnEpilogueFn)functions[k->fn];
-        }
-        sn_gemm_prepare(&x->jobs[i], g, &kit, sn_pool_threads(x->pool), epilogue);
-        if (x->jobs[i].shared > *shared) *shared = x->jobs[i].shared;
-        if (x->jobs[i].scratch > *scratch) *scratch = x->jobs[i].scratch;
+        prepare_gemm(p, i, kit, threads, functions, &gemms[i * step]);
+        at_least(shared, gemms[i * step].shared);
+        at_least(scratch, gemms[i * step].scratch);
     }
     for (uint32_t i = 0; i < p->attends.count; i++) {
-        const SnAttend *a = &SN_AT(p, SnAttend, attends)[i];
-        const SnKernel *k = &SN_AT(p, SnKernel, kernels)[a->kernel];
-        sn_attend_prepare(&x->attends[i], a, &SN_AT(p, SnHull, hulls)[a->hull], &kit,
-                          (SnStripFn)functions[k->fn], k->scratch, sn_pool_threads(x->pool));
-        if (x->attends[i].shared > *shared) *shared = x->attends[i].shared;
-        if (x->attends[i].scratch > *scratch) *scratch = x->attends[i].scratch;
+        prepare_attend(p, i, kit, threads, functions, &attends[i * step]);
+        at_least(shared, attends[i * step].shared);
+        at_least(scratch, attends[i * step].scratch);
     }
-    for (uint32_t i = 0; i < p->kernels.count; i++) {
-        int64_t need = SN_AT(p, SnKernel, kernels)[i].scratch;
-        if (need > *scratch) *scratch = need;
-    }
+    for (uint32_t i = 0; i < p->kernels.count; i++)
+        at_least(scratch, SN_AT(p, SnKernel, kernels)[i].scratch);
+}
+
+// Stands for every function of an executable that is not there.
+static void nothing(void) {}
+
+bool sn_cpu_layout(const SnPlan *plan, int threads, SnLayout *to) {
+    int64_t shared = 0, scratch = 0;
+    SnGemmJob gemm;
+    SnAttendJob attend;
+    // functions are not called; panels of pairs, where the processor has them, are no larger
+    const SnGemmKit kit = {.mr = plan->mr, .nr = plan->nr};
+    uint32_t count = 1;
+    for (uint32_t i = 0; i < plan->kernels.count; i++)
+        if (SN_AT(plan, SnKernel, kernels)[i].fn >= count)
+            count = SN_AT(plan, SnKernel, kernels)[i].fn + 1;
+    void (**functions)(void) = calloc(count, sizeof *functions);
+    if (!functions) return false;
+    for (uint32_t i = 0; i < count; i++) functions[i] = nothing;
+    prepare_jobs(plan, &kit, threads, functions, &gemm, &attend, 0, &shared, &scratch);
+    free(functions);
+    CpuPlaces p = places(plan, sn_plan_temporary(plan, true), threads, shared, scratch);
+    *to = (SnLayout){.shared = shared, .scratch = threads * p.of_thread, .all = p.all};
+    return true;
 }
 
 static void resolve_kernel(CpuDevice *x, CpuCommand *s, const SnKernel *k,
@@ -275,7 +325,9 @@ static SnStatus build(CpuDevice *x, void (*const *functions)(void), int threads,
     if (!x->pool) return sn_fail(e, SN_MACHINE, "cannot start %d threads", threads);
     SnStatus s = allocate_tables(x, e);
     if (s) return s;
-    prepare_jobs(x, functions, &shared, &scratch);
+    const SnGemmKit kit = sn_gemm_kit(x->plan, functions);
+    prepare_jobs(x->plan, &kit, sn_pool_threads(x->pool), functions, x->jobs, x->attends, 1,
+                 &shared, &scratch);
     s = map_arena(x, shared, scratch, e);
     if (s) return s;
     resolve(x, functions);

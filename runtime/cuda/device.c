@@ -525,27 +525,47 @@ static uint64_t table_area(const SnPlan *p) {
     return sum;
 }
 
-// Lays out and allocates the device's memory.
-static SnStatus map_arena(Cuda *x, SnError *e) {
-    uint64_t at = 0, workspace;
-    size_t available = 0, total = 0;
-    const double gib = 1024.0 * 1024.0 * 1024.0;
-    x->device.temporary = sn_plan_temporary(x->plan, x->choice.training);
+// Where everything lies in the arena.
+typedef struct {
+    uint64_t region[SN_REGION_HOST], env, tables, staging, workspace, all; // offsets
+} CudaPlaces;
+
+static CudaPlaces places(const SnPlan *plan, int64_t temporary) {
+    CudaPlaces p = {.all = 0};
+    uint64_t at = 0;
     for (int r = 1; r < SN_REGION_HOST; r++) {
-        x->region[r] = at;
-        at += (uint64_t)(r == SN_REGION_TEMP ? x->device.temporary : x->plan->region_bytes[r]) + 64;
+        p.region[r] = at;
+        at += (uint64_t)(r == SN_REGION_TEMP ? temporary : plan->region_bytes[r]) + 64;
         if (r == SN_REGION_SCALAR) {
-            x->env = x->region[r] + (uint64_t)env_offset(x->plan);
-            at = x->env + sizeof(SnCudaEnv);
+            p.env = p.region[r] + (uint64_t)env_offset(plan);
+            at = p.env + sizeof(SnCudaEnv);
         }
         at = (at + ALIGN - 1) / ALIGN * ALIGN;
     }
-    x->tables = at;
-    at += (table_area(x->plan) + ALIGN - 1) / ALIGN * ALIGN;
-    x->staging = at;
-    at += SN_FEED_SLOTS * slot_bytes(x->plan);
-    workspace = at;
-    at += (uint64_t)x->plan->workspace;
+    p.tables = at;
+    at += (table_area(plan) + ALIGN - 1) / ALIGN * ALIGN;
+    p.staging = at;
+    at += SN_FEED_SLOTS * slot_bytes(plan);
+    p.workspace = at;
+    p.all = at + (uint64_t)plan->workspace;
+    return p;
+}
+
+void sn_cuda_layout(const SnPlan *plan, SnLayout *to) {
+    CudaPlaces p = places(plan, sn_plan_temporary(plan, true));
+    *to = (SnLayout){.tables = (int64_t)(p.staging - p.tables),
+                     .staging = (int64_t)(p.workspace - p.staging),
+                     .workspace = plan->workspace,
+                     .all = (int64_t)p.all};
+}
+
+// Lays out and allocates the device's memory.
+static SnStatus map_arena(Cuda *x, SnError *e) {
+    x->device.temporary = sn_plan_temporary(x->plan, x->choice.training);
+    CudaPlaces p = places(x->plan, x->device.temporary);
+    uint64_t at = p.all;
+    size_t available = 0, total = 0;
+    const double gib = 1024.0 * 1024.0 * 1024.0;
     SnStatus s = cu(x, x->api->mem_info(&available, &total), "the device's memory", e);
     if (s) return s;
     if (at + RESERVE > available)
@@ -557,14 +577,14 @@ static SnStatus map_arena(Cuda *x, SnError *e) {
             available);
     s = cu(x, x->api->mem_alloc(&x->arena, at), "device memory", e);
     if (s) return s;
-    for (int r = 1; r < SN_REGION_HOST; r++) x->region[r] += x->arena;
-    x->env += x->arena;
-    x->tables += x->arena;
-    x->staging += x->arena;
+    for (int r = 1; r < SN_REGION_HOST; r++) x->region[r] = x->arena + p.region[r];
+    x->env = x->arena + p.env;
+    x->tables = x->arena + p.tables;
+    x->staging = x->arena + p.staging;
     x->device.bytes = (int64_t)at;
-    return x->plan->workspace
-               ? sn_lt_open(x->api, x->arena + workspace, x->plan->workspace, x->choices, &x->lt, e)
-               : SN_OK;
+    return x->plan->workspace ? sn_lt_open(x->api, x->arena + p.workspace, x->plan->workspace,
+                                           x->choices, &x->lt, e)
+                              : SN_OK;
 }
 
 static SnStatus map_pinned(Cuda *x, SnError *e) {
