@@ -77,7 +77,7 @@ static void list_alive(Arena *a, const Lives *l, Peak *p) {
         const char *name = peak_name(a, l->m, l->f, n);
         uint32_t *line = map_slot(&lines, hash_bytes(HASH_SEED, name, strlen(name)), NULL);
         if (!*line) {
-            PeakLine fresh = {.name = name};
+            PeakLine fresh = {.name = name, .first = n};
             vec_push(a, &p->alive, fresh);
             *line = p->alive.n;
         }
@@ -99,7 +99,11 @@ Peak func_peak(Arena *a, const Module *m, const Func *f, int64_t align) {
             end[l.last[n] + 1] += bytes_of(&l, n);
         }
     int64_t alive = 0;
+    bool backward = false;
     for (NodeId n = 0; n < f->nodes.n; n++) {
+        bool starts = node_at(f, n)->op == OP_group && node_at(f, n)->phase != PHASE_F;
+        if (starts && !backward) p.kept = alive;
+        backward |= starts;
         alive += begin[n] - end[n];
         if (alive > p.bytes) p.bytes = alive, p.at = n;
     }

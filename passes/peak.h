@@ -6,12 +6,14 @@
 // Values of one name, numbers of instances as '*', in the order of their bytes.
 typedef struct {
     const char *name;
+    NodeId first; // of them
     uint32_t count;
     int64_t bytes;
 } PeakLine;
 typedef struct {
     NodeId at;     // the group that runs then; NONE: nothing is temporary
     int64_t bytes; // of all that is alive
+    int64_t kept;  // alive when the backward pass starts; 0: there is none
     VEC(PeakLine) alive;
 } Peak;
 
