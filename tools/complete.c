@@ -46,6 +46,10 @@ static void offer_value(OptionId o, const char *begun) {
     if (strcmp(kind, "isa") == 0) offer_words(begun, "native x86-64-v3 x86-64-v4 x86-64-v4+bf16");
     if (strcmp(kind, "gpu") == 0)
         for (uint32_t i = 0; gpu_at(i); i++) offer(begun, gpu_at(i)->name);
+    if (strcmp(kind, "devices") == 0) {
+        offer(begun, "cpu");
+        for (uint32_t i = 0; gpu_at(i); i++) offer(begun, gpu_at(i)->short_name);
+    }
 }
 
 static void offer_commands(const char *begun) {

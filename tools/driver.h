@@ -82,5 +82,6 @@ int driver_put(Driver *d, const Text *t);
 
 int command_build(Driver *d);
 int command_params(Driver *d);
+int command_plan(Driver *d);
 int command_run(Driver *d);
 int command_std(Driver *d); // o.input: the name of an entry, or NULL for all

@@ -88,9 +88,14 @@ double gpu_rate(const Gpu *g, GpuRate rate) {
     return rates[rate];
 }
 
-Roofline roofline(const Gpu *g, GpuRate rate, double flops, double bytes) {
-    double compute = flops / (gpu_rate(g, rate) * 1e12), memory = bytes / (g->bandwidth * 1e9);
-    double work = compute > memory ? compute : memory;
-    RooflineBound bound = compute > memory ? BOUND_flops : BOUND_memory;
-    return (Roofline){ROOFLINE_START + work, work < ROOFLINE_START ? BOUND_start : bound};
+double roofline_seconds(double start, double flops, double rate, double bytes, double bandwidth) {
+    double compute = flops / rate, memory = bytes / bandwidth;
+    return start + (compute > memory ? compute : memory);
+}
+
+Roofline roofline(const Gpu *g, GpuRate of, double flops, double bytes) {
+    double rate = gpu_rate(g, of) * 1e12, bandwidth = g->bandwidth * 1e9;
+    double seconds = roofline_seconds(ROOFLINE_START, flops, rate, bytes, bandwidth);
+    RooflineBound bound = flops / rate > bytes / bandwidth ? BOUND_flops : BOUND_memory;
+    return (Roofline){seconds, seconds < 2 * ROOFLINE_START ? BOUND_start : bound};
 }

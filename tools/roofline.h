@@ -52,6 +52,8 @@ typedef struct {
     double seconds; // the start and the larger one of flops at the rate, bytes at the bandwidth
     RooflineBound bound; // the largest of the three
 } Roofline;
+// The start, and the larger of work and traffic; rates of one second.
+double roofline_seconds(double start, double flops, double rate, double bytes, double bandwidth);
 // bytes: of device memory, each tensor read or written once. A kernel that is no multiply-add reaches half of the
 // f32 rate at most.
 Roofline roofline(const Gpu *g, GpuRate rate, double flops, double bytes);
