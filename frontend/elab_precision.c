@@ -69,6 +69,13 @@ static Format read_format(Elab *cx, const SnSetting *s, const Expr *e) {
     bool of_another = !sn_setting_text(s, word, NULL) &&
                       sn_setting_text(&sn_settings[SN_SET_precision], word, NULL);
     Format f = format_named(word);
+    if (f == FORMAT_i8 && e->kind == E_call && sn_setting_text(s, word, NULL)) {
+        const CallArg *size = e->call.args.n == 1 ? &e->call.args.at[0] : NULL;
+        Value v = size && !size->name ? eval(cx, size->value) : value_error();
+        if (v.kind == V_NUM && v.num == 256) return f;
+        elab_error(cx, e->loc, "'i8' is of blocks of 256 numbers: 'i8' or 'i8(256)'");
+        return FORMAT_unset;
+    }
     if (!of_another && !compiled(cx, e->loc, s->key, f)) return FORMAT_unset;
     word = plan_word(cx, s, e);
     f = word ? format_named(word) : FORMAT_unset; // a text or a constant may say it, too

@@ -12,7 +12,7 @@
 //   states     where the plan asks for it sums of gradients, moments, or the parameters themselves are narrow
 //              states. Updates of those round stochastically: x + u, cut, where u is uniform over what is
 //              cut off, so that small updates count on average; the draw is that of 'random', keyed by the
-//              state's path, so every run has the same bits
+//              state's path, so every run has the same bits. Moments may be blocks of 8 bits (blocks.h)
 //
 // Statistics stay f32: folds, what is made of folds alone, and what has one value for each row of a fold; so
 // do sums that products or scatters add to, states, and the tiles of an attention, which are not stored.
@@ -23,6 +23,7 @@
 // demands it: 'lacks' is the one place. Needs functions cut into micro-batches; behind layout, which looks for products
 // side by side; before recognise, which keeps the casts inside. O(nodes).
 #include "ir/view.h"
+#include "passes/blocks.h"
 #include "passes/fuse.h"
 #include "passes/recognise.h"
 #include "passes/rewrite.h"
@@ -37,6 +38,7 @@ typedef struct {
     Module *m;
     Arena *a;
     StateId *shadow[ELEM_COUNT]; // by state: its shadow of that type, or NONE
+    Blocks *blocks;              // by state
     uint32_t states;             // how many there were before
     bool narrows;                // the plan asks for a narrow type, not for TF32 alone
     // of one function
@@ -419,12 +421,16 @@ static bool write_view(Precise *p, NodeId n) {
 
 // ---- narrow states ------------------------------------------------------------------------------
 
+static uint64_t key_of(const Precise *p, StateId s) {
+    const char *path = sym_str(p->m->syms, p->m->states.at[s].path);
+    return hash_u64(hash_bytes(HASH_SEED, path, strlen(path)), ELEM_bf16);
+}
+
 // x rounded up or down, with the odds that make it right on average; below the normal numbers of f16 the cast
 // that follows rounds to nearest.
 static NodeId round_by_chance(Precise *p, NodeId x, StateId s, Elem to) {
     Builder *b = &p->r.b;
-    const char *path = sym_str(p->m->syms, p->m->states.at[s].path);
-    uint64_t key = hash_u64(hash_bytes(HASH_SEED, path, strlen(path)), ELEM_bf16);
+    uint64_t key = key_of(p, s);
     TypeId bits = typed(p, node_at(b->f, x)->type, ELEM_u32);
     uint32_t cut_off = to == ELEM_f16 ? 0x1fff : 0xffff; // what its significand lacks of f32's
     NodeId low = ir_const(b, ELEM_u32, cut_off), high = ir_const(b, ELEM_u32, ~cut_off);
@@ -434,8 +440,26 @@ static NodeId round_by_chance(Precise *p, NodeId x, StateId s, Elem to) {
     return ir_select(b, ir_unary(b, OP_isfinite, x), cut, x);
 }
 
+// A step that is skipped chooses the old value: then blocks stay, and are not rounded again.
+static NodeId assign_blocks(Precise *p, NodeId n, StateId s) {
+    NodeId x = operand(p->f, n, 0), ok = NONE;
+    const Node *y = node(p, x), *old = y->op == OP_select ? node(p, operand(p->f, x, 2)) : y;
+    if (y->op == OP_select && old->op == OP_state && attr_at(p->m, old->attr)->state.state == s) {
+        ok = own(p, operand(p->f, x, 0));
+        x = operand(p->f, x, 1);
+    }
+    rewrite_like(&p->r, n);
+    return blocks_assign(&p->r.b, &p->blocks[s], s, unrounded(p, x), ok, key_of(p, s),
+                         node(p, n)->phase == PHASE_U &&
+                             strcmp(sym_str(p->m->syms, p->f->name), "init") != 0);
+}
+
 static void write_assign(Precise *p, NodeId n) {
     StateId s = attr_of(p->m, p->f, n)->assign.state;
+    if (p->blocks[s].scale != NONE) {
+        p->r.map[n] = assign_blocks(p, n, s);
+        return;
+    }
     const State *state = &p->m->states.at[s];
     NodeId x = unrounded(p, operand(p->f, n, 0));
     Elem e = (Elem)type_at(p->m, state->type)->elem;
@@ -462,6 +486,36 @@ static Elem state_type(const Precise *p, const State *s) {
     case STATE_KINDS: break;
     }
     return ELEM_f32;
+}
+
+// Moments of 8 bits, where the plan asks for them.
+static void block_states(Precise *p) {
+    uint8_t *positive = NULL;
+    p->blocks = NEW_ARRAY(p->a, Blocks, p->states + 1);
+    for (StateId s = 0; s < p->states; s++) {
+        const State state = p->m->states.at[s];
+        const Type t = *type_at(p->m, state.type);
+        p->blocks[s].scale = NONE;
+        if (state.kind != STATE_moment || state.of == NONE || t.elem != ELEM_f32 || !t.n) continue;
+        Sym name = p->m->states.at[state.of].path;
+        if (precision_of(p->m, PRECISION_moments, name) != FORMAT_i8) continue;
+        Decision d = {.pass = "precision",
+                      .rule = "moment",
+                      .subject = sym_str(p->m->syms, state.path),
+                      .loc = state.loc};
+        int64_t n = type_count(&t);
+        if (n % BLOCK) {
+            lacks(p, d, precision_from(p->m, PRECISION_moments, name), FORMAT_i8,
+                  arena_printf(p->a, "%lld numbers, no multiple of %d", (long long)n, BLOCK));
+            continue;
+        }
+        if (!positive) positive = blocks_positive(p->a, p->m);
+        p->blocks[s] = blocks_new(p->a, p->m, s, positive[s]);
+        d.done = true;
+        d.bytes = 4 * n - n - 4 * (n / BLOCK);
+        ledger_add(p->cx->ledger, d, "i8%s and a scale for each %d, updates rounded stochastically",
+                   positive[s] ? " of the root" : "", BLOCK);
+    }
 }
 
 static void retype_states(Precise *p) {
@@ -493,8 +547,11 @@ static bool write_special(Precise *p, NodeId n) {
     const Node *x = node(p, n);
     if (x->op == OP_assign) return write_assign(p, n), true;
     if (x->op == OP_state && p->m->states.at[attr_of(p->m, p->f, n)->state.state].type != x->type) {
+        StateId s = attr_of(p->m, p->f, n)->state.state;
         rewrite_like(&p->r, n);
-        give(p, n, ir_state(&p->r.b, attr_of(p->m, p->f, n)->state.state));
+        give(p, n,
+             p->blocks[s].scale == NONE ? ir_state(&p->r.b, s)
+                                        : blocks_read(&p->r.b, &p->blocks[s], s));
         return true;
     }
     if (x->op == OP_contract) return write_product(p, n), true;
@@ -565,6 +622,12 @@ static void keep_shadows(Precise *p, Func *f) {
     }
 }
 
+static bool has_shadows(const Precise *p) {
+    bool some = false;
+    for (Elem e = 0; e < ELEM_COUNT; e++) some |= p->shadow[e] != NULL;
+    return some;
+}
+
 static void make_refresh(Precise *p) {
     Builder b = {.m = p->m, .f = func_new(p->m, "refresh", NULL), .phase = PHASE_U};
     for (StateId s = 0; s < p->states; s++) {
@@ -580,7 +643,8 @@ static bool asks_for(const Module *m, bool narrow) {
     for (uint32_t i = 0; i < m->precisions.n; i++)
         for (PrecisionAttr k = 0; k < PRECISIONS; k++) {
             Format f = (Format)m->precisions.at[i].format[k];
-            if (elem_of(f) != ELEM_f32 || (!narrow && f == FORMAT_tf32)) return true;
+            if (elem_of(f) != ELEM_f32 || (!narrow && (f == FORMAT_tf32 || f == FORMAT_i8)))
+                return true;
         }
     return false;
 }
@@ -591,12 +655,13 @@ bool pass_precision(PassCx *cx) {
     p.narrows = asks_for(cx->m, true);
     cx->m->rounded = true;
     uint32_t count = cx->m->funcs.n;
+    block_states(&p);
     retype_states(&p);
     for (FuncId i = 0; i < count; i++)
         if (!cx->m->funcs.at[i]->region) write_func(&p, cx->m->funcs.at[i]);
     for (FuncId i = 0; i < count; i++)
         if (!cx->m->funcs.at[i]->region) keep_shadows(&p, cx->m->funcs.at[i]);
-    if (cx->m->states.n > p.states) make_refresh(&p);
+    if (has_shadows(&p)) make_refresh(&p);
     pass_dce(cx);
     return true;
 }

@@ -77,6 +77,12 @@ for precision in bf16 f16; do
         same "gpt2 in $precision on $target" "$work/$precision-cpu/last" "$work/$precision-$target/last"
     done
 done
+# Moments of 8 bits.
+# shellcheck disable=SC2086
+"$sinter" build "$root/models/gpt2.sn" $gpt2 -D precision.moments=i8 --target cpu,sm_90a -o "$work/eight" || bad "build gpt2 with moments of 8 bits"
+on cpu "$work/eight" "$work/eight-cpu" --steps 3
+on emu:sm_90a "$work/eight" "$work/eight-sm_90a" --steps 3
+same "moments of 8 bits" "$work/eight-cpu/last" "$work/eight-sm_90a/last"
 # In tf32: products by cuBLASLt, of operands rounded to 11 bits, all others as in f32; each loss agrees to 1e-4.
 losses() { # LOG: of each step, a line each
     grep -o '"loss":[^,}]*' "$work/$1/metrics.jsonl" | cut -d: -f2 >"$work/$1.txt"

@@ -58,6 +58,22 @@ rm "$work/merged-half.out/step-00000008.safetensors"
 train "$work/merged" "$work/merged-half.out" --steps 8 --resume "$work/merged-half.out"
 same "merged, resumed" "$work/merged.out/last" "$work/merged-half.out/last"
 if cmp -s "$work/narrow.out/last" "$work/merged.out/last"; then bad "merge = all did nothing"; else ok; fi
+# Moments of 8 bits: the same bits everywhere; of a file with others, a message.
+eight="-D precision.moments=i8"
+# shellcheck disable=SC2086
+build eight $eight
+build eight-unfused $eight --no-fuse
+train "$work/eight" "$work/eight.out" --steps 8 --threads 2
+train "$work/eight" "$work/eight-3.out" --steps 8 --threads 3
+same "8 bits with 3 threads" "$work/eight.out/last" "$work/eight-3.out/last"
+train "$work/eight-unfused" "$work/eight-unfused.out" --steps 8
+same "8 bits, unfused" "$work/eight.out/last" "$work/eight-unfused.out/last"
+train "$work/eight" "$work/eight-half.out" --steps 5
+train "$work/eight" "$work/eight-half.out" --steps 8 --resume "$work/eight-half.out"
+same "8 bits resumed" "$work/eight.out/last" "$work/eight-half.out/last"
+code=0
+"$work/eight" --data "$work/text" --resume "$work/narrow.out" --steps 9 >"$work/eight.log" 2>&1 || code=$?
+[ $code = 1 ] && grep -q "lacks .*embed.adamw.m.scale" "$work/eight.log" && ok || bad "exit $code, $(tail -1 "$work/eight.log")"
 # No shadow is in a file, so a run goes on with another precision; and what is narrow in it is rounded or widened.
 build wide
 train "$work/wide" "$work/wide.out" --steps 8
@@ -93,15 +109,19 @@ same "precision f32" "$work/plan" "$work/plan-D precision=f32"
 steps=200
 options=$small
 [ "$long" = 1 ] && steps=400 && options=
-for kind in "f32" "bf16"; do
+for kind in f32 bf16 i8; do
+    of="-D precision=$kind"
+    [ $kind = i8 ] && of=$eight
     # shellcheck disable=SC2086
-    "$sinter" build "$root/models/bytes.sn" $options -D precision=$kind -o "$work/learns-$kind"
+    "$sinter" build "$root/models/bytes.sn" $options $of -o "$work/learns-$kind"
     train "$work/learns-$kind" "$work/learns-$kind.out" --steps $steps
     sed -n "s/^step $steps  validation loss \([0-9.]*\).*/\1/p" "$work/learns-$kind.out.log" >"$work/loss-$kind"
 done
-awk -v a="$(cat "$work/loss-f32")" -v b="$(cat "$work/loss-bf16")" \
-    'BEGIN { exit !(a > 0 && b > 0 && b < 1.005 * a && a < 1.005 * b) }' && ok ||
-    bad "validation loss $(cat "$work/loss-bf16") in bf16, $(cat "$work/loss-f32") in f32"
+for kind in bf16 i8; do
+    awk -v a="$(cat "$work/loss-f32")" -v b="$(cat "$work/loss-$kind")" \
+        'BEGIN { exit !(a > 0 && b > 0 && b < 1.005 * a && a < 1.005 * b) }' && ok ||
+        bad "validation loss $(cat "$work/loss-$kind") in $kind, $(cat "$work/loss-f32") in f32"
+done
 # Ten thousand steps of 1e-3 from 1: with a master the weight is 11, without one on average (4096 weights, each
 # with a deviation of 0.6 in bf16, of 0.2 in f16, whose weights are 16 apart where bf16's are 2).
 slowly() { # TYPE MASTER MOST LEAST: the mean is within MOST of 11, and LEAST from bf16's numbers on average

@@ -22,6 +22,10 @@ precisions="bf16 f16"
 steps bytes -D layer=2 -D dim=16 -D head=2 -D vocab=11 -D size.seq=5
 [ "$long" = 1 ] || precisions=bf16
 steps gpt2 -D layer=1 -D dim=16 -D head=2 -D vocab=11 -D ctx=6 -D size.seq=5
+# Moments in blocks of 8 bits
+precisions=f32
+steps bytes -D layer=1 -D dim=16 -D head=2 -D vocab=16 -D size.seq=4 -D precision.moments=i8
+[ "$long" = 1 ] && precisions="f32 bf16 f16"
 if [ "$long" = 0 ]; then
     finish
     exit

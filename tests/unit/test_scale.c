@@ -235,6 +235,10 @@ static void test_skipped_steps_leave_no_trace(void **state) {
         "tests/models/optimizers.sn",
         "precision.loss_scale=1024 size.batch=2 micro=1 lr.warmup=0 lr.steps=1000000000", true);
     compare_skipping("tests/models/cnn.sn", "precision.loss_scale=1024", false);
+    compare_skipping("models/convnet.sn", // moments of 8 bits
+                     "precision.loss_scale=8 precision.moments=i8 size.batch=2 f1=4 f2=16 "
+                     "hidden=16",
+                     false);
     compare_skipping("models/convnet.sn", // statistics, and draws
                      "precision.loss_scale=0.5 size.batch=2 f1=4 f2=4 hidden=8", false);
 }
