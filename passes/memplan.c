@@ -7,7 +7,7 @@
 // beside the liveness bound (the largest sum of sizes alive at once), which no plan can beat.
 //
 // Time order is O(n log n) apart from the scan of the free list; largest-first compares each buffer with
-// those it overlaps in time and is skipped for very long functions.
+// those that lie below it and is skipped for very long functions.
 // Leaves valid: func->mem has one entry per node, states have theirs.
 #include "ir/view.h"
 #include "passes/peak.h"
@@ -340,32 +340,35 @@ static int larger_first(const void *x, const void *y) {
     if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
     return a->id < b->id ? -1 : a->id > b->id;
 }
-static int by_offset(const void *x, const void *y) {
-    const FreeRange *a = x, *b = y;
-    return a->offset < b->offset ? -1 : a->offset > b->offset;
-}
+typedef struct {
+    int64_t offset, end;
+    uint32_t from, to;
+} Placed;
 
-// Each buffer, largest first, at the lowest offset that is free during its whole life.
+// Each buffer, largest first, at the lowest offset that is free during its whole life. What is placed is kept in
+// the order of offsets, so that a walk ends where the buffer fits.
 static int64_t plan_largest_first(MemoryPlan *p, int64_t *offset) {
     uint32_t count = p->buffers.n;
     Sized *order = NEW_ARRAY(p->a, Sized, count + 1);
-    FreeRange *busy = NEW_ARRAY(p->a, FreeRange, count + 1);
+    Placed *placed = NEW_ARRAY(p->a, Placed, count + 1);
     for (uint32_t i = 0; i < count; i++) order[i] = (Sized){p->buffers.at[i].bytes, i};
     qsort(order, count, sizeof *order, larger_first);
     int64_t top = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const Buffer *b = &p->buffers.at[order[i].id];
-        uint32_t n = 0;
-        for (uint32_t j = 0; j < i; j++) {
-            const Buffer *o = &p->buffers.at[order[j].id];
-            if (o->from <= b->to && b->from <= o->to)
-                busy[n++] = (FreeRange){offset[order[j].id], o->bytes};
-        }
-        qsort(busy, n, sizeof *busy, by_offset);
+    for (uint32_t n = 0; n < count; n++) {
+        const Buffer *b = &p->buffers.at[order[n].id];
         int64_t at = 0;
-        for (uint32_t j = 0; j < n && busy[j].offset < at + b->bytes; j++)
-            if (busy[j].offset + busy[j].bytes > at) at = busy[j].offset + busy[j].bytes;
-        offset[order[i].id] = at;
+        for (uint32_t i = 0; i < n && placed[i].offset < at + b->bytes; i++)
+            if (placed[i].from <= b->to && b->from <= placed[i].to && placed[i].end > at)
+                at = placed[i].end;
+        uint32_t low = 0, high = n;
+        while (low < high) {
+            uint32_t middle = (low + high) / 2;
+            *(placed[middle].offset < at ? &low : &high) =
+                placed[middle].offset < at ? middle + 1 : middle;
+        }
+        memmove(placed + low + 1, placed + low, (n - low) * sizeof *placed);
+        placed[low] = (Placed){at, at + b->bytes, b->from, b->to};
+        offset[order[n].id] = at;
         if (at + b->bytes > top) top = at + b->bytes;
     }
     return top;

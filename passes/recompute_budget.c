@@ -8,7 +8,7 @@
 // that fits is taken in as many rounds as it takes, the early ones, whose values live longest; the others keep the
 // pattern before it.
 //
-// About (2 patterns + log2 rounds) runs of the passes that follow.
+// About (patterns + 4, at most patterns + 6 + log2 rounds) runs of the passes that follow.
 #include "passes/mincut.h"
 #include "passes/peak.h"
 #include "passes/pipeline.h"
@@ -423,24 +423,38 @@ static uint32_t first_that_fits(Budget *b, uint32_t *least) {
     return taken;
 }
 
+// Between `low` rounds, which do not fit, and c.rounds, which do: where a line through both meets the budget, since
+// each round adds about the same; after some steps the middle, in case it does not.
+static int64_t next_rounds(int64_t most, int64_t low, int64_t low_bytes, RoundChoice c, Price p,
+                           int step) {
+    enum { LINES = 4 };
+    int64_t middle = low + (c.rounds - low) / 2;
+    double slope = (double)(low_bytes - p.bytes) / (double)(c.rounds - low);
+    if (step >= LINES || slope <= 0) return middle;
+    int64_t at = c.rounds - (int64_t)((double)(most - p.bytes) / slope);
+    return at <= low ? low + 1 : at >= c.rounds ? c.rounds - 1 : at;
+}
+
 // As few rounds as fit, of a pattern that fits in all; the last one keeps all if that fits.
 static RoundChoice fewest_rounds(Budget *b, uint32_t pattern, Price *price) {
     int64_t most = b->x->m->recompute.number, low = 0;
     RoundChoice c = {.pattern = pattern, .rounds = b->rounds};
     *price = b->patterns.at[pattern].price;
     if (pattern == 0) return c;
+    int64_t low_bytes = b->patterns.at[pattern - 1].price.bytes;
     if (b->rounds > 1) {
         Price p = price_of(b, (RoundChoice){.pattern = pattern, .rounds = b->rounds, .last = true});
         if (p.bytes <= most && p.seconds <= price->seconds) c.last = true, *price = p;
     }
     if (c.last) c.rounds = b->rounds - 1;
-    while (c.rounds - low > 1) {
-        RoundChoice half = {.pattern = pattern, .rounds = (low + c.rounds) / 2, .last = c.last};
-        Price p = price_of(b, half);
+    for (int step = 0; c.rounds - low > 1; step++) {
+        RoundChoice fewer = c;
+        fewer.rounds = next_rounds(most, low, low_bytes, c, *price, step);
+        Price p = price_of(b, fewer);
         if (p.bytes <= most)
-            c = half, *price = p;
+            c = fewer, *price = p;
         else
-            low = half.rounds;
+            low = fewer.rounds, low_bytes = p.bytes;
     }
     return c;
 }
