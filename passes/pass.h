@@ -46,12 +46,23 @@ typedef struct {
     uint32_t reads;   // values that a kernel of both would read
 } FusePair;
 
+// What a training run takes when all rounds compute again what this and the rows before name.
+typedef struct {
+    const char *again; // "h.*.ln_1, h.*.ln_2"; of the first row ""
+    int64_t bytes;
+    double slower; // percent of the function's predicted time
+    bool taken;    // for the plan's budget
+} Tradeoff;
+
 typedef struct Ledger {
     Arena *arena;
     VEC(Decision) lines;
     Map index;
     bool keep_pairs; // set before the passes: every pair of neighbours is kept
     VEC(FusePair) pairs;
+    bool
+        keep_fates; // set before the passes: what is kept for the backward pass is said in any case
+    VEC(Tradeoff) tradeoffs;
 } Ledger;
 Ledger *ledger_new(Arena *a);
 // d: all but reason and count. Its subject may hold instance numbers ("h.3.attn.q"): they are replaced

@@ -127,7 +127,9 @@ static void choose(Remat *x, NodeId n) {
         x->why[n] = "next to nothing beside what it is made from";
     else if (x->m->recompute.mode == RECOMPUTE_budget && !x->repeats)
         x->fate[n] = FATE_open; // all of the function is one round
-    else if (x->m->recompute.mode == RECOMPUTE_none || !remat_round(x, n).repeat)
+    else if (x->m->recompute.mode == RECOMPUTE_none)
+        x->why[n] = "the plan does not ask for less";
+    else if (!remat_round(x, n).repeat)
         x->why[n] = "no part of a round";
     else if (leaves_run(x, n))
         x->why[n] = "what follows starts from it";
@@ -376,6 +378,7 @@ bool pass_recompute(PassCx *cx) {
     const Module *m = cx->m;
     bool changed = false, asked = m->recompute.mode != RECOMPUTE_none;
     for (uint32_t i = 0; i < m->demands.n; i++) asked |= m->demands.at[i].kind == DEMAND_recompute;
+    asked |= cx->ledger && cx->ledger->keep_fates;
     if (!asked || is_done(m)) return false;
     bool *met = NEW_ARRAY(cx->scratch, bool, m->demands.n + 1);
     FuncId budgeted = largest_func(m);

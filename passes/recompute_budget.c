@@ -355,7 +355,8 @@ static double percent(double part, double whole) { return whole > 0 ? 100 * part
 
 // More time than with all kept.
 static double slower(const Budget *b, Price p) {
-    return percent(p.seconds, b->patterns.at[0].price.seconds) - 100;
+    double all = b->patterns.at[0].price.seconds;
+    return percent(p.seconds - all, all);
 }
 
 static void record_pattern(const Budget *b, uint32_t i, bool taken) {
@@ -371,6 +372,18 @@ static void record_pattern(const Budget *b, uint32_t i, bool taken) {
                "%s%s: %.1f %% of the step's memory, predicted time %+.1f %%", i ? "+ " : "",
                i ? names_of(b, i) : "all kept",
                percent((double)p->price.bytes, (double)none->price.bytes), slower(b, p->price));
+}
+
+static void add_tradeoff(const Budget *b, uint32_t i, bool taken) {
+    Ledger *l = b->x->cx->ledger;
+    const Pattern *p = &b->patterns.at[i];
+    const char *names = i ? names_of(b, i) : "";
+    if (!l) return;
+    Tradeoff t = {.again = arena_str(l->arena, names, strlen(names)),
+                  .bytes = p->price.bytes,
+                  .slower = slower(b, p->price),
+                  .taken = taken && b->x->m->recompute.number < INT64_MAX};
+    vec_push(l->arena, &l->tradeoffs, t);
 }
 
 static void record_choice(const Budget *b, RoundChoice c, Price p) {
@@ -466,7 +479,10 @@ void remat_meet_budget(Remat *x, FuncId id) {
     find_rounds(&b);
     find_patterns(&b);
     uint32_t taken = first_that_fits(&b, &least);
-    for (uint32_t i = 0; i < b.patterns.n; i++) record_pattern(&b, i, i == taken);
+    for (uint32_t i = 0; i < b.patterns.n; i++) {
+        record_pattern(&b, i, i == taken);
+        add_tradeoff(&b, i, i == taken);
+    }
     if (taken == b.patterns.n) {
         report(&b, least);
         return;
@@ -474,7 +490,9 @@ void remat_meet_budget(Remat *x, FuncId id) {
     RoundChoice c = fewest_rounds(&b, taken, &price);
     record_choice(&b, c, price);
     for (NodeId n = 0; n < x->f->nodes.n; n++)
-        if (x->fate[n] == FATE_open) x->why[n] = "it fits into the budget";
+        if (x->fate[n] == FATE_open)
+            x->why[n] = x->m->recompute.number < INT64_MAX ? "it fits into the budget"
+                                                           : "the plan does not ask for less";
     uint8_t *fate = arena_copy(x->a, x->fate, x->f->nodes.n + 1);
     set_fates(&b, fate, c);
     x->fate = fate;

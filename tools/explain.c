@@ -414,6 +414,9 @@ bool explain(Driver *d, Text *to) {
     bool json = d->o.json;
     Explain x = {.d = d, .m = d->program->m, .l = d->ledger, .target = d->family, .to = to};
     if (d->o.why_not[0]) return why_not(&x, json);
+    if (d->o.pareto) explain_pareto(d, to);
+    if (d->o.kept) explain_kept(d, to);
+    if (d->o.pareto || d->o.kept) return true;
     put_summary(&x, json);
     if (json)
         ledger_print_json(d->ledger, d->diag, d->family, to);

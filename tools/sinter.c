@@ -93,8 +93,10 @@ static int command_opt(Driver *d) {
 // The decisions for d->family.
 static bool explain_family(Driver *d, Text *t) {
     KernelProgram k;
-    if (!driver_passes(d, NULL) || !program_lower(d->arena, d->program->m, d->diag, &k))
-        return false;
+    explain_ask(d);
+    if (!driver_passes(d, NULL)) return false;
+    if (d->o.pareto || d->o.kept) return explain(d, t);
+    if (!program_lower(d->arena, d->program->m, d->diag, &k)) return false;
     if (strcmp(d->family, "cuda") == 0 && !print_cuda(d, &k, NULL)) return false;
     return explain(d, t);
 }
