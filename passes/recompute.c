@@ -242,21 +242,6 @@ bool remat_copy(Remat *x) {
 
 // ---- the ledger ---------------------------------------------------------------------------------
 
-double remat_flops(const Module *m, const Func *f, NodeId n) {
-    if (node_at(f, n)->op == OP_group) {
-        const Func *body = m->funcs.at[attr_of(m, f, n)->group.body];
-        double sum = 0;
-        for (NodeId k = 0; k < body->nodes.n; k++) sum += remat_flops(m, body, k);
-        return sum;
-    }
-    if (node_at(f, n)->op != OP_contract) return 0;
-    const AxisList *axes = &attr_of(m, f, n)->contract.axes;
-    const Type *t = type_of(m, f, operand(f, n, 0));
-    double flops = 2.0 * (double)type_count(type_of(m, f, n));
-    for (uint32_t i = 0; i < axes->n; i++) flops *= (double)t->axes[type_find(t, axes->at[i])].size;
-    return flops;
-}
-
 // Those of the products that n is made of, up to what has a line of its own.
 static double flops_below(const Remat *x, NodeId n) {
     double flops = 0;
@@ -265,7 +250,7 @@ static double flops_below(const Remat *x, NodeId n) {
     vec_push(x->a, &stack, n);
     while (stack.n) {
         NodeId v = remat_source(x, stack.at[--stack.n]);
-        flops += remat_flops(x->m, x->f, v);
+        flops += cost_flops(x->m, x->f, v);
         for (uint32_t i = 0; i < node(x, v)->n; i++) {
             NodeId o = operand(x->f, v, i);
             bool fresh,

@@ -1,6 +1,7 @@
 // The working state of the pass recompute: which values are kept and which computed again (recompute.c), what
 // brings a step into a budget of bytes (recompute_budget.c).
 #pragma once
+#include "passes/cost.h"
 #include "passes/fuse.h"
 
 // What becomes of a value of the forward pass.
@@ -35,7 +36,6 @@ RepeatRound remat_round(const Remat *x, NodeId n);
 bool remat_is_stored(const Remat *x, NodeId n);
 // The group that makes it, or itself.
 NodeId remat_source(const Remat *x, NodeId n);
-double remat_flops(const Module *m, const Func *f, NodeId n); // of products, in a group's body too
 // Writes the copies; false: there are none, and the function is as it was. Changes x->f and nothing else of x.
 bool remat_copy(Remat *x);
 // Makes open fates such that a step takes at most the plan's budget, or reports that none are. id: of x->f.

@@ -142,7 +142,7 @@ static double ticks_of(const Budget *b, NodeId n) {
     const Target *t = x->cx->target;
     const Node *v = node(b, n);
     double elements = (double)type_count(type_of(x->m, x->f, n));
-    double work = remat_flops(x->m, x->f, n), bytes = 0;
+    double work = cost_flops(x->m, x->f, n), bytes = 0;
     if (op_is_scalar((Op)v->op)) work = elements * op_info[v->op].cost;
     if (remat_is_stored(x, n)) {
         bytes = (double)type_bytes(type_of(x->m, x->f, n));
@@ -267,24 +267,10 @@ static void set_fates(const Budget *b, uint8_t *fate, RoundChoice c) {
     }
 }
 
-// Time of a function whose groups are formed: each moves its operands and results, and computes meanwhile.
+// Time of a function whose groups are formed.
 static double seconds_of(const Module *m, const Func *f, const Target *t) {
     double seconds = 0;
-    for (NodeId n = 0; n < f->nodes.n; n++) {
-        double bytes = (double)type_bytes(type_of(m, f, n)), work = 0;
-        if (node_at(f, n)->op != OP_group) continue;
-        const Func *body = m->funcs.at[attr_of(m, f, n)->group.body];
-        for (uint32_t i = 0; i < node_at(f, n)->n; i++)
-            bytes += (double)type_bytes(type_of(m, f, operand(f, n, i)));
-        for (NodeId k = 0; k < body->nodes.n; k++) {
-            uint32_t op = node_at(body, k)->op;
-            work += remat_flops(m, body, k);
-            if (op_is_scalar((Op)op))
-                work += op_info[op].cost * (double)type_count(type_of(m, body, k));
-        }
-        double moved = bytes / t->bytes_per_second, computed = work / t->flops_per_second;
-        seconds += moved > computed ? moved : computed;
-    }
+    for (NodeId n = 0; n < f->nodes.n; n++) seconds += cost_seconds(m, f, n, t);
     return seconds;
 }
 
