@@ -107,8 +107,9 @@ typedef enum {
     LOWER_scatter, // a kernel that adds to result 0 in place, which starts as a copy of operand `from`
     LOWER_gemm,
     LOWER_attend,
-    LOWER_flash, // attention on tensor cores: kernels that the target has its own form for
-    LOWER_copy   // the value of an assign goes to the state's place
+    LOWER_flash,    // attention on tensor cores: kernels that the target has its own form for
+    LOWER_transfer, // starts a copy between device and host, or waits for it
+    LOWER_copy      // the value of an assign goes to the state's place
 } LowerKind;
 typedef struct {
     LowerKind kind;

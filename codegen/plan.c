@@ -72,6 +72,9 @@ struct PlanTables {
     int64_t region_bytes[SN_REGIONS];
     Map state_at;         // hash of a place -> 1 + the state that lies there
     uint32_t first_value; // number of the value of node 0 of the function being written
+    Map event_of;         // by first_value + node: 1 + the event of a copy that is under way
+    VEC(uint32_t) free_events;
+    uint32_t events;
     Diag *diag;
     uint32_t line; // of the model file, of the command being written
     bool failed;
@@ -99,7 +102,7 @@ static uint64_t hash_place(const Mem *mem) {
 // written in a state's place is the state. Inputs and scalars are the runtime's, with number 0.
 static uint32_t value_at(Writer *w, const Mem *mem, NodeId n) {
     if (mem->region == REGION_input || mem->region == REGION_scalar) return 0;
-    if (mem->region == REGION_temp) return w->first_value + n;
+    if (mem->region == REGION_temp || mem->region == REGION_host) return w->first_value + n;
     return *map_slot(&w->state_at, hash_place(mem), NULL);
 }
 
@@ -115,8 +118,19 @@ static SnArg arg_of(Writer *w, const Mem *mem, TypeId type, NodeId n) {
     return a;
 }
 
+// What a copy between device and host writes is the value that it read.
+static NodeId value_of(const Func *f, NodeId n) {
+    while (op_starts_copy(node_at(f, n)->op) || op_ends_copy(node_at(f, n)->op))
+        n = operand(f, n, 0);
+    return n;
+}
+
 static SnArg node_arg(Writer *w, const Func *f, NodeId n) {
-    return arg_of(w, &f->mem.at[n], node_at(f, n)->type, n);
+    NodeId of = value_of(f, n);
+    bool state = node_at(f, of)->op == OP_state;
+    SnArg a = arg_of(w, &f->mem.at[n], node_at(f, n)->type, of);
+    if (state) a.value = value_at(w, &f->mem.at[of], of);
+    return a;
 }
 
 static SnArg ref_arg(Writer *w, const Func *f, NodeId group, LowerRef r) {
@@ -313,6 +327,46 @@ static void prepare_in_place(Writer *w, const Func *f, const SectionCommand *s, 
     if (from.region != to.region || from.offset != to.offset) add_copy(w, to, from, what);
 }
 
+static void add_event(Writer *w, SnCmdOp op, SnStream stream, uint32_t event, const char *what) {
+    add_cmd(w, op, SN_WHEN_ALWAYS, event, w->args.n, what);
+    w->cmds.at[w->cmds.n - 1].stream = (uint8_t)stream;
+}
+
+static uint32_t take_event(Writer *w) {
+    if (w->free_events.n) return w->free_events.at[--w->free_events.n];
+    return w->events++;
+}
+
+// A stream has what it waited for when it waited: an event is free again then.
+static void wait_event(Writer *w, SnStream stream, uint32_t event, const char *what) {
+    add_event(w, SN_CMD_WAIT, stream, event, what);
+    vec_push(w->a, &w->free_events, event);
+}
+
+static void add_transfer(Writer *w, const Func *f, NodeId n, const char *what, Loc loc) {
+    uint32_t op = node_at(f, n)->op;
+    SnStream lane = op_is_on_host(op) ? SN_STREAM_OUT : SN_STREAM_IN;
+    NodeId of = operand(f, n, 0);
+    if (op_ends_copy(op)) {
+        uint32_t event = *map_find(&w->event_of, w->first_value + of) - 1;
+        wait_event(w, SN_STREAM_COMPUTE, event, what);
+        return;
+    }
+    uint32_t before = take_event(w);
+    add_event(w, SN_CMD_RECORD, SN_STREAM_COMPUTE, before, what);
+    wait_event(w, lane, before, what);
+    add_copy(w, node_arg(w, f, n), node_arg(w, f, of), what);
+    w->cmds.at[w->cmds.n - 1].stream = (uint8_t)lane;
+    uint32_t after = take_event(w);
+    add_event(w, SN_CMD_RECORD, lane, after, what);
+    *map_slot(&w->event_of, w->first_value + n, NULL) = after + 1;
+    if (w->events > SN_MAX_EVENTS) {
+        Text why = {.arena = w->a};
+        text_printf(&why, "more than %d copies to and from the host at once", SN_MAX_EVENTS);
+        refuse(w, loc, &why);
+    }
+}
+
 static void add_assign(Writer *w, const Func *f, NodeId n, const char *what) {
     NodeId value = operand(f, n, 0);
     SnArg from = node_arg(w, f, value);
@@ -337,6 +391,7 @@ static void add_step(Writer *w, const Func *f, const SectionCommand *s) {
         diag_position(w->diag, n->loc, &w->line, &column);
     switch (s->low.kind) {
     case LOWER_copy: add_assign(w, f, s->node, what); return;
+    case LOWER_transfer: add_transfer(w, f, s->node, what, n->loc); return;
     case LOWER_gemm: add_gemm(w, f, s, what); return;
     case LOWER_attend: add_attend(w, f, s, what); return;
     case LOWER_flash: add_flash(w, f, s, what); return;
@@ -501,7 +556,7 @@ static SnTable put_table(Text *blob, const void *items, uint32_t count, size_t i
 PlanTables *plan_collect(Arena *a, const KernelProgram *p, const PlanInfo *info, Diag *d) {
     Writer *w = NEW(a, Writer);
     *w = (Writer){.a = a, .p = p, .info = info, .m = p->m, .diag = d};
-    w->strings.arena = w->string_at.arena = w->state_at.arena = a;
+    w->strings.arena = w->string_at.arena = w->state_at.arena = w->event_of.arena = a;
     w->kernel_at[0].arena = w->kernel_at[1].arena = a;
     w->first_value = p->m->states.n + 1;
     text_put(&w->strings, "", 1);
@@ -523,7 +578,8 @@ void *plan_write(PlanTables *w, const char *ledger, size_t *size) {
                    .model_name = put(w, info->model_name),
                    .model_text = put(w, info->model_text),
                    .ledger = put(w, ledger),
-                   .device = info->device};
+                   .device = info->device,
+                   .events = w->events};
     info->finish(info->user, &head);
     memcpy(head.region_bytes, w->region_bytes, sizeof head.region_bytes);
     Text blob = {.arena = w->a};

@@ -60,7 +60,10 @@ static bool lower_func(Arena *a, const Module *m, FuncId id, Diag *d, KernelProg
     for (NodeId n = 0; n < f->nodes.n; n++) {
         Op op = (Op)node_at(f, n)->op;
         SectionCommand s = {.node = n};
-        if (op == OP_group) {
+        if ((op_starts_copy(op) || op_ends_copy(op)) && type_bytes(type_of(m, f, n)) > 0) {
+            s.low.kind = LOWER_transfer;
+            vec_push(a, &sec.steps, s);
+        } else if (op == OP_group) {
             if (stores_nothing(m, f, n)) continue;
             if (folds_nothing(m, f, n)) {
                 diag_error(
@@ -175,6 +178,11 @@ void program_print_plan(Text *to, const KernelProgram *p) {
             case LOWER_copy:
                 text_printf(to, "  copy   %%%u", s->node);
                 print_mem(to, f->mem.at[operand(f, s->node, 0)]);
+                break;
+            case LOWER_transfer:
+                text_printf(to, "  %-6s %%%u", op_info[node_at(f, s->node)->op].name, s->node);
+                print_mem(to, f->mem.at[operand(f, s->node, 0)]);
+                print_mem(to, f->mem.at[s->node]);
                 break;
             case LOWER_gemm: print_gemm(to, s->node, l); break;
             case LOWER_attend: print_attend(to, s->node, l); break;

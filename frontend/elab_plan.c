@@ -601,7 +601,7 @@ static void read_line(Elab *cx, const PlanLine *l) {
     if (strcmp(what, "precision") == 0) plan_precision(cx, l);
     if (strcmp(what, "recompute") == 0) read_recompute(cx, l);
     if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
-    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse")) {
+    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse") || !strcmp(what, "offload")) {
         vec_push(cx->arena, &cx->plan.demands, l);
         cx->plan.named = true;
     }

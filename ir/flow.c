@@ -138,6 +138,10 @@ static AxisFlow flow_scatter_add(const Query *q) {
 static AxisFlow flow_stop_gradient(const Query *q) { return by_presence(q); }
 static AxisFlow flow_copy(const Query *q) { return by_presence(q); }
 static AxisFlow flow_assign(const Query *q) { return by_presence(q); }
+static AxisFlow flow_offload(const Query *q) { return by_presence(q); }
+static AxisFlow flow_landed(const Query *q) { return by_presence(q); }
+static AxisFlow flow_fetch(const Query *q) { return by_presence(q); }
+static AxisFlow flow_ready(const Query *q) { return by_presence(q); }
 
 // A collective moves axes between ranks, which no cut of one rank's value can follow.
 static AxisFlow between_ranks(const Query *q) {

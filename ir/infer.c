@@ -642,6 +642,16 @@ static bool type_assign(Rule *r) {
     return true;
 }
 
+// What a copy between device and host reads and what it writes are the same value.
+static bool type_offload(Rule *r) { return *r->out = *r->in[0], true; }
+static bool type_fetch(Rule *r) { return type_offload(r); }
+static bool type_landed(Rule *r) {
+    if (!type_same(r->in[0], r->in[1]))
+        return FAIL(r, "'%s' of a copy and of another value than it copies", op_name(r));
+    return type_offload(r);
+}
+static bool type_ready(Rule *r) { return type_landed(r); }
+
 static bool type_group(Rule *r) {
     if (r->attr->group.kind >= GROUP_COUNT) return FAIL(r, "unknown kind of 'group'");
     if (r->attr->group.body >= r->m->funcs.n) return FAIL(r, "'group' of an unknown region");

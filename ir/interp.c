@@ -183,6 +183,10 @@ static bool interp_stop_gradient(Evaluation *r, NodeId n, Tensor *out) {
     return interp_copy(r, n, out);
 }
 static bool interp_assign(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
+static bool interp_offload(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
+static bool interp_landed(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
+static bool interp_fetch(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
+static bool interp_ready(Evaluation *r, NodeId n, Tensor *out) { return interp_copy(r, n, out); }
 
 static void region_results(Evaluation *r, Tensor *results);
 static bool run_nodes(Evaluation *r, uint32_t ranks, bool keep, int depth);

@@ -93,6 +93,10 @@ static inline bool op_is_scalar(Op op) { return op < OP_SCALARS; }
 static inline bool op_reads_one(uint32_t op) {
     return op_info[op].reads >= READS_SAME && op_info[op].reads <= READS_PICK;
 }
+// A copy between device and host: it starts, or is waited for.
+static inline bool op_starts_copy(uint32_t op) { return op == OP_offload || op == OP_fetch; }
+static inline bool op_ends_copy(uint32_t op) { return op == OP_landed || op == OP_ready; }
+static inline bool op_is_on_host(uint32_t op) { return op == OP_offload || op == OP_landed; }
 // What a function consists of when it can be run: values that lie in memory, groups, assignments.
 static inline bool op_is_executable(uint32_t op) {
     return (op_info[op].reads == READS_STORED || op_info[op].reads == READS_OWN) && op != OP_grad;
@@ -309,8 +313,16 @@ typedef struct {
 } MeshAxis;
 
 // What the plan demands of named values: that each shares a kernel with a neighbour, or that none does; that
-// the backward pass computes them again, or finds them as the forward pass stored them.
-typedef enum { DEMAND_fuse, DEMAND_nofuse, DEMAND_recompute, DEMAND_keep, DEMAND_KINDS } DemandKind;
+// the backward pass computes them again, or finds them as the forward pass stored them; that they wait for it in
+// memory of the host.
+typedef enum {
+    DEMAND_fuse,
+    DEMAND_nofuse,
+    DEMAND_offload,
+    DEMAND_recompute,
+    DEMAND_keep,
+    DEMAND_KINDS
+} DemandKind;
 extern const char *const demand_names[DEMAND_KINDS];
 typedef struct {
     Sym path;     // a pattern of ir/base/path.h

@@ -6,6 +6,8 @@
 //       own kind
 //   M3  a result overlaps an operand of its group only where it is the same place and type, and the group
 //       reads that operand nowhere but at the element that it writes
+//   M6  what a copy between device and host reads and what it writes stays untouched until it is waited for (landed,
+//       ready); these lie where their copy does
 //   M4  when the function ends, its results are whole, what is assigned lies in its state's place, and a
 //       state that is not assigned holds what it held
 //
@@ -331,6 +333,37 @@ static void check_group(MemoryCheck *c, NodeId group) {
         if (results[r] != NONE) put(c, node_span(c, results[r]), results[r] + 1);
 }
 
+// ---- copies between device and host -------------------------------------------------------------
+
+// A copy may write at any time until it is waited for: from here on its place is nobody else's.
+static void start_copy(MemoryCheck *c, NodeId n) {
+    NodeId from = operand(c->f, n, 0);
+    bool host = place(c, n)->region == REGION_host;
+    c->content[n] = c->content[from];
+    check_read(c, n, from);
+    if (bytes_of(c, n) && host != (node_at(c->f, n)->op == OP_offload))
+        fault(c, 6, "%%%u is a copy to '%s'", n, region_names[place(c, n)->region]);
+    if (meet(node_span(c, n), node_span(c, from)))
+        fault(c, 6, "%s is copied over itself at %s", called(c, c->content[n]),
+              where(c, place(c, n)));
+    put(c, node_span(c, n), c->content[n]);
+}
+
+static void end_copy(MemoryCheck *c, NodeId n) {
+    NodeId copy = operand(c->f, n, 0);
+    c->content[n] = c->content[copy];
+    if (address(place(c, n)) != address(place(c, copy)))
+        fault(c, 6, "%%%u does not lie where its copy %%%u does", n, copy);
+    for (uint32_t i = 0; i < 2; i++) {
+        NodeId x = operand(c->f, n, i);
+        ContentId want = c->content[x];
+        ContentId there = bytes_of(c, x) ? lies(c, node_span(c, x), want) : want;
+        if (there != want)
+            fault(c, 6, "%s lies at %s before the copy of %s there is waited for (%%%u)",
+                  called(c, there), where(c, place(c, x)), called(c, want), n);
+    }
+}
+
 // ---- assignments, and the end -------------------------------------------------------------------
 
 // Where the value is not written into the state's place, it is copied there here.
@@ -412,6 +445,8 @@ static void walk(MemoryCheck *c) {
         if (op == OP_state) check_state_node(c, n);
         if (op == OP_group) check_group(c, n);
         if (op == OP_assign) check_assign(c, n);
+        if (op_starts_copy(op)) start_copy(c, n);
+        if (op_ends_copy(op)) end_copy(c, n);
     }
     check_end(c);
 }

@@ -58,7 +58,7 @@ const OpInfo op_info[OP_COUNT] = {
 };
 
 const char *const reduce_names[REDUCE_COUNT] = {"sum", "prod", "min", "max", "any", "all"};
-const char *const demand_names[DEMAND_KINDS] = {"fuse", "nofuse", "recompute", "keep"};
+const char *const demand_names[DEMAND_KINDS] = {"fuse", "nofuse", "offload", "recompute", "keep"};
 const char *const recompute_names[RECOMPUTE_MODES] = {"none", "every", "budget"};
 const char *const merge_names[MERGE_MODES] = {"auto", "none", "all"};
 const char *const fold_names[FOLD_COUNT] = {"row", "col", "seq"};
@@ -292,7 +292,7 @@ int64_t module_training_bytes(const Module *m) {
     for (FuncId i = 0; i < m->funcs.n; i++)
         if (!func_is_beside(m, m->funcs.at[i])) func_regions(m, m->funcs.at[i], temp);
     end[REGION_temp] = temp[REGION_temp];
-    for (int r = 0; r < REGION_COUNT; r++) bytes += end[r];
+    for (int r = 0; r < REGION_host; r++) bytes += end[r]; // of the device
     return bytes;
 }
 

@@ -20,11 +20,13 @@
 //   V14  memory: a place for every node or for none, at multiples of 64 bytes
 //   V15  axes: name unique, size not negative
 //   V16  functions that are no regions: name unique
-//   V17  memory: M1 to M4 of ir/memcheck.c
+//   V17  memory: M1 to M6 of ir/memcheck.c
 //   V18  what is recomputed: rounds are those of a repeat; 'keep' needs something that is recomputed else
 //   V19  the mesh: axes of one rank and more, with names of their own, at most 2^20 ranks
 //   V20  states: what a rank holds are parts of the whole, summands of accumulators only
 //   V21  a result is the same on all ranks
+//   V22  a copy between device and host is started by offload or fetch, and read by one landed or ready alone, which
+//        names what it reads too; what lies on the host is read by fetch, ready and assign alone
 //
 // V1 to V4, V7 of repeats, V8, V15, V19 and V20 make ids safe to follow; the others are checked only when those hold, V17 only
 // when all others do.
@@ -389,6 +391,44 @@ static void check_plan(Verifier *v, const Func *f) {
     for (v->node = 0; v->node < f->nodes.n; v->node++) check_mem(v, &f->mem.at[v->node]);
 }
 
+// Of each use of a copy, of what it read, and of what lies on the host.
+static void check_copy_use(Verifier *v, const Node *n, uint32_t i, uint32_t *ends) {
+    NodeId o = operand(v->f, v->node, i);
+    uint32_t of = node_at(v->f, o)->op, end = of == OP_offload ? OP_landed : OP_ready;
+    if (op_starts_copy(of)) {
+        if (n->op != end || i != 0 || ends[o]++)
+            bad(v, 22, "the copy %%%u is not read by one '%s' alone", o, op_info[end].name);
+        else if (operand(v->f, v->node, 1) != operand(v->f, o, 0))
+            bad(v, 22, "its second operand is not what %%%u copies", o);
+    } else if (op_ends_copy(n->op) && i == 0) {
+        bad(v, 22, "its first operand is no copy");
+    }
+    bool reads_host = n->op == OP_fetch || n->op == OP_assign || (n->op == OP_ready && i == 1);
+    if (of == OP_landed && !reads_host) bad(v, 22, "operand %%%u lies on the host", o);
+}
+
+static void check_copies(Verifier *v, const Func *f) {
+    uint32_t *ends = NEW_ARRAY(v->m->arena, uint32_t, f->nodes.n + 1);
+    at_func(v, f);
+    for (v->node = 0; v->node < f->nodes.n; v->node++) {
+        const Node *n = node_at(f, v->node);
+        for (uint32_t i = 0; i < n->n; i++) check_copy_use(v, n, i, ends);
+    }
+    for (v->node = 0; v->node < f->nodes.n; v->node++)
+        if (op_starts_copy(node_at(f, v->node)->op) && !ends[v->node])
+            bad(v, 22, "nothing waits for this copy");
+    at_func(v, f);
+    for (uint32_t i = 0; i < f->results.n; i++)
+        if (op_is_on_host(node_at(f, f->results.at[i].node)->op))
+            bad(v, 22, "result '%s' lies on the host", str(v, f->results.at[i].name));
+}
+
+static bool has_copies(const Func *f) {
+    for (NodeId n = 0; n < f->nodes.n; n++)
+        if (op_starts_copy(node_at(f, n)->op) || op_ends_copy(node_at(f, n)->op)) return true;
+    return false;
+}
+
 static void check_func(Verifier *v, const Func *f) {
     at_func(v, f);
     for (v->node = 0; v->node < f->nodes.n; v->node++) {
@@ -400,6 +440,7 @@ static void check_func(Verifier *v, const Func *f) {
         if (n->op == OP_part) check_part(v, n);
     }
     check_assigns(v, f);
+    if (has_copies(f)) check_copies(v, f);
     if (!f->region) check_ordinals(v, f);
     check_results(v, f);
     check_plan(v, f);

@@ -397,6 +397,10 @@ static void gradient_scatter_add(Gradient *g) {
 #define gradient_first          NULL
 #define gradient_group          NULL
 #define gradient_part           NULL
+#define gradient_offload        NULL
+#define gradient_landed         NULL
+#define gradient_fetch          NULL
+#define gradient_ready          NULL
 
 GradientFn *const gradient_table[OP_COUNT] = {
 #define SCALAR(name, ...) gradient_##name,

@@ -6,6 +6,9 @@
 // best fit in time order and from largest-first; the smaller plan wins. The ledger states the result
 // beside the liveness bound (the largest sum of sizes alive at once), which no plan can beat.
 //
+// Copies between device and host (passes/offload.c): what lies on the host has a region of its own, planned in the
+// same way; a copy has its place from its start on, and what it reads lives until it is waited for.
+//
 // Time order is O(n log n) apart from the scan of the free list; largest-first compares each buffer with
 // those that lie below it and is skipped for very long functions.
 // Leaves valid: func->mem has one entry per node, states have theirs.
@@ -21,17 +24,19 @@ typedef struct {
     uint32_t from, to; // alive in [from, to], node ids
 } Buffer;
 
+typedef VEC(Buffer) BufferList;
+
 typedef struct {
     PassCx *cx;
     Module *m;
     Func *f;
     Arena *a;
     Users users;
-    uint32_t *buffer;   // node -> buffer + 1
+    uint32_t *buffer;   // node -> buffer + 1, of its region
     uint32_t *last;     // last use of the node's value
     NodeId *state_head; // state -> first node that reads it, then chained
     NodeId *state_next;
-    VEC(Buffer) buffers;
+    BufferList buffers, host; // of regions temp and host
 } MemoryPlan;
 
 static int64_t aligned(const PassCx *cx, const Type *t) {
@@ -90,9 +95,9 @@ static bool reads_in_place(const MemoryPlan *p, const Node *group, uint32_t inde
         }
     // a column group stores whole columns at the end of a walk: only `operand + fold` reads there
     if (at->group.kind == GROUP_columns) {
-        const Node *add = node_at(body, result);
-        return add->op == OP_add &&
-               (operand(body, result, 0) == arg || operand(body, result, 1) == arg);
+        if (node_at(body, result)->op != OP_add) return false;
+        NodeId a = operand(body, result, 0), b = operand(body, result, 1), fold = a == arg ? b : a;
+        return (a == arg || b == arg) && node_at(body, fold)->op == OP_reduce;
     }
     return true;
 }
@@ -103,6 +108,10 @@ static NodeId group_of(const Func *f, NodeId n) {
 
 static uint32_t result_of(const MemoryPlan *p, NodeId n) {
     return node_at(p->f, n)->op == OP_part ? (uint32_t)attr_of(p->m, p->f, n)->part.index : 0;
+}
+
+static BufferList *buffers_for(MemoryPlan *p, NodeId n) {
+    return op_is_on_host(node_at(p->f, n)->op) ? &p->host : &p->buffers;
 }
 
 static bool is_result(const Func *f, NodeId n) {
@@ -215,6 +224,10 @@ static void find_last_uses(MemoryPlan *p) {
     }
     for (uint32_t i = 0; i < p->f->results.n; i++)
         p->last[p->f->results.at[i].node] = p->f->nodes.n;
+    for (NodeId n = 0; n < p->f->nodes.n; n++) { // a copy lives as long as what waited for it
+        NodeId copy = op_ends_copy(node_at(p->f, n)->op) ? operand(p->f, n, 0) : NONE;
+        if (copy != NONE && p->last[copy] < p->last[n]) p->last[copy] = p->last[n];
+    }
 }
 
 // An operand of the group that dies there, is temporary, and may be written over by result `value`.
@@ -235,17 +248,19 @@ static uint32_t buffer_to_reuse(const MemoryPlan *p, NodeId value, const uint8_t
 static void make_buffers(MemoryPlan *p) {
     uint8_t *taken = NEW_ARRAY(p->a, uint8_t, p->f->nodes.n + 1);
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
-        if (!is_result(p->f, n) || p->f->mem.at[n].region != REGION_none) continue;
+        bool starts = op_starts_copy(node_at(p->f, n)->op);
+        if (op_ends_copy(node_at(p->f, n)->op)) p->buffer[n] = p->buffer[operand(p->f, n, 0)];
+        if ((!starts && !is_result(p->f, n)) || p->f->mem.at[n].region != REGION_none) continue;
         NodeId def = group_of(p->f, n);
-        uint32_t b = buffer_to_reuse(p, n, taken);
+        uint32_t b = starts ? 0 : buffer_to_reuse(p, n, taken);
         if (b) {
             p->buffers.at[b - 1].to = p->last[n];
             if (p->last[n] <= def) taken[b - 1] = 1;
         } else {
             Buffer made = {
                 .bytes = aligned(p->cx, type_of(p->m, p->f, n)), .from = def, .to = p->last[n]};
-            vec_push(p->a, &p->buffers, made);
-            b = p->buffers.n;
+            vec_push(p->a, buffers_for(p, n), made);
+            b = buffers_for(p, n)->n;
         }
         p->buffer[n] = b;
     }
@@ -306,8 +321,9 @@ static void give(FreeList *f, int64_t offset, int64_t bytes) {
 }
 
 // Buffers by birth (they are made in that order) and by death, as two sorted lists walked together.
-static int64_t plan_in_time_order(MemoryPlan *p, int64_t *offset, int64_t *bound) {
-    uint32_t count = p->buffers.n;
+static int64_t plan_in_time_order(MemoryPlan *p, const BufferList *all, int64_t *offset,
+                                  int64_t *bound) {
+    uint32_t count = all->n;
     FreeList free_list = {.a = p->a};
     uint32_t *at_end = NEW_ARRAY(p->a, uint32_t, p->f->nodes.n + 2); // head of the chain of deaths
     uint32_t *chain = NEW_ARRAY(p->a, uint32_t, count + 1);
@@ -315,8 +331,8 @@ static int64_t plan_in_time_order(MemoryPlan *p, int64_t *offset, int64_t *bound
     *bound = 0;
     uint32_t next = 0;
     for (NodeId n = 0; n < p->f->nodes.n; n++) {
-        for (; next < count && p->buffers.at[next].from == n; next++) {
-            const Buffer *b = &p->buffers.at[next];
+        for (; next < count && all->at[next].from == n; next++) {
+            const Buffer *b = &all->at[next];
             offset[next] = take(&free_list, b->bytes);
             chain[next] = at_end[b->to];
             at_end[b->to] = next + 1;
@@ -324,8 +340,8 @@ static int64_t plan_in_time_order(MemoryPlan *p, int64_t *offset, int64_t *bound
         }
         if (alive > *bound) *bound = alive;
         for (uint32_t b = at_end[n]; b; b = chain[b - 1]) {
-            give(&free_list, offset[b - 1], p->buffers.at[b - 1].bytes);
-            alive -= p->buffers.at[b - 1].bytes;
+            give(&free_list, offset[b - 1], all->at[b - 1].bytes);
+            alive -= all->at[b - 1].bytes;
         }
     }
     return free_list.top;
@@ -347,15 +363,15 @@ typedef struct {
 
 // Each buffer, largest first, at the lowest offset that is free during its whole life. What is placed is kept in
 // the order of offsets, so that a walk ends where the buffer fits.
-static int64_t plan_largest_first(MemoryPlan *p, int64_t *offset) {
-    uint32_t count = p->buffers.n;
+static int64_t plan_largest_first(MemoryPlan *p, const BufferList *all, int64_t *offset) {
+    uint32_t count = all->n;
     Sized *order = NEW_ARRAY(p->a, Sized, count + 1);
     Placed *placed = NEW_ARRAY(p->a, Placed, count + 1);
-    for (uint32_t i = 0; i < count; i++) order[i] = (Sized){p->buffers.at[i].bytes, i};
+    for (uint32_t i = 0; i < count; i++) order[i] = (Sized){all->at[i].bytes, i};
     qsort(order, count, sizeof *order, larger_first);
     int64_t top = 0;
     for (uint32_t n = 0; n < count; n++) {
-        const Buffer *b = &p->buffers.at[order[n].id];
+        const Buffer *b = &all->at[order[n].id];
         int64_t at = 0;
         for (uint32_t i = 0; i < n && placed[i].offset < at + b->bytes; i++)
             if (placed[i].from <= b->to && b->from <= placed[i].to && placed[i].end > at)
@@ -374,25 +390,25 @@ static int64_t plan_largest_first(MemoryPlan *p, int64_t *offset) {
     return top;
 }
 
-static void place_temporaries(MemoryPlan *p) {
-    uint32_t count = p->buffers.n;
+static void place_buffers(MemoryPlan *p, const BufferList *all, Region region) {
+    uint32_t count = all->n;
     int64_t *offset = NEW_ARRAY(p->a, int64_t, count + 1);
     int64_t *other = NEW_ARRAY(p->a, int64_t, count + 1);
-    int64_t bound, top = plan_in_time_order(p, offset, &bound);
+    int64_t bound, top = plan_in_time_order(p, all, offset, &bound);
     const char *how = "best fit in time order";
     if (top > bound && count <= MAX_SORTED) {
-        int64_t sorted = plan_largest_first(p, other);
+        int64_t sorted = plan_largest_first(p, all, other);
         if (sorted < top) top = sorted, offset = other, how = "largest first";
     }
     for (NodeId n = 0; n < p->f->nodes.n; n++)
-        if (p->buffer[n])
-            p->f->mem.at[n] = (Mem){.region = REGION_temp, .offset = offset[p->buffer[n] - 1]};
+        if (p->buffer[n] && buffers_for(p, n) == all)
+            p->f->mem.at[n] = (Mem){.region = region, .offset = offset[p->buffer[n] - 1]};
     if (count)
         ledger_add(p->cx->ledger,
                    (Decision){.done = true,
                               .func = sym_str(p->m->syms, p->f->name),
                               .pass = "memplan",
-                              .rule = "temporaries",
+                              .rule = region == REGION_temp ? "temporaries" : "host",
                               .subject = sym_str(p->m->syms, p->f->name)},
                    "%u buffers in %lld bytes by %s, liveness bound %lld (%.2f %% above)", count,
                    (long long)top, how, (long long)bound,
@@ -434,7 +450,8 @@ static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
     find_last_uses(&p);
     place_assigned(&p);
     make_buffers(&p);
-    place_temporaries(&p);
+    place_buffers(&p, &p.buffers, REGION_temp);
+    place_buffers(&p, &p.host, REGION_host);
     if (cx->ledger) record_peak(cx, f);
 }
 

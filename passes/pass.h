@@ -91,6 +91,8 @@ typedef struct {
     bool merges;       // products of one value by several parameters are one by default
     bool rows_over;    // a kernel of rows may write a row over one that it has read
     int64_t align;     // bytes that the place of every buffer is a multiple of
+    double units;      // of which the rates above are one's
+    double out, in;    // bytes/s to memory of the host and from it; 0: it is the device's own
 } Target;
 
 typedef struct {

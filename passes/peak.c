@@ -15,7 +15,8 @@ typedef struct {
 
 static bool is_temporary(const Func *f, NodeId n) {
     return f->mem.at[n].region == REGION_temp &&
-           (node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part);
+           (node_at(f, n)->op == OP_group || node_at(f, n)->op == OP_part ||
+            node_at(f, n)->op == OP_fetch);
 }
 
 static NodeId group_of(const Func *f, NodeId n) {
@@ -46,6 +47,9 @@ static Lives find_lives(Arena *a, const Module *m, const Func *f, int64_t align)
         for (uint32_t i = users.first[n]; i < users.first[n + 1]; i++)
             if (node_at(f, users.list[i])->op != OP_part && users.list[i] > l.last[n])
                 l.last[n] = users.list[i];
+        NodeId ready =
+            node_at(f, n)->op == OP_fetch ? l.last[n] : n; // it lies where the fetch does
+        if (ready != n) l.last[n] = users.list[users.first[ready + 1] - 1];
     }
     for (uint32_t i = 0; i < f->results.n; i++)
         if (is_temporary(f, f->results.at[i].node)) l.last[f->results.at[i].node] = f->nodes.n;

@@ -5,9 +5,9 @@
 
 static const Target targets[] = {
 #define TARGET(name, lanes, fast, bytes, flops, bundles, epilogue, attends, merges, rows_over,     \
-               align)                                                                              \
-    {#name,  lanes,     fast, bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends,       \
-     merges, rows_over, align},
+               align, units, out, in)                                                              \
+    {#name,  lanes,     fast,  bytes, flops, bundles, EPILOGUE_##epilogue, ATTENDS_##attends,      \
+     merges, rows_over, align, units, out,   in},
 #include "ir/target.def"
 #undef TARGET
 };

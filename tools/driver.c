@@ -9,6 +9,7 @@
 #include "runtime/files/file.h"
 #include "runtime/setting.h"
 #include "tools/page.h"
+#include "tools/roofline.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -350,14 +351,23 @@ bool driver_define(Driver *d, const char *text) {
     return true;
 }
 
+// The family, with the links of the first GPU of the architecture that comes first, where they are known.
+static Target target_of(const Driver *d) {
+    Target t = *target_find(d->family);
+    const Gpu *g = t.out > 0 && d->ncuda ? gpu_of_sm(d->cuda[0]->sm) : NULL;
+    double out, in;
+    if (g && gpu_links(g, &out, &in)) t.out = 1e9 * out, t.in = 1e9 * in;
+    return t;
+}
+
 bool driver_passes(Driver *d, const char *last) {
     signal(SIGABRT, on_crash);
     signal(SIGSEGV, on_crash);
-    const Target *target = target_find(d->family);
+    const Target target = target_of(d);
     PassCx cx = {.m = d->program->m,
                  .scratch = arena_new(),
                  .ledger = d->ledger,
-                 .target = target,
+                 .target = &target,
                  .micro = d->program->micro,
                  .micro_at = d->program->micro_at,
                  .unfused = d->o.no_fuse,

@@ -49,6 +49,13 @@ const Gpu *gpu_of_device(const char *device) {
     return NULL;
 }
 
+bool gpu_links(const Gpu *g, double *out, double *in) {
+    double alone = g->d2h > 0 ? g->d2h : g->h2d;
+    *out = alone / 2;
+    *in = g->both > 0 ? g->both : alone / 2;
+    return alone > 0;
+}
+
 static uint32_t pieces(uint32_t n, uint32_t size) { return (n + size - 1) / size; }
 static uint32_t round_up(uint32_t n, uint32_t step) { return pieces(n, step) * step; }
 

@@ -23,6 +23,10 @@ const Gpu *gpu_of_sm(uint32_t sm);     // the first row of that architecture, or
 const Gpu *
 gpu_of_device(const char *device); // by the driver's name, which may be followed by ", …"
 
+// GB/s to the host's pinned memory and from it while both go on. Where that was not measured, half of what one
+// direction has alone; false: neither is known.
+bool gpu_links(const Gpu *g, double *out, double *in);
+
 typedef enum {
     LIMIT_threads,
     LIMIT_blocks,

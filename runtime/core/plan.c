@@ -484,7 +484,8 @@ static SnStatus check_streams(const PlanCheck *c, const SnSection *s) {
             if (!from || from == cmd->stream + 1)
                 return FAIL("command %u waits for an event that nothing else recorded", i);
             x.begun[cmd->stream] = true;
-            if (cmd->stream == SN_STREAM_COMPUTE) x.joined[from - 1] = x.until[cmd->fn];
+            bool joins = cmd->stream == SN_STREAM_COMPUTE && x.until[cmd->fn] > x.joined[from - 1];
+            if (joins) x.joined[from - 1] = x.until[cmd->fn];
         }
         if (!x.begun[cmd->stream]) return FAIL("command %u has a stream that did not begin", i);
         if (cmd->op == SN_CMD_COPY) x.copies[cmd->stream]++;

@@ -156,10 +156,19 @@ static void modes_of(const Cuda *x, const SnCmd *c, uint64_t *reads, uint64_t *w
     }
 }
 
+static const char *what_runs(const Cuda *x, const CudaCommand *s) {
+    const SnCmd *c = s->cmd;
+    if (s->kernel) return SN_STRING(x->plan, s->kernel->name);
+    if (c->op == SN_CMD_FILL) return "fill";
+    if (c->op != SN_CMD_COPY) return "cuBLASLt";
+    return c->stream == SN_STREAM_OUT  ? "copy to the host"
+           : c->stream == SN_STREAM_IN ? "copy from the host"
+                                       : "copy";
+}
+
 // Tells the emulated device what the next call touches.
 static void note(Cuda *x, const CudaCommand *s) {
     const SnCmd *c = s->cmd;
-    const char *kernel = s->kernel ? SN_STRING(x->plan, s->kernel->name) : "cuBLASLt";
     SnCudaRange *ranges = x->ranges;
     uint64_t reads, writes;
     uint32_t n = 0, each = c->nargs / c->count;
@@ -178,8 +187,8 @@ static void note(Cuda *x, const CudaCommand *s) {
             x->value[c->args + i], (uint64_t)a->bytes,    a->value, bit(reads, i % each),
             bit(writes, i % each), x->names[c->args + i], 0};
     }
-    x->api->note(
-        &(SnCudaNote){kernel, sn_cmd_name(x->plan, c), sn_cmd_node(x->plan, c)->line, ranges, n});
+    x->api->note(&(SnCudaNote){what_runs(x, s), sn_cmd_name(x->plan, c),
+                               sn_cmd_node(x->plan, c)->line, ranges, n});
 }
 
 // Parameters: the environment, the place of the first argument, the arguments, the keys; or the

@@ -155,7 +155,7 @@ static PlanMemory memory_new(Arena *a, const Module *m) {
     measure(m, bytes);
     for (int r = 0; r < REGION_COUNT; r++) {
         mem.region[r] = arena_alloc(a, (size_t)bytes[r] + 64);
-        if (r == REGION_temp || r == REGION_accum)
+        if (r == REGION_temp || r == REGION_accum || r == REGION_host)
             memset(mem.region[r], 0xcd, (size_t)bytes[r]); // poison
     }
     return mem;
@@ -407,6 +407,13 @@ static bool run_step(PlanMemory *mem, const Func *f, const SectionCommand *s, Te
                 (size_t)type_bytes(type_of(mem->m, f, from)));
         return true;
     }
+    if (s->low.kind == LOWER_transfer) { // as late as it may be
+        if (!op_ends_copy(node_at(f, s->node)->op)) return true;
+        NodeId copy = operand(f, s->node, 0), from = operand(f, copy, 0);
+        memmove(at_mem(mem, &f->mem.at[copy]), at_mem(mem, &f->mem.at[from]),
+                (size_t)type_bytes(type_of(mem->m, f, copy)));
+        return true;
+    }
     if (s->low.kind == LOWER_gemm) return run_gemm(mem, f, s, why);
     if (s->low.kind == LOWER_attend) return run_attend(mem, f, s, why);
     if (s->low.kind == LOWER_flash) { // tests/unit/test_flash.c
@@ -647,7 +654,8 @@ static bool check_all(OracleCheck *c) {
                  .library = c->o->library};
     PassHooks hooks = {.verify = true};
     bool ok = pipeline_run_list(
-        &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,bundle,memplan", &hooks);
+        &cx, c->o->passes ? c->o->passes : "chunk,layout,fuse,schedule,bundle,offload,memplan",
+        &hooks);
     arena_free(cx.scratch);
     if (!ok || !program_lower(c->a, m, m->diag, &c->program)) {
         text_printf(c->why, "%s", m->diag->items.n ? m->diag->items.at[0].text : "passes failed");

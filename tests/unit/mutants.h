@@ -93,7 +93,7 @@ static inline KernelProgram lower_module(Arena *a, Module *m) {
                  .target = target_find("cuda"),
                  .library = true};
     PassHooks hooks = {.verify = true};
-    bool ok = pipeline_run_list(&cx, "chunk,layout,fuse,schedule,bundle,memplan", &hooks) &&
+    bool ok = pipeline_run_list(&cx, "chunk,layout,fuse,schedule,bundle,offload,memplan", &hooks) &&
               program_lower(a, m, m->diag, &program);
     arena_free(cx.scratch);
     if (!ok) diag_print(m->diag, stderr, false);

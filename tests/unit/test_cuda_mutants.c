@@ -127,6 +127,15 @@ static void exchange_cmds(Spot *p, uint32_t distance) {
 static void after_next(Spot *p) { exchange_cmds(p, 1); }
 static void after_second(Spot *p) { exchange_cmds(p, 2); }
 
+// Every argument on the host that lies at `from` lies at `to`.
+static void move_host(Spot *p, int64_t from, int64_t to) {
+    SnArg *all = ITEMS(p->plan, SnArg, args);
+    for (uint32_t i = 0; i < p->plan->args.count; i++)
+        if (all[i].region == SN_REGION_HOST && all[i].offset == from) all[i].offset = to;
+}
+static void one_host_place(Spot *p) { move_host(p, 4096, 0); }
+static void other_host_place(Spot *p) { p->args[1].offset = 0; }
+
 static void one_instance_less(Spot *p) {
     p->cmd->count--;
     p->cmd->nargs -= p->kernel->nargs;
@@ -179,7 +188,7 @@ typedef struct {
     const SnCudaApi *real;
     SnCudaApi table;
     SnCudaStream other;
-    uint32_t calls;
+    uint32_t calls, lose;
 } Wire;
 static Wire wire;
 
@@ -339,6 +348,8 @@ static bool names(Arena *a, const char *text, const Spot *p) {
     const char *kernel = p->kernel ? SN_STRING(p->plan, p->kernel->name) : "";
     const char *node = sn_cmd_name(p->plan, p->cmd);
     if (p->cmd->op == SN_CMD_GEMM && !p->kernel) kernel = "cuBLASLt";
+    if (p->cmd->op == SN_CMD_COPY)
+        kernel = p->cmd->stream == SN_STREAM_OUT ? "copy to the host" : "copy from the host";
     return has(text, arena_printf(a, "'%s'", kernel)) && has(text, node) &&
            has(text, arena_printf(a, "line %u", sn_cmd_node(p->plan, p->cmd)->line));
 }
@@ -463,6 +474,51 @@ static void every_order_finds_them(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+// ---- one call of many ---------------------------------------------------------------------------
+
+// Of the calls that order streams, the wire loses number `wire.lose`.
+static int lose_wait(SnCudaStream stream, SnCudaEvent event, unsigned flags) {
+    return wire.calls++ == wire.lose ? SN_CU_OK : wire.real->stream_wait(stream, event, flags);
+}
+static int lose_record(SnCudaEvent event, SnCudaStream stream) {
+    return wire.calls++ == wire.lose ? SN_CU_OK : wire.real->event_record(event, stream);
+}
+static void losing_waits(SnCudaApi *api) { api->stream_wait = lose_wait; }
+static void losing_records(SnCudaApi *api) { api->event_record = lose_record; }
+
+// Every wait and every record of the plan is needed, in a section that runs command by command (the first run)
+// and in one that is captured (the third): count calls from those numbers on. The others are the feed's and the
+// section's own. Returns how many were lost.
+static uint32_t lose_each(Subject *s, void (*change)(SnCudaApi *), uint32_t first, uint32_t third,
+                          uint32_t count, uint32_t *wrong) {
+    SnEmulator device = sn_emulator;
+    device.api = wired_api;
+    for (uint32_t i = 0; i < 2 * count; i++) {
+        start_wire(change);
+        wire.lose = i < count ? first + i : third + i - count;
+        Outcome o = run_program(s, s->plan, s->images, s->image_count, &device, false);
+        if (o.failed) continue;
+        printf("call %u is lost, and nobody says so\n", wire.lose);
+        ++*wrong;
+    }
+    return 2 * count;
+}
+
+static void every_wait_is_needed(void **state) {
+    static const char *const seeds[] = {"1", "2", "3"};
+    uint32_t wrong = 0, lost = 0;
+    for (size_t k = 0; k < sizeof seeds / sizeof *seeds; k++) {
+        setenv("SINTER_EMU_SEED", seeds[k], 1);
+        const KernelProgram all = lower_module(*state, parse_file(*state, file));
+        Subject s = subject_new(*state, &all, "trip");
+        lost += lose_each(&s, losing_waits, 1, 20, 8, &wrong);
+        lost += lose_each(&s, losing_records, 2, 24, 8, &wrong);
+    }
+    setenv("SINTER_EMU_SEED", "1", 1);
+    printf("%u calls lost\n", lost);
+    assert_int_equal(wrong, 0);
+}
+
 // Line 0 is no line: a report says none where the model's text is not known.
 static void no_place_is_no_line(void **state) {
     Module *m = parse_file(*state, file);
@@ -505,6 +561,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(programs_are_right, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_mutant_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_order_finds_them, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_wait_is_needed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_place_is_no_line, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

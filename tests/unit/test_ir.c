@@ -775,7 +775,7 @@ static const char *damage_module(Module *m, int i) {
     case 1: m->states.at[0].n_in = 3; return "V8: state 'wte' declares more axes";
     case 2:
         ir_assign(&(Builder){.m = m, .f = f}, 0, 64);
-        return "V9: function step, node %69 assign: second assignment to state 'wte'";
+        return "V9: function step, node %73 assign: second assignment to state 'wte'";
     case 3: f->region = true; return "V10: region step, node %1 state: not possible";
     case 4:
         r->region = false;
@@ -793,7 +793,7 @@ static const char *damage_module(Module *m, int i) {
     case 9: f->results.at[0].node = 2; return "V13: function step: loss 'loss' is not an f32";
     case 10:
         vec_push(m->arena, &f->mem, ((Mem){0}));
-        return "V14: function step: 1 places in memory for 69 nodes";
+        return "V14: function step: 1 places in memory for 73 nodes";
     case 11: m->axes.at[2].name = m->axes.at[1].name; return "V15: axis 'vocab' is not unique";
     case 12: func_new(m, "step", NULL); return "V16: function step: its name is not its own";
     case 13: m->repeats.at[1].parent = 2; return "V7: repeat 1 stands in none";

@@ -390,6 +390,90 @@ static const struct {
      "M2"},
 };
 
+// A state's negative goes to the host and comes back; meanwhile others use its memory.
+#define COPY(n, op, of, place) "  %" #n " = " op " " of " : " V " @" place "\n"
+#define START                                                                                      \
+    "  %0 = state : " V " {state=s} @param+0\n" KEEP(1, 0, "temp+0")                               \
+        BODY COPY(2, "offload", "%1", "host+0")
+static const struct {
+    const char *what, *body, *fault;
+} copies[] = {
+    {"a copy there and back",
+     START COPY(3, "landed", "%2, %1", "host+0") KEEP(4, 0, "temp+0") "\n" COPY(
+         5, "fetch", "%3", "temp+1024") COPY(6, "ready", "%5, %3", "temp+1024")
+         KEEP(7, 6, "temp+2048") "\n  value v = %4\n  value w = %7\n",
+     NULL},
+    {"memory that is used before the copy of it has landed",
+     START KEEP(3, 0, "temp+0") "\n" COPY(4, "landed", "%2, %1", "host+0")
+         COPY(5, "fetch", "%4", "temp+1024") COPY(6, "ready", "%5, %4", "temp+1024")
+             KEEP(7, 6, "temp+2048") "\n  value v = %3\n  value w = %7\n",
+     "M6"},
+    {"a fetch into what is read after it",
+     START COPY(3, "landed", "%2, %1", "host+0")
+         KEEP(4, 0, "temp+0") "\n" COPY(5, "fetch", "%3", "temp+0")
+             KEEP(6, 4, "temp+1024") "\n" COPY(7, "ready", "%5, %3", "temp+0")
+                 KEEP(8, 7, "temp+2048") "\n  value v = %6\n  value w = %8\n",
+     "M1"},
+    {"memory that is used before the copy into it is ready",
+     START COPY(3, "landed", "%2, %1", "host+0") COPY(4, "fetch", "%3", "temp+1024")
+         KEEP(5, 0, "temp+1024") "\n" COPY(6, "ready", "%4, %3", "temp+1024")
+             KEEP(7, 6, "temp+2048") "\n  value w = %7\n",
+     "M6"},
+    {"two values in one place of the host",
+     START COPY(3, "landed", "%2, %1", "host+0") KEEP(4, 0, "temp+1024") "\n" COPY(5, "offload",
+                                                                                   "%4", "host+0")
+         COPY(6, "landed", "%5, %4", "host+0") COPY(7, "fetch", "%3", "temp+2048")
+             COPY(8, "ready", "%7, %3", "temp+2048") KEEP(9, 8, "temp+3072") "\n  value w = %9\n",
+     "M1"},
+    {"a place of the host that is used again before it was read",
+     START COPY(3, "landed", "%2, %1", "host+0")
+         KEEP(4, 0, "temp+1024") "\n" COPY(5, "fetch", "%3", "temp+2048")
+             COPY(6, "offload", "%4", "host+0") COPY(7, "ready", "%5, %3", "temp+2048")
+                 COPY(8, "landed", "%6, %4", "host+0") KEEP(9, 7, "temp+3072") "\n  value w = %9\n",
+     "M6"},
+    {"a copy that comes out elsewhere",
+     START COPY(3, "landed", "%2, %1", "host+0") COPY(4, "fetch", "%3", "temp+1024")
+         COPY(5, "ready", "%4, %3", "temp+2048") KEEP(6, 5, "temp+3072") "\n  value w = %6\n",
+     "M6"},
+    {"an offload to the device",
+     "  %0 = state : " V " {state=s} @param+0\n" KEEP(1, 0, "temp+0")
+         BODY COPY(2, "offload", "%1", "temp+1024") COPY(3, "landed", "%2, %1", "temp+1024")
+             COPY(4, "fetch", "%3", "temp+2048") COPY(5, "ready", "%4, %3", "temp+2048")
+                 KEEP(6, 5, "temp+3072") "\n  value w = %6\n",
+     "M6"},
+    {"a copy that nothing waits for", START "  value v = %1\n", "V22"},
+    {"a copy that is waited for twice",
+     START COPY(3, "landed", "%2, %1", "host+0")
+         COPY(4, "landed", "%2, %1", "host+0") "  value v = %1\n",
+     "V22"},
+    {"a copy of something else",
+     START KEEP(3, 0, "temp+1024") "\n" COPY(4, "landed", "%2, %3", "host+0") "  value v = %3\n",
+     "V22"},
+    {"an offload that is fetched while it is under way",
+     START COPY(3, "fetch", "%2", "temp+1024") COPY(4, "ready", "%3, %2", "temp+1024")
+         KEEP(5, 4, "temp+2048") "\n  value v = %5\n",
+     "V22"},
+    {"a kernel that reads what lies on the host",
+     START COPY(3, "landed", "%2, %1", "host+0") KEEP(4, 3, "temp+1024") "\n  value v = %4\n",
+     "V22"},
+    {"a result on the host", START COPY(3, "landed", "%2, %1", "host+0") "  value v = %3\n", "V22"},
+};
+
+static void test_copies(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
+        Arena *a = arena_new();
+        const char *text = arena_printf(a, "%sfunc f planned {\n%s}\n", head, copies[i].body);
+        Text why = {.arena = a};
+        text_put(&why, "", 0);
+        int faults = check_text(a, text, &why);
+        const char *fault = copies[i].fault;
+        bool good = fault ? faults > 0 && !strncmp(why.at, fault, strlen(fault)) : faults == 0;
+        if (!good) fail_msg("%s: %s\n%s", copies[i].what, faults ? why.at : "not noticed", text);
+        arena_free(a);
+    }
+}
+
 static void test_functions(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
@@ -496,9 +580,8 @@ static void test_commands(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moved_values),
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_moved_values), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_functions),    cmocka_unit_test(test_copies),
         cmocka_unit_test(test_commands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -424,6 +424,10 @@ static const GradientRow rows[] = {
     NO(assign, "nothing reads it"),
     NO(group, "fuse makes it, after autodiff"),
     NO(part, "fuse makes it, after autodiff"),
+    NO(offload, "offload makes it, after autodiff"),
+    NO(landed, "offload makes it, after autodiff"),
+    NO(fetch, "offload makes it, after autodiff"),
+    NO(ready, "offload makes it, after autodiff"),
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

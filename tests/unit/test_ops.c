@@ -22,6 +22,10 @@ static const struct {
     {OP_group, "fuse makes it: every file runs as groups"},
     {OP_part, "fuse makes it"},
     {OP_arg, "fuse makes it"},
+    {OP_offload, "offload makes it, behind fuse: mutants.ir"},
+    {OP_landed, "offload makes it, behind fuse: mutants.ir"},
+    {OP_fetch, "offload makes it, behind fuse: mutants.ir"},
+    {OP_ready, "offload makes it, behind fuse: mutants.ir"},
 };
 
 static bool is_absent(Op op) {

@@ -329,6 +329,44 @@ static void test_recompute_keeps_every_bit(void **state) {
     if (changed < total / 2) fail_msg("values computed again in only %u modules", changed);
 }
 
+// Whatever waits on the host: every bit, and memory in which nothing touches what is being copied (V17).
+static void test_offload_keeps_every_bit(void **state) {
+    (void)state;
+    uint32_t changed = 0, total = rounds(100);
+    for (uint32_t i = 0; i < total; i++) {
+        PassCase c = new_case((IrGen){.seed = 70000 + i, .nodes = 10 + i % 60, .gradients = true});
+        Target slow =
+            *target_find("cuda"); // from links that hide every copy to such that hide none
+        slow.out = slow.in = 1e12 / pow(10, i % 8);
+        c.cx.target = &slow;
+        draw_again(&c);
+        c.m->demands.at[0].kind = DEMAND_offload;
+        PassHooks hooks = {.verify = true};
+        if (!pipeline_run_list(&c.cx, "dce,autodiff,tidy,layout,chunk,fuse,schedule,bundle",
+                               &hooks))
+            fail_msg("seed %llu: the passes before fail", (unsigned long long)c.seed);
+        InterpRun before, after;
+        run_start(&before, &c, INTERP_EXACT);
+        run_func(&before, &c, "step");
+        pass_offload(&c.cx);
+        arena_reset(c.cx.scratch);
+        if (!c.diag->errors) { // else none of the drawn values is kept
+            apply(&c, "offload", pass_offload);
+            uint32_t copies = 0;
+            const Func *f = module_find(c.m, "step");
+            for (NodeId n = 0; n < f->nodes.n; n++) copies += node_at(f, n)->op == OP_offload;
+            changed += copies != 0;
+            if (!pipeline_run_list(&c.cx, "memplan", &hooks))
+                fail_msg("seed %llu: memplan fails", (unsigned long long)c.seed);
+            run_start(&after, &c, INTERP_EXACT);
+            run_func(&after, &c, "step");
+            compare_runs(&c, "offload and memplan", &before, &after, 0);
+        }
+        end_case(&c);
+    }
+    if (changed < total / 3) fail_msg("values go to the host in only %u modules", changed);
+}
+
 static void test_simplify_keeps_the_meaning(void **state) {
     (void)state;
     for (uint32_t i = 0; i < rounds(100); i++) {
@@ -786,6 +824,7 @@ int main(void) {
         cmocka_unit_test(test_ledger_as_json),
         cmocka_unit_test(test_neutral_passes_keep_every_bit),
         cmocka_unit_test(test_recompute_keeps_every_bit),
+        cmocka_unit_test(test_offload_keeps_every_bit),
         cmocka_unit_test(test_attention_keeps_every_bit),
         cmocka_unit_test(test_bundles_keep_every_bit),
         cmocka_unit_test(test_simplify_keeps_the_meaning),
