@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOBODY UINT32_MAX
@@ -59,6 +60,7 @@ struct SnControl {
     SnStanding *standing; // [size], rank 0
     uint32_t ngroups;
     double beaten; // when the last beat was sent
+    double trust;  // before then silence says nothing: all of the run was stopped for a while
     bool welcome;
     // Why the run fails.
     SnStatus ended;
@@ -311,6 +313,8 @@ static Peer *room_for_stranger(SnControl *c) {
 static void accept_all(SnControl *c) {
     for (;;) {
         int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && errno != EAGAIN) // no descriptors: the next one may find some
+            nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
         if (fd < 0) return;
         Peer *p = room_for_stranger(c);
         if (!p) {
@@ -386,7 +390,7 @@ static void check_silence(SnControl *c) {
         Peer *p = &c->peers[i];
         if (p->link.fd < 0 || !p->greeted || p->bye) continue;
         if (is_root(c)) c->standing[p->rank].age = now - p->heard;
-        if (now - p->heard <= hang) continue;
+        if (now - p->heard <= hang || now < c->trust) continue;
         char how[64];
         snprintf(how, sizeof how, "has said nothing for %.0f s", now - p->heard);
         lose(c, p, how);
@@ -395,7 +399,7 @@ static void check_silence(SnControl *c) {
 
 static void check_hang(SnControl *c) {
     char text[1024];
-    if (c->ended ||
+    if (c->ended || sn_link_now() < c->trust ||
         !sn_hang_find(c->standing, c->world->size, atomic_load(&c->hang), text, sizeof text))
         return;
     give_up(c, SN_PEER, false, "%s", text);
@@ -406,6 +410,10 @@ static void beat(SnControl *c) {
     SnBeat own;
     double now = sn_link_now();
     if (now - c->beaten < beat_interval(c)) return;
+    // Who has not run himself, since somebody stopped the job or the machine was very busy, cannot tell who else
+    // has not.
+    if (c->beaten > 0 && now - c->beaten > atomic_load(&c->hang) / 2)
+        c->trust = now + atomic_load(&c->hang);
     c->beaten = now;
     for (uint32_t i = 0; i < c->npeers; i++) {
         Peer *p = &c->peers[i];

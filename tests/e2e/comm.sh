@@ -173,13 +173,23 @@ if [ "$long" = 1 ]; then
     done
 fi
 
+# A run that is stopped as a whole for longer than it would wait goes on.
+: >"$work/pids"
+COMM_PIDS=$work/pids "$ranks" --ranks 3 --seconds 2 --do nap:between@1 >"$work/out" 2>&1 &
+pid=$!
+all_there() { [ "$(alive | wc -l)" = 4 ]; } # three ranks and their parent
+when all_there
+sleep 0.5
+# shellcheck disable=SC2046 # a list
+kill -s STOP $(cat "$work/pids") && sleep 5 && kill -s CONT $(cat "$work/pids")
+wait $pid && ok || bad "a run that was stopped for a while: $(cat "$work/out")"
+
 # ---- signals of the launcher ----------------------------------------------------------------------------
 # A signal reaches all ranks; the parent killed takes them along.
 for signal in TERM KILL; do
     : >"$work/pids"
     COMM_PIDS=$work/pids "$ranks" --ranks 3 --do sleep:in@1 >"$work/out" 2>&1 &
     pid=$!
-    all_there() { [ "$(alive | wc -l)" = 4 ]; } # three ranks and their parent
     when all_there
     all_there && ok || bad "not all ranks are there: $(cat "$work/pids")"
     sleep 0.3

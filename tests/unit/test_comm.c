@@ -201,6 +201,11 @@ static void messages(void **state) {
     assert_true(m.failed);
     free(m.bytes);
     free(text);
+    SnEnd end; // a text holds no zero and ends with one
+    assert_true(sn_end_decode((const unsigned char *)"\1\0\0\0\2\0ab", 9, &end));
+    assert_string_equal(end.text, "ab");
+    assert_false(sn_end_decode((const unsigned char *)"\1\0\0\0\2\0a\0", 9, &end));
+    assert_false(sn_end_decode((const unsigned char *)"\1\0\0\0\2\0abc", 9, &end));
     unsigned char head[SN_MESSAGE_HEAD] = {1, 0, 1, 0, 0, 0, 0xa1, 0x5c};
     assert_false(sn_message_head(head, &kind, &n)); // 65537 bytes
     head[0] = 0;
@@ -275,13 +280,14 @@ static void who_hangs(void **state) {
          "no rank gets on in all_gather 'h.7.attn.wq' (llama.sn:31), step 812 pass 2, group data "
          "4-7; "
          "ranks 4-7 wait since 70 s");
-    // Another group's rank that waits for one that computes is the better story.
-    stand(&s[5], 10, 70, "x");
-    stand(&s[1], 11, 65, "x"), stand(&s[2], 10, 0, "h.0.mlp");
+    // A rank that waits for one that computes is the better story than one that waits for one that waits.
+    stand(&s[5], 10, 0, "h.0.mlp");
+    stand(&s[0], 11, 5, "x"), stand(&s[3], 11, 5, "x");
+    stand(&s[1], 11, 65, "x"), stand(&s[2], 10, 70, "x");
     says(s, 60,
-         "rank 0 (node11): no all_gather 'h.7.attn.wq' (llama.sn:31), step 812 pass 2, group data "
-         "0-3: "
-         "it is at 'update'; rank 1 waits since 65 s");
+         "rank 5 (node12): no all_gather 'h.7.attn.wq' (llama.sn:31), step 812 pass 2, group data "
+         "4-7: "
+         "it is at 'h.0.mlp'; ranks 4 6 7 wait since 66 s");
     free(s);
 }
 
