@@ -303,7 +303,7 @@ static SnStatus bench(Rank *r, const Team *g) {
     }
     if (!s && r->world.rank == 0)
         printf("%" PRId64 " floats: all_reduce %.3f s, copy %.3f s, ratio %.2f; of CPU %.3f s, "
-                          "%.3f s, ratio %.2f\n",
+               "%.3f s, ratio %.2f\n",
                r->bench, best[0], best[1], best[0] / best[1], best[2], best[3], best[2] / best[3]);
     free(x);
     free(y);
