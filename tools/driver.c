@@ -282,6 +282,7 @@ static void on_crash(int sig) {
         say("sinter: running again to keep the module before the failing pass\n");
         execv("/proc/self/exe", rerun_argv);
     }
+    if (!reproducer_text) say("sinter: internal error\n");
     if (reproducer_text) {
         int fd = open(reproducer_path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
         size_t n = strlen(reproducer_text);

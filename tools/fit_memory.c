@@ -53,15 +53,17 @@ void fit_hold(const Module *m, int64_t align, FitBuilt *to) {
     Arena *a = arena_new();
     Map at = {.arena = a};
     VEC(int64_t) rounds = {0};
-    uint8_t *shadowed = NEW_ARRAY(a, uint8_t, m->states.n + 1);
+    // A step reads parameters, or their shadows, of which one may stand for several.
+    uint8_t *is_read = NEW_ARRAY(a, uint8_t, m->states.n + 1);
+    const Func *step = module_find(m, "micro");
     memset(to->held, 0, sizeof to->held);
-    for (StateId s = 0; s < m->states.n; s++)
-        if (m->states.at[s].kind == STATE_shadow) shadowed[m->states.at[s].of] = 1;
+    for (NodeId n = 0; step && n < step->nodes.n; n++)
+        if (node_at(step, n)->op == OP_state) is_read[attr_of(m, step, n)->state.state] = 1;
     for (StateId s = 0; s < m->states.n; s++) {
         const State *st = &m->states.at[s];
         bool of = st->of != NONE && st->kind != STATE_param, fresh;
         const char *path = sym_str(m->syms, of ? m->states.at[st->of].path : st->path);
-        Held held = held_of(st, shadowed[s]);
+        Held held = held_of(st, !is_read[s]);
         uint64_t key = hash_u64(hash_bytes(HASH_SEED, path, round_name(path)), held);
         uint32_t *slot = map_slot(&at, key, &fresh);
         if (fresh) {

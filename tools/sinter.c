@@ -192,7 +192,7 @@ static int (*const functions[COMMANDS])(Driver *d) = {
 static int run_command(Driver *d, int argc, char **argv) {
     CommandId c = command_find(argv[1]);
     if (c == COMMANDS) return unknown_command(argv[1]);
-    driver_keep_arguments(argc, argv);
+    if (option_taken(OPT_verify_each, c)) driver_keep_arguments(argc, argv);
     int rc = driver_arguments(d, c, argc - 2, argv + 2);
     return rc == ARGUMENTS_READ ? functions[c](d) : rc;
 }
