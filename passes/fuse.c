@@ -197,11 +197,14 @@ static bool adds_bias(const Fuse *x, NodeId n, NodeId product, uint32_t stored) 
             return false;
         }
     }
+    bool of_a = false, of_b = false; // whose axes are the bias's
     for (uint32_t i = 0; i < v->n; i++) {
         bool in_a = type_find(type_of(x->m, x->f, operand(x->f, product, 0)), v->axes[i].axis) >= 0;
         if (in_a ? left : right) return false;
+        of_a |= in_a;
+        of_b |= !in_a;
     }
-    return true;
+    return of_a != of_b;
 }
 
 // What a product's call stores in the product's place, which nothing else reads: the product, or its sum with

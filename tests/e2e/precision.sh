@@ -44,6 +44,12 @@ for kind in narrow states; do
     train "$work/$kind" "$work/$kind-half.out" --steps 8 --resume "$work/$kind-half.out"
     same "$kind resumed" "$work/$kind.out/last" "$work/$kind-half.out/last"
 done
+# The same on a GPU, with attention and products taken apart as on the CPU.
+apart=$(echo "$all" | tr ',' '\n' | grep -vxE 'recognise|flash|merge' | paste -sd,)
+build states-gpu $states --passes="$apart" --target cpu,sm_90a
+train "$work/states-gpu" "$work/states-cpu.out" --steps 2 --device cpu
+train "$work/states-gpu" "$work/states-gpu.out" --steps 2 --device emu:sm_90a
+same "states on sm_90a" "$work/states-cpu.out/last" "$work/states-gpu.out/last"
 # q, k and v by one product: the same states in files, also interrupted, on any number of threads; other sums by the
 # value that they read, so other bits, but no other losses.
 build merged $narrow -D merge=all
