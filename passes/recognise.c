@@ -627,6 +627,29 @@ static Func *write_body(AttendForm *m, const AttendPart *p, NodeId *inner, FuncI
     return to;
 }
 
+// How many operands of the group are q, k, v or g, which may be parts of one value.
+static uint32_t matrices_of(const Flash *x) {
+    const FlashMatrix *all[] = {&x->q, &x->k, &x->v, &x->g};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        bool first = all[i]->there;
+        for (uint32_t j = 0; j < i; j++) first &= !all[j]->there || all[j]->index != all[i]->index;
+        n += first;
+    }
+    return n;
+}
+
+// What is in the way of a kernel on tensor cores that reads `values` beside q, k, v and g, or NULL. Each part of the
+// forward pass may read all of them; backward a tile of rows has them in shared memory, beside its features.
+static const char *has_no_room(const Flash *x, uint32_t values) {
+    enum { MATRICES = 7, MANY_FEATURES = 128, BESIDE_MANY = 12 };
+    const uint32_t parts = x->grad ? 1 : 4;
+    if (parts * values + MATRICES >= MAX_ARGS) return "reads too many values";
+    if (x->grad && (x->d > MANY_FEATURES || x->e > MANY_FEATURES) && values > BESIDE_MANY)
+        return "reads too many values beside more than 128 features";
+    return NULL;
+}
+
 // Whether tensor cores have the form of the part.
 static void check_tensor(AttendForm *m, Attention *x, const AttendPart *p) {
     AttendSearch *s = m->s;
@@ -643,6 +666,9 @@ static void check_tensor(AttendForm *m, Attention *x, const AttendPart *p) {
         for (uint32_t i = 0; i < p->body.n; i++)
             if (inner[p->body.at[i]] == at) n = p->body.at[i];
         refuse(x, n, why);
+    } else {
+        why = has_no_room(&flash, p->args.n - matrices_of(&flash));
+        if (why) refuse(x, x->products.at[0], why);
     }
     CHECK(id + 1 == s->m->funcs.n, "recognise: function %u is not the last one", id);
     s->m->funcs.n--; // it was to look at

@@ -20,7 +20,12 @@ typedef struct {
     uint32_t resident; // blocks on a processor, at least: small heads need not take all registers
 } FlashTile;
 
-enum { SMALL = 64, LARGE = 128 }; // features
+enum {
+    SMALL = 64, // features
+    LARGE = 128,
+    MOST_SHARED =
+        99 * 1024, // bytes of a block, on each target (sm_89, sm_120); recognise sees to it
+};
 
 // What is made of a score takes many registers.
 static bool is_dear(const LowerFlash *f) {
@@ -632,6 +637,11 @@ static bool set_launch(const FlashPrinter *x, CudaLaunch *to, Text *why) {
     *to = (CudaLaunch){.grid = {(uint32_t)blocks, 1, 1}, .block = 2 * t.bm};
     to->shared = t.bm * (x->kind == FLASH_forward ? q : q + v) + t.stages * t.bn * (q + v);
     if (by_keys(x->kind)) to->shared += t.stages * t.bn * x->row_bytes;
+    if (to->shared > MOST_SHARED) {
+        text_printf(why, "an attention whose blocks need %u bytes of shared memory, of %d",
+                    to->shared, MOST_SHARED);
+        return false;
+    }
     to->nkeys = x->nkeys;
     memcpy(to->key, x->key, x->nkeys * sizeof *x->key);
     return true;
