@@ -208,6 +208,15 @@ static bool learns(const Merge *x, StateId shadow) {
     return false;
 }
 
+// Products of the forward pass that read the shadow.
+static uint32_t uses_of(const Merge *x, StateId shadow) {
+    uint32_t count = 0;
+    for (NodeId n = 0; n < x->f->nodes.n; n++)
+        for (uint32_t i = 0; i < node(x, n)->n && node(x, n)->op == OP_contract; i++)
+            count += node(x, n)->phase == PHASE_F && state_of(x, operand(x->f, n, i)) == shadow;
+    return count;
+}
+
 static bool in_set(const MergeSet *s, uint32_t n, StateId state) {
     for (uint32_t i = 0; i < n; i++)
         if (s->shadow.of[i] == state) return true;
@@ -226,6 +235,8 @@ static bool fits(const Merge *x, const MergeSet *s, const MergeMatch *m, NodeId 
         *why = "a row of its parameter is no multiple of 16 bytes";
     else if (is_demanded(x, n))
         *why = "the plan says how it is computed";
+    else if (uses_of(x, state_of(x, w)) > 1)
+        *why = "its parameter is in another product, too";
     else if (s->n) {
         const StateId first = s->shadow.of[0];
         NodeId of = m->product[0], wof = other(x, of, m->x);
@@ -255,8 +266,11 @@ static void find_sets(Merge *x) {
         NodeId w, v = product_of(x, n, STATE_shadow, &w);
         const char *why;
         if (v == NONE || seen[n]) continue;
+        uint32_t beside = 0;
         MergeSet s = {.n = 0};
         MergeMatch m = {.x = v, .at = n};
+        for (NodeId k = n; k < x->f->nodes.n; k++)
+            beside += product_of(x, k, STATE_shadow, &w) == v;
         for (NodeId k = n; k < x->f->nodes.n; k++) {
             if (seen[k] || product_of(x, k, STATE_shadow, &w) != v ||
                 !list_same(summed(x, k), summed(x, n)))
@@ -265,7 +279,7 @@ static void find_sets(Merge *x) {
             if (fits(x, &s, &m, k, w, &why)) {
                 m.product[s.n] = k;
                 s.shadow.of[s.n++] = state_of(x, w);
-            } else if (why && s.n) {
+            } else if (why && beside > 1) {
                 record(x, false, name_of(x, k), node(x, k)->loc, 0, why);
             }
         }
@@ -753,7 +767,7 @@ static void decide(Merge *x, MergeSet *s) {
     MergeMatch *m = &s->match[x->id];
     StateId *bias = s->bias.of;
     memset(bias, 0xff, sizeof s->bias.of);
-    find_products(x, s, m);
+    CHECK(find_products(x, s, m), "the products of '%s' are lost", s->name);
     while (m->steps < LONGEST && follow(x, s, m, bias)) {
     }
     find_derivatives(x, s, m);
