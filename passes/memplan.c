@@ -17,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SORTED = 6000 };
+enum {
+    MAX_SORTED = 6000,
+    SMALL = 4 << 20, // bytes
+};
 
 typedef struct {
     int64_t bytes, offset;
@@ -228,6 +231,19 @@ static void find_last_uses(MemoryPlan *p) {
         NodeId copy = op_ends_copy(node_at(p->f, n)->op) ? operand(p->f, n, 0) : NONE;
         if (copy != NONE && p->last[copy] < p->last[n]) p->last[copy] = p->last[n];
     }
+}
+
+// Where starting a kernel costs, equal groups are started together, unless one writes where another reads. So an update,
+// which has many, uses no memory twice where its temporaries are small altogether.
+static void keep_apart(MemoryPlan *p) {
+    int64_t sum = 0;
+    if (!p->cx->target->bundles || strcmp(sym_str(p->m->syms, p->f->name), "update") != 0) return;
+    for (NodeId n = 0; n < p->f->nodes.n; n++) {
+        if (is_result(p->f, n) && p->f->mem.at[n].region == REGION_none)
+            sum += aligned(p->cx, type_of(p->m, p->f, n));
+    }
+    for (NodeId n = 0; n < p->f->nodes.n && sum <= SMALL; n++)
+        if (is_result(p->f, n)) p->last[n] = p->f->nodes.n;
 }
 
 // An operand of the group that dies there, is temporary, and may be written over by result `value`.
@@ -449,6 +465,7 @@ static void plan_func(PassCx *cx, Func *f, PlacedInputs *inputs) {
     place_inputs(cx, f, inputs);
     find_last_uses(&p);
     place_assigned(&p);
+    keep_apart(&p);
     make_buffers(&p);
     place_buffers(&p, &p.buffers, REGION_temp);
     place_buffers(&p, &p.host, REGION_host);

@@ -167,7 +167,8 @@ static void move_result(Spot *p, int64_t offset) {
     for (uint32_t i = 0; i < p->plan->args.count; i++)
         if (all[i].value == value) all[i].offset = offset;
 }
-static void result_on_first(Spot *p) { move_result(p, 0); }
+// The command behind it reads there.
+static void result_on_next(Spot *p) { move_result(p, p->args[p->cmd->nargs].offset); }
 static void result_on_previous(Spot *p) { move_result(p, p->args[-1].offset); }
 
 static void exchange_sizes(Spot *p) {

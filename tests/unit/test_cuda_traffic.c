@@ -127,8 +127,10 @@ typedef struct {
     bool library;
 } TrafficFixture;
 
-static int compile_as(void **state, bool library) {
-    TestModel *t = model_compile("models/gpt2.sn", "micro=4 size.seq=1024");
+static int compile_as(void **state, const char *more, bool library) {
+    char defines[64];
+    snprintf(defines, sizeof defines, "micro=4 size.seq=1024 %s", more);
+    TestModel *t = model_compile("models/gpt2.sn", defines);
     if (!t) return -1;
     TrafficFixture *f = NEW(t->a, TrafficFixture);
     *f = (TrafficFixture){.t = t, .plan = plan_of(t, library), .library = library};
@@ -136,8 +138,9 @@ static int compile_as(void **state, bool library) {
     *state = f;
     return 0;
 }
-static int compile(void **state) { return compile_as(state, false); }
-static int compile_library(void **state) { return compile_as(state, true); }
+static int compile(void **state) { return compile_as(state, "", false); }
+static int compile_library(void **state) { return compile_as(state, "", true); }
+static int compile_narrow(void **state) { return compile_as(state, "precision=bf16", false); }
 
 static int release(void **state) {
     model_free(((TrafficFixture *)*state)->t);
@@ -191,13 +194,35 @@ static void launches_of_a_layer(void **state) {
     assert_true(launches <= most);
 }
 
+// In bf16: what was reached (docs/bench.md), so that it stays.
+static void counts_in_bf16(void **state) {
+    const TrafficFixture *f = *state;
+    AccountLayer y = account_layer(f->t->a, f->plan, f->t->program->m);
+    const AccountTotal *t = &f->account.total;
+    uint32_t layer = y.kernels + y.products + y.others;
+    uint32_t step = t->kernels + t->products + t->others;
+    double peak = (double)account_peak(f->plan) / 1048576;
+    print_message("a layer: %u launches, %.1f MB by kernels, %.1f MB by attention, %.1f MB kept; a "
+                  "step: %u launches, %.1f MiB\n",
+                  layer, y.kernel_bytes * 1e-6, y.attention_bytes * 1e-6, y.saved_bytes * 1e-6,
+                  step, peak);
+    assert_true(layer > 0 && layer <= 24);
+    assert_true(step > layer && step <= 419);
+    assert_true(y.kernel_bytes > 0 && y.kernel_bytes <= 315.5e6);
+    assert_true(y.attention_bytes > 0 && y.attention_bytes <= 96e6);
+    assert_true(y.saved_bytes > 0 && y.saved_bytes <= 101.5e6);
+    assert_true(peak > 0 && peak <= 3397);
+}
+
 int main(void) {
+    const struct CMUnitTest narrow[] = {cmocka_unit_test(counts_in_bf16)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_are_the_model_s),
         cmocka_unit_test(kernels_move_no_more_than_they_must),
         cmocka_unit_test(launches_of_a_layer),
     };
     int failed = cmocka_run_group_tests_name("kernels after products", tests, compile, release);
+    failed += cmocka_run_group_tests_name("in bf16", narrow, compile_narrow, release);
     return failed +
            cmocka_run_group_tests_name("in the products' calls", tests, compile_library, release);
 }
