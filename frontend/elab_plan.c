@@ -260,7 +260,7 @@ static bool shape_good(const Elab *cx, const PlanLine *l, const SnLine *k) {
     case SN_LINE_CALL: return one;
     case SN_LINE_SCALED:
         return one || (l->items.n == 2 && !l->items.at[0].name && is_rate(cx, &l->items.at[1]));
-    case SN_LINE_OPTIONS:
+    case SN_LINE_OPTIONS: return named || (l->items.n == 0 && l->has_paths);
     case SN_LINE_AXES: return named;
     case SN_LINE_TYPED: return typed;
     case SN_LINE_WORD: return one || (l->items.n == 0 && l->has_paths);
@@ -601,7 +601,8 @@ static void read_line(Elab *cx, const PlanLine *l) {
     if (strcmp(what, "precision") == 0) plan_precision(cx, l);
     if (strcmp(what, "recompute") == 0) read_recompute(cx, l);
     if (strcmp(what, "freeze") == 0) vec_push(cx->arena, &cx->plan.freezes, l);
-    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse") || !strcmp(what, "offload")) {
+    bool demands = !strcmp(what, "offload") && l->has_paths;
+    if (!strcmp(what, "fuse") || !strcmp(what, "nofuse") || demands) {
         vec_push(cx->arena, &cx->plan.demands, l);
         cx->plan.named = true;
     }

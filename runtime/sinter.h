@@ -80,6 +80,7 @@ typedef struct {
     bool
         training; // steps and evaluations alone: generating and predicting are faults, and what they would
                   // need beside is not taken
+    const char *moments; // folder for a file that holds the moments, on a CPU; NULL: memory does
 } SnDeviceWish;
 SnStatus sn_exec_open_as(const SnProgram *programs, const SnDeviceWish *wish, SnExec **out,
                          SnError *e);

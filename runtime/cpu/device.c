@@ -13,6 +13,7 @@
 #include "runtime/core/attend.h"
 #include "runtime/core/cgroup.h"
 #include "runtime/core/pool.h"
+#include "runtime/cpu/moments.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,7 @@ typedef struct {
     unsigned char *scratch; // threads * scratch_bytes
     int64_t scratch_bytes;
     void **bufs;          // one per argument of the plan
+    const char *moments;  // folder of the file that they are in; NULL: memory
     CpuCommand *steps;    // one per command
     SnGemmJob *jobs;      // one per matrix product
     SnAttendJob *attends; // one per attention
@@ -143,12 +145,24 @@ static uint64_t now(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+// Pages of the moments that command i has: wanted when its turn is near, done with behind it.
+static void advise_moments(const CpuDevice *x, uint32_t i, bool soon) {
+    const SnCmd *c = &SN_AT(x->plan, SnCmd, cmds)[i];
+    for (uint32_t k = c->args; k < c->args + c->nargs; k++) {
+        const SnArg *a = &SN_AT(x->plan, SnArg, args)[k];
+        if (a->region != SN_REGION_MOMENT || a->bytes < PAGE) continue;
+        (soon ? sn_moments_soon : sn_moments_done)(x->bufs[k], a->bytes);
+    }
+}
+
 static SnStatus cpu_run(SnDevice *d, const SnSection *s, const SnEnv *env, SnError *e) {
     CpuDevice *x = cpu_of(d);
     SnStatus status = SN_OK;
     for (uint32_t i = s->cmd; i < s->cmd + s->count && !status; i++) {
         uint64_t start = d->profile ? now() : 0;
+        if (x->moments && i + 1 < s->cmd + s->count) advise_moments(x, i + 1, true);
         run_step(x, &x->steps[i], env);
+        if (x->moments) advise_moments(x, i, false);
         if (x->find_nan) status = sn_nan_check(d, &SN_AT(d->plan, SnCmd, cmds)[i], e);
         if (!d->profile) continue;
         d->counters[i].runs++;
@@ -193,11 +207,12 @@ static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError
     CpuPlaces p = places(x->plan, x->device.temporary, sn_pool_threads(x->pool), shared, scratch);
     int64_t at = p.all;
     x->scratch_bytes = p.of_thread;
+    int64_t in_file = x->moments ? p.region[SN_REGION_MOMENT + 1] - p.region[SN_REGION_MOMENT] : 0;
     double gib = 1024.0 * 1024.0 * 1024.0, usable = sn_usable_memory();
-    if ((double)at > usable)
+    if ((double)(at - in_file) > usable)
         return sn_fail(e, SN_MACHINE,
                        "the model needs %.2f GiB of memory, this machine allows %.2f GiB",
-                       (double)at / gib, usable / gib);
+                       (double)(at - in_file) / gib, usable / gib);
     void *m = mmap(NULL, (size_t)at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m == MAP_FAILED)
         return sn_fail(e, SN_MACHINE, "cannot reserve %.2f GiB of memory", (double)at / gib);
@@ -207,7 +222,7 @@ static SnStatus map_arena(CpuDevice *x, int64_t shared, int64_t scratch, SnError
     for (int r = 0; r < SN_REGIONS; r++) x->region[r] = x->arena + p.region[r];
     x->shared = x->arena + p.shared;
     x->scratch = x->arena + p.scratch;
-    return SN_OK;
+    return in_file ? sn_moments_map(x->region[SN_REGION_MOMENT], in_file, x->moments, e) : SN_OK;
 }
 
 static SnStatus allocate_tables(CpuDevice *x, SnError *e) {
@@ -400,6 +415,7 @@ SnStatus sn_cpu_device(const SnPlan *plan, void (*const *functions)(void), const
     x->plan = x->device.plan = plan;
     x->device.ops = &cpu_ops;
     x->device.temporary = sn_plan_temporary(plan, wish->training);
+    x->moments = plan->region_bytes[SN_REGION_MOMENT] ? wish->moments : NULL;
     x->find_nan = sn_nan_wanted();
     SnStatus s = build(x, functions, wish->threads, e);
     if (s) {

@@ -85,6 +85,9 @@ static SnStatus open_cuda(const SnProgram *p, const SnDeviceWish *wish, SnDevice
                                  .training = wish->training};
     SnStatus s = sn_cuda_device(p, &choice, out, e);
     if (!s && emulated_one) (*out)->first_nan = p->emulator->first_nan;
+    if (!s && wish->moments && !*(*out)->note)
+        snprintf((*out)->note, sizeof(*out)->note,
+                 "the moments stay on the device: 'offload moments' is for the CPU");
     return s;
 }
 

@@ -366,7 +366,8 @@ static SnStatus set_up(Run *r) {
     const SnDeviceWish wish = {.name = device_name(r),
                                .threads = threads,
                                .tune = given(r, SN_SET_tune) != NULL,
-                               .training = !given(r, SN_SET_generate) && !given(r, SN_SET_predict)};
+                               .training = !given(r, SN_SET_generate) && !given(r, SN_SET_predict),
+                               .moments = setting(r, SN_SET_offload_moments)};
     SnStatus s = claim_directory(r);
     if (!s) s = sn_exec_open_as(sn_programs, &wish, &r->exec, &r->e);
     if (!s) r->plan = sn_exec_plan(r->exec);
