@@ -345,7 +345,30 @@ static void print_bound(CpuBench *b, const AttendCost *c, double step, const dou
     printf("  step / bound               %8.2f\n", step / bound);
 }
 
-static void print_times(CpuBench *b, const AttendCost *c, const BenchTorch *torch, Times *t) {
+// Ours of two bf16 operands, beside their micro-kernel, summed over the step's shapes. Without its instruction they run
+// by f32's, which says nothing about theirs.
+static void print_pairs(CpuBench *b, bool instruction, double rate) {
+    double seconds = 0, operations = 0;
+    if (!b->bf16) return;
+    if (!instruction) {
+        puts("  those of bf16, ours          not measured: this build uses no AVX512-BF16");
+        return;
+    }
+    for (int i = 0; i < b->count; i++) {
+        BenchEntry *e = &b->entries[i];
+        if (!e->p.bf16) continue;
+        seconds += clock_median(e->took[0], b->repeat);
+        operations += 2.0 * (double)e->times * (double)e->p.batch * (double)e->p.m *
+                      (double)e->p.n * (double)e->p.k;
+    }
+    if (seconds > 0)
+        printf("  those of bf16, ours        %8.1f ms   %.0f GFLOP/s, %.2f of their micro-kernel's "
+               "rate\n",
+               seconds * 1e3, operations / seconds * 1e-9, operations / seconds / rate);
+}
+
+static void print_times(CpuBench *b, const SnGemmKit *kit, const AttendCost *c,
+                        const BenchTorch *torch, Times *t) {
     int n = b->repeat;
     double s = median(t, OF_STEP, n), o = median(t, OF_OURS, n), y = median(t, OF_THEIRS, n);
     double ukr[] = {median(t, OF_UKR, n), median(t, OF_PAIRS, n)};
@@ -354,6 +377,7 @@ static void print_times(CpuBench *b, const AttendCost *c, const BenchTorch *torc
     printf("  step                       %8.1f ms   %.1f to %.1f, loss %.3f -> %.3f\n", s * 1e3,
            t->at[OF_STEP][0] * 1e3, t->at[OF_STEP][n - 1] * 1e3, t->loss[0], t->loss[1]);
     printf("  its %d products, ours       %8.1f ms   %.0f GFLOP/s\n", b->count, o * 1e3, gf / o);
+    print_pairs(b, kit->pairs != NULL, ukr[1]);
     if (yardstick_available()) {
         printf("  its %d products, oneDNN     %8.1f ms   %.0f GFLOP/s\n", b->count, y * 1e3,
                gf / y);
@@ -388,7 +412,7 @@ static void measure(CpuBench *b, int threads) {
     Times *t = NEW(b->d->arena, Times);
     for (int r = -1; r < b->repeat; r++) measure_round(b, x, &k, torch, r, t); // the first warms up
     AttendCost c = attend_cost(b, x);
-    print_times(b, &c, torch, t);
+    print_times(b, &k.kit, &c, torch, t);
     if (torch) bench_torch_end(torch);
     free_products(b, &k);
     sn_exec_free(x);

@@ -21,9 +21,10 @@ grep -q 'M(1024) - M(512) = .*: at most 2.05' "$work/lengths" && ok || bad "memo
 "$sinter" bench "$root/tests/e2e/attend/refused/square.sn" -D layer=1 -D dim=8 --lengths 256,512,1024 >"$work/square" 2>&1 || bad "lengths: $(cat "$work/square")"
 grep -q 'M(1024) - M(512) = .*: MORE than 2.05' "$work/square" && ok || bad "memory of a square: $(cat "$work/square")"
 awk '$1 == 1024 { exit !($3 > 0 && $3 < $2 * 1.3 + 8 && $3 > $2 / 2) }' "$work/square" && ok || bad "measured: $(cat "$work/square")"
-"$sinter" bench "$root/models/gpt2.sn" -D layer=1 -D dim=16 -D head=2 -D hdim=8 -D ff=16 -D vocab=64 -D size.seq=16 -D micro=1 --threads 1 --repeat 1 \
+"$sinter" bench "$root/models/gpt2.sn" -D layer=1 -D dim=16 -D head=2 -D hdim=8 -D ff=16 -D vocab=64 -D size.seq=16 -D micro=1 -D precision=bf16 --threads 1 --repeat 1 \
     --torch false >"$work/torch" 2>&1 || bad "bench with no PyTorch: $(cat "$work/torch")"
 grep -q "PyTorch: 'false' has none" "$work/torch" && ok || bad "no PyTorch: $(cat "$work/torch")"
+grep -qE "^  those of bf16, ours  .*(of their micro-kernel's rate|not measured: .*AVX512-BF16)$" "$work/torch" && ok || bad "products of bf16: $(cat "$work/torch")"
 
 for target in sm_80 sm_89 sm_90a sm_100a sm_120; do
     bench --target $target --json >"$work/$target" 2>"$work/err" || bad "bench for $target: $(tail -1 "$work/err")"
