@@ -11,16 +11,13 @@ static bool is_analytic(Op op) {
            op == OP_fma || op == OP_exp || op == OP_tanh || op == OP_pow;
 }
 
-static bool is_zero(const Module *m, const Func *f, NodeId n) {
-    return node_at(f, n)->op == OP_const && attr_of(m, f, n)->constant.value == 0;
-}
-
 static bool is_smooth(const Module *m, const Func *f, NodeId n) {
     Op op = (Op)node_at(f, n)->op;
-    if (op == OP_eq) return is_zero(m, f, operand(f, n, 1)); // read by a choice only
+    if (op == OP_eq) return node_is_zero(m, f, operand(f, n, 1)); // read by a choice only
     if (op == OP_select)
         return node_at(f, operand(f, n, 0))->op == OP_eq &&
-               is_zero(m, f, operand(f, operand(f, n, 0), 1)) && is_zero(m, f, operand(f, n, 1));
+               node_is_zero(m, f, operand(f, operand(f, n, 0), 1)) &&
+               node_is_zero(m, f, operand(f, n, 1));
     return is_analytic(op) && type_of(m, f, n)->elem == ELEM_f32;
 }
 

@@ -38,11 +38,6 @@ static bool depends(const FlashSearch *s, NodeId n, NodeId from, NodeId stop) {
     return on[n - from];
 }
 
-static bool is_zero(const FlashSearch *s, NodeId n) {
-    while (op(s, n) == OP_expand) n = operand(s->f, n, 0);
-    return op(s, n) == OP_const && attr_of(s->m, s->f, n)->constant.value == 0;
-}
-
 // n is `of` times what does not depend on it.
 static bool is_linear(const FlashSearch *s, NodeId n, NodeId of) {
     if (n == of) return true;
@@ -59,7 +54,8 @@ static bool is_linear(const FlashSearch *s, NodeId n, NodeId of) {
     case OP_select: {
         NodeId c = operand(s->f, n, 2);
         if (depends(s, a, of, NONE)) return false;
-        return is_zero(s, c) ? is_linear(s, b, of) : is_zero(s, b) && is_linear(s, c, of);
+        return node_is_zero(s->m, s->f, c) ? is_linear(s, b, of)
+                                           : node_is_zero(s->m, s->f, b) && is_linear(s, c, of);
     }
     default: return false;
     }

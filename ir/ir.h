@@ -479,6 +479,9 @@ static inline NodeId operand(const Func *f, NodeId n, uint32_t i) {
     return f->pool.at[f->nodes.at[n].first + i];
 }
 
+// A constant 0, of whatever type and axes.
+bool node_is_zero(const Module *m, const Func *f, NodeId n);
+
 bool type_same(const Type *a, const Type *b); // the order of axes included
 // With the same sizes and splits, in any order.
 bool type_same_axes(const Type *a, const Type *b);

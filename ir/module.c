@@ -296,6 +296,11 @@ int64_t module_training_bytes(const Module *m) {
     return bytes;
 }
 
+bool node_is_zero(const Module *m, const Func *f, NodeId n) {
+    while (node_at(f, n)->op == OP_expand) n = operand(f, n, 0);
+    return node_at(f, n)->op == OP_const && attr_of(m, f, n)->constant.value == 0;
+}
+
 bool demand_selects(const Module *m, const Demand *d, const Func *f, NodeId n) {
     const Node *x = node_at(f, n);
     const char *func = sym_str(m->syms, f->name), *name = sym_str(m->syms, x->name);

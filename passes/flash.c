@@ -58,10 +58,6 @@ static bool has(const FlashForm *x, NodeId n, AxisId a) {
 static bool is_narrow(const FlashForm *x, NodeId n) {
     return elem_is_narrow(type_of(x->m, x->f, n)->elem);
 }
-static bool is_zero(const FlashForm *x, NodeId n) {
-    while (node(x, n)->op == OP_expand) n = operand(x->f, n, 0);
-    return node(x, n)->op == OP_const && attr_of(x->m, x->f, n)->constant.value == 0;
-}
 
 // ---- factors ------------------------------------------------------------------------------------
 
@@ -76,15 +72,17 @@ static void add_factor(Factors *to, NodeId n, uint32_t kind) {
 static NodeId choice(const FlashForm *x, NodeId n, NodeId *what, uint32_t *kind) {
     if (node(x, n)->op != OP_select) return NONE;
     NodeId yes = operand(x->f, n, 1), no = operand(x->f, n, 2);
-    *kind = is_zero(x, no) ? FACTOR_where : FACTOR_where_not;
-    *what = is_zero(x, no) ? yes : no;
-    return is_zero(x, yes) || is_zero(x, no) ? operand(x->f, n, 0) : NONE;
+    *kind = node_is_zero(x->m, x->f, no) ? FACTOR_where : FACTOR_where_not;
+    *what = node_is_zero(x->m, x->f, no) ? yes : no;
+    return node_is_zero(x->m, x->f, yes) || node_is_zero(x->m, x->f, no) ? operand(x->f, n, 0)
+                                                                         : NONE;
 }
 
 // 0 where a factor of the rest is 0: what derivatives write. It changes nothing of a finite product.
 static bool is_guard(const FlashForm *x, NodeId c, uint32_t kind) {
     return kind == FACTOR_where_not && node(x, c)->op == OP_eq &&
-           (is_zero(x, operand(x->f, c, 0)) || is_zero(x, operand(x->f, c, 1)));
+           (node_is_zero(x->m, x->f, operand(x->f, c, 0)) ||
+            node_is_zero(x->m, x->f, operand(x->f, c, 1)));
 }
 
 static void factors_of(const FlashForm *x, NodeId n, Factors *to) {

@@ -43,6 +43,13 @@ static bool same_line(const Decision *a, const Decision *b) {
            !strcmp(a->reason, b->reason);
 }
 
+const char *ledger_said(Arena *a, const Diag *d, const char *what, Loc at) {
+    uint32_t line, column;
+    if (!at.file) return what;
+    diag_position(d, at, &line, &column);
+    return arena_printf(a, "%s, line %u", what, line);
+}
+
 void ledger_add(Ledger *l, Decision d, const char *reason_fmt, ...) {
     if (!l) return;
     Text reason = {.arena = l->arena};

@@ -236,7 +236,7 @@ static NodeId start_value(const Cut *c, NodeId n) {
     int j = node_acc(node(c, n));
     if (j < 0) return NONE;
     NodeId o = operand(c->f, n, (uint32_t)j);
-    bool zero = node(c, o)->op == OP_const && attr_of(c->m, c->f, o)->constant.value == 0;
+    bool zero = node_is_zero(c->m, c->f, o);
     return zero ? NONE : o;
 }
 

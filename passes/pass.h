@@ -74,6 +74,8 @@ void ledger_print(const Ledger *l, Text *to);
 // The same as JSON, an object a line: kind "decision", target, function, pass, rule, done, subject, count,
 // bytes, reason, and where it is known file, line and column.
 void ledger_print_json(const Ledger *l, const Diag *d, const char *target, Text *to);
+// What the plan says, and in which line if it has one: "the plan says nofuse, line 5".
+const char *ledger_said(Arena *a, const Diag *d, const char *what, Loc at);
 // A name with '*' for instance numbers: "h.3.attn.q" -> "h.*.attn.q".
 const char *ledger_class(Arena *a, const char *name);
 

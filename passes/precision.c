@@ -92,10 +92,7 @@ static TypeId typed(Precise *p, TypeId t, Elem e) {
 // ---- the ledger ---------------------------------------------------------------------------------
 
 static const char *line_text(const Precise *p, const Precision *l) {
-    uint32_t line, column;
-    if (!l || !l->loc.file) return "the plan";
-    diag_position(p->m->diag, l->loc, &line, &column);
-    return arena_printf(p->a, "the plan, line %u", line);
+    return ledger_said(p->a, p->m->diag, "the plan", l ? l->loc : (Loc){0});
 }
 
 static const char *line_of(const Precise *p, PrecisionAttr attr, Sym name) {
@@ -144,11 +141,7 @@ static StateId parameter_at(const Precise *p, NodeId o) {
 static void classify(Precise *p, NodeId n) {
     const Node *x = node(p, n);
     bool input = x->op == OP_input && type(p, n)->n, some = false;
-    p->data[n] = input;
-    for (uint32_t i = 0; i < x->n; i++) {
-        p->data[n] |= p->data[operand(p->f, n, i)];
-        some |= p->whole[operand(p->f, n, i)];
-    }
+    for (uint32_t i = 0; i < x->n; i++) some |= p->whole[operand(p->f, n, i)];
     bool made = x->op == OP_contract || x->op == OP_gather || x->op == OP_scatter_add;
     p->whole[n] = input || (made ? p->data[n] : op_reads_one(x->op) && some);
     if (x->op != OP_reduce || attr_of(p->m, p->f, n)->reduce.by != FOLD_row) return;
@@ -584,7 +577,7 @@ static void write_func(Precise *p, Func *f) {
     p->users = func_users(p->a, f);
     p->inlined = fuse_predict_inline(p->cx, f);
     p->tiles = attention_tiles(p->cx, f);
-    p->data = NEW_ARRAY(p->a, uint8_t, count);
+    p->data = func_samples(p->a, p->m, f);
     p->whole = NEW_ARRAY(p->a, uint8_t, count);
     p->exact = NEW_ARRAY(p->a, uint8_t, count);
     p->kept = NEW_ARRAY(p->a, NodeId, count);

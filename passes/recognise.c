@@ -329,12 +329,10 @@ static void seed_other(AttendSearch *s, NodeId n, uint32_t i) {
 static void seed_all(AttendSearch *s) {
     for (NodeId n = 0; n < s->f->nodes.n; n++) {
         const Node *x = node(s, n);
-        s->data[n] = x->op == OP_input && type(s, n)->n;
         s->free[n] = op_info[x->op].reads == READS_NOTHING || (x->n && op_reads_one(x->op));
         s->score[n] = x->op == OP_contract ? n : NONE;
         for (uint32_t j = 0; j < x->n; j++) {
             NodeId o = operand(s->f, n, j);
-            s->data[n] |= s->data[o];
             s->free[n] &= s->free[o];
             if (is_elementwise(x->op) && s->score[n] == NONE) s->score[n] = s->score[o];
         }
@@ -352,7 +350,7 @@ static AttendSearch search(PassCx *cx, Func *f, bool tensor) {
     uint32_t count = f->nodes.n + 1;
     AttendSearch s = {
         .cx = cx, .m = cx->m, .f = f, .a = a, .users = func_users(a, f), .tensor = tensor};
-    s.data = NEW_ARRAY(a, uint8_t, count);
+    s.data = func_samples(a, cx->m, f);
     s.free = NEW_ARRAY(a, uint8_t, count);
     s.result = NEW_ARRAY(a, uint8_t, count);
     s.score = NEW_ARRAY(a, NodeId, count);
@@ -570,18 +568,12 @@ static void cut_part(AttendForm *m, Attention *x, bool backward) {
     vec_push(s->a, &m->parts, p);
 }
 
-static const char *said_at(const AttendSearch *s, Loc at) {
-    uint32_t line, column;
-    if (!at.file) return "stays by itself: the plan says nofuse";
-    diag_position(s->m->diag, at, &line, &column);
-    return arena_printf(s->a, "stays by itself: the plan says nofuse, line %u", line);
-}
-
 // What the plan's 'nofuse' selects is computed by itself, so not in here.
 static void keep_apart(AttendSearch *s, Attention *x, const NodeList *body) {
     for (uint32_t i = 0; i < s->m->demands.n; i++) {
         const Demand *d = &s->m->demands.at[i];
-        const char *why = said_at(s, d->loc);
+        const char *why =
+            ledger_said(s->a, s->m->diag, "stays by itself: the plan says nofuse", d->loc);
         for (uint32_t k = 0; d->kind == DEMAND_nofuse && k < body->n; k++)
             if (demand_selects(s->m, d, s->f, body->at[k]) && !is_view(s, body->at[k]))
                 refuse(x, body->at[k], why);

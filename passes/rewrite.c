@@ -42,6 +42,15 @@ void rewrite_end(Rewrite *r) {
     *r->from = r->to;
 }
 
+uint8_t *func_samples(Arena *a, const Module *m, const Func *f) {
+    uint8_t *on = NEW_ARRAY(a, uint8_t, f->nodes.n + 1);
+    for (NodeId n = 0; n < f->nodes.n; n++) {
+        on[n] = node_at(f, n)->op == OP_input && type_of(m, f, n)->n;
+        for (uint32_t i = 0; i < node_at(f, n)->n; i++) on[n] |= on[operand(f, n, i)];
+    }
+    return on;
+}
+
 uint32_t *count_uses(Arena *a, const Func *f) {
     uint32_t *uses = NEW_ARRAY(a, uint32_t, f->nodes.n + 1);
     for (uint32_t i = 0; i < f->nodes.n; i++)

@@ -18,6 +18,8 @@ NodeId rewrite_copy(Rewrite *r, NodeId old);
 // Maps the results and puts the new contents in the function's place.
 void rewrite_end(Rewrite *r);
 
+// By node: whether it depends on samples, which are inputs with axes.
+uint8_t *func_samples(Arena *a, const Module *m, const Func *f);
 // Number of uses of each node, results counted, by id.
 uint32_t *count_uses(Arena *a, const Func *f);
 void builder_like(Builder *b, const Node *n);

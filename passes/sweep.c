@@ -253,19 +253,13 @@ static bool check_node(const Sweep *s, Rounds *x, NodeId n) {
     return rows || check_sum(s, x, n);
 }
 
-static const char *said_at(const Sweep *s, Loc at) {
-    uint32_t line, column;
-    if (!at.file) return "stays whole: the plan says nofuse";
-    diag_position(s->m->diag, at, &line, &column);
-    return arena_printf(s->a, "stays whole: the plan says nofuse, line %u", line);
-}
-
 static void check_demands(const Sweep *s, Rounds *x) {
     for (uint32_t i = 0; i < s->m->demands.n; i++) {
         const Demand *d = &s->m->demands.at[i];
         for (uint32_t k = 0; d->kind == DEMAND_nofuse && k < x->nodes.n; k++)
             if (demand_selects(s->m, d, s->f, x->nodes.at[k]))
-                refuse(x, x->nodes.at[k], said_at(s, d->loc));
+                refuse(x, x->nodes.at[k],
+                       ledger_said(s->a, s->m->diag, "stays whole: the plan says nofuse", d->loc));
     }
 }
 
@@ -471,15 +465,11 @@ static void record(const Sweep *s, const Rounds *x) {
 static void look(Sweep *s) {
     uint32_t count = s->f->nodes.n + 1;
     s->users = func_users(s->a, s->f);
-    s->data = NEW_ARRAY(s->a, uint8_t, count);
+    s->data = func_samples(s->a, s->m, s->f);
     s->result = NEW_ARRAY(s->a, uint8_t, count);
     s->in = NEW_ARRAY(s->a, uint8_t, count);
     s->below = NEW_ARRAY(s->a, uint8_t, count);
     for (uint32_t i = 0; i < s->f->results.n; i++) s->result[s->f->results.at[i].node] = 1;
-    for (NodeId n = 0; n < s->f->nodes.n; n++) {
-        s->data[n] = node(s, n)->op == OP_input && type(s, n)->n;
-        for (uint32_t k = 0; k < node(s, n)->n; k++) s->data[n] |= s->data[operand(s->f, n, k)];
-    }
 }
 
 // Of the largest product, before any rounds: one far below it is not what a step's memory is made of.
