@@ -217,34 +217,45 @@ static uint32_t uses_of(const Merge *x, StateId shadow) {
     return count;
 }
 
-static bool in_set(const MergeSet *s, uint32_t n, StateId state) {
-    for (uint32_t i = 0; i < n; i++)
-        if (s->shadow.of[i] == state) return true;
+// Whether the backward pass reads the product where it lies, rounded and with its bias or without. What is merged
+// is stored as a whole: with one part all are kept.
+static bool is_kept(const Merge *x, NodeId product) {
+    for (uint32_t i = x->users.first[product]; i < x->users.first[product + 1]; i++) {
+        NodeId u = x->users.list[i];
+        Op op = (Op)node(x, u)->op;
+        if (node(x, u)->phase != PHASE_F) return true;
+        bool same = op == OP_cast || op_info[op].kind == OPK_VIEW;
+        if (op == OP_add) {
+            NodeId bias = other(x, u, product);
+            while (node(x, bias)->op == OP_cast) bias = operand(x->f, bias, 0);
+            same = node(x, bias)->op == OP_state;
+        }
+        if (same && is_kept(x, u)) return true;
+    }
     return false;
 }
 
-// Whether product n, of shadow w, can be a part of the set; *why: what is in the way.
-static bool fits(const Merge *x, const MergeSet *s, const MergeMatch *m, NodeId n, NodeId w,
-                 const char **why) {
+// Why product n, of shadow w, is a part of no set; NULL: it may be.
+static const char *why_alone(const Merge *x, NodeId n, NodeId w) {
     const Type *t = type(x, w);
-    uint32_t outs = t->n - summed(x, n)->n;
-    *why = NULL;
-    if (s->n == PARTS) return false;
-    if (in_set(s, s->n, state_of(x, w))) return false; // the same product twice
-    if (last_extents(t, outs) * elem_info[t->elem].bytes % ALIGNED)
-        *why = "a row of its parameter is no multiple of 16 bytes";
-    else if (is_demanded(x, n))
-        *why = "the plan says how it is computed";
-    else if (uses_of(x, state_of(x, w)) > 1)
-        *why = "its parameter is in another product, too";
-    else if (s->n) {
-        const StateId first = s->shadow.of[0];
-        NodeId of = m->product[0], wof = other(x, of, m->x);
-        *why = why_not_beside(x, of, wof, n, w);
-        if (!*why && learns(x, first) != learns(x, state_of(x, w)))
-            *why = "of its parameter and another one's only one learns";
-    }
-    return !*why;
+    if (last_extents(t, t->n - summed(x, n)->n) * elem_info[t->elem].bytes % ALIGNED)
+        return "a row of its parameter is no multiple of 16 bytes";
+    if (is_demanded(x, n)) return "the plan says how it is computed";
+    if (uses_of(x, state_of(x, w)) > 1) return "its parameter is in another product, too";
+    return NULL;
+}
+
+// Why it is no part of this set, which has some.
+static const char *why_apart(const Merge *x, const MergeSet *s, const MergeMatch *m, NodeId n,
+                             NodeId w) {
+    NodeId of = m->product[0];
+    const char *why = why_not_beside(x, of, other(x, of, m->x), n, w);
+    if (why) return why;
+    if (learns(x, s->shadow.of[0]) != learns(x, state_of(x, w)))
+        return "of its parameter and another one's only one learns";
+    if (is_kept(x, of) != is_kept(x, n))
+        return "of it and another one only one is kept for the backward pass";
+    return NULL;
 }
 
 static void add_set(Merge *x, MergeSet s, MergeMatch m) {
@@ -264,7 +275,6 @@ static void find_sets(Merge *x) {
     uint8_t *seen = NEW_ARRAY(x->a, uint8_t, x->f->nodes.n + 1);
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
         NodeId w, v = product_of(x, n, STATE_shadow, &w);
-        const char *why;
         if (v == NONE || seen[n]) continue;
         uint32_t beside = 0;
         MergeSet s = {.n = 0};
@@ -275,13 +285,17 @@ static void find_sets(Merge *x) {
             if (seen[k] || product_of(x, k, STATE_shadow, &w) != v ||
                 !list_same(summed(x, k), summed(x, n)))
                 continue;
-            seen[k] = 1;
-            if (fits(x, &s, &m, k, w, &why)) {
-                m.product[s.n] = k;
-                s.shadow.of[s.n++] = state_of(x, w);
-            } else if (why && beside > 1) {
-                record(x, false, name_of(x, k), node(x, k)->loc, 0, why);
+            if (s.n == PARTS) continue;
+            const char *why = why_alone(x, k, w);
+            seen[k] = why != NULL;
+            if (!why && s.n) why = why_apart(x, &s, &m, k, w);
+            if (why) {
+                if (beside > 1) record(x, false, name_of(x, k), node(x, k)->loc, 0, why);
+                continue;
             }
+            seen[k] = 1;
+            m.product[s.n] = k;
+            s.shadow.of[s.n++] = state_of(x, w);
         }
         if (s.n > 1) add_set(x, s, m);
     }
