@@ -25,6 +25,7 @@ typedef struct {
     Tensor *states;      // by StateId; assigned in place when the function has run
     uint64_t seed, step; // for random
     uint32_t rank;       // of the mesh, which this one is
+    bool backwards;      // F64: folds and products take their elements in the contrary order
 } Interp;
 
 void interp_init(Interp *in, Module *m, InterpMode mode, Arena *a); // states zeroed

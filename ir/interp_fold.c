@@ -91,11 +91,13 @@ bool interp_reduce(Evaluation *r, NodeId n, Tensor *out) {
     int64_t *offsets = list_offsets(r, xt, &a->reduce.axes, &count);
     double *row = NEW_ARRAY(r->arena, double, count), *to = out->at;
     int part = a->reduce.part ? type_find(t, a->reduce.part) : -1;
+    bool backwards = r->in->backwards && !run_exact(r);
     Walk w = walk_new(t);
     walk_add(&w, t, xt);
     if (part >= 0) w.step[0][part] = 0; // the operand may have that axis, folded
     for (; walk_more(&w); walk_next(&w)) {
-        for (int64_t i = 0; i < count; i++) row[i] = x->at[w.offset[0] + offsets[i]];
+        for (int64_t i = 0; i < count; i++)
+            row[backwards ? count - 1 - i : i] = x->at[w.offset[0] + offsets[i]];
         FoldBy by = (FoldBy)a->reduce.by;
         *to++ =
             part >= 0 ? fold_part(&f, by, row, count, w.at[part]) : fold_all(&f, by, row, count);
@@ -145,9 +147,12 @@ static double dot_exact(const Dot *d) {
     return (double)total;
 }
 
-static double dot_f64(const Dot *d) {
+static double dot_f64(const Dot *d, bool backwards) {
     double acc = 0;
-    for (int64_t k = 0; k < d->k; k++) acc += d->a[d->at_a[k]] * d->b[d->at_b[k]];
+    for (int64_t i = 0; i < d->k; i++) {
+        int64_t k = backwards ? d->k - 1 - i : i;
+        acc += d->a[d->at_a[k]] * d->b[d->at_b[k]];
+    }
     return acc;
 }
 
@@ -168,7 +173,7 @@ bool interp_contract(Evaluation *r, NodeId n, Tensor *out) {
     for (; walk_more(&w); walk_next(&w)) {
         d.a = x->at + w.offset[0];
         d.b = y->at + w.offset[1];
-        double v = run_exact(r) ? dot_exact(&d) : dot_f64(&d);
+        double v = run_exact(r) ? dot_exact(&d) : dot_f64(&d, r->in->backwards);
         if (acc) v = run_round(r, ELEM_f32, acc->at[w.offset[2]] + v);
         *to++ = v;
     }

@@ -384,14 +384,21 @@ typedef struct {
 typedef enum { MERGE_auto, MERGE_none, MERGE_all, MERGE_MODES } MergeMode;
 extern const char *const merge_names[MERGE_MODES];
 
+// A line 'shard' of the plan: values are divided over a mesh axis along the first of these axes that they have.
+typedef struct {
+    uint32_t mesh;
+    AxisList axes;
+} ShardLine;
+
 typedef struct {
     Arena *arena;
     SymTab *syms;
     Diag *diag;
     VEC(Axis) axes; // axes.at[0] is "no axis"
     MeshAxis mesh[MAX_MESH];
-    uint32_t meshes;     // 0: one device
-    VEC(Repeat) repeats; // repeats.at[0] is "no repeat"
+    uint32_t meshes;       // 0: one device
+    VEC(ShardLine) shards; // empty when the pass shard has done it
+    VEC(Repeat) repeats;   // repeats.at[0] is "no repeat"
     VEC(State) states;
     VEC(Type) types;
     VEC(Attr) attrs; // attrs.at[0] is ATTR_none

@@ -652,6 +652,13 @@ static void mesh_line(IrParser *p) {
     if (!p->m->meshes) ERROR(p, p->at, "expected a mesh axis");
 }
 
+// shard tensor (vocab, head, ff)
+static void shard_line(IrParser *p) {
+    ShardLine l = {.mesh = mesh_axis(p)};
+    if (!p->failed) l.axes = axes(p);
+    if (!p->failed) vec_push(p->arena, &p->m->shards, l);
+}
+
 static void whole_line(IrParser *p) {
     static const char *const names[] = {"step", "eval", "predict"};
     uint32_t which = one_of(p, names, 3, "function");
@@ -773,6 +780,8 @@ static void item(IrParser *p) {
         file_line(p);
     else if (take_word(p, "mesh"))
         mesh_line(p);
+    else if (take_word(p, "shard"))
+        shard_line(p);
     else if (take_word(p, "axis"))
         axis_line(p);
     else if (take_word(p, "whole"))
@@ -796,10 +805,10 @@ static void item(IrParser *p) {
     else if (take_word(p, "region"))
         func(p, true);
     else if (!demand_line(p))
-        ERROR(
-            p, p->at,
-            "expected 'file', 'mesh', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
-            "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'");
+        ERROR(p, p->at,
+              "expected 'file', 'mesh', 'axis', 'shard', 'whole', 'repeat', 'state', 'precision', "
+              "'rounded', "
+              "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'");
 }
 
 Module *ir_parse(Arena *a, SymTab *syms, Diag *d, uint16_t file) {

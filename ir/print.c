@@ -350,6 +350,11 @@ void ir_print_module(Text *to, const Module *m) {
         text_printf(to, " = %lld%s\n", (long long)m->axes.at[i].size,
                     m->axes.at[i].sample ? " sample" : "");
     }
+    for (uint32_t i = 0; i < m->shards.n; i++) {
+        put(&p, "shard "), put_mesh_axis(&p, m->shards.at[i].mesh);
+        put(&p, " "), put_axes(&p, &m->shards.at[i].axes);
+        put(&p, "\n");
+    }
     if (m->whole_step) put(&p, "whole step\n");
     if (m->whole_eval) put(&p, "whole eval\n");
     if (m->whole_predict) put(&p, "whole predict\n");

@@ -2,6 +2,7 @@
 // wanted between passes (verifier, timing, dumps, reproducers) happens here once, so that a pass is
 // one function and knows nothing of it.
 #include "passes/pipeline.h"
+#include "ir/place.h"
 #include <string.h>
 #include <time.h>
 
@@ -36,8 +37,18 @@ static void check_module(PassCx *cx, const PassInfo *pass) {
         internal_error(__FILE__, __LINE__, "after pass '%s': %s", pass->name, why.at ? why.at : "");
 }
 
+// Regions, memory and code for ranks are still to come: what goes on from here is a program of one device.
+static bool knows_ranks(PassCx *cx, const PassInfo *pass) {
+    if (!cx->m->meshes || pass <= &pass_table[PASS_shard - 1]) return true;
+    diag_error(cx->m->diag, (Loc){0},
+               "a mesh of %lld ranks is not compiled yet: pass '%s' knows one device",
+               (long long)mesh_ranks(cx->m), pass->name);
+    return false;
+}
+
 static bool run_one(PassCx *cx, const PassInfo *pass, const PassHooks *hooks) {
     uint32_t errors = cx->m->diag->errors;
+    if (!knows_ranks(cx, pass)) return false;
     if (hooks && hooks->before) hooks->before(hooks->user, pass, cx->m);
     double start = now();
     bool changed = pass->run(cx);

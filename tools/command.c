@@ -16,7 +16,7 @@ const CommandInfo command_info[COMMANDS] = {
 #define OF(id) (1u << CMD_##id)
 #define RUN_PASSES                                                                                 \
     (OF(build) | OF(run) | OF(check) | OF(explain) | OF(dump) | OF(opt)) // and may be watched
-#define READ_MODELS   (RUN_PASSES | OF(bench))
+#define READ_MODELS   (RUN_PASSES | OF(bench) | OF(verify))
 #define EVERY_COMMAND ((1u << COMMANDS) - 1)
 _Static_assert(COMMANDS < 32, "takers is a set of 32 bits");
 

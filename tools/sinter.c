@@ -7,6 +7,7 @@
 #include "tools/driver.h"
 #include "tools/explain.h"
 #include "tools/page.h"
+#include "tools/verify.h"
 #include "tools/version.h"
 #include <errno.h>
 #include <limits.h>
@@ -111,6 +112,8 @@ static int command_explain(Driver *d) {
     int rc = driver_report(d);
     return ok && !rc ? driver_put(d, &t) : rc ? rc : EXIT_USER;
 }
+
+static int command_verify(Driver *d) { return verify(d); }
 
 static int command_fmt(Driver *d) {
     if (d->o.in_place && strcmp(d->o.input, "-") == 0)

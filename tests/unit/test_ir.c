@@ -221,7 +221,8 @@ static void test_text_faults(void **state) {
         {"sweep above=0 rows=2", "integer out of range, expected 1 to 1125899906842624", 1, 13},
         {"state m : f32 moment of=w", "no state 'w' before here", 1, 25},
         {"hello",
-         "expected 'file', 'mesh', 'axis', 'whole', 'repeat', 'state', 'precision', 'rounded', "
+         "expected 'file', 'mesh', 'axis', 'shard', 'whole', 'repeat', 'state', 'precision', "
+         "'rounded', "
          "'recomputes', 'sweep', 'merges', a demand, 'func' or 'region'",
          1, 1},
         {"whole batch", "unknown function 'batch'", 1, 7},
