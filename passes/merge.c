@@ -15,8 +15,8 @@
 // its bits, since the sums of each element are the same. So it is for targets whose launches cost, and where
 // the plan asks for it.
 //
-// Needs the shadows of precision; comes before recognise, which takes slices as operands of attention. For each function O(nodes), for
-// each set of parameters O(readers).
+// Needs the shadows of precision; comes before recognise, which takes slices as operands of attention. O(nodes + states) for each
+// function.
 #include "ir/view.h"
 #include "passes/rewrite.h"
 #include <string.h>
@@ -55,18 +55,38 @@ typedef struct {
     MergeMatch *match; // by function
 } MergeSet;
 
+// What a function does with a state: the only node of its kind, NONE, or SEVERAL.
+enum { SEVERAL = NONE - 1 };
+typedef struct {
+    NodeId reader, assign, product; // product: of the forward pass, as product_of
+    uint32_t products;              // of the forward pass, of any form
+} StateUse;
+
+// The part of a span that a state becomes; set: NONE: of none.
+typedef struct {
+    uint32_t set, part;
+    const Span *span;
+} StatePart;
+
 typedef struct {
     PassCx *cx;
     Module *m;
     Arena *a;
     VEC(MergeSet) sets;
-    uint8_t *dead; // by state: nothing names it any more
+    // by state, of those that there were
+    uint32_t states;
+    uint8_t *dead;      // nothing names it any more
+    StateId *sum;       // of a parameter: the sum of its gradients, or NONE
+    uint32_t *assigned; // functions that assign it
+    StatePart *in;
+    StateUse *use; // in the function
     // of one function
     Func *f;
     FuncId id;
     Users users;
     Rewrite r;
-    uint8_t *skip; // by node: something else is written for it
+    uint8_t *skip;    // by node: something else is written for it
+    uint32_t *set_at; // by node: 1 + the set of which something is written here
 } Merge;
 
 static const Node *node(const Merge *x, NodeId n) { return node_at(x->f, n); }
@@ -85,12 +105,6 @@ static bool is_kind(const Merge *x, StateId s, StateKind kind) {
     return s != NONE && x->m->states.at[s].kind == kind;
 }
 
-static void enter(Merge *x, FuncId id) {
-    x->id = id;
-    x->f = x->m->funcs.at[id];
-    x->users = func_users(x->a, x->f);
-}
-
 // Everything that reads n: NONE: not one reader, or it is a result.
 static NodeId only_user(const Merge *x, NodeId n) {
     for (uint32_t i = 0; i < x->f->results.n; i++)
@@ -105,25 +119,10 @@ static NodeId other(const Merge *x, NodeId n, NodeId than) {
 
 // The only node that reads state s, or NONE.
 static NodeId reader_of(const Merge *x, StateId s) {
-    NodeId found = NONE;
-    for (NodeId n = 0; n < x->f->nodes.n; n++) {
-        if (state_of(x, n) != s) continue;
-        for (uint32_t i = x->users.first[n]; i < x->users.first[n + 1]; i++) {
-            if (found != NONE) return NONE;
-            found = x->users.list[i];
-        }
-    }
-    return found;
+    return x->use[s].reader == SEVERAL ? NONE : x->use[s].reader;
 }
-
 static NodeId assign_of(const Merge *x, StateId s) {
-    NodeId found = NONE;
-    for (NodeId n = 0; n < x->f->nodes.n; n++)
-        if (assigned_to(x, n) == s) {
-            if (found != NONE) return NONE;
-            found = n;
-        }
-    return found;
+    return x->use[s].assign == SEVERAL ? NONE : x->use[s].assign;
 }
 
 // ---- finding the sets ---------------------------------------------------------------------------
@@ -199,22 +198,30 @@ static bool is_demanded(const Merge *x, NodeId n) {
     return false;
 }
 
-// Learned, with a sum of gradients that is added to in place.
-static bool learns(const Merge *x, StateId shadow) {
-    for (StateId s = 0; s < x->m->states.n; s++)
-        if (x->m->states.at[s].kind == STATE_accum &&
-            x->m->states.at[s].of == x->m->states.at[shadow].of)
-            return true;
-    return false;
+// The sum of gradients of what the shadow is of; NONE: it does not learn.
+static StateId sum_of(const Merge *x, StateId shadow) {
+    StateId of = x->m->states.at[shadow].of;
+    return of == NONE ? NONE : x->sum[of];
 }
 
-// Products of the forward pass that read the shadow.
-static uint32_t uses_of(const Merge *x, StateId shadow) {
-    uint32_t count = 0;
-    for (NodeId n = 0; n < x->f->nodes.n; n++)
-        for (uint32_t i = 0; i < node(x, n)->n && node(x, n)->op == OP_contract; i++)
-            count += node(x, n)->phase == PHASE_F && state_of(x, operand(x->f, n, i)) == shadow;
-    return count;
+static void count(NodeId *of, NodeId n) { *of = *of == NONE ? n : SEVERAL; }
+
+static void enter(Merge *x, FuncId id) {
+    x->id = id;
+    x->f = x->m->funcs.at[id];
+    x->users = func_users(x->a, x->f);
+    for (StateId s = 0; s < x->states; s++) x->use[s] = (StateUse){NONE, NONE, NONE, 0};
+    for (NodeId n = 0; n < x->f->nodes.n; n++) {
+        StateId s = state_of(x, n), to = assigned_to(x, n);
+        if (to < x->states) count(&x->use[to].assign, n);
+        for (uint32_t i = x->users.first[n]; s < x->states && i < x->users.first[n + 1]; i++) {
+            NodeId u = x->users.list[i], w;
+            count(&x->use[s].reader, u);
+            x->use[s].products += node(x, u)->op == OP_contract && node(x, u)->phase == PHASE_F;
+            if (product_of(x, u, (StateKind)x->m->states.at[s].kind, &w) != NONE && w == n)
+                count(&x->use[s].product, u);
+        }
+    }
 }
 
 // Whether the backward pass reads the product where it lies, rounded and with its bias or without. What is merged
@@ -241,7 +248,7 @@ static const char *why_alone(const Merge *x, NodeId n, NodeId w) {
     if (last_extents(t, t->n - summed(x, n)->n) * elem_info[t->elem].bytes % ALIGNED)
         return "a row of its parameter is no multiple of 16 bytes";
     if (is_demanded(x, n)) return "the plan says how it is computed";
-    if (uses_of(x, state_of(x, w)) > 1) return "its parameter is in another product, too";
+    if (x->use[state_of(x, w)].products > 1) return "its parameter is in another product, too";
     return NULL;
 }
 
@@ -251,7 +258,7 @@ static const char *why_apart(const Merge *x, const MergeSet *s, const MergeMatch
     NodeId of = m->product[0];
     const char *why = why_not_beside(x, of, other(x, of, m->x), n, w);
     if (why) return why;
-    if (learns(x, s->shadow.of[0]) != learns(x, state_of(x, w)))
+    if ((sum_of(x, s->shadow.of[0]) == NONE) != (sum_of(x, state_of(x, w)) == NONE))
         return "of its parameter and another one's only one learns";
     if (is_kept(x, of) != is_kept(x, n))
         return "of it and another one only one is kept for the backward pass";
@@ -279,10 +286,13 @@ static void find_sets(Merge *x) {
         uint32_t beside = 0;
         MergeSet s = {.n = 0};
         MergeMatch m = {.x = v, .at = n};
-        for (NodeId k = n; k < x->f->nodes.n; k++)
-            beside += product_of(x, k, STATE_shadow, &w) == v;
-        for (NodeId k = n; k < x->f->nodes.n; k++) {
-            if (seen[k] || product_of(x, k, STATE_shadow, &w) != v ||
+        const NodeId *readers = x->users.list + x->users.first[v];
+        uint32_t count = x->users.first[v + 1] - x->users.first[v];
+        for (uint32_t i = 0; i < count; i++)
+            beside += readers[i] >= n && product_of(x, readers[i], STATE_shadow, &w) == v;
+        for (uint32_t i = 0; i < count; i++) {
+            NodeId k = readers[i];
+            if (k < n || seen[k] || product_of(x, k, STATE_shadow, &w) != v ||
                 !list_same(summed(x, k), summed(x, n)))
                 continue;
             if (s.n == PARTS) continue;
@@ -307,9 +317,11 @@ static void report_wide(Merge *x) {
         NodeId w, v = product_of(x, n, STATE_param, &w);
         bool before = false;
         if (v == NONE) continue;
-        for (NodeId k = 0; k < n && !before; k++)
-            before =
-                product_of(x, k, STATE_param, &w) == v && list_same(summed(x, k), summed(x, n));
+        for (uint32_t i = x->users.first[v]; i < x->users.first[v + 1] && !before; i++) {
+            NodeId k = x->users.list[i];
+            before = k < n && product_of(x, k, STATE_param, &w) == v &&
+                     list_same(summed(x, k), summed(x, n));
+        }
         if (before)
             record(x, false, name_of(x, n), node(x, n)->loc, 0,
                    "its parameter is multiplied as it is: only copies in a narrow type are laid "
@@ -364,15 +376,13 @@ static bool find_products(const Merge *x, const MergeSet *s, MergeMatch *m) {
     memset(m, 0xff, sizeof *m);
     m->steps = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        for (NodeId n = 0; n < x->f->nodes.n; n++) {
-            NodeId w, v = product_of(x, n, STATE_shadow, &w);
-            if (v == NONE || state_of(x, w) != s->shadow.of[i]) continue;
-            if (m->product[i] != NONE || (i && v != m->x)) return false;
-            m->product[i] = n;
-            m->x = v;
-        }
-        if (m->product[i] == NONE || is_demanded(x, m->product[i])) return false;
-        NodeId w = other(x, m->product[i], m->x), w0 = other(x, m->product[0], m->x);
+        NodeId n = x->use[s->shadow.of[i]].product, w;
+        if (n == NONE || n == SEVERAL || is_demanded(x, n)) return false;
+        NodeId v = product_of(x, n, STATE_shadow, &w);
+        if (i && v != m->x) return false;
+        m->product[i] = n;
+        m->x = v;
+        NodeId w0 = other(x, m->product[0], m->x);
         if (why_not_beside(x, m->product[0], w0, m->product[i], w)) return false;
         if (m->product[i] < m->at) m->at = m->product[i];
         m->last[i] = m->product[i];
@@ -442,25 +452,9 @@ static bool find_dx(const Merge *x, const MergeSet *s, MergeMatch *m) {
     return true;
 }
 
-static StateId sum_of(const Merge *x, StateId shadow) {
-    StateId found = NONE;
-    for (StateId s = 0; s < x->m->states.n; s++)
-        if (x->m->states.at[s].kind == STATE_accum &&
-            x->m->states.at[s].of == x->m->states.at[shadow].of)
-            found = s;
-    return found;
-}
-
 // No other function assigns the sum: it reads it, as a slice.
 static bool is_summed_here(const Merge *x, StateId sum) {
-    for (FuncId i = 0; i < x->m->funcs.n; i++) {
-        const Func *f = x->m->funcs.at[i];
-        if (f == x->f || f->region) continue;
-        for (NodeId n = 0; n < f->nodes.n; n++)
-            if (node_at(f, n)->op == OP_assign && attr_of(x->m, f, n)->assign.state == sum)
-                return false;
-    }
-    return true;
+    return x->assigned[sum] == (x->use[sum].assign != NONE);
 }
 
 static bool find_dw(const Merge *x, MergeSet *s, MergeMatch *m) {
@@ -707,30 +701,31 @@ static void skip_all(Merge *x, const MergeSet *s, const MergeMatch *m) {
 }
 
 static void write_at(Merge *x, NodeId n) {
-    for (uint32_t i = 0; i < x->sets.n; i++) {
-        const MergeSet *s = &x->sets.at[i];
-        MergeMatch *m = &s->match[x->id];
-        if (s->shadow.whole == NONE) continue;
-        if (m->at == n) write_products(x, s, m);
-        if (m->dx_at == n) write_dx(x, s, m);
-        if (m->dw_at == n) write_dw(x, s, m);
-        if (m->db_at == n) write_db(x, s, m);
-    }
+    if (!x->set_at[n]) return;
+    const MergeSet *s = &x->sets.at[x->set_at[n] - 1];
+    MergeMatch *m = &s->match[x->id];
+    if (m->at == n) write_products(x, s, m);
+    if (m->dx_at == n) write_dx(x, s, m);
+    if (m->dw_at == n) write_dw(x, s, m);
+    if (m->db_at == n) write_db(x, s, m);
 }
 
-// The span that state s is a part of, and which; NULL: none.
-static const Span *span_with(const Merge *x, StateId state, const MergeSet **set, uint32_t *part) {
+static void mark_at(Merge *x, uint32_t set, NodeId n) {
+    if (n == NONE) return;
+    CHECK(!x->set_at[n] || x->set_at[n] == set + 1, "two merged products at one place");
+    x->set_at[n] = set + 1;
+}
+
+// What becomes of the states.
+static void find_parts(Merge *x) {
+    memset(x->in, 0xff, sizeof *x->in * (x->states + 1));
     for (uint32_t i = 0; i < x->sets.n; i++) {
         const MergeSet *s = &x->sets.at[i];
         const Span *all[] = {&s->shadow, &s->bias, &s->sum, &s->bias_sum};
         for (uint32_t k = 0; k < 4; k++)
             for (uint32_t j = 0; all[k]->whole != NONE && j < s->n; j++)
-                if (all[k]->of[j] == state) {
-                    *set = s, *part = j;
-                    return all[k];
-                }
+                x->in[all[k]->of[j]] = (StatePart){i, j, all[k]};
     }
-    return NULL;
 }
 
 // The last of the nodes that assign parts of a span assigns it.
@@ -751,25 +746,29 @@ static void write_assign(Merge *x, const MergeSet *set, const Span *s, NodeId n)
 
 static void write_func(Merge *x) {
     x->skip = NEW_ARRAY(x->a, uint8_t, x->f->nodes.n + 1);
-    for (uint32_t i = 0; i < x->sets.n; i++)
-        if (x->sets.at[i].shadow.whole != NONE)
-            skip_all(x, &x->sets.at[i], &x->sets.at[i].match[x->id]);
+    x->set_at = NEW_ARRAY(x->a, uint32_t, x->f->nodes.n + 1);
+    for (uint32_t i = 0; i < x->sets.n; i++) {
+        const MergeMatch *m = &x->sets.at[i].match[x->id];
+        if (x->sets.at[i].shadow.whole == NONE) continue;
+        skip_all(x, &x->sets.at[i], m);
+        mark_at(x, i, m->at);
+        mark_at(x, i, m->dx_at);
+        mark_at(x, i, m->dw_at);
+        mark_at(x, i, m->db_at);
+    }
     rewrite_begin(&x->r, x->cx, x->f);
     for (NodeId n = 0; n < x->f->nodes.n; n++) {
-        const MergeSet *set;
-        uint32_t part;
         write_at(x, n);
         if (x->skip[n]) continue;
         StateId s = state_of(x, n), to = assigned_to(x, n);
-        const Span *span =
-            s == NONE && to == NONE ? NULL : span_with(x, s == NONE ? to : s, &set, &part);
-        if (!span) {
+        const StatePart *in = s == NONE && to == NONE ? NULL : &x->in[s == NONE ? to : s];
+        if (!in || in->set == NONE) {
             rewrite_copy(&x->r, n);
         } else if (to != NONE) {
-            write_assign(x, set, span, n);
+            write_assign(x, &x->sets.at[in->set], in->span, n);
         } else {
             rewrite_like(&x->r, n);
-            x->r.map[n] = part_of(x, span, part, ir_state(&x->r.b, span->whole));
+            x->r.map[n] = part_of(x, in->span, in->part, ir_state(&x->r.b, in->span->whole));
         }
     }
     rewrite_end(&x->r);
@@ -817,6 +816,26 @@ static void find_again(Merge *x, MergeSet *s) {
     }
 }
 
+// Facts of the module.
+static void by_state(Merge *x) {
+    x->states = x->m->states.n;
+    x->dead = NEW_ARRAY(x->a, uint8_t, x->states + 1);
+    x->sum = NEW_ARRAY(x->a, StateId, x->states + 1);
+    x->assigned = NEW_ARRAY(x->a, uint32_t, x->states + 1);
+    x->in = NEW_ARRAY(x->a, StatePart, x->states + 1);
+    x->use = NEW_ARRAY(x->a, StateUse, x->states + 1);
+    memset(x->sum, 0xff, sizeof *x->sum * (x->states + 1));
+    for (StateId s = 0; s < x->states; s++)
+        if (x->m->states.at[s].kind == STATE_accum && x->m->states.at[s].of != NONE)
+            x->sum[x->m->states.at[s].of] = s;
+    for (FuncId i = 0; i < x->m->funcs.n; i++) {
+        const Func *f = x->m->funcs.at[i];
+        enter(x, i);
+        for (StateId s = 0; s < x->states && !f->region; s++)
+            x->assigned[s] += x->use[s].assign != NONE;
+    }
+}
+
 bool pass_merge(PassCx *cx) {
     Merge x = {.cx = cx, .m = cx->m, .a = cx->scratch};
     FuncId step = 0;
@@ -824,13 +843,13 @@ bool pass_merge(PassCx *cx) {
         return false;
     while (step < cx->m->funcs.n && cx->m->funcs.at[step] != module_find(cx->m, "micro")) step++;
     if (step == cx->m->funcs.n) return false;
+    by_state(&x);
     enter(&x, step);
     find_sets(&x);
     report_wide(&x);
     if (!x.sets.n) return false;
-    x.dead = NEW_ARRAY(x.a, uint8_t, cx->m->states.n + 1);
-    uint32_t states = cx->m->states.n;
     for (uint32_t i = 0; i < x.sets.n; i++) decide(&x, &x.sets.at[i]);
+    find_parts(&x);
     for (FuncId f = 0; f < cx->m->funcs.n; f++) {
         if (cx->m->funcs.at[f]->region) continue;
         enter(&x, f);
@@ -838,7 +857,7 @@ bool pass_merge(PassCx *cx) {
         write_func(&x);
     }
     uint8_t *dead = NEW_ARRAY(x.a, uint8_t, cx->m->states.n + 1);
-    memcpy(dead, x.dead, states);
+    memcpy(dead, x.dead, x.states);
     module_drop_states(cx->m, dead);
     pass_cse(cx);
     pass_dce(cx);
