@@ -321,6 +321,7 @@ static Program *build_all(Elab *cx, const Files *files, const Define *defs, uint
     train_results(cx);
     settled_check(cx);
     plan_options(cx);
+    cx->program->loss_scale = cx->plan.set[SN_SET_loss_scale].text;
     if (outputs) {
         build_outputs(cx, files, "predict", MODE_predict, "");
         build_outputs(cx, files, "generate", MODE_generate, "with one sample, ");

@@ -41,6 +41,7 @@ typedef struct {
     Loc micro_at;           // the plan's line that says so, or nowhere
     bool no_plan;           // the file has no 'train': it can be checked and shown, not built
     Loc model_at;           // the model's name
+    const char *loss_scale; // as the plan has it, or NULL
     VEC(PlanOption) options;
     VEC(RunScalar) scalars;
     VEC(StateNote) notes; // by StateId

@@ -45,6 +45,8 @@ if(TARGET sinter)
   set_target_properties(golden PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   add_test(NAME messages COMMAND golden $<TARGET_FILE:sinter> tests/diag
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  add_test(NAME lint COMMAND golden $<TARGET_FILE:sinter> tests/lint "check --lint"
+           WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   add_test(NAME parameters COMMAND golden $<TARGET_FILE:sinter> tests/params params
            WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endif()

@@ -3,7 +3,8 @@
 // an error is reported and 0 where none is. A file of a pair without the other fails. Runs from the
 // root of the sources, because messages name the path as it was given.
 //
-// golden SINTER DIR COMMAND compares what another command writes to stdout; nothing may come on stderr.
+// golden SINTER DIR COMMAND compares what another command writes to stdout; nothing may come on stderr. 'check' with
+// options is no other.
 // A last argument -w writes the .txt files instead: read the difference before committing it.
 #include <dirent.h>
 #include <stdbool.h>
@@ -131,7 +132,8 @@ int main(int argc, char **argv) {
         fputs("usage: golden SINTER DIR [COMMAND] [-w]\n", stderr);
         return 2;
     }
-    Tool t = {argv[1], argc == 4 ? argv[3] : "check", argc == 4};
+    Tool t = {argv[1], argc == 4 ? argv[3] : "check", false};
+    t.prints = strncmp(t.command, "check", 5) != 0; // its messages are the text
     char **names = calloc(MAX_FILES, sizeof *names);
     if (!names) return 3;
     int n = list(argv[2], names), failed = n == 0;

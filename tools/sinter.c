@@ -6,6 +6,7 @@
 #include "tools/complete.h"
 #include "tools/driver.h"
 #include "tools/explain.h"
+#include "tools/lint.h"
 #include "tools/page.h"
 #include "tools/verify.h"
 #include "tools/version.h"
@@ -25,7 +26,7 @@ static int unknown_command(const char *name) {
 // ---- commands -----------------------------------------------------------------------------------
 
 static int command_check(Driver *d) {
-    if (driver_load(d)) driver_check(d);
+    if (driver_load(d) && driver_check(d) && d->o.lint) lint(d);
     return driver_report(d);
 }
 
