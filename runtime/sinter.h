@@ -125,6 +125,16 @@ SnStatus sn_exec_run(SnExec *x, const char *section, const SnEnv *env, SnError *
 SnStatus sn_exec_wait(SnExec *x, SnError *e); // for all that was started
 // Whether a run may still be under way when the next one is started.
 bool sn_exec_ahead(const SnExec *x);
+// Bytes, as they are now.
+typedef struct {
+    int64_t
+        planned; // the plan's regions for what the device was opened for, and the library's workspace
+    int64_t arena; // with what devices add: staging, scratch of threads, ends of pages
+    int64_t in_use,
+        total;       // of a GPU, by all processes, as its driver says; 0 where memory is the host's
+    int64_t process; // most of the host's memory that this process had at once; 0: not known
+} SnMemory;
+SnStatus sn_exec_memory(SnExec *x, SnMemory *to, SnError *e);
 // Value of an output without axes, after its section; NaN when there is none of that name, or after a
 // fault, which sn_exec_wait reports. back 1, where sn_exec_ahead: of the run before the last, without
 // waiting for the last.

@@ -28,6 +28,8 @@ typedef struct {
     // Waits for what was started. NULL: the device does not watch.
     bool (*first_nan)(SnDevice *d, const SnSection *section, uint64_t *run, char *text,
                       size_t size);
+    // Bytes in use of the device's memory, and how many it has. NULL: its memory is the host's.
+    SnStatus (*memory)(SnDevice *d, int64_t *in_use, int64_t *total, SnError *e);
     // Line i of what was decided when the device was opened; false behind the last. NULL: nothing was.
     bool (*decided)(SnDevice *d, uint32_t i, char *text, size_t size);
 } SnDeviceOps;

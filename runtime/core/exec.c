@@ -95,6 +95,27 @@ bool sn_exec_decided(const SnExec *x, uint32_t i, char *text, size_t size) {
     return x->device->ops->decided && x->device->ops->decided(x->device, i, text, size);
 }
 int64_t sn_exec_bytes(const SnExec *x) { return x->device->bytes; }
+// Linux's word on the process; 0: it says nothing.
+static int64_t most_resident(void) {
+    char line[256];
+    long long kilobytes = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, "VmHWM:", 6)) kilobytes = atoll(line + 6);
+    if (f) fclose(f);
+    return kilobytes * 1024;
+}
+
+SnStatus sn_exec_memory(SnExec *x, SnMemory *to, SnError *e) {
+    const SnDevice *d = x->device;
+    *to = (SnMemory){.planned = x->plan->workspace + d->temporary,
+                     .arena = d->bytes,
+                     .process = most_resident()};
+    for (int r = 1; r < SN_REGIONS; r++)
+        if (r != SN_REGION_TEMP) to->planned += x->plan->region_bytes[r];
+    return d->ops->memory ? d->ops->memory(x->device, &to->in_use, &to->total, e) : SN_OK;
+}
+
 void sn_exec_profile(SnExec *x, bool on) { x->device->profile = on; }
 const SnCounter *sn_exec_counters(const SnExec *x) { return x->device->counters; }
 

@@ -407,6 +407,16 @@ static SnStatus cuda_wait(SnDevice *d, SnError *e) {
     return keep(x, cu(x, x->api->stream_synchronize(x->stream), "the device", e), e);
 }
 
+static SnStatus cuda_memory(SnDevice *d, int64_t *in_use, int64_t *total, SnError *e) {
+    Cuda *x = cuda_of(d);
+    size_t available = 0, all = 0;
+    SnStatus s = cu(x, x->api->mem_info(&available, &all), "the device's memory", e);
+    if (s) return s;
+    *in_use = (int64_t)(all - available);
+    *total = (int64_t)all;
+    return SN_OK;
+}
+
 static SnStatus cuda_result(SnDevice *d, const SnPort *port, int back, void *to, int64_t bytes,
                             SnError *e) {
     Cuda *x = cuda_of(d);
@@ -861,6 +871,7 @@ static const SnDeviceOps cuda_ops = {.free = cuda_free,
                                      .run = cuda_run,
                                      .wait = cuda_wait,
                                      .first_nan = cuda_first_nan,
+                                     .memory = cuda_memory,
                                      .decided = cuda_decided};
 
 SnStatus sn_cuda_device(const SnProgram *program, const SnCudaChoice *choice, SnDevice **out,

@@ -110,6 +110,31 @@ void sn_report_step(SnReport *r, const SnProgress *at, int back, double now, dou
     log_numbers(r, "train", at, took);
 }
 
+SnStatus sn_report_memory(SnReport *r, SnExec *x, const SnProgress *at, SnError *e) {
+    SnMemory m;
+    SnStatus s = sn_exec_memory(x, &m, e);
+    const double mib = 1024.0 * 1024.0;
+    const struct {
+        const char *name, *said;
+        int64_t bytes;
+    } all[] = {{"planned", "planned", m.planned},
+               {"arena", "allocated", m.arena},
+               {"device", "in use on the device, by all", m.in_use},
+               {"process", "most of the process", m.process}};
+    if (s) return s;
+    sn_report_clear(r);
+    printf("memory:");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].bytes)
+            printf("%s %s %.1f MiB", i ? "," : "", all[i].said, (double)all[i].bytes / mib);
+    putchar('\n');
+    if (!r->log) return SN_OK; // a run without steps
+    sn_log_begin(r->log, "memory", at->step);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].bytes) sn_log_number(r->log, all[i].name, (double)all[i].bytes);
+    return sn_log_end(r->log, e);
+}
+
 void sn_report_eval(SnReport *r, const SnProgress *at, double took) {
     SnStepLine l;
     r->pace.eval = took;

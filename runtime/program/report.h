@@ -40,4 +40,6 @@ void sn_report_clear(SnReport *r);
 void sn_report_begin(SnReport *r, const SnProgress *at);
 // now, took: in seconds. back: as in sn_exec_result.
 void sn_report_step(SnReport *r, const SnProgress *at, int back, double now, double took);
+// Memory as it is now, on the screen and in the log.
+SnStatus sn_report_memory(SnReport *r, SnExec *x, const SnProgress *at, SnError *e);
 void sn_report_eval(SnReport *r, const SnProgress *at, double took);

@@ -638,6 +638,12 @@ static SnStatus open_report(Run *r) {
     return sn_report_open(&r->report, given(r, SN_SET_log), &r->e);
 }
 
+static SnStatus print_memory(Run *r) {
+    if (!given(r, SN_SET_print_memory)) return SN_OK;
+    const SnProgress at = r->trainer ? sn_trainer_progress(r->trainer) : r->at;
+    return sn_report_memory(&r->report, r->exec, &at, &r->e);
+}
+
 static SnStatus train(Run *r) {
     SnStatus s = check_directory(r);
     if (!s) s = open_report(r);
@@ -656,6 +662,7 @@ static SnStatus train(Run *r) {
     if (s == SN_STOPPED) stopped = true, s = SN_OK;
     print_end(r, stopped);
     if (!s) print_kept(r, stopped);
+    if (!s) s = print_memory(r);
     SnError log_error = {0};
     SnStatus closed = sn_report_close(&r->report, &log_error);
     if (s) return s;
@@ -713,6 +720,7 @@ static SnStatus evaluate_alone(Run *r) {
            sn_data_samples(r->data, SN_TRAIN));
     s = evaluate(r);
     if (s == SN_STOPPED) r->e.status = SN_USER;
+    if (!s) s = print_memory(r);
     SnStatus closed = sn_report_close(&r->report, &log_error);
     if (!s && closed) r->e = log_error;
     return s ? s : closed;
@@ -802,6 +810,7 @@ int main(int argc, char **argv) {
     SnStatus s = given(&r, SN_SET_generate) ? SN_OK : sn_signals_open(&r.signals, &r.e);
     if (!s) s = set_up(&r);
     if (!s) s = use(&r);
+    if (!s && !r.report.plan) s = print_memory(&r); // else it was told before the log was closed
     if (!s && given(&r, SN_SET_profile)) s = sn_print_profile(r.exec, &r.e);
     status = s ? report(&r) : EXIT_SUCCESS;
     tear_down(&r);
