@@ -43,7 +43,7 @@ expect 2 "option '-D' needs a value: NAME=VALUE" "$sinter" check "$model" -D
 expect 2 "unknown option '--kernel'; did you mean '--kernels', an option of 'dump'?" "$sinter" check "$model" --kernel
 expect 2 "'check' does not take '--kernels', an option of 'dump'" "$sinter" check "$model" --kernels
 expect 2 "'dump' does not take '--repeat', an option of 'bench'" "$sinter" dump "$model" --repeat=3
-expect 2 "'fmt' does not take '-D', an option of 'build', 'run', 'check', 'params', 'explain', 'plan', 'bench', 'dump' and 'opt'" "$sinter" fmt "$model" -Dlayer=3
+expect 2 "'fmt' does not take '-D', an option of 'build', 'run', 'check', 'params', 'explain', 'plan', 'verify', 'bench', 'dump' and 'opt'" "$sinter" fmt "$model" -Dlayer=3
 expect 2 "option '--repeat' takes a whole number from 1 to 31, not '32'" "$sinter" bench "$model" --repeat 32
 expect 2 "only 'run' takes arguments after '--'" "$sinter" build "$model" -o "$work/x" -- --data f
 expect 2 "'ops' takes no '$model'" "$sinter" ops "$model"
