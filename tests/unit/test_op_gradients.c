@@ -428,6 +428,12 @@ static const GradientRow rows[] = {
     NO(landed, "offload makes it, after autodiff"),
     NO(fetch, "offload makes it, after autodiff"),
     NO(ready, "offload makes it, after autodiff"),
+    NO(all_reduce, "shard makes it, after autodiff"),
+    NO(reduce_scatter, "shard makes it, after autodiff"),
+    NO(all_gather, "shard makes it, after autodiff"),
+    NO(all_to_all, "shard makes it, after autodiff"),
+    NO(cut, "shard makes it, after autodiff"),
+    NO(first, "shard makes it, after autodiff"),
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

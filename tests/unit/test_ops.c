@@ -26,6 +26,12 @@ static const struct {
     {OP_landed, "offload makes it, behind fuse: mutants.ir"},
     {OP_fetch, "offload makes it, behind fuse: mutants.ir"},
     {OP_ready, "offload makes it, behind fuse: mutants.ir"},
+    {OP_all_reduce, "between ranks: test_ranks"},
+    {OP_reduce_scatter, "between ranks: test_ranks"},
+    {OP_all_gather, "between ranks: test_ranks"},
+    {OP_all_to_all, "between ranks: test_ranks"},
+    {OP_cut, "between ranks: test_ranks"},
+    {OP_first, "between ranks: test_ranks"},
 };
 
 static bool is_absent(Op op) {
