@@ -6,6 +6,7 @@
 //   attention  its time in the step, and its rate beside the micro-kernel's own
 //   bound      products by the faster of both, attention's needed work at the micro-kernel's own rate, and the
 //              bytes of all other commands at the rate of a copy
+//   predicted  what sinter plan says of the step with the rates of these products and copies, part by part
 //   PyTorch    the same step of GPT-2, where a Python with PyTorch is given
 //   memory     the peak by length (bench_memory.c), instead of all else
 //   build      wall time of `sinter build`
@@ -16,6 +17,7 @@
 #include "tools/bench_cpu.h"
 #include "tools/bench_gpu.h"
 #include "tools/clock.h"
+#include "tools/fit.h"
 #include "tools/yardstick.h"
 #include <limits.h>
 #include <spawn.h>
@@ -367,12 +369,87 @@ static void print_pairs(CpuBench *b, bool instruction, double rate) {
                seconds * 1e3, operations / seconds * 1e-9, operations / seconds / rate);
 }
 
-static void print_times(CpuBench *b, const SnGemmKit *kit, const AttendCost *c,
-                        const BenchTorch *torch, Times *t) {
+// ---- predicted ----------------------------------------------------------------------------------
+
+// Seconds by kind of command, of all steps so far; the update apart.
+typedef struct {
+    double kind[TIME_KINDS], update;
+} StepParts;
+
+static StepParts measured_parts(const CpuBench *b, const SnExec *x) {
+    static const char *const sections[] = {"prologue", "micro", "update"};
+    StepParts p = {.update = 0};
+    for (int i = 0; i < 3; i++) {
+        const SnSection *s = sn_plan_section(b->plan, sections[i]);
+        for (uint32_t k = 0; s && k < s->count; k++) {
+            const SnCmd *c = &SN_AT(b->plan, SnCmd, cmds)[s->cmd + k];
+            double seconds = 1e-9 * (double)sn_exec_counters(x)[s->cmd + k].nanoseconds;
+            TimeKind kind = c->op == SN_CMD_GEMM     ? TIME_products
+                            : c->op == SN_CMD_ATTEND ? TIME_attention
+                            : c->op == SN_CMD_KERNEL ? TIME_kernels
+                                                     : TIME_copies;
+            *(i == 2 ? &p.update : &p.kind[kind]) += seconds;
+        }
+    }
+    return p;
+}
+
+static Rates measured_rates(CpuBench *b, double products, double copy) {
+    const Fleet cpu = {.count = 1, .threads = b->threads};
+    Rates r;
+    fit_rates(&cpu, &r);
+    fit_take_rates(&r, products, copy);
+    return r;
+}
+
+static double predict(CpuBench *b, const Rates *rates, FitBuilt *to) {
+    *to = (FitBuilt){.good = true};
+    fit_cost(rates, b->d->arena, b->plan, to);
+    double all = to->update;
+    for (int k = 0; k < TIME_KINDS; k++) all += to->seconds[k];
+    return all;
+}
+
+// What sinter plan --calibration reads.
+static void print_rates(CpuBench *b, const Rates *rates, double step) {
+    FitBuilt built;
+    Text t = {.arena = b->d->arena};
+    text_printf(&t, "{\"kind\":\"rates\",\"device\":\"cpu\",\"model\":");
+    text_put_json(&t, b->d->program->model_name);
+    printf("%s,\"threads\":%d,\"products\":%.6g,\"copies\":%.6g,\"step_ms\":%.6g,"
+           "\"predicted_ms\":%.6g}\n",
+           t.at, b->threads, rates->products[RATE_f32] * 1e-9, rates->bytes * 1e-9, step * 1e3,
+           predict(b, rates, &built) * 1e3);
+}
+
+// before: the steps that do not count.
+static void print_predicted(CpuBench *b, const SnExec *x, const StepParts *before,
+                            const Rates *rates, double step) {
+    StepParts got = measured_parts(b, x);
+    for (int k = 0; k < TIME_KINDS; k++) got.kind[k] = (got.kind[k] - before->kind[k]) / b->repeat;
+    got.update = (got.update - before->update) / b->repeat;
+    FitBuilt built;
+    double all = predict(b, rates, &built);
+    printf("  predicted                  %8.1f ms   %.2f of the step\n", all * 1e3, all / step);
+    for (int k = 0; k < TIME_KINDS; k++)
+        if (built.seconds[k] > 0)
+            printf("    %-22s   %8.1f ms   measured %.1f\n", time_names[k], built.seconds[k] * 1e3,
+                   got.kind[k] * 1e3);
+    printf("    %-22s   %8.1f ms   measured %.1f\n", "update", built.update * 1e3,
+           got.update * 1e3);
+}
+
+static void print_times(CpuBench *b, const SnExec *x, const StepParts *before, const SnGemmKit *kit,
+                        const AttendCost *c, const BenchTorch *torch, Times *t) {
     int n = b->repeat;
     double s = median(t, OF_STEP, n), o = median(t, OF_OURS, n), y = median(t, OF_THEIRS, n);
     double ukr[] = {median(t, OF_UKR, n), median(t, OF_PAIRS, n)};
     double copy = median(t, OF_COPY, n), gf = flops(b) * 1e-9;
+    Rates rates = measured_rates(b, gf * 1e9 / o, copy);
+    if (b->d->o.json) {
+        if (b->count) print_rates(b, &rates, s); // else there is no rate of products
+        return;
+    }
     // medians are taken of sorted times
     printf("  step                       %8.1f ms   %.1f to %.1f, loss %.3f -> %.3f\n", s * 1e3,
            t->at[OF_STEP][0] * 1e3, t->at[OF_STEP][n - 1] * 1e3, t->loss[0], t->loss[1]);
@@ -390,6 +467,7 @@ static void print_times(CpuBench *b, const SnGemmKit *kit, const AttendCost *c,
                b->left);
     else
         print_bound(b, c, s, ukr, copy);
+    if (b->count) print_predicted(b, x, before, &rates, s);
     if (!torch) return;
     double p = median(t, OF_TORCH, n);
     if (t->at[OF_TORCH][0] < 0) {
@@ -406,13 +484,17 @@ static void measure(CpuBench *b, int threads) {
     sn_exec_profile(x, true);
     ProductKit k = prepare_products(b, threads);
     BenchTorch *torch = NULL;
-    printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
+    if (!b->d->o.json)
+        printf("%d thread%s, median of %d\n", threads, threads == 1 ? "" : "s", b->repeat);
     fflush(stdout);
     if (b->d->o.torch) torch = bench_torch_start(&b->s, b->d->o.torch, threads, b->bf16);
     Times *t = NEW(b->d->arena, Times);
-    for (int r = -1; r < b->repeat; r++) measure_round(b, x, &k, torch, r, t); // the first warms up
+    measure_round(b, x, &k, torch, -1, t); // warms up
+    StepParts before = measured_parts(b, x);
+    for (int r = 0; r < b->repeat; r++) measure_round(b, x, &k, torch, r, t);
     AttendCost c = attend_cost(b, x);
-    print_times(b, &k.kit, &c, torch, t);
+    b->threads = threads;
+    print_times(b, x, &before, &k.kit, &c, torch, t);
     if (torch) bench_torch_end(torch);
     free_products(b, &k);
     sn_exec_free(x);
@@ -471,6 +553,17 @@ static void bench_builds(CpuBench *b, const char *directory) {
     rmdir(folder);
 }
 
+static void put_head(CpuBench *b) {
+    const Driver *d = b->d;
+    if (!yardstick_available()) puts("oneDNN was not found when sinter was built: no yardstick");
+    if (!d->o.torch) puts("PyTorch is not measured: --torch PYTHON");
+    printf("%s: ", d->program->model_name);
+    for (uint32_t i = 0; i < d->o.defs.n; i++)
+        printf("-D %s=%s ", d->o.defs.at[i].name, d->o.defs.at[i].value);
+    printf("%.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(b) * 1e-9,
+           (double)account_peak(b->plan) / 1048576);
+}
+
 static int bench_cpu(Driver *d) {
     CHECK(d->o.repeat <= MAX_REPEAT, "%d repetitions", d->o.repeat);
     if (d->o.lengths) return bench_memory(d, d->o.lengths);
@@ -482,19 +575,13 @@ static int bench_cpu(Driver *d) {
     collect(b, "micro");
     collect(b, "update");
     if (!new_ring(b)) return EXIT_MACHINE;
-    if (!yardstick_available()) puts("oneDNN was not found when sinter was built: no yardstick");
-    if (!d->o.torch) puts("PyTorch is not measured: --torch PYTHON");
-    printf("%s: ", d->program->model_name);
-    for (uint32_t i = 0; i < d->o.defs.n; i++)
-        printf("-D %s=%s ", d->o.defs.at[i].name, d->o.defs.at[i].value);
-    printf("%.1f GFLOP of matrix products a step, plan %.1f MiB\n", flops(b) * 1e-9,
-           (double)account_peak(b->plan) / 1048576);
+    if (!d->o.json) put_head(b);
     int least = d->o.threads ? d->o.threads : 1;
     int most = d->o.threads ? d->o.threads : sn_pool_default_threads();
     for (int t = least; t <= most; t *= 2) measure(b, t);
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n > 0) {
+    if (n > 0 && !d->o.json) {
         self[n] = 0;
         *strrchr(self, '/') = 0;
         bench_builds(b, self);

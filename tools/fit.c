@@ -200,10 +200,11 @@ static void put_time(Report *r) {
         text_printf(r->to, "  %-32s %14s  no network of %s is known\n", "collectives", "\xc2\xb1",
                     r->x.fleet.gpu->name);
     double speed = t->tokens / t->seconds;
-    text_printf(r->to,
-                "%.4g %s/s, %.4g a device; MFU %.1f %% (6 N + 12 L d s of %.4g), HFU %.1f %%\n",
-                speed, unit, speed / r->x.fleet.count, 100 * t->mfu, fit_flops_per_token(&r->x),
-                100 * t->hfu);
+    text_printf(r->to, "%.4g %s/s, %.4g a device; ", speed, unit, speed / r->x.fleet.count);
+    if (b->length) // of a sample without positions N does not say how often a parameter is used
+        text_printf(r->to, "MFU %.1f %% (6 N + 12 L d s of %.4g), ", 100 * t->mfu,
+                    fit_flops_per_token(&r->x));
+    text_printf(r->to, "HFU %.1f %%\n", 100 * t->hfu);
     if (r->tokens > 0) {
         double hours = r->tokens / speed / 3600;
         text_printf(r->to, "%.4g %s take %.4g hours", r->tokens, unit, hours);

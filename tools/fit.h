@@ -14,7 +14,8 @@ extern const char *const time_names[TIME_KINDS];
 // What a device does in a second, and where that is from.
 typedef struct {
     double products[RATES], vector; // flop/s of products by their operands; of all else
-    double bytes, start;            // bytes/s; seconds that a command takes at least
+    double bytes, streams;          // bytes/s of products and copies; of other kernels
+    double start;                   // seconds that a command takes at least
     double ratio[TIME_KINDS];       // measured over estimated
     const char *source;             // the file of the calibration; NULL: there is none
 } Rates;
@@ -107,6 +108,8 @@ int64_t fit_bytes(const Fit *x, const FitBuilt *b, uint32_t zero, uint32_t ranks
 
 // fit_time.c
 void fit_rates(const Fleet *f, Rates *to);
+// What products and copies were measured to do on a CPU: flop/s, bytes/s read and written.
+void fit_take_rates(Rates *to, double products, double copies);
 bool fit_calibrate(Arena *a, const Fleet *f, const char *path, Rates *to, Text *why);
 void fit_cost(const Rates *r, Arena *a, const SnPlan *p, FitBuilt *to);
 typedef struct {

@@ -11,6 +11,11 @@
 enum { OF_HOST = 8, CPU_START_NS = 3000 }; // GPUs of a host; what starting threads costs
 // Of a nominal bus: 25 of 32 GB/s on an A100. Of a GPU's nominal rates, what published runs reach: tests/fit/cases.
 static const double REACHED = 0.8, PRODUCTS_REACH = 0.6, MEMORY_REACHES = 0.85;
+// Of a CPU's rate in products, what other kernels reach: half without multiply-adds, less where they divide.
+// Of the rate of copies, what kernels reach that write over what they read, or read more than they write.
+static const double VECTOR_REACHES = 0.25, STREAMS_REACH = 1.6;
+// What attention in strips takes longer than a product of as many operations.
+static const double STRIPS_TAKE = 1.4;
 
 const char *const time_names[TIME_KINDS] = {"products", "attention", "kernels", "copies"};
 
@@ -22,17 +27,25 @@ void fit_rates(const Fleet *f, Rates *to) {
     if (g) {
         to->vector = g->f32 * 1e12;
         for (int w = 0; w < RATES; w++) to->products[w] = gpu_rate(g, (GpuRate)w) * 1e12;
-        to->bytes = g->bandwidth * 1e9;
+        to->bytes = to->streams = g->bandwidth * 1e9;
         to->start = ROOFLINE_START;
         for (int k = 0; k < TIME_KINDS; k++)
             to->ratio[k] = 1 / (k <= TIME_attention ? PRODUCTS_REACH : MEMORY_REACHES);
         return;
     }
     const Target *t = target_find("cpu");
+    to->ratio[TIME_attention] = STRIPS_TAKE;
     to->vector = t->flops_per_second * f->threads;
     for (int w = 0; w < RATES; w++) to->products[w] = to->vector;
-    to->bytes = t->bytes_per_second * f->threads;
+    to->bytes = to->streams = t->bytes_per_second * f->threads;
     to->start = CPU_START_NS * 1e-9;
+}
+
+void fit_take_rates(Rates *to, double products, double copies) {
+    for (int w = 0; w < RATES; w++) to->products[w] = products;
+    to->vector = VECTOR_REACHES * products;
+    to->bytes = copies;
+    to->streams = STREAMS_REACH * copies;
 }
 
 // ---- calibration --------------------------------------------------------------------------------
@@ -50,14 +63,6 @@ static double number_of(const char *line, const char *key) {
     return at ? strtod(at + strlen(want), NULL) : 0;
 }
 
-static void take_rates(const char *line, Rates *to) {
-    double products = number_of(line, "products"), vector = number_of(line, "vector");
-    double bytes = number_of(line, "copies");
-    for (int w = 0; w < RATES && products > 0; w++) to->products[w] = products * 1e9;
-    if (vector > 0) to->vector = vector * 1e9;
-    if (bytes > 0) to->bytes = bytes * 1e9;
-}
-
 // Lines of the bench: rates of a CPU, or of a GPU each command with its estimate and what it took.
 bool fit_calibrate(Arena *a, const Fleet *f, const char *path, Rates *to, Text *why) {
     static const char *const kinds[TIME_KINDS] = {"product", "attend", "kernel", "copy"};
@@ -73,7 +78,10 @@ bool fit_calibrate(Arena *a, const Fleet *f, const char *path, Rates *to, Text *
         size_t n = strcspn(s, "\n");
         const char *line = arena_str(a, s, n);
         s += n + (s[n] == '\n');
-        if (!f->gpu && has_word(line, "kind", "rates")) any = true, take_rates(line, to);
+        double products = number_of(line, "products"), copies = number_of(line, "copies");
+        bool rates = !f->gpu && has_word(line, "kind", "rates") && products > 0 && copies > 0;
+        if (rates && number_of(line, "threads") <= f->threads)
+            any = true, fit_take_rates(to, products * 1e9, copies * 1e9);
         for (int k = 0; k < TIME_KINDS && f->gpu; k++) {
             double us = number_of(line, "measured_us"), count = number_of(line, "count");
             if (!has_word(line, "kind", kinds[k]) || us <= 0) continue;
@@ -115,9 +123,10 @@ void fit_cost(const Rates *r, Arena *a, const SnPlan *p, FitBuilt *to) {
         const AccountLine *l = &account.lines.at[i];
         TimeKind kind = kind_of(l);
         bool product = kind == TIME_products || kind == TIME_attention;
+        double bandwidth = kind == TIME_kernels ? r->streams : r->bytes;
         double rate = product ? r->products[l->rate] : r->vector;
         double seconds = l->count * r->ratio[kind] *
-                         roofline_seconds(r->start, l->flops, rate, l->bytes, r->bytes);
+                         roofline_seconds(r->start, l->flops, rate, l->bytes, bandwidth);
         if (strcmp(l->section, "update") == 0) {
             to->update += seconds;
             continue;

@@ -9,9 +9,12 @@ bench() { "$sinter" bench "$root/models/mlp.sn" "$@"; }
 # The CPU: the bound is the sum of its parts, and the ratio that of the step to it.
 "$sinter" bench "$root/tests/e2e/attend/causal.sn" -D layer=1 -D dim=96 -D size.seq=300 --threads 2 --repeat 3 >"$work/cpu" 2>&1 || bad "bench: $(cat "$work/cpu")"
 for line in 'step  .* ms  .* to ' 'products, ours  .* GFLOP/s' 'attention, forward .* of the micro-kernel' 'attention, backward .* of the micro-kernel' \
-    'micro-kernel by itself .* copies .* GB/s' 'step / bound ' 'PyTorch is not measured'; do
+    'micro-kernel by itself .* copies .* GB/s' 'step / bound ' 'predicted .* of the step' 'products .* measured' 'update .* measured' 'PyTorch is not measured'; do
     grep -q "$line" "$work/cpu" && ok || bad "no line '$line': $(cat "$work/cpu")"
 done
+# What is predicted is the sum of its parts.
+awk '/^  predicted/ { all = $2 } /ms   measured/ { sum += $2 } END { d = all - sum; exit !(all > 0 && d < 0.31 && d > -0.31) }' "$work/cpu" &&
+    ok || bad "predicted: $(grep -A6 predicted "$work/cpu")"
 awk '/^  step  / { step = $2 } /^  bound  / { gsub(/,/, ""); sum = $5 + $7 + $NF; bound = $2 } /^  step \/ bound/ { ratio = $4 }
     END { d = sum - bound; e = step / bound - ratio; exit !(bound > 0 && d < 0.21 && d > -0.21 && e < 0.2 * ratio && e > -0.2 * ratio) }' "$work/cpu" ||
     bad "the bound does not add up: $(cat "$work/cpu")"

@@ -79,6 +79,14 @@ for micro in "$fits" $((fits + 1)); do
     grep -q "\"fits\":$([ "$micro" = "$fits" ] && echo true || echo false),\"verdict" "$work/json" && ok || bad "micro $micro of $fits: $(head -1 "$work/json")"
 done
 
+# ---- calibration: of a file that says so, and of no larger machine; twice as fast is half the products
+for rate in 50 100; do
+    echo "{\"kind\":\"rates\",\"device\":\"cpu\",\"threads\":1,\"products\":$rate,\"copies\":20}" >"$work/rates$rate"
+    "$sinter" plan "$root/models/gpt2.sn" -D layer=1 --on cpu:8G --threads 1 --calibration "$work/rates$rate" --json >"$work/json$rate" || bad "plan"
+    grep -q '"calibrated":true' "$work/json$rate" && ok || bad "not calibrated"
+done
+awk -v a="$(number products "$work/json50")" -v b="$(number products "$work/json100")" 'BEGIN { exit !(b > 0 && a / b > 1.9 && a / b < 2.1) }' && ok || bad "products at half the rate"
+
 # ---- bad input: one line, exit code 2; of the model 1
 refused() { # STATUS WORDS ARGS...
     status=$1 words=$2
@@ -100,6 +108,7 @@ refused 2 "above 0" "$model" --on h100 --price -1
 refused 2 "above 0" "$model" --on h100 --tokens many
 refused 1 "cannot read" "$model" --on h100 --calibration "$work/none"
 refused 1 "nothing that was measured" "$model" --on h100 --calibration "$model"
+refused 1 "nothing that was measured" "$model" --on h100 --calibration "$work/rates50"
 refused 1 "cannot read" "$work/none.sn" --on h100
 printf 'axis batch = 2, d = 4\nmodel m(x: real[batch, d]) {\n  loss = mean[batch, d](x * x)\n}\n' >"$work/noplan.sn"
 refused 1 "there is no plan" "$work/noplan.sn" --on h100
