@@ -18,9 +18,9 @@ static const struct {
 
 // ---- states -------------------------------------------------------------------------------------
 
-static Held held_of(const State *s, bool shadowed) {
+static Held held_of(const State *s, bool read) {
     switch ((StateKind)s->kind) {
-    case STATE_param: return shadowed ? HELD_master : HELD_direct;
+    case STATE_param: return read ? HELD_direct : HELD_master;
     case STATE_moment:
     case STATE_stat:
     case STATE_counter: return HELD_moment;
@@ -29,6 +29,18 @@ static Held held_of(const State *s, bool shadowed) {
     case STATE_KINDS: break;
     }
     unreachable(s->kind);
+}
+
+// By state: a micro-batch reads it itself, and not a shadow of it, which may be one for several.
+static uint8_t *read_by_products(Arena *a, const Module *m) {
+    uint8_t *read = NEW_ARRAY(a, uint8_t, m->states.n + 1);
+    const Func *f = module_find(m, "micro");
+    bool shadows = false;
+    for (StateId s = 0; s < m->states.n; s++) shadows |= m->states.at[s].kind == STATE_shadow;
+    if (!shadows) memset(read, 1, m->states.n);
+    for (NodeId n = 0; f && n < f->nodes.n; n++)
+        if (node_at(f, n)->op == OP_state) read[attr_of(m, f, n)->state.state] = 1;
+    return read;
 }
 
 // "h.3" of "h.3.attn.wq"; all of a path that has no number.
@@ -53,17 +65,13 @@ void fit_hold(const Module *m, int64_t align, FitBuilt *to) {
     Arena *a = arena_new();
     Map at = {.arena = a};
     VEC(int64_t) rounds = {0};
-    // A step reads parameters, or their shadows, of which one may stand for several.
-    uint8_t *is_read = NEW_ARRAY(a, uint8_t, m->states.n + 1);
-    const Func *step = module_find(m, "micro");
+    uint8_t *read = read_by_products(a, m);
     memset(to->held, 0, sizeof to->held);
-    for (NodeId n = 0; step && n < step->nodes.n; n++)
-        if (node_at(step, n)->op == OP_state) is_read[attr_of(m, step, n)->state.state] = 1;
     for (StateId s = 0; s < m->states.n; s++) {
         const State *st = &m->states.at[s];
         bool of = st->of != NONE && st->kind != STATE_param, fresh;
         const char *path = sym_str(m->syms, of ? m->states.at[st->of].path : st->path);
-        Held held = held_of(st, !is_read[s]);
+        Held held = held_of(st, read[s]);
         uint64_t key = hash_u64(hash_bytes(HASH_SEED, path, round_name(path)), held);
         uint32_t *slot = map_slot(&at, key, &fresh);
         if (fresh) {

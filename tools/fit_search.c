@@ -180,6 +180,7 @@ static uint32_t candidates(Fit *x, FitLine *to) {
         to[n++] = (FitLine){"precision grads = bf16", "precision.grads", "bf16"};
     if (elem_info[b->held[HELD_moment].elem].bytes > 2)
         to[n++] = (FitLine){"precision moments = bf16", "precision.moments", "bf16"};
+    if (narrow && x->fleet.gpu) to[n++] = (FitLine){"merge none", "merge", "none"};
     if (m->recompute.mode == RECOMPUTE_none && !m->demands.n)
         to[n++] = (FitLine){"recompute every(1)", "recompute.every", "1"};
     if (b->micro > 1) {
