@@ -161,6 +161,9 @@ static NodeId product_of(const Merge *x, NodeId n, StateKind kind, NodeId *w) {
         bool first = sums && sums < t->n;
         for (uint32_t k = 0; first && k < sums; k++)
             first = list_has(summed(x, n), t->axes[k].axis);
+        const Type *v = type(x, operand(x->f, n, 1 - i));
+        for (uint32_t k = sums; first && k < t->n; k++)
+            first = type_find(v, t->axes[k].axis) < 0; // else it is a batch of products
         if (first && ends_with(type(x, n), t, t->n - sums)) return operand(x->f, n, 1 - i);
     }
     return NONE;
@@ -356,7 +359,9 @@ static bool follow(const Merge *x, const MergeSet *s, MergeMatch *m, StateId bia
         StateId w = s->shadow.of[i];
         const Type *t = type_at(x->m, x->m->states.at[w].type);
         of[i] = bias_of(x, other(x, next[i], m->last[i]), t, t->n - summed(x, m->product[0])->n);
-        if (of[i] == NONE || bias[0] != NONE ||
+        if (of[i] == NONE || bias[0] != NONE || x->use[of[i]].products ||
+            (x->dead[of[i]] && s->bias.whole == NONE) || // another set's
+            (sum_of(x, of[i]) == NONE) != (sum_of(x, of[0]) == NONE) ||
             (operand(x->f, next[i], 0) == m->last[i]) !=
                 (operand(x->f, next[0], 0) == m->last[0]) ||
             type_at(x->m, x->m->states.at[of[i]].type)->elem !=

@@ -311,7 +311,8 @@ static Format factor_format(const Precise *p, NodeId n, uint32_t i) {
 }
 
 static bool asks_for_tf32(const Precise *p, NodeId n) {
-    return factor_format(p, n, 0) == FORMAT_tf32 && factor_format(p, n, 1) == FORMAT_tf32;
+    return node(p, n)->phase != PHASE_U &&
+           precision_of(p->m, class_of[node(p, n)->phase], called(p, n)) == FORMAT_tf32;
 }
 
 // Whether product n, which is to be one of TF32, can be one with operands of these types.
@@ -319,6 +320,8 @@ static Tf32 factor_tf32(Precise *p, NodeId n, Elem a, Elem b) {
     const Precision *line = precision_from(p->m, class_of[node(p, n)->phase], called(p, n));
     const char *why = !on_target(p, FORMAT_tf32)       ? "the target has no such products"
                       : a != ELEM_f32 || b != ELEM_f32 ? "an operand is stored in another type"
+                      : factor_format(p, n, 0) != factor_format(p, n, 1)
+                          ? "the plan wants its other operand in another type"
                                                        : NULL;
     if (why) lacks(p, decision(p, n, false, "product"), line, FORMAT_tf32, why);
     return why ? TF32_NEVER : line->demand ? TF32_MUST : TF32_MAY;
@@ -489,7 +492,7 @@ static void block_states(Precise *p) {
         const State state = p->m->states.at[s];
         const Type t = *type_at(p->m, state.type);
         p->blocks[s].scale = NONE;
-        if (state.kind != STATE_moment || state.of == NONE || t.elem != ELEM_f32 || !t.n) continue;
+        if (state.kind != STATE_moment || state.of == NONE || t.elem != ELEM_f32) continue;
         Sym name = p->m->states.at[state.of].path;
         if (precision_of(p->m, PRECISION_moments, name) != FORMAT_i8) continue;
         Decision d = {.pass = "precision",

@@ -307,7 +307,7 @@ static Price price_of(Budget *b, RoundChoice c) {
             if (i != b->id && !func_is_beside(m, m->funcs.at[i]))
                 func_regions(m, m->funcs.at[i], others);
         if (first) b->others = others[REGION_temp];
-        for (int r = 0; r < REGION_COUNT && first; r++)
+        for (int r = 0; r < REGION_host && first; r++) // of the device
             if (r != REGION_temp) b->besides += all[r];
         int64_t temp = own[REGION_temp];
         p.bytes = b->besides + (temp > b->others ? temp : b->others);

@@ -342,6 +342,9 @@ int command_plan(Driver *d) {
     if (rc) return rc;
     Fit *x = &r.x;
     bool ok = driver_load(d) && driver_needs_plan(d);
+    if (ok && d->resume)
+        return driver_error(EXIT_USER, "'%s' is IR, whose sizes are fixed: plan the model",
+                            d->o.input);
     if (ok) {
         x->axis = fit_axis(d);
         x->attention = attention_of(d);

@@ -1,6 +1,7 @@
 // See fit_search.h. Memory is nearly affine in a size, so that few builds find the largest one: two at a time, where
 // the line through what is known meets the device's memory and one step above.
 #include "tools/fit_search.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,8 @@ static void take(Search *s, int64_t at, Variant *v) {
     if (!refused) learn(s, at, bytes);
     if (!refused && bytes <= s->x->fleet.memory) {
         if (at > f->fits) f->fits = at;
+        // a size of more rounds may need less than one before it
+        if (f->fails && f->fails <= f->fits) f->fails = 0, f->why[0] = 0;
     } else if (!f->fails || at < f->fails) {
         f->fails = at, f->needs = bytes;
         snprintf(f->why, sizeof f->why, "%s", refused ? v->built.error : "");
@@ -112,6 +115,12 @@ static void next_sizes(const Search *s, int64_t next[2]) {
     if (at > between) at = between;
     if (at <= f->fits) at = f->fits + s->unit;
     next[0] = at, next[1] = at + s->unit;
+    if (f->fits && f->fails > 2 * f->fits) { // a line says little over such a range
+        double third = cbrt((double)f->fails / (double)f->fits);
+        next[0] = whole(s, (double)f->fits * third);
+        next[1] = whole(s, (double)f->fits * third * third);
+        return;
+    }
     if (!refused || at < between) return;
     double third = (double)(f->fails - f->fits) / 3;
     next[0] = whole(s, (double)f->fits + third), next[1] = whole(s, (double)f->fits + 2 * third);

@@ -112,7 +112,7 @@ offers "$(sinter --help | sed -n '/^options$/q; s/^  \([a-z]\{1,\}\).*/\1/p' | l
 offers "bench build" sinter b
 offers "--help --version" sinter -
 offers "$(sinter dump --help | sed -n 's/^  \(--*[a-zD-]*\).*/\1/p' | grep -- -- | listed)" sinter dump --
-offers "memplan microbatch" sinter dump m.sn --after m
+offers "memplan merge microbatch" sinter dump m.sn --after m
 offers "cpu" sinter build --target = c
 offers "cpu,sm_100a cpu,sm_120" sinter build --target cpu,sm_1
 offers "autodiff,tidy" sinter opt x.ir --passes = autodiff,t

@@ -33,6 +33,8 @@ static const MergeModel models[] = {
      1},
     {"tests/e2e/merge/shared.sn", "precision=bf16", 1}, // of parameters that two layers share none
     {"tests/e2e/merge/frozen.sn", "precision=bf16", 2}, // what learns, and what does not
+    {"tests/e2e/merge/biases.sn", "precision=bf16", 3},
+    {"tests/e2e/merge/batched.sn", "precision=bf16", 0},
     {"models/gpt2.sn",
      "precision=bf16 precision.master=none layer=1 dim=16 head=2 vocab=64 ctx=8 size.seq=8 "
      "size.batch=2 micro=1",
