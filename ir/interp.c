@@ -333,7 +333,7 @@ static bool run_nodes(Evaluation *r, uint32_t ranks, bool keep, int depth) {
     Side *side = NEW_ARRAY(r->arena, Side, ranks);
     for (uint32_t k = 0; k < ranks; k++) side[k] = side_of(&r[k]);
     for (NodeId n = 0; n < f->nodes.n; n++) {
-        bool mesh = op_info[node_at(f, n)->op].kind == OPK_MESH && ranks > 1;
+        bool mesh = op_info[node_at(f, n)->op].kind == OPK_MESH && ranks == mesh_ranks(r->in->m);
         for (uint32_t k = 0; k < ranks; k++) {
             if (mesh)
                 r[k].value[n] = (Tensor){node_at(f, n)->type,

@@ -322,7 +322,7 @@ static Tf32 factor_tf32(Precise *p, NodeId n, Elem a, Elem b) {
                       : a != ELEM_f32 || b != ELEM_f32 ? "an operand is stored in another type"
                       : factor_format(p, n, 0) != factor_format(p, n, 1)
                           ? "the plan wants its other operand in another type"
-                                                       : NULL;
+                          : NULL;
     if (why) lacks(p, decision(p, n, false, "product"), line, FORMAT_tf32, why);
     return why ? TF32_NEVER : line->demand ? TF32_MUST : TF32_MAY;
 }

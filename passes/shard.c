@@ -284,6 +284,8 @@ static bool may(const Shard *s, uint32_t k, NodeId n, const Way *w, MeshPlace wa
         NodeId o = operand(s->f, n, i);
         MeshPlace have = s->at[k].place[o], p = w->in[i];
         if (p.kind == PLACE_split && !divides(s, k, o, type(s, o), p.axis)) return false;
+        for (uint32_t j = 0; p.kind == PLACE_split && j < k; j++) // one mesh axis for each axis
+            if (place_same(s->at[j].need[node(s, n)->first + i], p)) return false;
         if (s->free[o] || is_open(s, o)) continue;
         split |= have.kind != PLACE_same && place_same(have, p);
         if (have.kind == PLACE_split && have.axis == s->sample && !place_same(have, p))
@@ -423,11 +425,14 @@ static NodeId reshard(ShardWriter *w, NodeId n, NodeId x, MeshPlaces have, const
         for (uint32_t k = 0; k < w->s->m->meshes; k++) {
             bool frees = have.on[k].kind == PLACE_split;
             if (place_same(have.on[k], want->on[k]) || (!late && !frees)) continue;
-            MeshPlace old = have.on[k];
-            have.on[k] = want->on[k];
+            MeshPlace old = have.on[k], to = want->on[k];
+            // onto an axis that another one has still to leave: by way of the whole
+            for (uint32_t j = 0; !late && to.kind == PLACE_split && j < w->s->m->meshes; j++)
+                if (j != k && place_same(have.on[j], to)) to = SAME;
+            have.on[k] = to;
             uint32_t *made = map_slot(&w->made, key_of(n, &have, w->s->m->meshes, 1), NULL);
             if (!*made) {
-                NodeId y = step_on(w, k, old, want->on[k], x);
+                NodeId y = step_on(w, k, old, to, x);
                 made = map_slot(&w->made, key_of(n, &have, w->s->m->meshes, 1), NULL);
                 *made = y + 1;
             }
@@ -469,6 +474,10 @@ static NodeId make_free(ShardWriter *w, NodeId n, MeshPlaces p) {
     const Attr attr = *attr_of(s->m, s->f, n);
     NodeId y =
         ir_node(&w->r.b, (Op)x->op, attr.kind ? &attr : NULL, in, x->n, type_intern(s->m, &t));
+    if (w->r.map[n] == NONE) { // of what is made several times, the first has the name
+        w->r.map[n] = y;
+        node_at(&w->r.to, y)->ordinal = x->ordinal;
+    }
     y = reshard(w, n, y, made, &p);
     *map_slot(&w->made, key_of(n, &p, s->m->meshes, 2), NULL) = y + 1;
     return y;

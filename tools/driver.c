@@ -216,7 +216,8 @@ bool driver_targets(Driver *d) {
 static bool compile(Driver *d) {
     Arena *a = d->arena;
     d->file = diag_add_file(d->diag, d->o.input, d->source, d->source_size, false);
-    if (!ends_with(d->o.input, ".ir")) {
+    d->is_ir = ends_with(d->o.input, ".ir");
+    if (!d->is_ir) {
         d->program = frontend_compile(a, d->syms, d->diag, d->file, d->o.defs.at, d->o.defs.n);
         if (d->program && !d->diag->errors) driver_warn(d);
         return d->program != NULL && d->diag->errors == 0;

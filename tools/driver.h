@@ -18,6 +18,7 @@ typedef struct {
     const char *source; // text of the input
     size_t source_size;
     uint16_t file;
+    bool is_ir;         // the input is IR
     const char *resume; // .ir: name of the pass after which it was dumped, or NULL
     bool colour;
     // What --target asks for. Passes decide for one family of devices at a time: a row of ir/target.def.

@@ -342,7 +342,7 @@ int command_plan(Driver *d) {
     if (rc) return rc;
     Fit *x = &r.x;
     bool ok = driver_load(d) && driver_needs_plan(d);
-    if (ok && d->resume)
+    if (ok && d->is_ir)
         return driver_error(EXIT_USER, "'%s' is IR, whose sizes are fixed: plan the model",
                             d->o.input);
     if (ok) {

@@ -53,7 +53,8 @@ static bool read_mesh(Module *m, const char *text) {
         if (!n || ranks < 1 || (*end && *end != ',') || m->meshes == MAX_MESH)
             return bad_option("--mesh", text, "axes with their ranks, as in data=2,tensor=4");
         MeshAxis x = {sym_intern(m->syms, s, n), (uint32_t)ranks};
-        if (mesh_find(m, x.name) != NONE || mesh_ranks(m) * ranks > MOST_RANKS)
+        if (ranks > MOST_RANKS || mesh_find(m, x.name) != NONE ||
+            mesh_ranks(m) * ranks > MOST_RANKS)
             return bad_option("--mesh", text, "each axis once, and 64 ranks in all at most");
         m->mesh[m->meshes++] = x;
         s = *end ? end + 1 : end;

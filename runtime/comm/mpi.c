@@ -77,14 +77,14 @@ static SnStatus all_to_all(SnChannel *ch, const void *in, void *out, int64_t byt
 // ---- a collective -------------------------------------------------------------------------------
 
 static SnStatus compare(SnChannel *ch, const SnCut *cut, SnError *e) {
-    SnHeader own, *all = calloc(ch->n, sizeof *all);
+    SnHeader *all = calloc(ch->n + 1, sizeof *all), *own = all ? all + ch->n : NULL;
     const SnHeader **headers = calloc(ch->n, sizeof *headers);
     SnStatus s = all && headers ? SN_OK : sn_fail(e, SN_MACHINE, "out of memory");
-    sn_header_of(ch, cut, &own);
-    if (!s) s = all_gather(ch, &own, all, sizeof own, e);
+    if (!s) sn_header_of(ch, cut, own);
+    if (!s) s = all_gather(ch, own, all, sizeof *own, e);
     for (uint32_t i = 0; !s && i < ch->n; i++) headers[i] = &all[i];
     if (!s) s = sn_header_compare(ch, headers, e);
-    free(all);
+    if (s != SN_PEER) free(all); // what MPI still writes to after a failure must stay
     free(headers);
     return s;
 }

@@ -91,6 +91,7 @@ SINTER_CUDA_GRAPHS=off train "$work/again" "$work/again.out" --steps 3
 same "command by command" "$work/plain.out/last" "$work/again.out/last"
 "$work/again" --data "$work/text" --steps 1 --profile --out "$work/profile.out" >"$work/profile.log" 2>&1 && ok || bad "profile: $(tail -1 "$work/profile.log")"
 compare "everything" "offload : *"
+build again "offload : x; recompute budget(1GiB)" --target sm_90a && ok || bad "a budget: $(head -1 "$work/again.said")"
 build again "offload : attn.p" --target sm_90a && bad "a value that nothing keeps"
 grep -q "error: 'attn.p' names no value that waits in memory for the backward pass" "$work/again.said" && ok || bad "$(head -1 "$work/again.said")"
 [ "$long" = 0 ] || compare "with recomputation" "offload : x; recompute every(1)"

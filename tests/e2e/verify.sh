@@ -23,6 +23,9 @@ for list in "data=4|data: batch" "tensor=2|tensor: vocab, HEAD, ff" "tensor=2|te
 done
 agree "$gpt2 -D precision=bf16" data=2 "data: batch" 2400
 agree "$models/mlp.sn -D size.batch=4 -D micro=4 -D size.seq=4 -D hidden=8" data=2 "data: batch" 200
+agree "$models/../tests/models/optimizers.sn" tensor=2 "tensor: n" 4500
+# two axes of the mesh that trade axes of a value
+agree "$gpt2 -D layer=1" a=2,b=2 "a: vocab, dim; b: dim, ff" 1200
 # a gradient that is 0 but for rounding, divided by its own size: what the order of sums does is measured
 agree "$models/convnet.sn -D size.batch=8 -D micro=8 -D f1=2 -D f2=4 -D hidden=8" data=2 "data: batch" 200
 # ---- a layer's collectives: Megatron's four ----------------------------------------------------------
@@ -44,6 +47,7 @@ refuse 1 "mesh axis 'tensor' divides nothing" verify $gpt2 --mesh data=2,tensor=
 refuse 2 "'--mesh data': expected axes with their ranks" verify $gpt2 --mesh data --shard "data: batch"
 refuse 2 "expected each axis once" verify $gpt2 --mesh data=2,data=2 --shard "data: batch"
 refuse 2 "expected each axis once" verify $gpt2 --mesh data=65 --shard "data: batch"
+refuse 2 "expected each axis once" verify $gpt2 --mesh data=2,tensor=4611686018427387968 --shard "data: batch; tensor: ff"
 refuse 2 "the model has no axis 'heads'" verify $gpt2 --mesh data=2 --shard "data: heads"
 refuse 2 "expected a list for each mesh axis" verify $gpt2 --mesh data=2 --shard "tensor: head"
 refuse 2 "needs --mesh and --shard" verify $gpt2 --mesh data=2
