@@ -87,7 +87,7 @@ NodeId ir_const_of(Builder *b, TypeId type, double value) {
 
 NodeId ir_iota(Builder *b, AxisId axis, int64_t size) {
     Attr a = {.kind = ATTR_iota, .iota = {axis}};
-    Type t = {.elem = ELEM_i32, .n = 1, .axes = {{axis, size}}};
+    Type t = {.elem = ELEM_i32, .n = 1, .axes = {{.axis = axis, .size = size}}};
     return ir_node(b, OP_iota, &a, NULL, 0, type_intern(b->m, &t));
 }
 

@@ -64,11 +64,13 @@ Blocks blocks_new(Arena *a, Module *m, StateId s, bool positive) {
     k.flat = axis_of(a, m, "flat", n);
     k.block = axis_of(a, m, "block", n / BLOCK);
     k.lane = axis_of(a, m, "lane", BLOCK);
-    Type t = {.elem = ELEM_i8, .n = 2, .axes = {{k.block, n / BLOCK}, {k.lane, BLOCK}}};
+    Type t = {.elem = ELEM_i8,
+              .n = 2,
+              .axes = {{.axis = k.block, .size = n / BLOCK}, {.axis = k.lane, .size = BLOCK}}};
     m->states.at[s].type = type_intern(m, &t);
     m->states.at[s].n_batch = 0;
     m->states.at[s].n_in = 1;
-    t = (Type){.elem = ELEM_f32, .n = 1, .axes = {{k.block, n / BLOCK}}};
+    t = (Type){.elem = ELEM_f32, .n = 1, .axes = {{.axis = k.block, .size = n / BLOCK}}};
     const char *path = arena_printf(a, "%s.scale", sym_str(m->syms, of.path));
     for (uint32_t i = 2; state_find(m, sym(m->syms, path)) != NONE; i++)
         path = arena_printf(a, "%s.scale.%u", sym_str(m->syms, of.path), i);

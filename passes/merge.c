@@ -56,7 +56,7 @@ typedef struct {
 } MergeSet;
 
 // What a function does with a state: the only node of its kind, NONE, or SEVERAL.
-enum { SEVERAL = NONE - 1 };
+static const NodeId SEVERAL = NONE - 1;
 typedef struct {
     NodeId reader, assign, product; // product: of the forward pass, as product_of
     uint32_t products;              // of the forward pass, of any form
@@ -598,7 +598,7 @@ static NodeId joined(Merge *x, const MergeSet *set, const Span *s, const NodeId 
 // ---- writing ------------------------------------------------------------------------------------
 
 static Attr contract_over(const AxisList *axes) {
-    return (Attr){.kind = ATTR_contract, .contract = {*axes}};
+    return (Attr){.kind = ATTR_contract, .contract = {.axes = *axes}};
 }
 
 // `like` is the type of the product of part 0.

@@ -38,7 +38,7 @@ void fit_rates(const Fleet *f, Rates *to) {
     to->vector = t->flops_per_second * f->threads;
     for (int w = 0; w < RATES; w++) to->products[w] = to->vector;
     to->bytes = to->streams = t->bytes_per_second * f->threads;
-    to->start = CPU_START_NS * 1e-9;
+    to->start = (double)CPU_START_NS * 1e-9;
 }
 
 void fit_take_rates(Rates *to, double products, double copies) {

@@ -162,16 +162,16 @@ bool fleet_parse(Arena *a, const char *text, Fleet *to, Text *why) {
         g = find(name, &several);
     }
     if (!g) return unknown(name, &several, why);
-    if (!(count >= 1 && count <= FLEET_MOST && count == (double)(uint32_t)count)) {
+    if (!(count >= 1 && count <= (double)FLEET_MOST && count == (double)(uint32_t)count)) {
         text_printf(why, "'%.60s': the number of devices is a whole number from 1 to %d", text,
                     FLEET_MOST);
         return false;
     }
     *to = (Fleet){.gpu = g,
                   .count = (uint32_t)count,
-                  .memory = (int64_t)(g->driver ? g->driver * 1048576 : g->memory * 1e9),
-                  .context = g->context ? (int64_t)(g->context * 1048576) : CONTEXT,
-                  .uncertain = g->context ? 0 : CONTEXT_MORE_OR_LESS};
+                  .memory = (int64_t)(g->driver > 0 ? g->driver * 1048576 : g->memory * 1e9),
+                  .context = g->context > 0 ? (int64_t)(g->context * 1048576) : CONTEXT,
+                  .uncertain = g->context > 0 ? 0 : CONTEXT_MORE_OR_LESS};
     return true;
 }
 

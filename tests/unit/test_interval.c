@@ -33,7 +33,9 @@ static uint32_t below(IntervalCase *c, uint32_t n) {
 }
 
 static TypeId tile_type(const IntervalCase *c, Elem e) {
-    Type t = {.elem = e, .n = 2, .axes = {{c->row, ROWS}, {c->key, KEYS}}};
+    Type t = {.elem = e,
+              .n = 2,
+              .axes = {{.axis = c->row, .size = ROWS}, {.axis = c->key, .size = KEYS}}};
     return type_intern(c->m, &t);
 }
 

@@ -510,7 +510,9 @@ static void test_tables(void **state) {
     assert_int_equal(op_info[OP_contract].max, 3);
     assert_int_equal(op_info[OP_gather].kind, OPK_INDEX);
     assert_int_equal(elem_info[ELEM_bool].bytes, 1);
-    Type t = {.elem = ELEM_i32, .n = 3, .axes = {{1, 2}, {2, 3}, {3, 5}}};
+    Type t = {.elem = ELEM_i32,
+              .n = 3,
+              .axes = {{.axis = 1, .size = 2}, {.axis = 2, .size = 3}, {.axis = 3, .size = 5}}};
     int64_t s[MAX_AXES];
     type_strides(&t, s);
     assert_true(s[0] == 15 && s[1] == 5 && s[2] == 1 && type_bytes(&t) == 120);
