@@ -69,8 +69,10 @@ static void misbehave(Rank *r) {
     if (!strcmp(r->what, "leave")) _exit(0);
     if (!strcmp(r->what, "sleep")) nap(3 * r->seconds);
     if (!strcmp(r->what, "nap")) nap(0.7 * r->seconds);
+    // the head of a long one: what the pulse may send before the end belongs to it
     if (!strcmp(r->what, "half"))
-        send(own_socket(r), "\x10\0\0", 3, 0), shutdown(own_socket(r), SHUT_WR), _exit(0);
+        send(own_socket(r), "\0\4\0\0\0\0\xa1\x5c", 8, 0), shutdown(own_socket(r), SHUT_WR),
+            _exit(0);
     if (!strcmp(r->what, "nonsense")) send(own_socket(r), "GET / HTTP/1.0\r\n\r\n", 18, 0), nap(9);
     if (!strcmp(r->what, "fail")) {
         sn_control_fail(r->control, SN_USER,
