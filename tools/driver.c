@@ -444,6 +444,7 @@ bool driver_check(Driver *d) {
     const Module *m =
         d->program->m; // of demands and a budget the passes say whether they can be kept
     bool demands = m->demands.n > 0 || m->recompute.mode == RECOMPUTE_budget;
+    for (uint32_t i = 0; i < m->precisions.n; i++) demands |= m->precisions.at[i].demand;
     const char *last = demands ? NULL : "microbatch";
     if (d->resume) return driver_passes(d, last);
     bool plain = cuts_plainly(d), huge = plain && has_huge_value(m);

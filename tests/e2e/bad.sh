@@ -45,6 +45,8 @@ expect 2 "'check' does not take '--kernels', an option of 'dump'" "$sinter" chec
 expect 2 "'dump' does not take '--repeat', an option of 'bench'" "$sinter" dump "$model" --repeat=3
 expect 2 "'fmt' does not take '-D', an option of 'build', 'run', 'check', 'params', 'explain', 'plan', 'verify', 'bench', 'dump' and 'opt'" "$sinter" fmt "$model" -Dlayer=3
 expect 2 "option '--repeat' takes a whole number from 1 to 31, not '32'" "$sinter" bench "$model" --repeat 32
+"$sinter" dump "$model" -o "$work/front.ir"
+expect 1 "'$work/front.ir' is IR, whose sizes are fixed: plan the model" "$sinter" plan "$work/front.ir" --on cpu:1G
 expect 2 "only 'run' takes arguments after '--'" "$sinter" build "$model" -o "$work/x" -- --data f
 expect 2 "'ops' takes no '$model'" "$sinter" ops "$model"
 expect 2 "one input at a time" "$sinter" check "$model" "$model"
